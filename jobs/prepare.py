@@ -1,0 +1,29 @@
+"""Raw notes and admissions to chunks of token ids: cohort, label, split, clean, chunk, tokenise."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.prepare import STEPS, prepare
+from readmit_spark.spark.session import build_session
+
+
+def main(config: Config) -> None:
+    progress = Progress("prepare", STEPS)
+    model = locate(config)
+    tokenizer = load_tokenizer(model.folder, config.model.max_tokens)
+    spark = build_session("prepare")
+    facts = prepare(spark, config, tokenizer, progress, datetime.now)
+    progress.say(f"admissions {facts['admissions']}")
+    progress.say(f"notes {facts['notes']}")
+    progress.say(f"tables are in {config.output_root}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("prepare", __doc__, main, sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Thirty-day readmission risk from early clinical notes, scored in batch on Spark."""

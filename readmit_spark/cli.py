@@ -1,0 +1,51 @@
+"""What every job does around its one call: arguments, configuration, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from readmit_spark.config import Config, base_yaml, load_config
+from readmit_spark.errors import UserError
+
+OK, FAULT, MISTAKE = 0, 1, 2
+
+
+def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[str]) -> int:
+    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault."""
+    arguments = _parser(job, what).parse_args(argv)
+    try:
+        call(load_config(arguments.config, arguments.set))
+    except UserError as error:
+        print(f"{job}: {error}", file=sys.stderr)
+        return MISTAKE
+    except Exception:
+        print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
+        traceback.print_exc()
+        return FAULT
+    return OK
+
+
+def _parser(job: str, what: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"jobs/{job}.py",
+        description=what,
+        epilog="Keys, their defaults and what they mean:\n\n" + base_yaml(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default="conf/local.yaml",
+        help="YAML with overrides of the keys below (default: conf/local.yaml)",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="one override, read as YAML; may be given many times and wins over the file",
+    )
+    return parser

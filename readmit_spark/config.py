@@ -1,0 +1,284 @@
+"""The configuration: typed, frozen, every key known.
+
+Values live in `conf/base.yaml`, with their units and reasons; the classes below give the types.
+A run reads base.yaml, then one file of overrides, then `--set section.key=value` in order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from readmit_spark.errors import UserError
+
+
+@dataclass(frozen=True)
+class Data:
+    admissions: str | None
+    notes: str | None
+    patients: str | None
+    truth: str | None
+
+
+@dataclass(frozen=True)
+class Output:
+    root: str | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Label:
+    horizon_days: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    mode: Literal["words", "tokens"]
+    words: int
+    min_tail_words: int
+
+
+@dataclass(frozen=True)
+class Split:
+    level: Literal["patient", "admission"] | None
+
+
+@dataclass(frozen=True)
+class Model:
+    path: str
+    name: str
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Train:
+    window: str
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    warmup_ratio: float
+    weight_decay: float
+    max_grad_norm: float
+    patience: int
+    log_every: int
+
+
+@dataclass(frozen=True)
+class Score:
+    windows: tuple[str, ...] | None
+    split: Literal["all", "train", "validation", "test"]
+    backend: Literal["auto", "torch", "openvino"]
+    precision: Literal["fp32", "bf16", "fp16"]
+    max_probability_shift: float
+    batch_tokens: int | None
+    bootstrap: int
+
+
+@dataclass(frozen=True)
+class Vote:
+    c: float
+
+
+@dataclass(frozen=True)
+class Tracking:
+    uri: str | None
+    experiment: str
+
+
+@dataclass(frozen=True)
+class Demo:
+    patients: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Config:
+    profile: Literal["default", "paper"]
+    windows: tuple[str, ...]
+    seed: int
+    data: Data
+    output: Output
+    label: Label
+    chunk: Chunk
+    split: Split
+    model: Model
+    train: Train
+    score: Score
+    vote: Vote
+    tracking: Tracking
+    demo: Demo
+
+    @property
+    def split_level(self) -> str:
+        """`split.level`, or the profile's own: the published split is over admissions."""
+        return self.split.level or ("admission" if self.profile == "paper" else "patient")
+
+    @property
+    def output_root(self) -> str:
+        """`output.root` without a trailing slash; a UserError where it is not set."""
+        return required(self.output.root, "output.root").rstrip("/")
+
+    @property
+    def tracking_uri(self) -> str:
+        """`tracking.uri`, or a sqlite file beside the tables."""
+        if self.tracking.uri:
+            return self.tracking.uri
+        if "://" in self.output_root:
+            raise UserError(
+                f"tracking.uri is not set and output.root is {self.output_root}: MLflow cannot keep "
+                "its database on an object store; set tracking.uri"
+            )
+        return f"sqlite:///{Path(self.output_root).absolute()}/mlflow.db"
+
+
+def required(value: str | None, key: str) -> str:
+    """The value of a key that this job cannot do without."""
+    if not value:
+        raise UserError(f"{key} is not set: give it in the config file or with --set {key}=...")
+    return value
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """base.yaml, then the file at `path`, then each `section.key=value` of `overrides`.
+
+    Raises UserError for a missing file, an unknown key (naming the nearest known one), a value of
+    the wrong type, and values that contradict each other.
+
+    >>> load_config(overrides=["vote.c=3", "windows=[2days]"]).vote.c
+    3.0
+    """
+    values = yaml.safe_load(base_yaml())
+    if path is not None:
+        _merge(values, _read(Path(path)), str(path))
+    for text in overrides:
+        _merge(values, _parse_override(text), f"--set {text}")
+    config: Config = _build(Config, values, "")
+    _check(config)
+    return config
+
+
+def base_yaml() -> str:
+    """The text of base.yaml: the clone's conf/ folder, else the copy in the installed package."""
+    beside = Path(__file__).parent.parent / "conf" / "base.yaml"
+    if beside.exists():
+        return beside.read_text()
+    return resources.files("readmit_spark").joinpath("conf/base.yaml").read_text()
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as nested plain values, as base.yaml has it (for records of a run)."""
+    return dataclasses.asdict(config)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values as {"section.key": value}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"config file {path} does not exist") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"config file {path} is not valid YAML{where}") from None
+    if values is not None and not isinstance(values, dict):
+        raise UserError(f"config file {path} must hold sections and keys, like conf/base.yaml")
+    return values or {}
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write it as section.key=value")
+    try:
+        parsed: Any = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {text}: the value is not valid YAML; quote it") from None
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return typing.cast(dict[str, Any], parsed)
+
+
+def _merge(base: dict[str, Any], new: Mapping[str, Any], source: str, prefix: str = "") -> None:
+    for key, value in new.items():
+        if key not in base:
+            near = difflib.get_close_matches(f"{prefix}{key}", flatten(base, prefix), n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else "; conf/base.yaml lists every key"
+            raise UserError(f"unknown key {prefix}{key} in {source}{hint}")
+        if isinstance(base[key], dict):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{prefix}{key} in {source} is a section: set {prefix}{key}.<key>")
+            _merge(base[key], value, source, f"{prefix}{key}.")
+        else:
+            base[key] = value
+
+
+def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    return kind(**{
+        field.name: _build(hints[field.name], values[field.name], f"{prefix}{field.name}.")
+        if dataclasses.is_dataclass(hints[field.name])
+        else _typed(hints[field.name], values[field.name], prefix + field.name)
+        for field in dataclasses.fields(kind)
+    })  # fmt: skip
+
+
+def _typed(kind: Any, value: Any, key: str) -> Any:
+    """`value` as `kind`, or a UserError that names the key."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if typing.get_origin(kind) is Literal:
+        if value in typing.get_args(kind):
+            return value
+        raise UserError(f"{key} is {value!r}: one of {', '.join(typing.get_args(kind))}")
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        raise UserError(f"{key} is {value!r}: a list is needed, such as [2days, 3days]")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number:
+        return float(value)
+    if type(value) is kind:
+        return value
+    raise UserError(f"{key} is {value!r} ({type(value).__name__}): a {kind.__name__} is needed")
+
+
+def _check(config: Config) -> None:
+    """Values that no run can use."""
+    positive = {
+        "label.horizon_days": config.label.horizon_days,
+        "chunk.words": config.chunk.words,
+        "train.epochs": config.train.epochs,
+        "train.batch_size": config.train.batch_size,
+        "train.learning_rate": config.train.learning_rate,
+        "score.bootstrap": config.score.bootstrap,
+        "vote.c": config.vote.c,
+        "demo.patients": config.demo.patients,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise UserError(f"{key} is {value}: it must be above 0")
+    if config.chunk.min_tail_words < 0:
+        raise UserError(f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more")
+    if config.model.max_tokens < 8:
+        raise UserError(f"model.max_tokens is {config.model.max_tokens}: it must be 8 or more")

@@ -1,0 +1,1 @@
+"""Pure Python and numpy: what is computed, apart from where it runs."""

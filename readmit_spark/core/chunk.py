@@ -1,0 +1,63 @@
+"""From a cleaned document to chunks of a length that a model can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
+    """Windows of `words` words in order; the remainder only where it has more than `min_tail_words`.
+
+    Words are what white space separates, and are joined by one blank (published `split`). A text of
+    `min_tail_words` words or fewer has no chunk.
+
+    >>> word_chunks("a b c d e f g", words=3, min_tail_words=0)
+    ['a b c', 'd e f', 'g']
+    """
+    all_words = text.split()
+    chunks = [all_words[i : i + words] for i in range(0, len(all_words), words)]
+    if chunks and len(chunks[-1]) < words and len(chunks[-1]) <= min_tail_words:
+        chunks.pop()
+    return [" ".join(chunk) for chunk in chunks]
+
+
+def token_chunks(
+    segments: Sequence[str],
+    count_tokens: Callable[[list[str]], Sequence[int]],
+    budget: int,
+    min_words: int = 10,
+) -> list[str]:
+    """Whole segments packed greedily into chunks of at most `budget` tokens; nothing is lost.
+
+    `count_tokens` gives the tokens of each text, without specials, and is additive over words, as
+    WordPiece is. A segment longer than the budget is filled in word by word, and a word longer than
+    the budget is cut between characters. A document of `min_words` words or fewer has no chunk.
+    """
+    if sum(len(s.split()) for s in segments) <= min_words:
+        return []
+    pieces: list[tuple[str, int]] = []
+    for text, tokens in zip(segments, count_tokens(list(segments)), strict=True):
+        pieces += [(text, tokens)] if tokens <= budget else _words(text, count_tokens, budget)
+    chunks: list[list[str]] = []
+    used = budget + 1
+    for text, tokens in pieces:
+        if used + tokens > budget:
+            chunks.append([])
+            used = 0
+        chunks[-1].append(text)
+        used += tokens
+    return [" ".join(chunk) for chunk in chunks]
+
+
+def _words(
+    segment: str, count_tokens: Callable[[list[str]], Sequence[int]], budget: int
+) -> list[tuple[str, int]]:
+    words = segment.split()
+    pieces: list[tuple[str, int]] = []
+    for word, tokens in zip(words, count_tokens(words), strict=True):
+        if tokens <= budget or len(word) == 1:
+            pieces.append((word, tokens))
+        else:
+            half = len(word) // 2
+            pieces += _words(f"{word[:half]} {word[half:]}", count_tokens, budget)
+    return pieces

@@ -1,0 +1,191 @@
+"""The people of the demo hospital and their stays: who comes, when, how ill, and who comes back.
+
+The risk of a stay is a logistic model of its findings; whether an unplanned admission follows
+within 30 days is one Bernoulli draw of that risk, and the stays that follow are laid out so that
+the label computed from the admissions is that draw, for every labelled stay.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import numpy as np
+
+HORIZON = timedelta(days=30)
+INTERCEPT = -5.0
+# A stay reached by this many earlier ones ends in death: deaths carry no label, so a chain of
+# readmissions stays finite without any label being bent.
+MOST_STAYS = 7
+
+
+@dataclass(frozen=True)
+class Factor:
+    """One yes/no clinical finding: how common it is, and what it adds to the log odds of risk."""
+
+    name: str
+    baseline: float  # log odds of the finding in a patient of average frailty
+    slope: float  # what one unit of frailty adds to those log odds
+    weight: float  # what the finding adds to the log odds of readmission
+
+
+FACTORS = (
+    Factor("dyspnea", -0.8, 0.9, 2.1),
+    Factor("heart_failure", -0.7, 0.9, 2.1),
+    Factor("medications", -0.7, 0.9, 2.1),
+    Factor("creatinine", -0.8, 0.9, 1.8),
+    Factor("oxygen", -0.6, 0.8, 0.9),
+    Factor("appetite", -0.5, 0.8, 0.7),
+    Factor("walking", -0.4, 0.8, 0.7),
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A patient: demographics as MIMIC-III writes them, and the latent frailty (mean 0, SD 1)."""
+
+    gender: str
+    birth: datetime
+    ethnicity: str
+    insurance: str
+    newborn: bool
+    frailty: float
+
+
+@dataclass(frozen=True)
+class Stay:
+    """One admission. `out` is None while the patient is in the house; `risk` is P(label = 1)."""
+
+    admitted: datetime
+    out: datetime | None
+    died: bool
+    kind: str
+    source: str
+    findings: dict[str, bool] = field(default_factory=dict)
+    risk: float | None = None
+
+
+def make_person(rng: np.random.Generator) -> tuple[Person, datetime]:
+    """A person and the time of the first admission (shifted years, as MIMIC-III has them)."""
+    newborn = bool(rng.random() < 0.04)
+    age = 0.0 if newborn else float(np.clip(rng.normal(62, 16), 18, 89))
+    first = datetime(2101, 1, 1) + timedelta(minutes=int(rng.integers(0, 80 * 365 * 1440)))
+    insurance = _pick(
+        rng,
+        {"Medicare": 0.85, "Private": 0.15}
+        if age >= 65
+        else {
+            "Private": 0.55,
+            "Medicaid": 0.25,
+            "Medicare": 0.1,
+            "Government": 0.05,
+            "Self Pay": 0.05,
+        },
+    )
+    ethnicity = _pick(
+        rng,
+        {
+            "WHITE": 0.68,
+            "BLACK/AFRICAN AMERICAN": 0.12,
+            "HISPANIC OR LATINO": 0.07,
+            "ASIAN": 0.05,
+            "UNKNOWN/NOT SPECIFIED": 0.08,
+        },
+    )
+    # Subgroups differ a little, as they do in life, so that a report by subgroup has what to show.
+    shift = 0.3 * (age - 62) / 16 + 0.25 * (insurance == "Medicaid") - 0.1
+    person = Person(
+        gender=_pick(rng, {"M": 0.55, "F": 0.45}),
+        birth=datetime(first.year, first.month, first.day)
+        - timedelta(days=0 if newborn else int(age * 365.25)),
+        ethnicity=ethnicity,
+        insurance=insurance,
+        newborn=newborn,
+        frailty=float(rng.normal(shift, 0.95)),
+    )
+    return person, first
+
+
+def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> list[Stay]:
+    """All stays of a person in order of admission.
+
+    Label 1: an unplanned admission less than 30 days after discharge (now and then before it, a
+    transfer that overlaps). Label 0: nothing more, an unplanned admission at 30 days or later, or
+    an elective one at any time, after which the first unplanned one still respects the 30 days
+    (`clear`) of the stay before.
+    """
+    stays: list[Stay] = []
+    admitted = first
+    kind = "NEWBORN" if person.newborn else _pick(
+        rng, {"EMERGENCY": 0.75, "URGENT": 0.1, "ELECTIVE": 0.15}
+    )
+    clear = first
+    while True:
+        stay, returns = _make_stay(rng, person, admitted, kind, last=len(stays) >= MOST_STAYS)
+        stays.append(stay)
+        if stay.died or stay.out is None or kind == "NEWBORN":
+            return stays
+        if returns:
+            kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
+            if rng.random() < 0.03 and clear <= stay.admitted:  # a transfer that overlaps
+                admitted = stay.out - timedelta(minutes=int(rng.integers(1, 180)))
+                continue
+            earliest = max(stay.out + timedelta(hours=6), clear)
+            span = int((stay.out + HORIZON - earliest) / timedelta(minutes=1))
+            admitted = earliest + timedelta(minutes=int(span * rng.beta(1.0, 1.6)))
+            continue
+        what = rng.random()
+        if what < 0.62:
+            return stays
+        if what < 0.77:
+            kind = "ELECTIVE"
+            admitted = stay.out + timedelta(minutes=int(rng.integers(5 * 1440, 90 * 1440)))
+            clear = stay.out + HORIZON
+        else:
+            kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
+            # Exactly 30.0 days is label 0: the boundary occurs in the data.
+            wait = 0 if rng.random() < 0.03 else int(rng.exponential(150 * 1440))
+            admitted = stay.out + HORIZON + timedelta(minutes=wait)
+
+
+def _make_stay(
+    rng: np.random.Generator, person: Person, admitted: datetime, kind: str, last: bool
+) -> tuple[Stay, bool]:
+    """One stay and the draw of its label. Length, death and the rest do not depend on the risk."""
+    days = float(np.clip(rng.lognormal(math.log(5.5), 0.55), 0.5, 30.0))
+    out: datetime | None = admitted + timedelta(minutes=int(days * 1440))
+    died = bool(rng.random() < 0.04) or last
+    in_house = bool(rng.random() < 0.03) and not died
+    source = _pick(
+        rng,
+        {
+            "EMERGENCY ROOM ADMIT": 0.6,
+            "TRANSFER FROM HOSP/EXTRAM": 0.2,
+            "CLINIC REFERRAL/PREMATURE": 0.2,
+        },
+    )
+    level = person.frailty + rng.normal(0.0, 0.5)
+    chances = [_logistic(factor.baseline + factor.slope * level) for factor in FACTORS]
+    draws = rng.random(len(FACTORS))
+    found = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
+    risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if found[f.name]))
+    returns = bool(rng.random() < risk)
+    stay = Stay(
+        admitted=admitted,
+        out=None if in_house else out,
+        died=died,
+        kind=kind,
+        source="PHYS REFERRAL/NORMAL DELI" if kind in ("ELECTIVE", "NEWBORN") else source,
+        findings=found,
+        risk=None if kind == "NEWBORN" else risk,
+    )
+    return stay, returns
+
+
+def _pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
+
+
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))

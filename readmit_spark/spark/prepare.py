@@ -1,0 +1,118 @@
+"""Prepare: raw tables to cohort, exclusions, documents and chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from readmit_spark.config import Config, required, to_dict
+from readmit_spark.core.windows import parse_window
+from readmit_spark.errors import UserError
+from readmit_spark.models.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.chunks import chunk_rows, chunks_table, document_facts
+from readmit_spark.spark.cohort import (
+    cohort_table,
+    distinct_admissions,
+    exclusions_table,
+    label_admissions,
+)
+from readmit_spark.spark.documents import documents_table
+from readmit_spark.spark.publish import Publication
+from readmit_spark.spark.session import tasks_done
+from readmit_spark.spark.tables import check_row_count, read_admissions, read_notes
+
+STEPS = 3
+OUTPUTS = ("cohort", "exclusions", "documents", "chunks")
+
+
+def prepare(
+    spark: SparkSession,
+    config: Config,
+    tokenizer: ChunkTokenizer,
+    progress: Progress,
+    now: Callable[[], datetime],
+) -> dict[str, Any]:
+    """Publishes the tables under output.root and gives the manifest's facts: counts of what was
+    read, left out and made."""
+    for name in config.windows:
+        parse_window(name)
+    started = now()
+    publication = Publication(
+        spark, config.output_root, "prepare", OUTPUTS, config.output.overwrite
+    )
+    try:
+        with progress.step("admissions: labels and split", tasks_done(spark)):
+            labelled, admissions = _admissions(spark, config, publication)
+            cohort = publication.write_table(cohort_table(labelled, config), "cohort")
+            publication.write_table(exclusions_table(labelled), "exclusions")
+        with progress.step("notes: documents, chunks, tokens", tasks_done(spark)):
+            notes = _notes(spark, config, tokenizer, labelled, cohort, publication)
+        with progress.step("publish"):
+            facts = {
+                "started": started.isoformat(timespec="seconds"),
+                "finished": now().isoformat(timespec="seconds"),
+                "config": to_dict(config),
+                "tokenizer": tokenizer.fingerprint,
+                "admissions": admissions,
+                "notes": notes,
+                "seconds": progress.seconds,
+            }
+            publication.publish(facts)
+    except BaseException:
+        publication.abandon()
+        raise
+    return facts
+
+
+def _admissions(
+    spark: SparkSession, config: Config, publication: Publication
+) -> tuple[DataFrame, dict[str, int]]:
+    """All admissions, labelled, as a table of the staging folder; and what was counted."""
+    path = required(config.data.admissions, "data.admissions")
+    read = read_admissions(spark, path)
+    rows = read.count()
+    if rows == 0:
+        raise UserError(f"data.admissions: {path} has no rows")
+    check_row_count(spark, path, rows, "data.admissions")
+    labelled = publication.write_work(
+        label_admissions(distinct_admissions(read), config), "admissions"
+    )
+    unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
+    counts = labelled.agg(
+        F.count(F.lit(1)).alias("distinct"),
+        *(F.count(F.when(F.col(name), 1)).alias(name) for name in unparsed),
+    ).first()
+    assert counts is not None  # an aggregate without groups always has one row
+    return labelled, {
+        "rows": rows,
+        "duplicate_rows": rows - counts["distinct"],
+        **{name: counts[name] for name in unparsed},
+    }
+
+
+def _notes(
+    spark: SparkSession,
+    config: Config,
+    tokenizer: ChunkTokenizer,
+    labelled: DataFrame,
+    cohort: DataFrame,
+    publication: Publication,
+) -> dict[str, int]:
+    path = required(config.data.notes, "data.notes")
+    counts = Observation("notes")
+    documents = documents_table(read_notes(spark, path), cohort, labelled, config, counts)
+    # Two tables come out of one pass over the text; what lies between is on disk, so that memory
+    # does not grow with the cohort.
+    rows = publication.write_work(chunk_rows(documents, config.chunk, tokenizer), "rows")
+    found = dict(counts.get)
+    publication.write_table(chunks_table(rows), "chunks", partition_by=["window"])
+    publication.write_table(document_facts(rows), "documents")
+    if found["notes"] == 0:
+        raise UserError(f"data.notes: {path} has no rows")
+    check_row_count(spark, path, found["notes"], "data.notes")
+    return found

@@ -1,0 +1,64 @@
+"""The Spark session with the settings that the results depend on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from pyspark import SparkConf
+from pyspark.sql import SparkSession
+
+from readmit_spark.java import java_home
+
+# Settings that hold whatever the cluster's defaults are.
+_ALWAYS = {
+    # MIMIC's times have no zone; UTC has no daylight saving to bend a length of stay.
+    "spark.sql.session.timeZone": "UTC",
+    # Documents of very different size go through Arrow: a small batch bounds a worker's memory.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
+    # Lets a kept table be sized by its data as any other; else each has 200 partitions (Spark 3.5).
+    "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "true",
+    # The jobs print their own progress, one line at a time, which a log can hold.
+    "spark.ui.showConsoleProgress": "false",
+}
+
+# Taken only where neither spark-submit nor a properties file says otherwise: one machine.
+_LOCAL = {
+    "spark.master": "local[*]",
+    "spark.driver.memory": "2g",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+}
+
+
+def build_session(app: str) -> SparkSession:
+    """The session of this process. Under spark-submit its master and resources are kept."""
+    submitted = SparkConf() if os.environ.get("SPARK_ENV_LOADED") else None
+    builder = SparkSession.builder.appName(app)
+    if submitted is None:
+        # Started as a plain Python program: this process launches Java, and its own interpreter
+        # (with this package in it) must be the workers' as well.
+        os.environ.setdefault("JAVA_HOME", str(java_home(os.environ)))
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        for key, value in _LOCAL.items():
+            builder = builder.config(key, value)
+    for key, value in _ALWAYS.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def tasks_done(spark: SparkSession) -> Callable[[], str]:
+    """For Progress: how many tasks of the stages that run now are done."""
+    tracker = spark.sparkContext.statusTracker()
+
+    def text() -> str:
+        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+        done = sum(s.numCompletedTasks for s in stages if s)
+        total = sum(s.numTasks for s in stages if s)
+        return f"{done}/{total} tasks" if total else ""
+
+    return text

@@ -1,0 +1,345 @@
+"""What the method says, computed the slow and obvious way: plain Python, csv, datetime, spaCy.
+
+The tests compare the package with this module, so it shares no line with it: no pandas, no Spark,
+loops over lists. Nothing here is meant to be fast.
+
+What a CSV cannot say: the csv module reads a quoted empty text (`""`) and a missing one alike, and
+`read_csv` makes both None. The two differ in one place only, an empty text that is the last
+discharge summary of a stay.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = Mapping[str, str | None]
+
+DAY = timedelta(days=1)
+TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?")
+
+
+class Cohort(NamedTuple):
+    """`rows` by HADM_ID, and what was left out, each once, with the first reason that applies."""
+
+    rows: dict[int, dict[str, Any]]
+    exclusions: list[tuple[int, str]]
+
+
+class Chunk(NamedTuple):
+    window: str
+    hadm_id: int
+    chunk_index: int
+    text: str
+    n_words: int
+
+
+# --- tables (section 1) ---------------------------------------------------------------------------
+
+
+def read_csv(path: str | Path) -> list[dict[str, str | None]]:
+    """The rows of a .csv or .csv.gz, keys in upper case, empty fields None, line breaks kept."""
+    csv.field_size_limit(2**31 - 1)
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
+        return [
+            {name.strip().upper(): value or None for name, value in row.items()}
+            for row in csv.DictReader(lines)
+        ]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """`yyyy-MM-dd HH:mm:ss`, with an optional fraction and a blank or T between; anything else is
+    null. A fraction is kept to the microsecond."""
+    match = TIME.fullmatch(text or "")
+    if match is None:
+        return None
+    day, clock, fraction = match.groups()
+    try:
+        whole = datetime.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S")
+    except ValueError:  # 30 February, 25 o'clock, second 60
+        return None
+    return whole + timedelta(microseconds=int((fraction or ".0")[1:7].ljust(6, "0")))
+
+
+def parse_date(text: str | None) -> date | None:
+    """`yyyy-MM-dd`; what follows a blank is ignored; anything else is null."""
+    day = (text or "").split(" ")[0]
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
+        return None
+    try:
+        return date.fromisoformat(day)
+    except ValueError:
+        return None
+
+
+def parse_id(text: str | None) -> int | None:
+    """A whole number (`100001`; also `100001.0`, as pandas writes a column that has nulls)."""
+    match = re.fullmatch(r"(-?[0-9]+)(\.0+)?", text or "")
+    return int(match[1]) if match else None
+
+
+def distinct(rows: Iterable[Row]) -> list[Row]:
+    """Rows that are the same in every column count once."""
+    seen: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        seen.setdefault(tuple(sorted(row.items())), row)
+    return list(seen.values())
+
+
+# --- cohort, label, split (sections 2 and 9) ------------------------------------------------------
+
+
+def label(days_next_admit: float | None, *, horizon_days: float = 30.0) -> int:
+    """1 where an unplanned admission starts less than the horizon after discharge, else 0."""
+    return int(days_next_admit is not None and days_next_admit < horizon_days)
+
+
+def _hash(text: str) -> int:
+    return int(hashlib.md5(text.encode()).hexdigest()[:8], 16)
+
+
+def split(key: int, seed: int) -> str:
+    """10 % test, 10 % validation, 80 % train, by a hash of the key and the seed alone."""
+    share = _hash(f"{seed}:{key}") / 2**32
+    return "test" if share < 0.1 else "validation" if share < 0.2 else "train"
+
+
+def fold(key: int, seed: int) -> int:
+    return _hash(f"{seed}:fold:{key}") % 5
+
+
+def cohort(
+    admissions: Iterable[Row],
+    *,
+    profile: str,
+    seed: int,
+    horizon_days: float = 30.0,
+    split_level: str | None = None,
+) -> Cohort:
+    """Section 2: the label over all admissions first, then the exclusions.
+
+    `split_level` is `patient` or `admission`; by default what the profile says. Two different rows
+    with one HADM_ID are a ValueError.
+    """
+    level = split_level or {"default": "patient", "paper": "admission"}[profile]
+    stays: list[dict[str, Any]] = []
+    for row in distinct(admissions):
+        stays.append(
+            {
+                "subject_id": parse_id(row["SUBJECT_ID"]),
+                "hadm_id": parse_id(row["HADM_ID"]),
+                "admittime": parse_time(row["ADMITTIME"]),
+                "dischtime": parse_time(row["DISCHTIME"]),
+                "deathtime": parse_time(row["DEATHTIME"]),
+                "admission_type": row["ADMISSION_TYPE"],
+            }
+        )
+    if len({stay["hadm_id"] for stay in stays}) < len(stays):
+        raise ValueError("different ADMISSIONS rows share a HADM_ID")
+
+    of_subject: dict[Any, list[dict[str, Any]]] = {}
+    for stay in stays:
+        of_subject.setdefault(stay["subject_id"], []).append(stay)
+
+    result = Cohort({}, [])
+    for stay in stays:
+        reason = _why_excluded(stay, profile)
+        if reason:
+            result.exclusions.append((stay["hadm_id"], reason))
+            continue
+        following = _next_unplanned(stay, of_subject[stay["subject_id"]])
+        days = days_between(stay["dischtime"], following)
+        unknown = stay["dischtime"] is None and profile == "default"
+        key = stay["subject_id"] if level == "patient" else stay["hadm_id"]
+        result.rows[stay["hadm_id"]] = {
+            **{name: value for name, value in stay.items() if name != "deathtime"},
+            "next_admittime": following,
+            "days_next_admit": days,
+            "label": None if unknown else label(days, horizon_days=horizon_days),
+            "duration_days": days_between(stay["admittime"], stay["dischtime"]),
+            "split": split(key, seed),
+            "fold": fold(key, seed),
+        }
+    return result
+
+
+def _why_excluded(stay: Mapping[str, Any], profile: str) -> str | None:
+    if stay["admittime"] is None:
+        return "admittime_unparsed"
+    if stay["admission_type"] == "NEWBORN":
+        return "newborn"
+    if stay["deathtime"] is not None:
+        return "died_in_hospital"
+    backwards = stay["dischtime"] is not None and stay["dischtime"] < stay["admittime"]
+    if backwards and profile == "default":
+        return "discharge_before_admission"
+    return None
+
+
+def _next_unplanned(
+    stay: Mapping[str, Any], stays_of_subject: list[dict[str, Any]]
+) -> datetime | None:
+    """ADMITTIME of the subject's first later admission that is not ELECTIVE. An admission whose
+    ADMITTIME is unknown has no place in the order; one of unknown type is not ELECTIVE."""
+    place = (stay["admittime"], stay["hadm_id"])
+    later = sorted(
+        (other["admittime"], other["hadm_id"])
+        for other in stays_of_subject
+        if other["admittime"] is not None
+        and other["admission_type"] != "ELECTIVE"
+        and (other["admittime"], other["hadm_id"]) > place
+    )
+    return later[0][0] if later else None
+
+
+def days_between(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start) / DAY
+
+
+# --- documents (section 3) ------------------------------------------------------------------------
+
+
+def documents(
+    notes: Iterable[Row], rows: Mapping[int, Mapping[str, Any]], window: str, profile: str
+) -> dict[int, str]:
+    """The raw text of each admission of the cohort that has a note in the window."""
+    of_stay: dict[int, list[tuple[Any, str]]] = {}
+    for note in distinct(notes):
+        hadm_id, text = parse_id(note["HADM_ID"]), note["TEXT"]
+        stay = rows.get(hadm_id) if hadm_id is not None else None
+        if stay is None or stay["subject_id"] != parse_id(note["SUBJECT_ID"]) or text is None:
+            continue
+        if profile == "default" and parse_id(note["ISERROR"]) == 1:
+            continue
+        if _in_window(note, stay, window, profile):
+            of_stay.setdefault(stay["hadm_id"], []).append((_place(note), text))
+    texts = {hadm_id: [text for _, text in sorted(found)] for hadm_id, found in of_stay.items()}
+    if window == "discharge":
+        return {hadm_id: found[-1] for hadm_id, found in texts.items()}
+    return {hadm_id: " ".join(found) for hadm_id, found in texts.items()}
+
+
+def _in_window(note: Row, stay: Mapping[str, Any], window: str, profile: str) -> bool:
+    is_summary = (note["CATEGORY"] or "").strip() == "Discharge summary"
+    if window == "discharge":
+        return is_summary
+    charted = parse_date(note["CHARTDATE"])
+    if charted is None or (is_summary and profile == "default"):
+        return False
+    return (charted - stay["admittime"].date()).days < int(window.removesuffix("days"))
+
+
+def _place(note: Row) -> tuple[Any, ...]:
+    """CHARTDATE, CHARTTIME, ROW_ID: each in order, null last."""
+    known: list[Any] = [
+        parse_date(note["CHARTDATE"]),
+        parse_time(note["CHARTTIME"]),
+        parse_id(note["ROW_ID"]),
+    ]
+    return tuple((value is None, value or 0) for value in known)
+
+
+# --- text (sections 4 to 6) -----------------------------------------------------------------------
+
+
+def clean(text: str | None) -> str:
+    """Section 4. What the expressions leave at either end stays."""
+    text = " " if text is None else text
+    text = text.replace("\n", " ").replace("\r", " ").strip().lower()
+    text = re.sub(r"\[(.*?)\]", "", text)
+    text = re.sub(r"[0-9]+\.", "", text)
+    text = re.sub(r"dr\.", "doctor", text)
+    text = re.sub(r"m\.d\.", "md", text)
+    text = re.sub(r"admission date:", "", text)
+    text = re.sub(r"discharge date:", "", text)
+    text = re.sub(r"--|__|==", "", text)
+    return text
+
+
+@cache
+def _sentencizer() -> Any:
+    import spacy
+
+    english = spacy.blank("en")
+    english.add_pipe("sentencizer")
+    return english
+
+
+def segments(text: str) -> list[str]:
+    """Section 5: the segments of a cleaned text, each with its words joined by one space.
+
+    A boundary that the sentencizer puts inside a white-space word ("in.The") does not cut it: the
+    word belongs to the segment in which it starts.
+    """
+    english = _sentencizer()
+    english.max_length = len(text) + 1  # the default refuses a text of over a million characters
+    readable = re.sub("[\ud800-\udfff]", "\ufffd", text)  # spaCy raises on half a surrogate pair
+    ends = [sentence.end_char for sentence in english(readable).sents]
+
+    sentences: list[list[str]] = [[] for _ in ends]
+    number = 0
+    for start, word in _words_with_offsets(text):
+        while start >= ends[number]:
+            number += 1
+        sentences[number].append(word)
+
+    fused: list[list[str]] = []
+    for words in filter(None, sentences):
+        if len(words) < 20 and fused:
+            fused[-1] += words
+        else:
+            fused.append(list(words))
+    return [" ".join(words) for words in fused]
+
+
+def _words_with_offsets(text: str) -> Iterator[tuple[int, str]]:
+    position = 0
+    for word in text.split():
+        position = text.index(word, position)
+        yield position, word
+        position += len(word)
+
+
+def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
+    """Section 6: full windows, and the remainder where it has more than `min_tail_words`."""
+    found = text.split()
+    windows = [found[start : start + words] for start in range(0, len(found), words)]
+    return [" ".join(w) for w in windows if len(w) == words or len(w) > min_tail_words]
+
+
+def chunks(
+    notes: Iterable[Row],
+    rows: Mapping[int, Mapping[str, Any]],
+    windows: Iterable[str],
+    profile: str,
+    *,
+    words: int = 318,
+    min_tail_words: int = 10,
+) -> list[Chunk]:
+    """The chunks table without its token columns, ordered by window, HADM_ID and chunk."""
+    notes = list(notes)
+    return [
+        Chunk(window, hadm_id, index, text, len(text.split()))
+        for window in windows
+        for hadm_id, document in sorted(documents(notes, rows, window, profile).items())
+        for index, text in enumerate(word_chunks(clean(document), words, min_tail_words))
+    ]
+
+
+# --- patient-level score (section 8) --------------------------------------------------------------
+
+
+def vote(probabilities: Iterable[float], c: float = 2.0) -> float:
+    """(P_max + P_mean n/c) / (1 + n/c) over the n chunks of one admission."""
+    found = list(probabilities)
+    n = len(found)
+    mean = sum(found) / n
+    return (max(found) + mean * n / c) / (1 + n / c)
