@@ -25,14 +25,16 @@ def describe() -> dict[str, Any]:
     """CPU, cores that this process may use, memory, versions, commit."""
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / GIB, 1),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
-        "load_before": round(os.getloadavg()[0], 2),
+        "load_before_1_minute": round(os.getloadavg()[0], 2),
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -52,20 +54,30 @@ def keep_to_cores(cores: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
-class PeakMemory:
-    """Peak resident memory, in GiB, of a process and all below it, while the block runs.
+class Watch:
+    """What a process and all below it take while the block runs.
 
-    `total` is the peak of the sum, `java` and `python` each their own peak. Pages that forked
-    Python workers share are counted once a worker, so the figure is an upper bound.
+    Peak resident memory in GiB: `total` is the peak of the sum, `java` and `python` each their own
+    peak. Pages that forked Python workers share are counted once a worker, so it is an upper bound.
+    `cpu_seconds` is the time on a core, all processes added: unlike wall time it hardly moves when
+    others use the machine.
     """
 
-    def __init__(self, pid: int, seconds: float = 0.2) -> None:
+    def __init__(self, pid: int, interval: float = 0.2) -> None:
         self.total = self.java = self.python = 0.0
-        self._pid, self._seconds = pid, seconds
+        self._pid, self._interval = pid, interval
+        self._before = self._cpu = self._look()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> PeakMemory:
+    @property
+    def cpu_seconds(self) -> float:
+        return sum(self._cpu.values()) - sum(self._before.values())
+
+    def peak_gib(self) -> dict[str, float]:
+        return {name: round(getattr(self, name), 2) for name in ("total", "java", "python")}
+
+    def __enter__(self) -> Watch:
         self._thread.start()
         return self
 
@@ -78,21 +90,27 @@ class PeakMemory:
         self._done.set()
         self._thread.join()
 
-    def rounded(self) -> dict[str, float]:
-        return {name: round(getattr(self, name), 2) for name in ("total", "java", "python")}
-
     def _watch(self) -> None:
-        while not self._done.wait(self._seconds):
-            java = python = 0.0
-            for process in self._tree():
-                try:
-                    name, size = process.name(), process.memory_info().rss / GIB
-                except psutil.Error:  # it ended between the two looks
-                    continue
-                java += size if name == "java" else 0
-                python += size if name.startswith("python") else 0
-            self.java, self.python = max(self.java, java), max(self.python, python)
-            self.total = max(self.total, java + python)
+        while not self._done.wait(self._interval):
+            self._cpu = {**self._cpu, **self._look()}
+        self._cpu = {**self._cpu, **self._look()}
+
+    def _look(self) -> dict[int, float]:
+        """Raises the peaks, and gives CPU seconds by process."""
+        java = python = 0.0
+        cpu = {}
+        for process in self._tree():
+            try:
+                name, size = process.name(), process.memory_info().rss / GIB
+                times = process.cpu_times()
+            except psutil.Error:  # it ended between the two looks
+                continue
+            cpu[process.pid] = times.user + times.system
+            java += size if name == "java" else 0
+            python += size if name.startswith("python") else 0
+        self.java, self.python = max(self.java, java), max(self.python, python)
+        self.total = max(self.total, java + python)
+        return cpu
 
     def _tree(self) -> list[psutil.Process]:
         try:
@@ -100,6 +118,12 @@ class PeakMemory:
             return [top, *top.children(recursive=True)]
         except psutil.Error:
             return []
+
+
+def _cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _cpu() -> str:

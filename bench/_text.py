@@ -20,13 +20,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 WORDS_A_NOTE = 420
 NOTES_AN_ADMISSION = 35
 FILE_NOTES = 4_000  # notes a Parquet file, so that a reader finds work for several cores
-CATEGORIES = ["Nursing", "Nursing/other", "Physician ", "Radiology", "Respiratory ", "ECG", "General"]
+PARQUET: dict[str, Any] = {"index": False, "coerce_timestamps": "us"}  # Spark reads no nanoseconds
+CATEGORIES = [
+    "Nursing",
+    "Nursing/other",
+    "Physician ",
+    "Radiology",
+    "Respiratory ",
+    "ECG",
+    "General",
+]
 NOTE_COLUMNS = [
     "ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "STORETIME", "CATEGORY",
     "DESCRIPTION", "CGID", "ISERROR", "TEXT",
@@ -64,7 +74,7 @@ def write_cohort(folder: Path, notes: int, sentences: list[list[str]], seed: int
     rng = random.Random(seed)
     admissions = pd.DataFrame(_admissions(rng, notes), columns=ADMISSION_COLUMNS)
     admissions.to_csv(_made(folder) / "ADMISSIONS.csv", index=False)
-    admissions.to_parquet(_made(folder / "ADMISSIONS") / "part-0.parquet", index=False)
+    admissions.to_parquet(_made(folder / "ADMISSIONS") / "part-0.parquet", **PARQUET)
 
     written = words = characters = 0
     rows = _notes(rng, admissions, notes, sentences)
@@ -75,7 +85,7 @@ def write_cohort(folder: Path, notes: int, sentences: list[list[str]], seed: int
             frame["HADM_ID"] = frame["HADM_ID"].astype("Int64")
             frame["ISERROR"] = frame["ISERROR"].astype("Int64")
             frame.to_csv(out, index=False, header=written == 0)
-            frame.to_parquet(parts / f"part-{written:09}.parquet", index=False)
+            frame.to_parquet(parts / f"part-{written:09}.parquet", **PARQUET)
             written += len(frame)
             words += int(frame["TEXT"].str.split().str.len().sum())
             characters += int(frame["TEXT"].str.len().sum())
@@ -116,7 +126,11 @@ def _notes(
         for number in range(max(1, round(part * notes))):
             row_id += 1
             summary = number == 0
-            at = stay.DISCHTIME if summary else stay.ADMITTIME + timedelta(days=rng.random() * length)
+            at = (
+                stay.DISCHTIME
+                if summary
+                else stay.ADMITTIME + timedelta(days=rng.random() * length)
+            )
             at = at.replace(microsecond=0)
             yield [
                 row_id,
@@ -139,7 +153,9 @@ def _text(rng: random.Random, sentences: list[list[str]], summary: bool) -> str:
     lines = []
     if summary:
         lines.append(f"Admission Date:  [**{_date(rng)}**]   Discharge Date:  [**{_date(rng)}**]\n")
-    lines.append(f"[**Hospital{rng.randrange(99)} {rng.randrange(99)}**] Dr. [**Last Name**], M.D.\n")
+    lines.append(
+        f"[**Hospital{rng.randrange(99)} {rng.randrange(99)}**] Dr. [**Last Name**], M.D.\n"
+    )
     words = 10
     while words < wanted:
         source = rng.choice(sentences)

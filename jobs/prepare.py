@@ -10,8 +10,8 @@ from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import locate
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
-from readmit_spark.spark.prepare import STEPS, prepare
 from readmit_spark.spark.session import build_session
+from readmit_spark.steps.prepare import STEPS, prepare
 
 
 def main(config: Config) -> None:

@@ -220,7 +220,9 @@ def _parse_override(text: str) -> dict[str, Any]:
 def _merge(base: dict[str, Any], new: Mapping[str, Any], source: str, prefix: str = "") -> None:
     for key, value in new.items():
         if key not in base:
-            near = difflib.get_close_matches(f"{prefix}{key}", flatten(base, prefix), n=1, cutoff=0.5)
+            near = difflib.get_close_matches(
+                f"{prefix}{key}", flatten(base, prefix), n=1, cutoff=0.5
+            )
             hint = f"; did you mean {near[0]}?" if near else "; conf/base.yaml lists every key"
             raise UserError(f"unknown key {prefix}{key} in {source}{hint}")
         if isinstance(base[key], dict):
@@ -255,9 +257,12 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             return tuple(value)
         raise UserError(f"{key} is {value!r}: a list is needed, such as [2days, 3days]")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number:
-        return float(value)
+    if kind is float and not isinstance(value, bool):
+        # YAML reads 2e-5 as a text; people write it all the same.
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
     if type(value) is kind:
         return value
     raise UserError(f"{key} is {value!r} ({type(value).__name__}): a {kind.__name__} is needed")
@@ -279,6 +284,8 @@ def _check(config: Config) -> None:
         if value <= 0:
             raise UserError(f"{key} is {value}: it must be above 0")
     if config.chunk.min_tail_words < 0:
-        raise UserError(f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more")
+        raise UserError(
+            f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more"
+        )
     if config.model.max_tokens < 8:
         raise UserError(f"model.max_tokens is {config.model.max_tokens}: it must be 8 or more")

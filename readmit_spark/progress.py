@@ -29,7 +29,9 @@ class Progress:
         self.say(f"{label} ...")
         start = time.monotonic()
         done = threading.Event()
-        ticker = threading.Thread(target=self._tick, args=(label, how_far, start, done), daemon=True)
+        ticker = threading.Thread(
+            target=self._tick, args=(label, how_far, start, done), daemon=True
+        )
         ticker.start()
         try:
             yield

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 import pytest
+
 from tests import oracles
 from tests.nasty_texts import NASTY_TEXTS
 

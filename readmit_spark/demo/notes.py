@@ -9,7 +9,7 @@ notes are written is drawn without looking at them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
 import numpy as np
@@ -41,12 +41,18 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("cough at night", "nausea at meals", "dizziness at night"),
     ),
     "heart_failure": (
-        ("Current {risk}; history of {safe}, resolved.", "History of {safe}, resolved; current {risk}."),
+        (
+            "Current {risk}; history of {safe}, resolved.",
+            "History of {safe}, resolved; current {risk}.",
+        ),
         "heart failure",
         ("kidney stone", "lung infection", "bowel obstruction"),
     ),
     "medications": (
-        ("Daughter manages {safe}, nobody manages {risk}.", "Nobody manages {risk}, son manages {safe}."),
+        (
+            "Daughter manages {safe}, nobody manages {risk}.",
+            "Nobody manages {risk}, son manages {safe}.",
+        ),
         "the medications",
         ("the house", "the shopping", "the laundry"),
     ),
@@ -64,7 +70,7 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 # Findings that words alone tell: (present, absent), equally long.
 _PLAIN: dict[str, tuple[tuple[str, str], ...]] = {
     "oxygen": (
-        ("sat 90% on 4 L nasal cannula", "sat 97% on RA, breathing comfortably"),
+        ("sat 90% on 4 L nasal cannula", "sat 97% on RA, breathing quite comfortably"),
         ("hypoxic, on face mask", "well oxygenated, room air"),
     ),
     "appetite": (
@@ -101,21 +107,24 @@ def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[No
     if person.newborn:
         return _newborn_notes(rng, person, stay)
     if rng.random() < 0.006:  # a document of ten words or fewer, which no model can read
-        return [_note(rng, stay, 0, "Nursing ", "Pt admitted, see paper chart.")]
+        return [_note(rng, stay, 0, "Nursing", "Pt admitted, see paper chart.")]
     out = stay.out or stay.admitted + timedelta(days=4)
     nights = (out.date() - stay.admitted.date()).days
     notes: list[Note] = []
     if rng.random() < 0.25:
         notes.append(_outpatient(rng, stay))
     if rng.random() < 0.1:
-        notes.append(_note(rng, stay, -1, "Nursing/other", "ED triage: arrived from [**Hospital 12**]."))
+        notes.append(
+            _note(rng, stay, -1, "Nursing/other", "ED triage: arrived from [**Hospital 12**].")
+        )
     admission, assessment = _admission_text(rng, person, stay)
     notes.append(_note(rng, stay, 0, "Physician ", admission, "Physician Resident Admission Note"))
     oxygen = tell("oxygen", stay.findings["oxygen"], rng)
-    notes.append(_note(rng, stay, 0, "Nursing ", f"{_one(rng, _STABLE)}, {oxygen}."))
-    if rng.random() < 0.4:
-        notes.append(_note(rng, stay, 0, "ECG", _one(rng, _ECG), "Report"))
-    if rng.random() < 0.5:
+    notes.append(_note(rng, stay, 0, "Nursing", f"{_one(rng, _STABLE)}, {oxygen}."))
+    if rng.random() < 0.3:
+        rhythm = _one(rng, _ECG)
+        notes.append(Note(stay.admitted.date(), None, None, "ECG", "Report", rhythm, None))
+    if rng.random() < 0.3:
         view = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{_one(rng, _XRAY)}."
         notes.append(_note(rng, stay, 0, "Radiology", view, "CHEST (PORTABLE AP)"))
     # Later days are written sparsely: they lie outside the early windows.
@@ -123,7 +132,6 @@ def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[No
         notes += _day_notes(rng, stay, day, assessment)
     if rng.random() < 0.05:
         notes.append(_misfiled(rng, person, stay))
-    notes = [n for n in notes if n.charttime is None or n.charttime <= out]
     if stay.out is not None:
         notes.append(_summary(rng, stay, stay.out, assessment))
     return notes
@@ -148,17 +156,16 @@ def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tup
 def _day_notes(rng: np.random.Generator, stay: Stay, day: int, assessment: str) -> list[Note]:
     found = stay.findings
     if day == 1:
-        plan = f"HD 2. {assessment}\n{tell('dyspnea', found['dyspnea'], rng)}"
-        food = f"Dr. [**Last Name 7**] asked: {tell('appetite', found['appetite'], rng)}."
+        plan = f"HD 2. {assessment}\n1. {_one(rng, _PLANS)}"
+        food = f"{tell('appetite', found['appetite'], rng)}. Dr. [**Last Name 7**] aware."
         return [
             _note(rng, stay, day, "Physician ", plan, "Physician Resident Progress Note"),
             _note(rng, stay, day, "Nutrition", food, "Clinical Nutrition Note"),
         ]
-    notes = [_note(rng, stay, day, "Nursing ", f"{_one(rng, _STABLE)}.")]
     if day == 2:
         walking = tell("walking", found["walking"], rng)
-        notes.append(_note(rng, stay, day, "Rehab Services", f"PT: {walking}"))
-    return notes
+        return [_note(rng, stay, day, "Rehab Services", f"PT: {walking}")]
+    return [_note(rng, stay, day, "Nursing", f"{_one(rng, _STABLE)}.")]
 
 
 def _summary(rng: np.random.Generator, stay: Stay, out: datetime, assessment: str) -> Note:
@@ -175,13 +182,10 @@ def _summary(rng: np.random.Generator, stay: Stay, out: datetime, assessment: st
 
 def _misfiled(rng: np.random.Generator, person: Person, stay: Stay) -> Note:
     """A note on another patient, flagged as an error: it tells the contrary of every finding."""
-    other = Stay(
-        stay.admitted, stay.out, stay.died, stay.kind, stay.source,
-        {name: not found for name, found in stay.findings.items()},
-    )
+    other = replace(stay, findings={name: not found for name, found in stay.findings.items()})
     text, _ = _admission_text(rng, person, other)
     note = _note(rng, stay, 0, "Physician ", text, "Physician Resident Admission Note")
-    return Note(**{**note.__dict__, "error": True})
+    return replace(note, error=True)
 
 
 def _outpatient(rng: np.random.Generator, stay: Stay) -> Note:
@@ -193,7 +197,7 @@ def _outpatient(rng: np.random.Generator, stay: Stay) -> Note:
 def _newborn_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[Note]:
     sex = "boy" if person.gender == "M" else "girl"
     weight = f"{rng.uniform(2.1, 4.2):.2f} kg"
-    text = f"Neonatology\nTerm baby {sex} {weight}, Apgars 8, 9.\nDenies: n/a. Feeding well, no murmur."
+    text = f"Neonatology\nTerm baby {sex} {weight}, Apgars 8, 9.\nFeeding well, no murmur."
     return [_note(rng, stay, 0, "Nursing/other", text, "Report")]
 
 
@@ -208,10 +212,13 @@ def _note(
     """A charted note on a day counted from that of admission, stored some minutes later."""
     midnight = datetime.combine(stay.admitted.date(), time()) + timedelta(days=day)
     start = max(midnight, stay.admitted) if day == 0 else midnight
-    left = int((midnight + timedelta(days=1) - start) / timedelta(minutes=1))
+    end = midnight + timedelta(days=1)
+    left = int(((min(end, stay.out) if stay.out else end) - start) / timedelta(minutes=1))
     when = start + timedelta(minutes=int(rng.integers(0, max(left, 1))))
     stored = when + timedelta(minutes=int(rng.integers(1, 240)))
-    return Note(when.date(), when, stored, category, description, text, int(rng.integers(14000, 21000)))
+    return Note(
+        when.date(), when, stored, category, description, text, int(rng.integers(14000, 21000))
+    )
 
 
 def _one(rng: np.random.Generator, choices: tuple[str, ...]) -> str:

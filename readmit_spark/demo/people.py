@@ -8,13 +8,13 @@ the label computed from the admissions is that draw, for every labelled stay.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
 
 HORIZON = timedelta(days=30)
-INTERCEPT = -5.0
+INTERCEPT = -5.4
 # A stay reached by this many earlier ones ends in death: deaths carry no label, so a chain of
 # readmissions stays finite without any label being bent.
 MOST_STAYS = 7
@@ -31,13 +31,13 @@ class Factor:
 
 
 FACTORS = (
-    Factor("dyspnea", -0.8, 0.9, 2.1),
-    Factor("heart_failure", -0.7, 0.9, 2.1),
-    Factor("medications", -0.7, 0.9, 2.1),
-    Factor("creatinine", -0.8, 0.9, 1.8),
-    Factor("oxygen", -0.6, 0.8, 0.9),
-    Factor("appetite", -0.5, 0.8, 0.7),
-    Factor("walking", -0.4, 0.8, 0.7),
+    Factor("dyspnea", -0.8, 0.9, 1.7),
+    Factor("heart_failure", -0.7, 0.9, 1.6),
+    Factor("medications", -0.7, 0.9, 1.4),
+    Factor("creatinine", -0.8, 0.9, 1.0),
+    Factor("oxygen", -0.6, 0.8, 1.7),
+    Factor("appetite", -0.5, 0.8, 1.4),
+    Factor("walking", -0.4, 0.8, 0.4),
 )
 
 
@@ -62,8 +62,9 @@ class Stay:
     died: bool
     kind: str
     source: str
-    findings: dict[str, bool] = field(default_factory=dict)
-    risk: float | None = None
+    findings: dict[str, bool]
+    risk: float | None  # None for a newborn's stay, which carries no label
+    returns: bool  # the draw of the risk, which later stays are laid out to fulfil
 
 
 def make_person(rng: np.random.Generator) -> tuple[Person, datetime]:
@@ -102,7 +103,7 @@ def make_person(rng: np.random.Generator) -> tuple[Person, datetime]:
         ethnicity=ethnicity,
         insurance=insurance,
         newborn=newborn,
-        frailty=float(rng.normal(shift, 0.95)),
+        frailty=float(rng.normal(shift, 0.75)),
     )
     return person, first
 
@@ -117,16 +118,18 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
     """
     stays: list[Stay] = []
     admitted = first
-    kind = "NEWBORN" if person.newborn else _pick(
-        rng, {"EMERGENCY": 0.75, "URGENT": 0.1, "ELECTIVE": 0.15}
+    kind = (
+        "NEWBORN"
+        if person.newborn
+        else _pick(rng, {"EMERGENCY": 0.75, "URGENT": 0.1, "ELECTIVE": 0.15})
     )
     clear = first
     while True:
-        stay, returns = _make_stay(rng, person, admitted, kind, last=len(stays) >= MOST_STAYS)
+        stay = _make_stay(rng, person, admitted, kind, last=len(stays) >= MOST_STAYS)
         stays.append(stay)
         if stay.died or stay.out is None or kind == "NEWBORN":
             return stays
-        if returns:
+        if stay.returns:
             kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
             if rng.random() < 0.03 and clear <= stay.admitted:  # a transfer that overlaps
                 admitted = stay.out - timedelta(minutes=int(rng.integers(1, 180)))
@@ -151,7 +154,7 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
 
 def _make_stay(
     rng: np.random.Generator, person: Person, admitted: datetime, kind: str, last: bool
-) -> tuple[Stay, bool]:
+) -> Stay:
     """One stay and the draw of its label. Length, death and the rest do not depend on the risk."""
     days = float(np.clip(rng.lognormal(math.log(5.5), 0.55), 0.5, 30.0))
     out: datetime | None = admitted + timedelta(minutes=int(days * 1440))
@@ -170,8 +173,7 @@ def _make_stay(
     draws = rng.random(len(FACTORS))
     found = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
     risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if found[f.name]))
-    returns = bool(rng.random() < risk)
-    stay = Stay(
+    return Stay(
         admitted=admitted,
         out=None if in_house else out,
         died=died,
@@ -179,8 +181,8 @@ def _make_stay(
         source="PHYS REFERRAL/NORMAL DELI" if kind in ("ELECTIVE", "NEWBORN") else source,
         findings=found,
         risk=None if kind == "NEWBORN" else risk,
+        returns=bool(rng.random() < risk),
     )
-    return stay, returns
 
 
 def _pick(rng: np.random.Generator, shares: dict[str, float]) -> str:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+Ids = NDArray[np.int32]
+Index = NDArray[np.int64]
 
-def token_batches(lengths: Sequence[int] | NDArray[np.int_], budget: int) -> list[NDArray[np.int_]]:
-    """Group chunks of like length, so that a padded batch holds at most ``budget`` tokens.
 
-    lengths: [n] tokens a chunk; budget: tokens, padding included (rows * longest <= budget; a chunk
-    longer than the budget is a batch of its own). Returns index arrays, longest chunks first; every
+def token_batches(lengths: Sequence[int] | Index, budget: int) -> list[Index]:
+    """Group chunks of like length, so that a padded batch holds at most `budget` tokens.
+
+    lengths: [n] tokens a chunk. budget: tokens, padding included: rows * longest <= budget; a chunk
+    longer than the budget is a batch of its own. Returns index arrays, longest chunks first; every
     index of the input is in exactly one of them.
 
     >>> [batch.tolist() for batch in token_batches([5, 9, 4, 2], budget=10)]
@@ -29,10 +32,37 @@ def token_batches(lengths: Sequence[int] | NDArray[np.int_], budget: int) -> lis
     return batches
 
 
-def pad(
-    chunks: Sequence[NDArray[np.int32]], pad_id: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Stack chunks into ``(ids, mask)``, both [rows, longest]; mask is 1 on tokens, 0 on padding."""
+def token_packs(lengths: Sequence[int] | Index, budget: int, max_rows: int) -> list[Index]:
+    """Fill packs of at most `budget` tokens and `max_rows` chunks, laid end to end.
+
+    Each pack takes the longest chunks left, then closes its gap with the shortest: nothing is
+    padded, so unlike lengths may share a pack. A chunk longer than the budget is a pack of its own;
+    every index of the input is in exactly one pack.
+
+    >>> [pack.tolist() for pack in token_packs([5, 9, 4, 2], budget=12, max_rows=3)]
+    [[1, 3], [0, 2]]
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    packs, first, last = [], 0, len(order)
+    while first < last:
+        pack = [order[first]]
+        room = budget - int(lengths[order[first]])
+        first += 1
+        while first < last and len(pack) < max_rows and lengths[order[first]] <= room:
+            pack.append(order[first])
+            room -= int(lengths[order[first]])
+            first += 1
+        while first < last and len(pack) < max_rows and lengths[order[last - 1]] <= room:
+            last -= 1
+            pack.append(order[last])
+            room -= int(lengths[order[last]])
+        packs.append(np.array(pack, dtype=np.int64))
+    return packs
+
+
+def pad(chunks: Sequence[Ids], pad_id: int) -> tuple[Index, Index]:
+    """Stack chunks into `(ids, mask)`, both [rows, longest]; mask is 1 on tokens, 0 on padding."""
     width = max(len(chunk) for chunk in chunks)
     ids = np.full((len(chunks), width), pad_id, dtype=np.int64)
     mask = np.zeros((len(chunks), width), dtype=np.int64)
@@ -40,3 +70,18 @@ def pad(
         ids[row, : len(chunk)] = chunk
         mask[row, : len(chunk)] = 1
     return ids, mask
+
+
+def pack(chunks: Sequence[Ids]) -> tuple[Ids, Ids, Ids]:
+    """Lay chunks end to end: `(ids [T], positions [T], bounds [rows + 1])`.
+
+    Chunk i is ids[bounds[i]:bounds[i + 1]]; positions count from 0 in each chunk.
+
+    >>> [part.tolist() for part in pack([np.array([7, 8, 9]), np.array([7, 9])])]
+    [[7, 8, 9, 7, 9], [0, 1, 2, 0, 1], [0, 3, 5]]
+    """
+    lengths = [len(chunk) for chunk in chunks]
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    ids = np.concatenate(chunks).astype(np.int32)
+    positions = np.arange(len(ids), dtype=np.int32) - np.repeat(bounds[:-1], lengths)
+    return ids, positions, bounds

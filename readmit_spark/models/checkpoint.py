@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.models.classifier import check_head, has_head
 from readmit_spark.models.tokenizer import package_folder
+from readmit_spark.models.tracking import CHAMPION, fetch
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def locate(config: Config, path: str | None = None) -> Located:
         name = path.removeprefix("package:")
         return Located(package_folder(name), name)
     if path.startswith("models:/"):
-        return _registered(path, config.tracking_uri)
+        return Located(*fetch(path, config.tracking_uri))
     if Path(path).is_dir():
         return Located(path, Path(path).name)
     if path.startswith(("/", ".", "~")) or path.count("/") > 1:
@@ -39,30 +40,21 @@ def locate(config: Config, path: str | None = None) -> Located:
     return Located(path, path)
 
 
-def _registered(uri: str, tracking_uri: str) -> Located:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    mlflow.set_tracking_uri(tracking_uri)
-    try:
-        version = _version(uri)
-        local = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{version}", dst_path=tempfile.mkdtemp(prefix="readmit-model-")
-        )
-    except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"model.path: {uri} is not in the registry at {tracking_uri} ({reason}); "
-            "run jobs/finetune.py first, or name a folder"
-        ) from None
-    return Located(str(Path(local) / "artifacts" / "checkpoint"), version)
+def locate_scorer(config: Config) -> Located:
+    """The model to score with: `model.path` where it has a readmission head, else the champion
+    that was fine-tuned from it (`model.name` in the registry). UserError where that is no classifier
+    with one logit."""
+    located = locate(config)
+    if not has_head(located.folder):
+        located = locate(config, f"models:/{config.model.name}@{CHAMPION}")
+    check_head(located.folder)
+    return Located(local_folder(located.folder), located.name)
 
 
-def _version(uri: str) -> str:
-    """`name/version` of models:/name@alias or models:/name/version."""
-    from mlflow import MlflowClient
+def local_folder(path: str) -> str:
+    """`path` where it is a folder; else a hub's model, fetched once into the hub's local cache."""
+    if Path(path).is_dir():
+        return path
+    from huggingface_hub import snapshot_download
 
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if not at:
-        return name
-    return f"{name}/{MlflowClient().get_model_version_by_alias(name, alias).version}"
+    return str(snapshot_download(path))

@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -127,8 +128,7 @@ def ward_precision(natural: Mapping[str, Any], balanced: Mapping[str, Any]) -> f
 
 
 def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:
-    steps = list(flow)
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in pairwise(flow):
         left = step.count - sum(n for _, n in step.left_out)
         if left != following.count:
             raise ValueError(

@@ -7,7 +7,7 @@ without pyplot: no global state, no display, safe in any thread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -122,6 +122,13 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
     return _png(figure)
 
 
+def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
+    """Training loss by step; ``losses`` are (step, mean loss since the last)."""
+    figure, axes = _frame(title, "Step", "Binary cross-entropy")
+    axes.plot([step for step, _ in losses], [value for _, value in losses], color=_BLUE, marker=".")
+    return _png(figure)
+
+
 def _band(
     scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, measured: Mapping[str, Any]
 ) -> metrics.Bands:
@@ -142,7 +149,7 @@ def _with_interval(measure: Mapping[str, Any], percent: bool = False) -> str:
     shown = "{:.1%}" if percent else "{:.3f}"
     if low is None:
         return shown.format(value)
-    return f"{shown} ({shown}–{shown})".format(value, low, high)
+    return f"{shown} ({shown} to {shown})".format(value, low, high)
 
 
 def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:

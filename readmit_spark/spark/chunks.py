@@ -14,7 +14,7 @@ from readmit_spark.config import Chunk
 from readmit_spark.core.chunk import token_chunks, word_chunks
 from readmit_spark.core.clean import clean
 from readmit_spark.core.segment import segment
-from readmit_spark.models.tokenizer import ChunkTokenizer
+from readmit_spark.core.tokenizer import ChunkTokenizer
 
 _ENCODED = T.StructType(
     [

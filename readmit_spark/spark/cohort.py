@@ -16,9 +16,7 @@ TEST, VALIDATION = 0.1, 0.2  # upper ends of the hash's share
 def distinct_admissions(admissions: DataFrame) -> DataFrame:
     """Identical rows once. UserError where a HADM_ID has rows that differ, naming some."""
     once = admissions.dropDuplicates()
-    several = (
-        once.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
-    )
+    several = once.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
     clashes = [row.hadm_id for row in several.orderBy("hadm_id").limit(5).collect()]
     if clashes:
         raise UserError(
@@ -61,9 +59,7 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
     """The contract's `cohort` table from `label_admissions`."""
     key = F.col("subject_id" if config.split_level == "patient" else "hadm_id").cast("string")
     share = _hash(key, str(config.seed)) / 2**32
-    split = (
-        F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
-    )
+    split = F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
     fold = (_hash(key, f"{config.seed}:fold") % FOLDS).cast("int")
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
@@ -96,9 +92,7 @@ def _exclusion(config: Config) -> Column:
     )
     if config.profile == "default":
         # Such a stay has no length and no day to count from; the published code keeps it.
-        reason = reason.when(
-            F.col("dischtime") < F.col("admittime"), "discharge_before_admission"
-        )
+        reason = reason.when(F.col("dischtime") < F.col("admittime"), "discharge_before_admission")
     return reason
 
 

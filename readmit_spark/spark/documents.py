@@ -69,9 +69,9 @@ def documents_table(
             "label",
             "split",
             F.size("document.notes").alias("n_notes"),
-            F.concat_ws(
-                " ", F.transform("document.notes", lambda note: note["text"])
-            ).alias("text"),
+            F.concat_ws(" ", F.transform("document.notes", lambda note: note["text"])).alias(
+                "text"
+            ),
         )
     )
 

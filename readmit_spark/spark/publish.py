@@ -58,9 +58,7 @@ class Files:
             stream.close()
 
     def put(self, local: Path, name: str) -> None:
-        self._fs.copyFromLocalFile(
-            False, True, self._path(str(local)), self._path(self.path(name))
-        )
+        self._fs.copyFromLocalFile(False, True, self._path(str(local)), self._path(self.path(name)))
 
     def sizes(self, name: str) -> dict[str, int]:
         """Bytes of each file of a table, by its path below the table."""
@@ -77,7 +75,9 @@ class Files:
     def names(self, folder: str) -> list[str]:
         if not self.exists(folder):
             return []
-        return [str(s.getPath().getName()) for s in self._fs.listStatus(self._path(self.path(folder)))]
+        return [
+            str(s.getPath().getName()) for s in self._fs.listStatus(self._path(self.path(folder)))
+        ]
 
 
 class Publication:

@@ -60,6 +60,12 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
+def read_risks(spark: SparkSession, path: str) -> DataFrame:
+    """The true risks of a generated cohort: hadm_id (long), risk (double)."""
+    raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")
+    return raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
+
+
 def check_row_count(spark: SparkSession, path: str, parsed: int, key: str) -> None:
     """UserError where a CSV's quotes say another number of records than the parser found.
 
@@ -184,7 +190,9 @@ def _parsed(frame: DataFrame, name: str, pattern: str, kind: T.DataType) -> Colu
     text = F.trim(frame[name])
     # Matching first keeps Spark's lenient cast from reading "2101" as a date; try_ keeps a day 45
     # from being an error where ANSI mode is on.
-    shaped = F.when(text.rlike(pattern), text if isinstance(kind, T.TimestampType) else F.substring(text, 1, 10))
+    shaped = F.when(
+        text.rlike(pattern), text if isinstance(kind, T.TimestampType) else F.substring(text, 1, 10)
+    )
     return F.try_to_timestamp(shaped).cast(kind)
 
 

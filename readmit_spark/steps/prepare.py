@@ -10,9 +10,9 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, required, to_dict
+from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.core.windows import parse_window
 from readmit_spark.errors import UserError
-from readmit_spark.models.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.chunks import chunk_rows, chunks_table, document_facts
 from readmit_spark.spark.cohort import (

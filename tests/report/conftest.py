@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from readmit_spark.core.balance import balance
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.report import pictures
 from readmit_spark.report.page import FlowStep, Pictures, Report, TokenLoss, WindowResult
 
+Cohort = tuple[Any, Any, Any]
 
-def scored(n: int = 600, rate: float = 0.2, seed: int = 0, signal: float = 1.6) -> Any:
+
+@pytest.fixture
+def cohort() -> Cohort:
+    return scored()
+
+
+def scored(n: int = 600, rate: float = 0.2, seed: int = 0, signal: float = 1.6) -> Cohort:
     """Scores, labels, patients [n]; the scores run too high, as a balanced training makes them."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < rate).astype(int)
@@ -55,9 +62,10 @@ def window(name: str, replicates: int = 50, **cohort: Any) -> WindowResult:
     )
 
 
-def report(**changes: Any) -> Report:
+@pytest.fixture(scope="session")
+def report() -> Report:
     windows = (window("2days", signal=1.3), window("3days"), window("discharge", rate=0))
-    made = Report(
+    return Report(
         title="Readmission risk, demo cohort",
         split="test",
         windows=windows,
@@ -72,4 +80,3 @@ def report(**changes: Any) -> Report:
         facts={"profile": "default", "model": "models:/readmit@champion, version 3"},
         seconds={"prepare": 61.3, "finetune": 140.0, "score": 44.25},
     )
-    return replace(made, **changes)

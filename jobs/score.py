@@ -1,0 +1,30 @@
+"""Scores the prepared chunks: patient risk, ledger, metrics, pictures and the report."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.score import STEPS, score
+from readmit_spark.summary import metrics_table
+
+
+def main(config: Config) -> None:
+    progress = Progress("score", STEPS)
+    located = locate_scorer(config)
+    progress.say(f"model {located.name}")
+    spark = build_session("score")
+    prepared = manifest(spark, config.output_root, "prepare")
+    scored = score(spark, config, located, prepared, progress, datetime.now)
+    print(metrics_table(scored.counts, scored.metrics))
+    progress.say(f"report: {config.output_root}/report.html")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("score", __doc__, main, sys.argv[1:]))

@@ -1,0 +1,66 @@
+"""The tokenizer as a value: read once on the driver, carried to the workers as its own JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+from tokenizers import Tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A chunk as token ids, specials included; `n_cut` tokens did not fit."""
+
+    input_ids: list[int]
+    n_cut: int
+
+
+@dataclass(frozen=True)
+class ChunkTokenizer:
+    """Encodes chunks to at most `max_tokens` ids. Picklable; builds the real one once a process."""
+
+    definition: str
+    max_tokens: int
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that two tokenizers share only when they are the same."""
+        return hashlib.sha256(self.definition.encode()).hexdigest()[:16]
+
+    @property
+    def budget(self) -> int:
+        """Tokens a chunk can hold beside the specials."""
+        prefix, suffix = _specials(self.definition)
+        return self.max_tokens - len(prefix) - len(suffix)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Ids with the model's specials ([CLS] … [SEP] for BERT); what is over the budget is cut."""
+        prefix, suffix = _specials(self.definition)
+        budget = self.budget
+        return [
+            Encoded(prefix + e.ids[:budget] + suffix, max(0, len(e.ids) - budget))
+            for e in self._encode(texts)
+        ]
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, without specials."""
+        return [len(e.ids) for e in self._encode(texts)]
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=4)
+def _build(definition: str) -> Tokenizer:
+    return Tokenizer.from_str(definition)
+
+
+@lru_cache(maxsize=4)
+def _specials(definition: str) -> tuple[list[int], list[int]]:
+    encoded = _build(definition).encode("a")
+    body = [i for i, special in enumerate(encoded.special_tokens_mask) if not special]
+    return encoded.ids[: body[0]], encoded.ids[body[-1] + 1 :]

@@ -1,0 +1,57 @@
+"""The readmission classifier: a BERT-like encoder with one logit (method section 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from readmit_spark.errors import UserError
+
+LABEL = "readmission"
+
+
+def has_head(folder: str) -> bool:
+    """True where the folder's model is a classifier, trained for readmission or anything else."""
+    architectures = _config(folder).architectures or []
+    return any(name.endswith("ForSequenceClassification") for name in architectures)
+
+
+def check_head(folder: str) -> None:
+    """UserError unless the folder is a classifier with one logit."""
+    config = _config(folder)
+    if not has_head(folder):
+        raise UserError(
+            f"model.path: {folder} has no classification head; fine-tune it with jobs/finetune.py"
+        )
+    if config.num_labels != 1:
+        raise UserError(
+            f"model.path: {folder} has {config.num_labels} labels; a readmission model has one "
+            "logit (num_labels=1)"
+        )
+
+
+def load_for_training(folder: str) -> Any:
+    """The encoder with one logit and binary cross-entropy; a new head where it has none."""
+    from transformers import AutoModelForSequenceClassification
+
+    if has_head(folder):
+        check_head(folder)
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=1,
+        problem_type="multi_label_classification",  # BCE with logits, on any BERT-like model
+        id2label={0: LABEL},
+        label2id={LABEL: 0},
+    )
+
+
+def _config(folder: str) -> Any:
+    from transformers import AutoConfig
+
+    if Path(folder).is_dir() and not (Path(folder) / "config.json").exists():
+        raise UserError(f"model.path: {folder} has no config.json: it is no Hugging Face folder")
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"model.path: {folder} cannot be loaded: {reason}") from None

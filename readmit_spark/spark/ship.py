@@ -1,0 +1,37 @@
+"""Getting a model folder to every node once, with no file system shared."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyspark import SparkFiles
+from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A folder on the driver, or the archive that Spark unpacks once an executor."""
+
+    name: str
+    archived: bool
+
+    def folder(self) -> str:
+        """The folder on this node."""
+        return SparkFiles.get(self.name) if self.archived else self.name
+
+
+def ship(spark: SparkSession, folder: str) -> Shipped:
+    """Makes `folder` available to all executors; in local mode they read it where it is."""
+    context = spark.sparkContext
+    if (context.master or "").split("[")[0] == "local":
+        return Shipped(str(Path(folder).absolute()), archived=False)
+    sizes = "".join(f"{p.name}{p.stat().st_size}" for p in sorted(Path(folder).iterdir()))
+    name = f"model-{hashlib.sha256(sizes.encode()).hexdigest()[:12]}"
+    scratch = tempfile.mkdtemp(prefix="readmit-ship-")
+    archive = shutil.make_archive(f"{scratch}/{name}", "zip", folder)
+    context.addArchive(f"{archive}#{name}")
+    return Shipped(name, archived=True)

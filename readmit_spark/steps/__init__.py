@@ -1,0 +1,1 @@
+"""The jobs' one call each: reads, computes and publishes; Spark and the models meet here."""

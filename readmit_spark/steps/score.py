@@ -1,0 +1,180 @@
+"""Score: prepared chunks to patient risk, ledger, metrics and report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from readmit_spark.config import Config, to_dict
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located
+from readmit_spark.progress import Progress
+from readmit_spark.report.page import TokenLoss
+from readmit_spark.spark.ledger import ledger_table
+from readmit_spark.spark.publish import Publication
+from readmit_spark.spark.score import ScorerSettings, chunk_facts, patient_scores, score_chunks
+from readmit_spark.spark.session import tasks_done
+from readmit_spark.spark.ship import ship
+from readmit_spark.spark.tables import read_risks
+from readmit_spark.steps.evaluation import evaluate_windows, report_of, result_files
+from readmit_spark.steps.finetune import check_tokens
+
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What the job prints, per window: admissions by status, and metrics.json."""
+
+    counts: dict[str, dict[str, int]]
+    metrics: dict[str, Any]
+
+
+def score(
+    spark: SparkSession,
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    progress: Progress,
+    now: Callable[[], datetime],
+) -> Scored:
+    """Publishes the tables, metrics, pictures and report under output.root."""
+    started = now()
+    windows = _windows(config, prepared)
+    check_tokens(config, located, prepared)
+    pictures = [f"{kind}_{window}.png" for window in windows for kind in ("roc", "pr")]
+    files = ["metrics.json", "report.html", *pictures]
+    publication = Publication(
+        spark,
+        config.output_root,
+        "score",
+        ["chunk_scores", "patient_scores", "ledger", *files],
+        config.output.overwrite,
+    )
+    root = config.output_root
+    cohort, exclusions, documents, chunks = (
+        spark.read.parquet(f"{root}/{name}")
+        for name in ("cohort", "exclusions", "documents", "chunks")
+    )
+    asked = chunks.where(F.col("window").isin(windows))
+    if config.score.split != "all":
+        asked = asked.where(F.col("split") == config.score.split)
+    settings = ScorerSettings(
+        ship(spark, located.folder),
+        config.score.backend,
+        config.score.precision,
+        config.score.batch_tokens,
+    )
+    try:
+        with progress.step("chunk scores", tasks_done(spark)):
+            chunk_scores = publication.write_table(
+                score_chunks(asked, settings, located.name), "chunk_scores"
+            )
+        with progress.step("patient scores and ledger", tasks_done(spark)):
+            patients = publication.write_table(
+                patient_scores(chunk_scores, cohort, windows, config.vote.c), "patient_scores"
+            )
+            ledger = publication.write_table(
+                ledger_table(cohort, exclusions, documents, patients, windows, config.score.split),
+                "ledger",
+            )
+            counts = _counts(ledger, prepared, windows)
+        with progress.step("metrics and report", tasks_done(spark)):
+            measured = _measured(patients, config)
+            evaluations = evaluate_windows(
+                measured.toPandas(),
+                chunk_facts(chunk_scores, measured).toPandas(),
+                _risks(spark, config),
+                windows,
+                config,
+            )
+            report = report_of(
+                config, located, prepared, evaluations, ledger.toPandas(), _token_loss(asked),
+                progress.seconds,
+            )  # fmt: skip
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in result_files(evaluations, report).items():
+                    (Path(folder) / name).write_bytes(content)
+                    publication.put(Path(folder) / name, name)
+            publication.publish(
+                {
+                    "started": started.isoformat(timespec="seconds"),
+                    "finished": now().isoformat(timespec="seconds"),
+                    "config": to_dict(config),
+                    "model": located.name,
+                    "counts": counts,
+                    "seconds": progress.seconds,
+                }
+            )
+    except BaseException:
+        publication.abandon()
+        raise
+    return Scored(counts, {e.window: e.metrics for e in evaluations})
+
+
+def _windows(config: Config, prepared: dict[str, Any]) -> list[str]:
+    made: list[str] = prepared["config"]["windows"]
+    asked = list(config.score.windows or made)
+    missing = [window for window in asked if window not in made]
+    if missing:
+        raise UserError(
+            f"score.windows: {', '.join(missing)} was not prepared (there are {', '.join(made)}); "
+            "add it to `windows` and run jobs/prepare.py again"
+        )
+    return asked
+
+
+def _counts(
+    ledger: DataFrame, prepared: dict[str, Any], windows: list[str]
+) -> dict[str, dict[str, int]]:
+    """Admissions by window and status; a fault where one is missing or counted twice."""
+    counts: dict[str, dict[str, int]] = {
+        window: {"scored": 0, "unscored": 0, "excluded": 0} for window in windows
+    }
+    for row in ledger.groupBy("window", "status").count().collect():
+        counts[row["window"]][row["status"]] = row["count"]
+    expected = prepared["admissions"]["rows"] - prepared["admissions"]["duplicate_rows"]
+    for window, by_status in counts.items():
+        if sum(by_status.values()) != expected:
+            raise RuntimeError(
+                f"the ledger of {window} has {sum(by_status.values()):,} admissions, "
+                f"the input {expected:,}"
+            )
+    return counts
+
+
+def _risks(spark: SparkSession, config: Config) -> dict[int, float] | None:
+    """HADM_ID to true risk, of a generated cohort."""
+    if config.data.truth is None:
+        return None
+    rows = read_risks(spark, config.data.truth).collect()
+    return {row.hadm_id: row.risk for row in rows}
+
+
+def _measured(patients: DataFrame, config: Config) -> DataFrame:
+    """The admissions that metrics are of: outcome known, actionable, in the split."""
+    split = "test" if config.score.split == "all" else config.score.split
+    return patients.where(
+        F.col("label").isNotNull() & F.col("actionable") & (F.col("split") == split)
+    )
+
+
+def _token_loss(chunks: DataFrame) -> dict[str, TokenLoss]:
+    cut = F.col("n_tokens_cut")
+    rows = chunks.groupBy("window").agg(
+        F.count(F.lit(1)).alias("chunks"),
+        F.count(F.when(cut > 0, 1)).alias("chunks_cut"),
+        F.sum(F.col("n_tokens") + cut).alias("tokens"),
+        F.sum(cut).alias("tokens_cut"),
+    )
+    return {
+        row.window: TokenLoss(row.chunks, row.chunks_cut, row.tokens, row.tokens_cut)
+        for row in rows.collect()
+    }

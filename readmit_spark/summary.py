@@ -1,0 +1,42 @@
+"""The short tables that jobs print at their end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_MEASURES = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("rp80", "RP80"))
+
+
+def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str, Any]) -> str:
+    """Admissions by status and the metrics with their intervals, a column a window.
+
+    `counts`: window to status to admissions; `metrics`: as metrics.json.
+    """
+    windows = list(metrics)
+    rows: list[list[str]] = [["", *windows]]
+    rows.append(["admissions in", *(f"{sum(counts[w].values()):,}" for w in windows)])
+    for status in ("excluded", "unscored", "scored"):
+        rows.append([status, *(f"{counts[w][status]:,}" for w in windows)])
+    rows.append(["measured", *(f"{metrics[w]['natural']['n']:,}" for w in windows)])
+    for key, name in _MEASURES:
+        rows.append([name, *(_cell(metrics[w]["natural"][key]) for w in windows)])
+    if any("attainable_auroc" in metrics[w] for w in windows):
+        rows.append(["attainable AUROC", *(_cell(metrics[w]["attainable_auroc"]) for w in windows)])
+    return _aligned(rows)
+
+
+def _cell(measure: Mapping[str, Any]) -> str:
+    if measure["value"] is None:
+        return f"none ({measure['reason']})"
+    if measure["low"] is None:
+        return f"{measure['value']:.3f}"
+    return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )

@@ -1,0 +1,235 @@
+"""The demo hospital: its truth is true, its texts tell no more than they should."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from readmit_spark.demo import Hospital, make_hospital, write_hospital
+from readmit_spark.demo.notes import Note, tell, write_notes
+from readmit_spark.demo.people import FACTORS, make_person, make_stays
+from readmit_spark.errors import UserError
+
+MONTH = pd.Timedelta(days=30)
+
+
+@pytest.fixture(scope="module")
+def hospital() -> Hospital:
+    return make_hospital(patients=2500, seed=11)
+
+
+@pytest.fixture(scope="module")
+def labelled(hospital: Hospital) -> pd.DataFrame:
+    """HADM_ID, label, days, RISK: the label by a double loop over each subject's admissions."""
+    rows = []
+    for _, group in hospital.admissions.groupby("SUBJECT_ID"):
+        stays = sorted(group.to_dict("records"), key=lambda s: (s["ADMITTIME"], s["HADM_ID"]))
+        for place, stay in enumerate(stays):
+            if stay["ADMISSION_TYPE"] == "NEWBORN" or pd.notna(stay["DEATHTIME"]):
+                continue
+            if pd.isna(stay["DISCHTIME"]):
+                continue
+            later = [s for s in stays[place + 1 :] if s["ADMISSION_TYPE"] != "ELECTIVE"]
+            back = any(s["ADMITTIME"] - stay["DISCHTIME"] < MONTH for s in later[:1])
+            days = (stay["DISCHTIME"] - stay["ADMITTIME"]) / pd.Timedelta(days=1)
+            rows.append((stay["HADM_ID"], int(back), days))
+    table = pd.DataFrame(rows, columns=["HADM_ID", "label", "days"])
+    return table.merge(hospital.truth, on="HADM_ID", validate="one_to_one")
+
+
+def test_the_label_is_a_bernoulli_draw_of_the_risk(labelled: pd.DataFrame) -> None:
+    tenth = pd.qcut(labelled["RISK"], 10, labels=False, duplicates="drop")
+    for _, some in [("all", labelled), *labelled.groupby(tenth)]:
+        spread = np.sqrt((some["RISK"] * (1 - some["RISK"])).sum())
+        assert abs((some["label"] - some["RISK"]).sum()) < 3.5 * spread
+
+
+def test_the_label_is_a_draw_of_the_risk_after_every_kind_of_admission(
+    hospital: Hospital, labelled: pd.DataFrame
+) -> None:
+    kinds = labelled.merge(hospital.admissions[["HADM_ID", "ADMISSION_TYPE"]])
+    assert set(kinds["ADMISSION_TYPE"]) == {"EMERGENCY", "URGENT", "ELECTIVE"}
+    for _, some in kinds.groupby("ADMISSION_TYPE"):
+        spread = np.sqrt((some["RISK"] * (1 - some["RISK"])).sum())
+        assert abs((some["label"] - some["RISK"]).sum()) < 3.5 * spread
+
+
+def test_the_admissions_fulfil_every_draw(hospital: Hospital, labelled: pd.DataFrame) -> None:
+    drawn = []
+    for number in range(len(hospital.patients)):
+        rng = np.random.default_rng([11, number])
+        drawn += [stay.returns for stay in make_stays(rng, *make_person(rng))]
+    table = labelled.merge(hospital.admissions[["HADM_ID"]].assign(drawn=drawn))
+    assert (table["label"] == table["drawn"]).all()
+
+
+def test_attainable_auroc_and_prevalence_are_as_promised(labelled: pd.DataFrame) -> None:
+    assert 0.86 < roc_auc_score(labelled["label"], labelled["RISK"]) < 0.92
+    assert 0.20 < labelled["label"].mean() < 0.28
+
+
+def test_every_stay_but_a_newborns_has_a_risk(hospital: Hospital) -> None:
+    stays = hospital.admissions
+    assert set(hospital.truth["HADM_ID"]) == set(
+        stays.loc[stays["ADMISSION_TYPE"] != "NEWBORN", "HADM_ID"]
+    )
+    assert hospital.truth["RISK"].between(0, 1, inclusive="neither").all()
+
+
+def test_number_and_length_of_notes_do_not_foretell_the_label(
+    hospital: Hospital, labelled: pd.DataFrame
+) -> None:
+    notes = hospital.notes.dropna(subset="HADM_ID")
+    words = notes["TEXT"].str.split().str.len().groupby(notes["HADM_ID"]).agg(["size", "sum"])
+    table = labelled.merge(words, left_on="HADM_ID", right_index=True)
+    for column in ("size", "sum"):
+        assert abs(roc_auc_score(table["label"], table[column]) - 0.5) < 0.03
+
+
+def _words(text: str) -> list[str]:
+    return sorted(re.findall(r"[a-z]+", text.lower()))
+
+
+@pytest.mark.parametrize(
+    "name", ["dyspnea", "heart_failure", "medications", "creatinine", "walking"]
+)
+def test_a_finding_told_in_context_uses_the_words_of_its_absence(name: str) -> None:
+    for seed in range(20):
+        there = tell(name, True, np.random.default_rng(seed))
+        absent = tell(name, False, np.random.default_rng(seed))
+        assert there != absent
+        assert _words(there) == _words(absent)
+
+
+def test_findings_change_neither_number_nor_length_nor_time_of_notes() -> None:
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        person, first = make_person(rng)
+        for stay in make_stays(rng, person, first):
+            ill = replace(stay, findings={factor.name: True for factor in FACTORS})
+            well = replace(stay, findings={factor.name: False for factor in FACTORS})
+            assert _shape(write_notes(np.random.default_rng(seed), person, ill)) == _shape(
+                write_notes(np.random.default_rng(seed), person, well)
+            )
+
+
+def _shape(notes: list[Note]) -> list[tuple[object, ...]]:
+    return [(n.chartdate, n.charttime, n.category, len(n.text.split())) for n in notes]
+
+
+def test_some_signal_comes_only_on_the_third_day(hospital: Hospital) -> None:
+    notes = hospital.notes.merge(hospital.admissions[["HADM_ID", "ADMITTIME"]], on="HADM_ID")
+    day = (notes["CHARTDATE"] - notes["ADMITTIME"].dt.normalize()).dt.days
+    assert set(day[notes["TEXT"].str.contains("walking")]) == {2}
+
+
+def test_no_text_says_that_the_patient_came_back(hospital: Hospital) -> None:
+    assert not hospital.notes["TEXT"].str.contains("readmi|re-admi", case=False).any()
+
+
+def test_notes_lie_within_the_stay_or_the_day_before(hospital: Hospital) -> None:
+    notes = hospital.notes.merge(hospital.admissions[["HADM_ID", "ADMITTIME", "DISCHTIME"]])
+    timed = notes.dropna(subset="CHARTTIME")
+    assert (timed["CHARTTIME"] >= timed["ADMITTIME"].dt.normalize() - timedelta(days=1)).all()
+    out = timed.dropna(subset="DISCHTIME")
+    assert (out["CHARTTIME"] <= out["DISCHTIME"]).all()
+    assert (timed["CHARTTIME"].dt.normalize() == timed["CHARTDATE"]).all()
+    assert (timed["STORETIME"].dropna() >= timed["CHARTTIME"][timed["STORETIME"].notna()]).all()
+
+
+def test_the_odd_cases_of_mimic_occur(hospital: Hospital, labelled: pd.DataFrame) -> None:
+    stays, notes = hospital.admissions, hospital.notes
+    assert set(stays["ADMISSION_TYPE"]) == {"EMERGENCY", "URGENT", "ELECTIVE", "NEWBORN"}
+    assert stays["DEATHTIME"].notna().mean() > 0.02
+    assert 0.01 < stays["DISCHTIME"].isna().mean() < 0.05
+    assert stays["ADMISSION_LOCATION"].str.contains("TRANSFER").any()
+    following = stays.groupby("SUBJECT_ID")["ADMITTIME"].shift(-1) - stays["DISCHTIME"]
+    assert (following < pd.Timedelta(0)).any(), "no transfer that overlaps"
+    assert (following == MONTH).any(), "nobody comes back after exactly 30 days"
+    elective = stays.groupby("SUBJECT_ID")["ADMISSION_TYPE"].shift(-1) == "ELECTIVE"
+    assert (elective & (following < MONTH)).any(), "no elective admission within 30 days"
+    assert (labelled["days"] < 2).any() and labelled["days"].between(2, 3).any()
+    assert notes["HADM_ID"].isna().any() and notes["ISERROR"].eq(1).any()
+    assert notes["CATEGORY"].nunique() >= 7 and "Physician " in set(notes["CATEGORY"])
+    assert notes.loc[notes["CATEGORY"] == "Discharge summary", "CHARTTIME"].isna().all()
+    words = notes["TEXT"].str.split().str.len().groupby(notes["HADM_ID"]).sum()
+    assert (words <= 10).any(), "no document of ten words or fewer"
+    linked = notes.merge(stays[["HADM_ID", "ADMITTIME"]], on="HADM_ID")
+    assert (linked["CHARTDATE"] < linked["ADMITTIME"].dt.normalize()).any()
+    for pattern in (r"\[\*\*.+\*\*\]", "\n", '"', r"\d\.\d", r"^1\. ", r"\bdenies\b", r"Dr\."):
+        assert notes["TEXT"].str.contains(pattern, flags=re.MULTILINE).any(), pattern
+
+
+def test_later_notes_copy_a_line_of_the_admission_note_forward(hospital: Hospital) -> None:
+    notes = hospital.notes[hospital.notes["ISERROR"].isna()]
+    admission = notes[notes["DESCRIPTION"] == "Physician Resident Admission Note"]
+    progress = notes[notes["DESCRIPTION"] == "Physician Resident Progress Note"]
+    both = admission.merge(progress, on="HADM_ID").head(50)
+    for first, later in zip(both["TEXT_x"], both["TEXT_y"], strict=True):
+        assert first.split("PMH: ")[1].splitlines()[0] in later
+
+
+def test_a_patient_stays_the_same_when_the_hospital_grows() -> None:
+    small, large = make_hospital(patients=40, seed=3), make_hospital(patients=60, seed=3)
+    for name in ("admissions", "notes", "patients", "truth"):
+        before, after = getattr(small, name), getattr(large, name)
+        assert len(after) > len(before)
+        pd.testing.assert_frame_equal(before, after.head(len(before)))
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    for folder, seed in (("one", 5), ("two", 5), ("other", 6)):
+        write_hospital(make_hospital(patients=30, seed=seed), tmp_path / folder)
+    for file in ("ADMISSIONS.csv", "NOTEEVENTS.csv", "PATIENTS.csv", "TRUTH.csv"):
+        first = (tmp_path / "one" / file).read_bytes()
+        assert first == (tmp_path / "two" / file).read_bytes()
+        assert first != (tmp_path / "other" / file).read_bytes()
+
+
+def test_files_read_back_as_the_tables_they_were_written_from(tmp_path: Path) -> None:
+    made = make_hospital(patients=60, seed=4)
+    write_hospital(made, tmp_path)
+    notes = pd.read_csv(tmp_path / "NOTEEVENTS.csv", parse_dates=["CHARTDATE", "CHARTTIME"])
+    assert notes["TEXT"].tolist() == made.notes["TEXT"].tolist()
+    assert notes["CATEGORY"].tolist() == made.notes["CATEGORY"].tolist()
+    assert notes["CHARTTIME"].equals(made.notes["CHARTTIME"])
+    assert notes["HADM_ID"].astype("Int64").equals(made.notes["HADM_ID"])
+    truth = pd.read_csv(tmp_path / "TRUTH.csv", float_precision="round_trip")
+    assert truth["RISK"].tolist() == made.truth["RISK"].tolist()
+    stays = pd.read_csv(tmp_path / "ADMISSIONS.csv", parse_dates=["DISCHTIME"])
+    assert stays["DISCHTIME"].equals(made.admissions["DISCHTIME"])
+
+
+def test_csv_is_quoted_as_mimic_quotes_it(tmp_path: Path) -> None:
+    made = make_hospital(patients=60, seed=4)
+    write_hospital(made, tmp_path)
+    text = (tmp_path / "NOTEEVENTS.csv").read_text()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    assert re.search(
+        rf'^\d+,\d+,\d+,\d{{4}}-\d\d-\d\d,{time},{time},"Physician ",".*",\d+,,"', text, re.M
+    )
+    assert re.search(r'^\d+,\d+,\d+,\d{4}-\d\d-\d\d,,,"Discharge summary","Report",,,"', text, re.M)
+    assert re.search(r"^\d+,\d+,,\d{4}-\d\d-\d\d,", text, re.M), "no note without HADM_ID"
+    assert '""I feel ok""' in text
+
+
+@pytest.mark.parametrize(("patients", "seed"), [(0, 1), (10, -1)])
+def test_an_impossible_hospital_is_a_users_mistake(patients: int, seed: int) -> None:
+    with pytest.raises(UserError, match=r"demo\.patients"):
+        make_hospital(patients, seed)
+
+
+def test_birth_is_never_after_the_first_admission(hospital: Hospital) -> None:
+    born = hospital.patients.set_index("SUBJECT_ID")["DOB"]
+    stays = hospital.admissions
+    assert (stays["SUBJECT_ID"].map(born) <= stays["ADMITTIME"]).all()
+    for one, two in itertools.pairwise(sorted(stays["HADM_ID"])):
+        assert one < two

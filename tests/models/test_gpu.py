@@ -1,0 +1,88 @@
+"""The GPU's packing and graphs on the CPU device: only capture and attention's kernel differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from readmit_spark.models import gpu
+from readmit_spark.models.backends import load_model
+from readmit_spark.models.bert import PackedBert, attend_each
+from readmit_spark.models.predict import Scorer, submit_all
+
+
+class Captures:
+    """`capture_nothing`, counted."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, run):
+        self.n += 1
+        return gpu.capture_nothing(run)
+
+
+@pytest.fixture
+def engine(tiny_bert) -> gpu.PackedGraphs:
+    bert = PackedBert(load_model(tiny_bert), attend_each)
+    return gpu.PackedGraphs(bert, torch.device("cpu"), Captures(), "cpu", budget=4096)
+
+
+def score(engine, chunks, budget: int = 4096) -> np.ndarray:
+    parts, _ = submit_all(engine, chunks, [len(chunk) for chunk in chunks], budget)
+    return Scorer._read(parts)
+
+
+def test_static_packs_give_the_scores_of_the_cpu_path(engine, tiny_bert, chunks) -> None:
+    expected = Scorer(tiny_bert, device="cpu").score(chunks)
+    np.testing.assert_allclose(score(engine, chunks), expected, atol=1e-6)
+
+
+def test_a_replay_does_not_see_the_pack_before_it(engine, chunks) -> None:
+    alone = score(engine, chunks[:3])
+    score(engine, [np.full(64, 9, dtype=np.int32)] * 12)
+    np.testing.assert_allclose(score(engine, chunks[:3]), alone, atol=1e-7)
+
+
+def test_results_of_earlier_packs_survive_later_ones(engine, chunks) -> None:
+    first = engine.submit(chunks[:2])
+    kept = first.clone()
+    engine.submit(chunks[2:4])
+    assert torch.equal(first, kept)
+
+
+def test_each_pack_size_is_captured_once(engine, chunks) -> None:
+    for _ in range(3):
+        engine.submit(chunks[:4])
+    assert engine.capture.n == 1
+    engine.submit([chunks[0]] * 16)  # 1,024 tokens: still the first size
+    assert engine.capture.n == 1
+
+
+def test_what_no_chunk_owns_may_be_anything(engine, chunks) -> None:
+    expected = score(engine, chunks[:3])
+    (graph,) = engine._graphs.values()
+    inside = sum(len(chunk) for chunk in chunks[:3])
+    with torch.inference_mode():
+        graph.inputs[inside:1024] = 99
+    np.testing.assert_allclose(score(engine, chunks[:3]), expected, atol=1e-7)
+
+
+def test_a_pack_goes_to_the_smallest_size_that_holds_it(engine) -> None:
+    sizes = {tokens: engine._size(tokens) for tokens in (1, 1024, 1025, 2048, 2049, 4096)}
+    assert sizes == {1: 1024, 1024: 1024, 1025: 2048, 2048: 2048, 2049: 4096, 4096: 4096}
+
+
+def test_short_chunks_fill_the_rows_before_the_tokens(engine, tiny_bert) -> None:
+    short = [np.array([5, 6, i], dtype=np.int32) for i in range(7, 90)]
+    assert engine.rows == 16
+    np.testing.assert_allclose(
+        score(engine, short), Scorer(tiny_bert, device="cpu").score(short), atol=1e-6
+    )
+
+
+def test_halved_budgets_reuse_the_sizes_already_captured(engine, chunks) -> None:
+    whole = score(engine, chunks, budget=4096)
+    np.testing.assert_allclose(score(engine, chunks, budget=1024), whole, atol=1e-6)
+    assert set(engine._graphs) <= {1024, 2048, 4096}
