@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,10 +13,22 @@ from readmit_spark.errors import UserError
 
 OK, FAULT, MISTAKE = 0, 1, 2
 
+# Libraries that would draw bars over the job's own lines, or call home.
+_QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 
 def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[str]) -> int:
     """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault."""
     arguments = _parser(job, what).parse_args(argv)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         call(load_config(arguments.config, arguments.set))
     except UserError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -96,6 +95,5 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
 
 
 def _quiet() -> None:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     for logger in ("alembic", "mlflow.store.db.utils"):
         logging.getLogger(logger).setLevel(logging.ERROR)

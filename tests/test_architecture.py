@@ -1,0 +1,70 @@
+"""Imports go one way, and only the outermost layer knows argv, the environment and the clock."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "readmit_spark"
+
+# room -> (rooms of the package it may import, libraries it may not)
+RULES = {
+    "core": ({"errors", "core"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
+    "report": ({"errors", "core", "report"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
+    "demo": ({"errors", "core", "demo"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
+    "models": ({"errors", "config", "core", "models"}, {"pyspark", "boto3"}),
+    "spark": ({"errors", "config", "core", "java", "progress", "spark"}, {"torch", "transformers", "mlflow"}),
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def top_level_imports(tree: ast.Module) -> set[str]:
+    """Modules that importing the file imports; those inside functions run on the executor."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0]
+    if room not in RULES:
+        return
+    allowed, forbidden = RULES[room]
+    for name in top_level_imports(ast.parse(path.read_text())):
+        parts = name.split(".")
+        if parts[0] == "readmit_spark" and len(parts) > 1:
+            assert parts[1] in allowed, f"{path.name} imports {name}"
+        assert parts[0] not in forbidden, f"{path.name} imports {name}"
+
+
+OUTERMOST = {"cli.py", "java.py", "progress.py"}
+# What the executor's own process needs to be told, and the driver's Java.
+ENVIRONMENT = {"spark/session.py", "spark/score.py"}
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_argv_environment_and_clock_stay_outside(path: Path) -> None:
+    relative = str(path.relative_to(PACKAGE))
+    if relative in OUTERMOST:
+        return
+    source = path.read_text()
+    assert "sys.argv" not in source
+    assert "datetime.now(" not in source and "datetime.today(" not in source
+    if relative not in ENVIRONMENT:
+        assert "os.environ" not in source and "os.getenv" not in source
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda p: p.name)
+def test_jobs_are_thin(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
