@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+# A worker's exception reaches the driver as the text of its trace.
+_MISTAKE_IN_A_WORKER = re.compile(r"^readmit_spark\.errors\.UserError: (.*)$", re.MULTILINE)
+
 
 def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[str]) -> int:
     """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault."""
@@ -34,7 +38,11 @@ def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[st
     except UserError as error:
         print(f"{job}: {error}", file=sys.stderr)
         return MISTAKE
-    except Exception:
+    except Exception as error:
+        mistake = _MISTAKE_IN_A_WORKER.search(str(error))
+        if mistake:
+            print(f"{job}: {mistake.group(1)}", file=sys.stderr)
+            return MISTAKE
         print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
         traceback.print_exc()
         return FAULT

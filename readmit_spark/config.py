@@ -134,8 +134,8 @@ class Config:
             return self.tracking.uri
         if "://" in self.output_root:
             raise UserError(
-                f"tracking.uri is not set and output.root is {self.output_root}: MLflow cannot keep "
-                "its database on an object store; set tracking.uri"
+                f"tracking.uri is not set and output.root is {self.output_root}: MLflow cannot "
+                "keep its database on an object store; set tracking.uri"
             )
         return f"sqlite:///{Path(self.output_root).absolute()}/mlflow.db"
 

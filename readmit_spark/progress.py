@@ -13,7 +13,7 @@ _TICK = 10.0  # seconds between two lines within a step
 
 
 class Progress:
-    """Numbered steps of a job, timed, on stderr. `seconds` keeps each step's time for the record."""
+    """Numbered, timed steps of a job, on stderr. `seconds` keeps each one's time for the record."""
 
     def __init__(self, job: str, steps: int, out: TextIO | None = None) -> None:
         self.seconds: dict[str, float] = {}

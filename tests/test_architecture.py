@@ -11,13 +11,14 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "readmit_spark"
 
 # room -> (rooms of the package it may import, libraries it may not)
+HEAVY = {"torch", "transformers", "mlflow"}
 RULES = {
-    "core": ({"errors", "core"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
-    "report": ({"errors", "core", "report"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
-    "demo": ({"errors", "core", "demo"}, {"pyspark", "torch", "transformers", "boto3", "mlflow"}),
+    "core": ({"errors", "core"}, {"pyspark", "boto3", *HEAVY}),
+    "report": ({"errors", "core", "report"}, {"pyspark", "boto3", *HEAVY}),
+    "demo": ({"errors", "core", "demo"}, {"pyspark", "boto3", *HEAVY}),
     "models": ({"errors", "config", "core", "models"}, {"pyspark", "boto3"}),
-    "spark": ({"errors", "config", "core", "java", "progress", "spark"}, {"torch", "transformers", "mlflow"}),
-}  # fmt: skip
+    "spark": ({"errors", "config", "core", "java", "spark"}, HEAVY),
+}
 
 
 def modules() -> list[Path]:

@@ -38,6 +38,16 @@ def test_a_fault_is_1_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_mistake_found_in_a_worker_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    def call(config: Config) -> None:
+        raise RuntimeError(
+            "Traceback ...\nreadmit_spark.errors.UserError: model.path: no\n\n\tat x"
+        )
+
+    assert cli.run("job", "", call, LOCAL) == 2
+    assert capsys.readouterr().err == "job: model.path: no\n"
+
+
 def test_help_lists_every_key(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.run("job", "what it does", lambda config: None, ["--help"])

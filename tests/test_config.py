@@ -84,6 +84,8 @@ def test_the_paper_profile_splits_over_admissions_unless_told() -> None:
 
 
 def test_an_object_store_needs_a_tracking_uri() -> None:
-    with pytest.raises(UserError, match="set tracking.uri"):
+    with pytest.raises(UserError, match=r"set tracking\.uri"):
         _ = load_config(overrides=["output.root=s3://bucket/x"]).tracking_uri
-    assert load_config(overrides=["output.root=/tmp/x/"]).tracking_uri == "sqlite:////tmp/x/mlflow.db"
+    assert (
+        load_config(overrides=["output.root=/tmp/x/"]).tracking_uri == "sqlite:////tmp/x/mlflow.db"
+    )

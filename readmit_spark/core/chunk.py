@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 
 def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
-    """Windows of `words` words in order; the remainder only where it has more than `min_tail_words`.
+    """Windows of `words` words in order; the remainder where it has more than `min_tail_words`.
 
     Words are what white space separates, and are joined by one blank (published `split`). A text of
     `min_tail_words` words or fewer has no chunk.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-# The published pattern is `\[(.*?)\]`. Line ends are blanks by then, so `[^\]]*` is the same thing.
+# The published pattern is `\[(.*?)\]`. Line ends are blanks by then, so `[^\]]*` is the same.
 _BRACKETS = re.compile(r"\[[^\]]*\]")
-# The published pattern is `[0-9]+\.`. A match never starts inside a run of digits; saying so, behind
-# the first digit where it costs nothing, keeps a long run from being tried once a digit.
+# The published pattern is `[0-9]+\.`. A match never starts inside a run of digits; saying so,
+# behind the first digit where it costs nothing, keeps a long run from being tried once a digit.
 _NUMBERED = re.compile(r"[0-9](?<![0-9][0-9])[0-9]*\.")
 _RULES = re.compile(r"--|__|==")
 

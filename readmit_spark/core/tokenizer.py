@@ -38,7 +38,7 @@ class ChunkTokenizer:
         return self.max_tokens - len(prefix) - len(suffix)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Ids with the model's specials ([CLS] … [SEP] for BERT); what is over the budget is cut."""
+        """Ids with the model's specials ([CLS] … [SEP] for BERT), cut to the budget."""
         prefix, suffix = _specials(self.definition)
         budget = self.budget
         return [
@@ -51,7 +51,7 @@ class ChunkTokenizer:
         return [len(e.ids) for e in self._encode(texts)]
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
-        return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)  # type: ignore[no-any-return]
+        return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ class Window:
 
 
 def parse_window(name: str) -> Window:
-    """`discharge`, or `Ndays` with N of at least 1: notes with CHARTDATE - date(ADMITTIME) < N days.
+    """`discharge`, or `Ndays` (N at least 1): notes with CHARTDATE - date(ADMITTIME) < N days.
 
     >>> parse_window("3days")
     Window(name='3days', days=3)

@@ -1,8 +1,7 @@
 """The notes of a stay: what its findings look like in the words of doctors and nurses.
 
 Most findings are told in context. A sentence names the finding and a decoy and swaps their roles:
-"Reports dyspnea at rest, denies cough at night" against "Denies dyspnea at rest, reports cough at
-night". Both hold the same words, so counting words learns nothing from them. The number of notes
+"Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both hold the same words, so counting words learns nothing from them. The number of notes
 and of words never depends on the findings: both forms of a sentence are equally long, and which
 notes are written is drawn without looking at them.
 """
@@ -35,10 +34,10 @@ class Note:
 # Sentences with the roles {risk} and {safe}; the finding takes {risk} where it is present and
 # {safe} where it is not, and the decoy takes the other.
 _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "dyspnea": (
+    "chest_pain": (
         ("Reports {risk}, denies {safe}.", "Denies {safe}, reports {risk}."),
-        "dyspnea at rest",
-        ("cough at night", "nausea at meals", "dizziness at night"),
+        "chest pain",
+        ("dyspnea", "cough"),
     ),
     "heart_failure": (
         (
@@ -49,12 +48,9 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("kidney stone", "lung infection", "bowel obstruction"),
     ),
     "medications": (
-        (
-            "Daughter manages {safe}, nobody manages {risk}.",
-            "Nobody manages {risk}, son manages {safe}.",
-        ),
-        "the medications",
-        ("the house", "the shopping", "the laundry"),
+        ("Lives alone, takes {safe}, skips {risk}.", "Lives alone, skips {risk}, takes {safe}."),
+        "medications",
+        ("meals", "naps"),
     ),
     "creatinine": (
         ("{risk} rising, {safe} falling.", "{safe} falling, {risk} rising."),
@@ -141,14 +137,14 @@ def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tup
     """The admission note, and its one-line assessment, which later notes copy forward."""
     years = (stay.admitted - person.birth).days // 365
     assessment = tell("heart_failure", stay.findings["heart_failure"], rng)
-    told = {n: tell(n, stay.findings[n], rng) for n in ("dyspnea", "medications", "creatinine")}
+    told = {n: tell(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "creatinine")}
     text = (
         f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]\n"
-        f"{years}{person.gender} w/ {_one(rng, _COMPLAINTS)}. {told['dyspnea']}\n"
+        f"{years}{person.gender} w/ {_one(rng, _COMPLAINTS)}. {told['chest_pain']}\n"
         f"PMH: {assessment}\n"
         f"Social: {told['medications']}\n"
         f"Labs: K {rng.uniform(3.2, 5.2):.1f}, {told['creatinine']}\n"
-        f"1. {_one(rng, _PLANS)}  2. {_one(rng, _PLANS)}"
+        f"1. {_one(rng, _PLANS)}  2. Follow cx"
     )
     return text, assessment
 
@@ -156,7 +152,7 @@ def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tup
 def _day_notes(rng: np.random.Generator, stay: Stay, day: int, assessment: str) -> list[Note]:
     found = stay.findings
     if day == 1:
-        plan = f"HD 2. {assessment}\n1. {_one(rng, _PLANS)}"
+        plan = f"HD 2. {assessment}\n1. {tell('chest_pain', found['chest_pain'], rng)}"
         food = f"{tell('appetite', found['appetite'], rng)}. Dr. [**Last Name 7**] aware."
         return [
             _note(rng, stay, day, "Physician ", plan, "Physician Resident Progress Note"),

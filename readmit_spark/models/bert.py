@@ -129,8 +129,6 @@ def attend_each(
     q_ends, ends = q_bounds.tolist(), bounds.tolist()
     scale = q.shape[-1] ** -0.5
     for q0, q1, k0, k1 in zip(q_ends, q_ends[1:], ends, ends[1:], strict=False):
-        if k0 == k1:
-            continue
         queries = q[q0:q1].transpose(0, 1).contiguous().mul_(scale)
         keys = k[k0:k1].transpose(0, 1).contiguous()
         values = v[k0:k1].transpose(0, 1).contiguous().transpose(1, 2)

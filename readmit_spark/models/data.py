@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def read_chunks(root: str, window: str, split: str) -> Chunks:
         table["subject_id"].to_numpy(),
         table["hadm_id"].to_numpy(),
         table["label"].cast(pa.int64()).to_numpy(),
-        [flat[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)],
+        [flat[a:b] for a, b in pairwise(offsets)],
     )
 
 

@@ -69,7 +69,7 @@ def finetune(
         if labels != {0, 1}:
             missing = "readmitted" if 1 not in labels else "other"
             raise UserError(
-                f"the {name} split has no {missing} admissions with chunks: more patients are needed"
+                f"the {name} split has no {missing} admissions with chunks: more patients needed"
             )
     set_seed(seed)
     model = load_for_training(folder)
@@ -89,7 +89,7 @@ def finetune(
     return Finetuned(model, patient_scores(logits, validation, vote_c))
 
 
-def patient_scores(logits: NDArray[np.float32], chunks: Chunks, c: float) -> PatientScores:
+def patient_scores(logits: Any, chunks: Chunks, c: float) -> PatientScores:
     """The vote of each admission's chunks; logits: [n, 1] in the order of `chunks`."""
     probabilities = 1.0 / (1.0 + np.exp(-logits[:, 0].astype(np.float64)))
     ids, first = np.unique(chunks.hadm_ids, return_index=True)
@@ -98,7 +98,7 @@ def patient_scores(logits: NDArray[np.float32], chunks: Chunks, c: float) -> Pat
     return PatientScores(ids, chunks.subject_ids[first], scores, chunks.labels[first])
 
 
-def patient_auroc(logits: NDArray[np.float32], chunks: Chunks, c: float) -> dict[str, float]:
+def patient_auroc(logits: Any, chunks: Chunks, c: float) -> dict[str, float]:
     """{"auroc": ...} at patient level, as the Trainer wants it."""
     found = patient_scores(logits, chunks, c)
     measured = evaluate(found.scores, found.labels, found.subject_ids, replicates=0)

@@ -114,7 +114,8 @@ class PackedGraphs:
         self.device = device
         self.capture = capture
         self.name = name
-        self.budget = max(budget, _SMALLEST_PACK)
+        longest = bert.embeddings.position_embeddings.num_embeddings
+        self.budget = max(budget, longest, _SMALLEST_PACK)
         self.rows = self.budget // _TOKENS_A_ROW
         self._graphs: dict[int, _Graph] = {}
         self._feed = _Feed(self._inputs(self.budget), device)

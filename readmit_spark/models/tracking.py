@@ -67,7 +67,7 @@ def register(
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
-    """A local Hugging Face folder of models:/NAME@ALIAS or models:/NAME/VERSION, and name/version."""
+    """models:/NAME@ALIAS or models:/NAME/VERSION as a Hugging Face folder, and NAME/VERSION."""
     import mlflow
     from mlflow.exceptions import MlflowException
 

@@ -1,4 +1,4 @@
-"""Chunks: documents cleaned, cut and tokenised in pandas UDFs. The GPU's work starts behind them."""
+"""Chunks: documents cleaned, cut and tokenised in pandas UDFs; the GPU's work starts behind."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ def document_facts(rows: DataFrame) -> DataFrame:
 
 
 def _clean() -> Callable[..., Any]:
-    @F.pandas_udf(T.StringType())  # type: ignore[call-overload]
+    @F.pandas_udf(T.StringType())
     def clean_text(text: pd.Series) -> pd.Series:
         return text.map(clean)
 
-    return clean_text  # type: ignore[no-any-return]
+    return clean_text
 
 
 def _split(chunk: Chunk, tokenizer: ChunkTokenizer) -> Callable[..., Any]:
     """Segments decide nothing in words mode (their words, in order, are the text's), so only tokens
     mode makes them."""
 
-    @F.pandas_udf(T.ArrayType(T.StringType()))  # type: ignore[call-overload]
+    @F.pandas_udf(T.ArrayType(T.StringType()))
     def split_words(text: pd.Series) -> pd.Series:
         return text.map(lambda t: word_chunks(t, chunk.words, chunk.min_tail_words))
 
-    @F.pandas_udf(T.ArrayType(T.StringType()))  # type: ignore[call-overload]
+    @F.pandas_udf(T.ArrayType(T.StringType()))
     def split_tokens(text: pd.Series) -> pd.Series:
         return text.map(
             lambda t: token_chunks(
@@ -88,11 +88,11 @@ def _split(chunk: Chunk, tokenizer: ChunkTokenizer) -> Callable[..., Any]:
             )
         )
 
-    return split_tokens if chunk.mode == "tokens" else split_words  # type: ignore[no-any-return]
+    return split_tokens if chunk.mode == "tokens" else split_words
 
 
 def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:
-    @F.pandas_udf(_ENCODED)  # type: ignore[call-overload]
+    @F.pandas_udf(_ENCODED)
     def encode_chunks(text: pd.Series) -> pd.DataFrame:
         encoded = tokenizer.encode(text.fillna("").tolist())
         return pd.DataFrame(
@@ -103,4 +103,4 @@ def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:
             }
         )
 
-    return encode_chunks  # type: ignore[no-any-return]
+    return encode_chunks

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 
-DAY = 86_400.0
+DAY = 86_400_000_000  # microseconds
 FOLDS = 5
 TEST, VALIDATION = 0.1, 0.2  # upper ends of the hash's share
 
@@ -42,7 +42,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
     unplanned = ~F.col("admission_type").eqNullSafe("ELECTIVE")
     # An admission without a time has no place in the order: it can be nobody's next.
     next_admittime = F.last(F.when(unplanned, F.col("admittime")), ignorenulls=True)
-    days_next = (_seconds("next_admittime") - _seconds("dischtime")) / DAY
+    days_next = _days("dischtime", "next_admittime")
     label = F.when(F.col("days_next_admit") < config.label.horizon_days, 1).otherwise(0)
     if config.profile == "default":
         label = F.when(F.col("dischtime").isNotNull(), label)
@@ -50,7 +50,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
         admissions.withColumn("next_admittime", next_admittime.over(later_first))
         .withColumn("days_next_admit", days_next)
         .withColumn("label", label.cast("int"))
-        .withColumn("duration_days", (_seconds("dischtime") - _seconds("admittime")) / DAY)
+        .withColumn("duration_days", _days("admittime", "dischtime"))
         .withColumn("exclusion", _exclusion(config))
     )
 
@@ -96,9 +96,10 @@ def _exclusion(config: Config) -> Column:
     return reason
 
 
-def _seconds(name: str) -> Column:
-    """Seconds since 1970 with their fraction (a cast to long would drop it)."""
-    return F.col(name).cast("double")
+def _days(start: str, end: str) -> Column:
+    """Days from `start` to `end`. Whole microseconds are subtracted: as seconds in floating point,
+    30 days to the microsecond can come out as a little less, and that is another label."""
+    return (F.unix_micros(end) - F.unix_micros(start)) / DAY
 
 
 def _hash(key: Column, salt: str) -> Column:

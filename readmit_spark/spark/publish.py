@@ -18,7 +18,7 @@ from readmit_spark.errors import UserError
 
 
 class Files:
-    """The few file operations that a local disk, HDFS and S3 share, through Spark's own connector."""
+    """The few file operations that a disk, HDFS and S3 share, through Spark's own connector."""
 
     def __init__(self, spark: SparkSession, root: str) -> None:
         jvm = spark._jvm  # the file system API has no Python face

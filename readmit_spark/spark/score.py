@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -26,9 +28,14 @@ _MIN_CHUNKS = 64  # below that a task is all overhead
 
 
 class ChunkScorer(Protocol):
-    """What runs in a worker: token ids in, P(readmit) out, in order."""
+    """What runs in a worker: batches of token ids in, P(readmit) out, in order."""
 
-    def score(self, chunks: list[NDArray[np.int32]]) -> NDArray[np.float64]: ...
+    @property
+    def backend(self) -> str: ...
+
+    def stream(
+        self, batches: Iterable[list[NDArray[np.int32]]]
+    ) -> Iterator[NDArray[np.float64]]: ...
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,50 @@ def build_scorer(settings: ScorerSettings) -> ChunkScorer:
     )
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What a run has to score: distinct chunks and their tokens, of `chunks` in all, in `tasks`."""
+
+    chunks: int
+    distinct: int
+    tokens: int
+    tasks: int
+
+
+def distinct_chunks(chunks: DataFrame) -> DataFrame:
+    """digest, input_ids, n_tokens: each sequence of token ids once."""
+    return (
+        with_digest(chunks)
+        .groupBy("digest")
+        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
+    )
+
+
+def with_digest(chunks: DataFrame) -> DataFrame:
+    """Chunks with `digest`, 64 hex digits of what the model sees of them."""
+    return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
+
+
+def workload(chunks: DataFrame) -> Workload:
+    """Counts the work. Chunks go to tasks by their digest, so each has the same mix of lengths."""
+    sums = (
+        with_digest(chunks)
+        .groupBy("digest")
+        .agg(F.count(F.lit(1)).alias("times"), F.first("n_tokens").alias("n_tokens"))
+        .agg(F.sum("times"), F.count(F.lit(1)), F.sum("n_tokens"))
+        .first()
+    )
+    assert sums is not None  # an aggregate without groups always has one row
+    total, distinct, tokens = (int(n or 0) for n in sums)
+    slots = chunks.sparkSession.sparkContext.defaultParallelism
+    wanted = max(slots * _TASKS_A_SLOT, math.ceil(tokens / _TASK_TOKENS))
+    tasks = max(1, min(wanted, math.ceil(distinct / _MIN_CHUNKS)))
+    return Workload(total, distinct, tokens, tasks)
+
+
 def score_chunks(
     chunks: DataFrame,
+    tasks: int,
     settings: ScorerSettings,
     model_name: str,
     build: Callable[[ScorerSettings], ChunkScorer] = build_scorer,
@@ -67,59 +116,99 @@ def score_chunks(
     """The contract's `chunk_scores`: window, hadm_id, chunk_index, probability, model.
 
     Equal chunks are scored once: a 2-day document is the beginning of the 3-day one, and notes are
-    copied forward. Rows are sorted by length within a partition, so that a batch is padded to much
-    the same length; the result is keyed by the tokens' digest and never by position.
+    copied forward. Rows are sorted by length within a task, so that a batch is padded to much the
+    same length; a result is keyed by the tokens' digest and never by position.
     """
-    keyed = chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
-    unique = keyed.groupBy("digest").agg(
-        F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens")
-    )
-    spread = unique.repartition(_partitions(unique), "digest").sortWithinPartitions(
-        F.col("n_tokens").desc()
-    )
+    spread = distinct_chunks(chunks).repartition(tasks, "digest")
 
     def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return _score_batches(batches, settings, build)
+        return score_batches(batches, _cached_scorer(settings, build))
 
-    scored = spread.select("digest", "input_ids").mapInArrow(
-        apply, "digest string, probability double"
+    scored = (
+        spread.sortWithinPartitions(F.col("n_tokens").desc())
+        .select("digest", "input_ids")
+        .mapInArrow(apply, "digest string, probability double")
     )
-    return keyed.join(scored, on="digest", how="inner").select(
-        "window", "hadm_id", "chunk_index", "probability", F.lit(model_name).alias("model")
+    return (
+        with_digest(chunks)
+        .join(scored, on="digest", how="inner")
+        .select("window", "hadm_id", "chunk_index", "probability", F.lit(model_name).alias("model"))
     )
 
 
-def _score_batches(
-    batches: Iterator[pa.RecordBatch],
-    settings: ScorerSettings,
-    build: Callable[[ScorerSettings], ChunkScorer],
+def score_batches(
+    batches: Iterable[pa.RecordBatch], scorer: ChunkScorer
 ) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        ids = batch["input_ids"]
-        flat, offsets = ids.flatten().to_numpy(), np.append(0, np.cumsum(ids.value_lengths()))
-        probabilities = _scorer(settings, build).score(
-            [flat[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
-        )
+    """(digest, probability) of (digest, input_ids), batch by batch and in order."""
+    waiting: deque[pa.Array] = deque()  # digests of the batches that the scorer has taken ahead
+
+    def taken() -> Iterator[list[NDArray[np.int32]]]:
+        for batch in batches:
+            waiting.append(batch["digest"])
+            yield token_arrays(batch["input_ids"])
+
+    for probabilities in scorer.stream(taken()):
         yield pa.RecordBatch.from_arrays(
-            [batch["digest"], pa.array(probabilities, pa.float64())], ["digest", "probability"]
+            [waiting.popleft(), pa.array(probabilities, pa.float64())], ["digest", "probability"]
         )
+
+
+def token_arrays(input_ids: pa.ListArray) -> list[NDArray[np.int32]]:
+    """A column of token ids as one array a row, without a copy."""
+    flat = input_ids.flatten().to_numpy()
+    ends = np.cumsum(input_ids.value_lengths().to_numpy())
+    return np.split(flat, ends[:-1]) if len(ends) else []
 
 
 @lru_cache(maxsize=1)
-def _scorer(
+def _cached_scorer(
     settings: ScorerSettings, build: Callable[[ScorerSettings], ChunkScorer]
 ) -> ChunkScorer:
     """Built once a worker process, which serves many tasks."""
     return build(settings)
 
 
-def _partitions(unique: DataFrame) -> int:
-    """Tasks of equal work: chunks go to them by digest, so each has the same mix of lengths."""
-    sums = unique.agg(F.count(F.lit(1)).alias("chunks"), F.sum("n_tokens").alias("tokens")).first()
-    assert sums is not None
-    slots = unique.sparkSession.sparkContext.defaultParallelism
-    wanted = max(slots * _TASKS_A_SLOT, math.ceil((sums["tokens"] or 0) / _TASK_TOKENS))
-    return max(1, min(wanted, math.ceil(sums["chunks"] / _MIN_CHUNKS)))
+@dataclass(frozen=True)
+class Probe:
+    """What one executor said before the work began: see `models.predict.PrecisionCheck`."""
+
+    backend: str
+    load_seconds: float
+    max_shift: float
+    flips: int
+    n: int
+
+
+def probe(chunks: DataFrame, settings: ScorerSettings, sample: int, threshold: float) -> Probe:
+    """Builds the scorer on an executor, and holds a 16-bit precision against fp32 on a sample.
+
+    The sample are the `sample` chunks whose digests come first: the same ones on every run.
+    """
+
+    def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        ids = [chunk for batch in batches for chunk in token_arrays(batch["input_ids"])]
+        yield pa.RecordBatch.from_pylist([asdict(_probe(settings, ids, threshold))])
+
+    exact = settings.precision == "fp32"
+    first = distinct_chunks(chunks).orderBy("digest").limit(1 if exact else sample).coalesce(1)
+    schema = "backend string, load_seconds double, max_shift double, flips long, n long"
+    row = first.select("input_ids").mapInArrow(apply, schema).first()
+    assert row is not None  # one row a partition, and there is one partition
+    return Probe(**row.asDict())
+
+
+def _probe(settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float) -> Probe:
+    start = time.monotonic()
+    scorer = _cached_scorer(settings, build_scorer)
+    seconds = time.monotonic() - start
+    if settings.precision == "fp32":
+        return Probe(scorer.backend, seconds, 0.0, 0, 0)
+    from readmit_spark.models.predict import compare_precisions
+
+    check = compare_precisions(
+        settings.model.folder(), ids, settings.precision, threshold, backend=settings.backend
+    )
+    return Probe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
 
 
 def patient_scores(

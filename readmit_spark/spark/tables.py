@@ -77,8 +77,8 @@ def check_row_count(spark: SparkSession, path: str, parsed: int, key: str) -> No
     counted = count_records(spark, path)
     if counted != parsed:
         raise UserError(
-            f"{key}: {path} has {counted:,} records by its quotes but {parsed:,} by the CSV parser: "
-            "a quote is not closed or not doubled; nothing was written"
+            f"{key}: {path} has {counted:,} records by its quotes but {parsed:,} by the CSV "
+            "parser: a quote is not closed or not doubled; nothing was written"
         )
 
 
@@ -141,7 +141,7 @@ def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
 
 
 def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> DataFrame:
-    """The table with its needed columns under their upper-case names; UserError where it has not."""
+    """The needed columns under their upper-case names; UserError where one is missing."""
     try:
         if is_csv(path):
             frame = spark.read.csv(

@@ -46,7 +46,7 @@ def finetune_and_register(
                 "data.train": train.fingerprint(),
                 "data.validation": validation.fingerprint(),
                 "data.tokenizer": prepared["tokenizer"],
-            }  # fmt: skip
+            }
         )
         losses: list[tuple[int, float]] = []
 

@@ -19,14 +19,24 @@ from readmit_spark.progress import Progress
 from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.score import ScorerSettings, chunk_facts, patient_scores, score_chunks
+from readmit_spark.spark.score import (
+    Probe,
+    ScorerSettings,
+    chunk_facts,
+    patient_scores,
+    probe,
+    score_chunks,
+    workload,
+)
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_risks
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, result_files
 from readmit_spark.steps.finetune import check_tokens
 
-STEPS = 3
+STEPS = 4
+_SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
+_THRESHOLD = 0.5  # where a chunk's decision would flip
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,17 @@ def score(
         config.score.batch_tokens,
     )
     try:
+        with progress.step("start", tasks_done(spark)):
+            _check_precision(config, probe(asked, settings, _SAMPLE, _THRESHOLD), progress)
+            work = workload(asked)
+            progress.say(
+                f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "
+                f"({1 - work.distinct / max(1, work.chunks):.0%} saved), "
+                f"{work.tokens:,} tokens in {work.tasks} tasks"
+            )
         with progress.step("chunk scores", tasks_done(spark)):
             chunk_scores = publication.write_table(
-                score_chunks(asked, settings, located.name), "chunk_scores"
+                score_chunks(asked, work.tasks, settings, located.name), "chunk_scores"
             )
         with progress.step("patient scores and ledger", tasks_done(spark)):
             patients = publication.write_table(
@@ -117,6 +135,22 @@ def score(
         publication.abandon()
         raise
     return Scored(counts, {e.window: e.metrics for e in evaluations})
+
+
+def _check_precision(config: Config, found: Probe, progress: Progress) -> None:
+    progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
+    if not found.n:
+        return
+    progress.say(
+        f"{config.score.precision} against fp32 on {found.n} chunks: probabilities move by at most "
+        f"{found.max_shift:.4f}, {found.flips} decisions at {_THRESHOLD} flip"
+    )
+    if found.max_shift > config.score.max_probability_shift:
+        raise UserError(
+            f"score.precision={config.score.precision} moves a probability by "
+            f"{found.max_shift:.4f}, and score.max_probability_shift allows "
+            f"{config.score.max_probability_shift}; use fp32, or allow more"
+        )
 
 
 def _windows(config: Config, prepared: dict[str, Any]) -> list[str]:

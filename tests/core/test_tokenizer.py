@@ -1,4 +1,4 @@
-"""The tokenizer as a value: specials kept, the overflow counted, the same after a trip by pickle."""
+"""The tokenizer as a value: specials kept, the overflow counted, the same after a pickle."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "heart", "failure", "##s", "of
 
 @pytest.fixture
 def tokenizer() -> ChunkTokenizer:
-    raw = Tokenizer(
-        models.WordPiece({t: i for i, t in enumerate(VOCABULARY)}, unk_token="[UNK]")
-    )
+    raw = Tokenizer(models.WordPiece({t: i for i, t in enumerate(VOCABULARY)}, unk_token="[UNK]"))
     raw.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     raw.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     return ChunkTokenizer(raw.to_str(), max_tokens=6)

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # most tests need neither Spark nor torch, and importing them takes seconds
+    from pyspark.sql import SparkSession
+
+    from readmit_spark.core.tokenizer import ChunkTokenizer
+
+
+@pytest.fixture(scope="session")
+def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session writes its event log."""
+    return tmp_path_factory.mktemp("event_log")
+
+
+@pytest.fixture(scope="session")
+def spark(event_log: Path) -> Iterator[SparkSession]:
+    from readmit_spark.spark.session import build_session
+
+    settings = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": event_log.as_uri(),
+        "spark.sql.shuffle.partitions": "2",  # the data are tiny: a task costs more than its rows
+        "spark.default.parallelism": "2",
+    }
+    options = " ".join(f"--conf {key}={value}" for key, value in settings.items())
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{options} pyspark-shell"
+    session = build_session("tests")
+    del os.environ["PYSPARK_SUBMIT_ARGS"]
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with a random BERT of one logit and its tokenizer."""
+    from tests.tiny import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("tiny_model"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_model: str) -> ChunkTokenizer:
+    from readmit_spark.models.tokenizer import load_tokenizer
+
+    return load_tokenizer(tiny_model, 128)
