@@ -101,7 +101,9 @@ def _token_kinds(word: str) -> list[tuple[bool, bool]]:
         return [(False, False)]
     nlp = _nlp()
     ends = nlp.get_pipe("sentencizer").punct_chars
-    return [(token.text in ends, token.is_punct) for token in nlp.tokenizer(word)]
+    # Half a surrogate pair is no character for spaCy, and its error would show the text.
+    whole = word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return [(token.text in ends, token.is_punct) for token in nlp.tokenizer(whole)]
 
 
 @lru_cache(maxsize=1)

@@ -114,7 +114,7 @@ class PackedGraphs:
         self.device = device
         self.capture = capture
         self.name = name
-        longest = bert.embeddings.position_embeddings.num_embeddings
+        longest = int(bert.embeddings.position_embeddings.num_embeddings)
         self.budget = max(budget, longest, _SMALLEST_PACK)
         self.rows = self.budget // _TOKENS_A_ROW
         self._graphs: dict[int, _Graph] = {}
@@ -129,9 +129,11 @@ class PackedGraphs:
         size = self._size(len(ids))
         graph = self._graphs.get(size) or self._capture(size)
         host = self._feed.next()[: self._inputs(size)]
+        # What is left of an earlier pack of another size could be no valid id or position: zeros.
+        # Rows without a chunk are empty ones after the last.
+        host[: 2 * size], host[2 * size :] = 0, len(ids)
         host[: len(ids)] = ids
         host[size : size + len(ids)] = positions
-        host[2 * size :] = len(ids)  # rows without a chunk are empty ones after the last
         host[2 * size : 2 * size + len(bounds)] = bounds
         self._feed.send(graph.inputs)
         graph.replay()

@@ -94,7 +94,10 @@ def _split(chunk: Chunk, tokenizer: ChunkTokenizer) -> Callable[..., Any]:
 def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:
     @F.pandas_udf(_ENCODED)
     def encode_chunks(text: pd.Series) -> pd.DataFrame:
-        encoded = tokenizer.encode(text.fillna("").tolist())
+        # The first chunks of an admission's windows are the same, and stand side by side here.
+        codes, distinct = pd.factorize(text.fillna(""))
+        once = tokenizer.encode(distinct.tolist())
+        encoded = [once[code] for code in codes]
         return pd.DataFrame(
             {
                 "input_ids": [e.input_ids for e in encoded],

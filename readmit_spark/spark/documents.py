@@ -120,6 +120,7 @@ def _counts(readable: Column) -> list[Column]:
     )  # fmt: skip
     return [
         F.count(F.lit(1)).alias("notes"),
+        F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
         F.count(F.when(F.length("text") == 0, 1)).alias("text_empty"),
         *(F.count(F.when(reason == name, 1)).alias(name) for name in names),
     ]

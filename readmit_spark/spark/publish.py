@@ -133,8 +133,9 @@ class Publication:
         finish(self._files)
 
     def abandon(self) -> None:
-        """Removes what was staged."""
-        self._files.delete(self._staging)
+        """Removes what was staged, unless its publication has begun: that is finished later."""
+        if not self._files.exists(f"_journal/{self._job}.json"):
+            self._files.delete(self._staging)
 
 
 def finish(files: Files) -> None:

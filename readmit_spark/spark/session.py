@@ -15,6 +15,8 @@ from readmit_spark.java import java_home
 _ALWAYS = {
     # MIMIC's times have no zone; UTC has no daylight saving to bend a length of stay.
     "spark.sql.session.timeZone": "UTC",
+    # pandas writes nanoseconds, which Spark has no type for; read as numbers, they are converted.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Documents of very different size go through Arrow: a small batch bounds a worker's memory.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
     # Lets a kept table be sized by its data as any other; else each has 200 partitions (Spark 3.5).

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -25,12 +26,13 @@ NOTES = (
 _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
 _NO_SUCH_VALUE = "\u0000null"  # so that an empty text stays empty and only a missing one is null
+_BROKEN = "_broken_record"
 
 
 def read_admissions(spark: SparkSession, path: str) -> DataFrame:
     """ADMISSIONS: subject_id, hadm_id (long), admittime, dischtime, deathtime (timestamp or null
     where it does not parse), admission_type (trimmed, upper case); `*_unparsed` marks a time that
-    was there and could not be read. One row a row of the source."""
+    was there and could not be read; `malformed` as in `read_notes`. One row a row of the source."""
     raw = _read(spark, path, ADMISSIONS, "data.admissions")
     return raw.select(
         _number(raw, "SUBJECT_ID"),
@@ -38,12 +40,14 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
         *(_time(raw, name) for name in ("ADMITTIME", "DISCHTIME", "DEATHTIME")),
         F.upper(F.trim("ADMISSION_TYPE")).alias("admission_type"),
         *(_unparsed(raw, name) for name in ("ADMITTIME", "DISCHTIME", "DEATHTIME")),
+        "malformed",
     )
 
 
 def read_notes(spark: SparkSession, path: str) -> DataFrame:
     """NOTEEVENTS: row_id, subject_id, hadm_id (long), chartdate (date), charttime (timestamp),
-    category (trimmed, lower case), iserror (boolean), text. One row a row of the source."""
+    category (trimmed, lower case), iserror (boolean), text, malformed (boolean: a CSV's row with
+    more or fewer fields than the header). One row a row of the source."""
     raw = _read(spark, path, NOTES, "data.notes")
     is_error = F.trim(raw["ISERROR"].cast("string"))
     return raw.select(
@@ -57,6 +61,7 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
         # A byte sequence that is not UTF-8 becomes the replacement character here, not an error
         # in a Python worker.
         F.encode(raw["TEXT"], "UTF-8").cast("string").alias("text"),
+        "malformed",
     )
 
 
@@ -66,18 +71,35 @@ def read_risks(spark: SparkSession, path: str) -> DataFrame:
     return raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
 
 
-def check_row_count(spark: SparkSession, path: str, parsed: int, key: str) -> None:
-    """UserError where a CSV's quotes say another number of records than the parser found.
+def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
+    """`count_records` of a CSV, None for Parquet. UserError where a file breaks off.
 
-    An unclosed quote makes the parser swallow rows without a word. Records are counted a second
-    way: a record ends at a line end with an even number of quotes before it.
+    To be asked before the table is parsed: what the CSV parser says of a file that breaks off
+    quotes the text that came before.
     """
     if not is_csv(path):
-        return
-    counted = count_records(spark, path)
-    if counted != parsed:
+        return None
+    try:
+        return count_records(spark, path)
+    except (PySparkException, Py4JJavaError):
+        raise UserError(f"{key}: {path} cannot be read to its end; is it whole?") from None
+
+
+def check_records(path: str, key: str, expected: int | None, parsed: int, malformed: int) -> None:
+    """UserError where the CSV parser found other records than the file has.
+
+    An unclosed quote makes the parser swallow rows without a word. It shows in the number of
+    records (`expected_records`), or, where a second one follows, in a row that has not the header's
+    number of fields.
+    """
+    if malformed:
         raise UserError(
-            f"{key}: {path} has {counted:,} records by its quotes but {parsed:,} by the CSV "
+            f"{key}: {path} has {malformed:,} rows with more or fewer fields than its header: "
+            "a quote is not closed or not doubled; nothing was written"
+        )
+    if expected is not None and expected != parsed:
+        raise UserError(
+            f"{key}: {path} has {expected:,} records by its quotes but {parsed:,} by the CSV "
             "parser: a quote is not closed or not doubled; nothing was written"
         )
 
@@ -141,21 +163,12 @@ def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
 
 
 def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> DataFrame:
-    """The needed columns under their upper-case names; UserError where one is missing."""
+    """The needed columns under their upper-case names, and `malformed`; UserError where one is
+    missing."""
     try:
-        if is_csv(path):
-            frame = spark.read.csv(
-                path,
-                header=True,
-                inferSchema=False,
-                multiLine=True,
-                escape='"',
-                nullValue=_NO_SUCH_VALUE,
-            )
-        else:
-            frame = spark.read.parquet(path)
+        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(path)
         names = {name.strip().upper(): name for name in frame.columns}
-    except (AnalysisException, Py4JJavaError) as error:
+    except (PySparkException, Py4JJavaError) as error:
         reason = "does not exist" if "PATH_NOT_FOUND" in str(error) else "cannot be read"
         raise UserError(
             f"{key}: {path} {reason} (a .csv, .csv.gz or Parquet table is needed)"
@@ -163,10 +176,35 @@ def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> Da
     missing = [name for name in needed if name not in names]
     if missing:
         raise UserError(
-            f"{key}: {path} lacks the columns {', '.join(missing)}; "
-            f"it has {', '.join(frame.columns) or 'none'}"
+            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(frame)}"
         )
-    return frame.select(*(F.col(f"`{names[name]}`").alias(name) for name in needed))
+    malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
+    return frame.select(
+        *(F.col(f"`{names[name]}`").alias(name) for name in needed), malformed.alias("malformed")
+    )
+
+
+def _csv(spark: SparkSession, path: str) -> DataFrame:
+    """All columns as text, and what of a row that has not the header's number of fields."""
+    reader = spark.read.options(
+        header=True,
+        multiLine=True,
+        escape='"',
+        nullValue=_NO_SUCH_VALUE,
+        columnNameOfCorruptRecord=_BROKEN,
+    )
+    header = reader.csv(path)
+    if not header.columns:
+        return header
+    return reader.schema(header.schema.add(_BROKEN, T.StringType())).csv(path)
+
+
+def _named(frame: DataFrame) -> str:
+    """The columns' names; not the first row of a file without a header, which may be a note."""
+    names = [name for name in frame.columns if name != _BROKEN]
+    if not all(re.fullmatch(r"\w{1,40}", name.strip()) for name in names):
+        return f"{len(names)} columns, but its first line is not a header"
+    return ", ".join(names) or "none"
 
 
 def _number(frame: DataFrame, name: str) -> Column:
@@ -185,6 +223,8 @@ def _date(frame: DataFrame, name: str) -> Column:
 
 
 def _parsed(frame: DataFrame, name: str, pattern: str, kind: T.DataType) -> Column:
+    if isinstance(frame.schema[name].dataType, T.LongType):  # nanoseconds: see session.py
+        return F.timestamp_micros((frame[name] / 1000).cast("long")).cast(kind)
     if not isinstance(frame.schema[name].dataType, T.StringType):
         return frame[name].cast(kind)
     text = F.trim(frame[name])

@@ -24,7 +24,12 @@ from readmit_spark.spark.cohort import (
 from readmit_spark.spark.documents import documents_table
 from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import check_row_count, read_admissions, read_notes
+from readmit_spark.spark.tables import (
+    check_records,
+    expected_records,
+    read_admissions,
+    read_notes,
+)
 
 STEPS = 3
 OUTPUTS = ("cohort", "exclusions", "documents", "chunks")
@@ -75,19 +80,26 @@ def _admissions(
     """All admissions, labelled, as a table of the staging folder; and what was counted."""
     path = required(config.data.admissions, "data.admissions")
     read = read_admissions(spark, path)
-    rows = read.count()
+    expected = expected_records(spark, path, "data.admissions")
+    found = read.agg(
+        F.count(F.lit(1)).alias("rows"),
+        F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
+        F.count("hadm_id"),  # Spark refuses a query of a CSV's broken records alone
+    ).first()
+    assert found is not None  # an aggregate without groups always has one row
+    rows = found["rows"]
     if rows == 0:
         raise UserError(f"data.admissions: {path} has no rows")
-    check_row_count(spark, path, rows, "data.admissions")
+    check_records(path, "data.admissions", expected, rows, found["malformed"])
     labelled = publication.write_work(
-        label_admissions(distinct_admissions(read), config), "admissions"
+        label_admissions(distinct_admissions(read.drop("malformed")), config), "admissions"
     )
     unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
     counts = labelled.agg(
         F.count(F.lit(1)).alias("distinct"),
         *(F.count(F.when(F.col(name), 1)).alias(name) for name in unparsed),
     ).first()
-    assert counts is not None  # an aggregate without groups always has one row
+    assert counts is not None
     return labelled, {
         "rows": rows,
         "duplicate_rows": rows - counts["distinct"],
@@ -105,7 +117,9 @@ def _notes(
 ) -> dict[str, int]:
     path = required(config.data.notes, "data.notes")
     counts = Observation("notes")
-    documents = documents_table(read_notes(spark, path), cohort, labelled, config, counts)
+    read = read_notes(spark, path)
+    expected = expected_records(spark, path, "data.notes")
+    documents = documents_table(read, cohort, labelled, config, counts)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.
     rows = publication.write_work(chunk_rows(documents, config.chunk, tokenizer), "rows")
@@ -114,5 +128,5 @@ def _notes(
     publication.write_table(document_facts(rows), "documents")
     if found["notes"] == 0:
         raise UserError(f"data.notes: {path} has no rows")
-    check_row_count(spark, path, found["notes"], "data.notes")
+    check_records(path, "data.notes", expected, found["notes"], found.pop("malformed"))
     return found

@@ -66,3 +66,7 @@ def test_the_first_segment_may_be_short() -> None:
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_an_empty_text_has_no_segment(text: str) -> None:
     assert segment(text) == []
+
+
+def test_half_a_surrogate_pair_is_a_word_like_any_other() -> None:
+    assert segment("pain \ud800. gone \udc00x", min_words=1) == ["pain \ud800.", "gone \udc00x"]

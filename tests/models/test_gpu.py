@@ -24,12 +24,14 @@ class Captures:
 
 
 @pytest.fixture
-def engine(tiny_bert) -> gpu.PackedGraphs:
+def engine(tiny_bert, monkeypatch) -> gpu.PackedGraphs:
+    monkeypatch.setattr(gpu, "_SMALLEST_PACK", 64)
+    monkeypatch.setattr(gpu, "_TOKENS_A_ROW", 32)
     bert = PackedBert(load_model(tiny_bert), attend_each)
-    return gpu.PackedGraphs(bert, torch.device("cpu"), Captures(), "cpu", budget=4096)
+    return gpu.PackedGraphs(bert, torch.device("cpu"), Captures(), "cpu", budget=1024)
 
 
-def score(engine, chunks, budget: int = 4096) -> np.ndarray:
+def score(engine, chunks, budget: int = 1024) -> np.ndarray:
     parts, _ = submit_all(engine, chunks, [len(chunk) for chunk in chunks], budget)
     return Scorer._read(parts)
 
@@ -54,35 +56,42 @@ def test_results_of_earlier_packs_survive_later_ones(engine, chunks) -> None:
 
 def test_each_pack_size_is_captured_once(engine, chunks) -> None:
     for _ in range(3):
-        engine.submit(chunks[:4])
-    assert engine.capture.n == 1
-    engine.submit([chunks[0]] * 16)  # 1,024 tokens: still the first size
-    assert engine.capture.n == 1
+        engine.submit(chunks[:1])  # 64 tokens
+        engine.submit([chunks[0]] * 16)  # 1,024
+    assert engine.capture.n == 2
 
 
 def test_what_no_chunk_owns_may_be_anything(engine, chunks) -> None:
     expected = score(engine, chunks[:3])
-    (graph,) = engine._graphs.values()
+    graph = engine._graphs[256]
     inside = sum(len(chunk) for chunk in chunks[:3])
     with torch.inference_mode():
-        graph.inputs[inside:1024] = 99
+        graph.inputs[inside:256] = 99
     np.testing.assert_allclose(score(engine, chunks[:3]), expected, atol=1e-7)
 
 
 def test_a_pack_goes_to_the_smallest_size_that_holds_it(engine) -> None:
-    sizes = {tokens: engine._size(tokens) for tokens in (1, 1024, 1025, 2048, 2049, 4096)}
-    assert sizes == {1: 1024, 1024: 1024, 1025: 2048, 2048: 2048, 2049: 4096, 4096: 4096}
+    sizes = {tokens: engine._size(tokens) for tokens in (1, 64, 65, 512, 513, 1024)}
+    assert sizes == {1: 64, 64: 64, 65: 128, 512: 512, 513: 1024, 1024: 1024}
 
 
 def test_short_chunks_fill_the_rows_before_the_tokens(engine, tiny_bert) -> None:
     short = [np.array([5, 6, i], dtype=np.int32) for i in range(7, 90)]
-    assert engine.rows == 16
+    assert len(short) > engine.rows
     np.testing.assert_allclose(
         score(engine, short), Scorer(tiny_bert, device="cpu").score(short), atol=1e-6
     )
 
 
 def test_halved_budgets_reuse_the_sizes_already_captured(engine, chunks) -> None:
-    whole = score(engine, chunks, budget=4096)
-    np.testing.assert_allclose(score(engine, chunks, budget=1024), whole, atol=1e-6)
-    assert set(engine._graphs) <= {1024, 2048, 4096}
+    whole = score(engine, chunks)
+    np.testing.assert_allclose(score(engine, chunks, budget=256), whole, atol=1e-6)
+    assert set(engine._graphs) <= {64, 128, 256, 512, 1024}
+
+
+def test_rows_without_a_chunk_are_empty_ones_after_the_last(engine, chunks) -> None:
+    for _ in range(2):  # both host buffers
+        engine.submit(chunks[:6])
+    engine.submit(chunks[:2])  # 66 tokens: another size, buffers used before
+    bounds = engine._graphs[128].inputs[256:]
+    assert bounds.tolist() == [0, 64] + [66] * (engine.rows - 1)
