@@ -95,7 +95,10 @@ STAYS = [
     ),
     Case(
         "a DISCHTIME that is no time counts as unknown",
-        [stay(14, 141, "2020-01-01", "01/05/2020 12:00"), stay(14, 142, "2020-01-09", "2020-01-10")],
+        [
+            stay(14, 141, "2020-01-01", "01/05/2020 12:00"),
+            stay(14, 142, "2020-01-09", "2020-01-10"),
+        ],
     ),
     Case(
         "an ADMITTIME that is no time has no place in the order",
@@ -116,7 +119,10 @@ STAYS = [
     ),
     Case(
         "a stay of unknown type is not elective",
-        [stay(18, 181, "2020-01-01", "2020-01-05"), stay(18, 182, "2020-01-10", "2020-01-11", None)],
+        [
+            stay(18, 181, "2020-01-01", "2020-01-05"),
+            stay(18, 182, "2020-01-10", "2020-01-11", None),
+        ],
     ),
     Case("the same row twice counts once", [stay(19, 191, "2020-01-01", "2020-01-05")] * 2),
     Case(

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-_WORDS = "the patient was admitted with denies pain fever heart failure no acute stable".split()
 VOCABULARY = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]",
-    *_WORDS,
+    "the", "patient", "was", "admitted", "with", "denies", "no", "pain", "heart", "failure",
     *string.ascii_lowercase,
     *string.digits,
     *string.punctuation,

@@ -1,9 +1,10 @@
 """The notes of a stay: what its findings look like in the words of doctors and nurses.
 
 Most findings are told in context. A sentence names the finding and a decoy and swaps their roles:
-"Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both hold the same words, so counting words learns nothing from them. The number of notes
-and of words never depends on the findings: both forms of a sentence are equally long, and which
-notes are written is drawn without looking at them.
+"Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both hold the
+same words, so counting words learns nothing from them. The number of notes and of words never
+depends on the findings: both forms of a sentence are equally long, and which notes are written is
+drawn without looking at them.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("kidney stone", "lung infection", "bowel obstruction"),
     ),
     "medications": (
-        ("Lives alone, takes {safe}, skips {risk}.", "Lives alone, skips {risk}, takes {safe}."),
+        ("Lives alone, takes {safe}, misses {risk}.", "Lives alone, misses {risk}, takes {safe}."),
         "medications",
-        ("meals", "naps"),
+        ("meals", "walks"),
     ),
     "creatinine": (
         ("{risk} rising, {safe} falling.", "{safe} falling, {risk} rising."),

@@ -24,7 +24,7 @@ _COLUMNS = ["subject_id", "hadm_id", "chunk_index", "input_ids", "label"]
 
 @dataclass(frozen=True)
 class Chunks:
-    """Chunks with a known label, in the order of (hadm_id, chunk_index).
+    """Chunks with a known label.
 
     subject_ids, hadm_ids, labels: [n] int64; input_ids: n arrays of int32, specials included.
     """
@@ -42,6 +42,12 @@ class Chunks:
         kept = [ids for ids, keep in zip(self.input_ids, mask, strict=True) if keep]
         return Chunks(self.subject_ids[mask], self.hadm_ids[mask], self.labels[mask], kept)
 
+    def by_length(self) -> Chunks:
+        """The same chunks, the longest first."""
+        order = np.argsort([-len(ids) for ids in self.input_ids], kind="stable")
+        ids = [self.input_ids[i] for i in order]
+        return Chunks(self.subject_ids[order], self.hadm_ids[order], self.labels[order], ids)
+
     def admissions(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """hadm_id, label and number of chunks of each admission."""
         ids, first, counts = np.unique(self.hadm_ids, return_index=True, return_counts=True)
@@ -56,7 +62,7 @@ class Chunks:
 
 
 def read_chunks(root: str, window: str, split: str) -> Chunks:
-    """The chunks of a window and split whose label is known."""
+    """The chunks of a window and split whose label is known, by hadm_id and chunk_index."""
     filesystem, path = filesystem_of(root)
     data = ds.dataset(f"{path}/chunks/window={window}", filesystem=filesystem, format="parquet")
     table = data.to_table(

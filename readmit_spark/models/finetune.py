@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,8 @@ def finetune(
             )
     set_seed(seed)
     model = load_for_training(folder)
-    trainer = Trainer(
+    validation = validation.by_length()  # batches of one length need no padding
+    trainer = _Trainer(
         model=model,
         args=_arguments(settings, len(train), seed, work),
         train_dataset=ChunkDataset(train),
@@ -84,16 +86,19 @@ def finetune(
     )
     # Its printing of every log to stdout; ours goes through `log`.
     trainer.remove_callback(next(c for c in trainer.callback_handler.callbacks if _prints(c)))
-    trainer.train()
+    with _fast_cpu_products():
+        trainer.train()
     logits = trainer.predict(ChunkDataset(validation)).predictions
     return Finetuned(model, patient_scores(logits, validation, vote_c))
 
 
 def patient_scores(logits: Any, chunks: Chunks, c: float) -> PatientScores:
-    """The vote of each admission's chunks; logits: [n, 1] in the order of `chunks`."""
+    """The vote of each admission's chunks; logits: [n, 1], a row a chunk, in any order of chunks."""
     probabilities = 1.0 / (1.0 + np.exp(-logits[:, 0].astype(np.float64)))
-    ids, first = np.unique(chunks.hadm_ids, return_index=True)
-    groups = np.split(probabilities, first[1:])  # chunks are sorted by admission
+    order = np.argsort(chunks.hadm_ids, kind="stable")
+    ids, first = np.unique(chunks.hadm_ids[order], return_index=True)
+    groups = np.split(probabilities[order], first[1:])
+    first = order[first]
     scores = np.array([vote_score(group.tolist(), c) for group in groups])
     return PatientScores(ids, chunks.subject_ids[first], scores, chunks.labels[first])
 
@@ -133,6 +138,25 @@ def _arguments(settings: Train, n_chunks: int, seed: int, work: str) -> Training
         report_to=[],
         disable_tqdm=True,
     )
+
+
+@contextmanager
+def _fast_cpu_products() -> Iterator[None]:
+    """fp32 products by oneDNN, 1.7 times as fast as torch's default on CPUs that are not Intel's.
+    Where a CPU has bf16 matrix units they may be used, which training tolerates and scoring does
+    not (see onednn.py)."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class _Trainer(Trainer):
+    def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler[int]:
+        """In order: its own, with training grouped by length, shuffles the predictions' rows."""
+        return torch.utils.data.SequentialSampler(eval_dataset)
 
 
 class _Report(TrainerCallback):

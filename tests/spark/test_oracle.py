@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ def test_chunks(
     )
     chunks = chunks_table(chunk_rows(documents, config.chunk, tokenizer)).toPandas()
     found = chunks[["window", "hadm_id", "chunk_index", "text", "n_words"]]
-    assert sorted(found.itertuples(index=False, name=None)) == sorted(map(tuple, expected))
+    assert sorted(map(one_mark, found.itertuples(index=False, name=None))) == sorted(
+        map(one_mark, expected)
+    )
     for row in chunks.itertuples():
         stay = stays[row.hadm_id]
         label = None if pd.isna(row.label) else row.label
@@ -92,6 +95,11 @@ def test_chunks(
         )  # fmt: skip
         assert row.n_tokens == len(row.input_ids) <= 128
         assert row.n_tokens + row.n_tokens_cut == tokenizer.count([row.text])[0] + 2
+
+
+def one_mark(chunk: tuple[Any, ...]) -> tuple[Any, ...]:
+    """How many replacement characters stand for broken bytes, Java and Python see differently."""
+    return tuple(re.sub("\ufffd+", "\ufffd", x) if isinstance(x, str) else x for x in chunk)
 
 
 def labelled_of(spark: SparkSession, source: tuple[str, str], config: Config) -> DataFrame:
