@@ -26,6 +26,17 @@ def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str,
     return _aligned(rows)
 
 
+def recovered(metrics: Mapping[str, Any]) -> float:
+    """(AUROC - 0.5) / (attainable AUROC - 0.5) of one window of metrics.json; it may exceed 1.
+
+    >>> recovered({"natural": {"auroc": {"value": 0.8}}, "attainable_auroc": {"value": 0.9}})
+    0.75
+    """
+    attainable: float = metrics["attainable_auroc"]["value"]
+    auroc: float = metrics["natural"]["auroc"]["value"]
+    return round((auroc - 0.5) / (attainable - 0.5), 9)
+
+
 def _cell(measure: Mapping[str, Any]) -> str:
     if measure["value"] is None:
         return f"none ({measure['reason']})"

@@ -1,0 +1,35 @@
+"""What the demo came to: the table, the share of the attainable AUROC, and where everything is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.summary import metrics_table, recovered
+
+ENOUGH = 0.8  # of what the true risks reach above chance
+
+
+def main(config: Config) -> None:
+    root = Path(config.output_root)
+    metrics = json.loads((root / "metrics.json").read_text())
+    counts = json.loads((root / "_manifests" / "score.json").read_text())["counts"]
+    shares = {window: recovered(metrics[window]) for window in metrics}
+    print(metrics_table(counts, metrics))
+    print("recovered of the attainable above 0.5: " + ", ".join(
+        f"{window} {share:.0%}" for window, share in shares.items()))  # fmt: skip
+    print(f"report    {root}/report.html")
+    print(f"pictures  {root}/roc_*.png, {root}/pr_*.png")
+    print(f"MLflow    .venv/bin/mlflow ui --backend-store-uri {config.tracking_uri}")
+    low = [window for window, share in shares.items() if share < ENOUGH]
+    if low:
+        raise RuntimeError(
+            f"the model recovers less than {ENOUGH:.0%} of what is attainable on {', '.join(low)}"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("demo_summary", __doc__, main, sys.argv[1:]))
