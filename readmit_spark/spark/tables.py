@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -71,7 +75,16 @@ def read_risks(spark: SparkSession, path: str) -> DataFrame:
     return raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
 
 
-def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
+@dataclass(frozen=True)
+class Records:
+    """A CSV by its quotes alone: how many records it has, and on how many lines there is a quote
+    that neither opens nor closes a field nor is doubled."""
+
+    count: int
+    broken: int
+
+
+def csv_records(spark: SparkSession, path: str, key: str) -> Records | None:
     """`count_records` of a CSV, None for Parquet. UserError where a file breaks off.
 
     To be asked before the table is parsed: what the CSV parser says of a file that breaks off
@@ -85,23 +98,28 @@ def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
         raise UserError(f"{key}: {path} cannot be read to its end; is it whole?") from None
 
 
-def check_records(path: str, key: str, expected: int | None, parsed: int, malformed: int) -> None:
+def check_records(
+    path: str, key: str, records: Records | None, parsed: int, malformed: int
+) -> None:
     """UserError where the CSV parser found other records than the file has.
 
     An unclosed quote makes the parser swallow rows without a word. It shows in the number of
-    records (`expected_records`), or, where a second one follows, in a row that has not the header's
-    number of fields.
+    records, or, where a second one follows, in that one's place.
     """
-    if malformed:
-        raise UserError(
-            f"{key}: {path} has {malformed:,} rows with more or fewer fields than its header: "
-            "a quote is not closed or not doubled; nothing was written"
-        )
-    if expected is not None and expected != parsed:
-        raise UserError(
-            f"{key}: {path} has {expected:,} records by its quotes but {parsed:,} by the CSV "
-            "parser: a quote is not closed or not doubled; nothing was written"
-        )
+    if records is None:
+        return
+    if records.broken:
+        found = f"{records.broken:,} lines with a quote in the middle of a field"
+    elif malformed:
+        found = f"{malformed:,} rows with more or fewer fields than its header"
+    elif records.count != parsed:
+        found = f"{records.count:,} records by its quotes but {parsed:,} by the CSV parser"
+    else:
+        return
+    raise UserError(
+        f"{key}: {path} has {found}: a quote is not closed or not doubled, or a line is cut; "
+        "nothing was written"
+    )
 
 
 def is_csv(path: str) -> bool:
@@ -109,11 +127,12 @@ def is_csv(path: str) -> bool:
     return path.lower().endswith((".csv", ".csv.gz"))
 
 
-def count_records(spark: SparkSession, path: str) -> int:
-    """Records of an RFC 4180 file (or folder of them), headers and blank lines not counted.
+def count_records(spark: SparkSession, path: str) -> Records:
+    """Of an RFC 4180 file (or folder of them): headers and blank lines are no records.
 
-    Each split gives its count for both cases (it begins outside or inside quotes) and whether it
-    flips the case; a file's splits are then put together in order.
+    A record ends at a line end with an even number of quotes before it. Each split gives its counts
+    for both cases (it begins outside or inside quotes) and whether it flips the case; a file's
+    splits are then put together in order.
     """
     lines = spark.read.text(path).select(
         F.xxhash64("_metadata.file_path").alias("file"),
@@ -121,45 +140,70 @@ def count_records(spark: SparkSession, path: str) -> int:
         F.col("value"),
     )
     parts = lines.mapInArrow(_count_splits, _SPLIT_SCHEMA).collect()
-    total = 0
+    count = broken = 0
     for _, splits in groupby(sorted(parts), key=lambda part: part.file):
         inside = False
         for split in splits:
-            total += split.inside if inside else split.outside
+            count += split.count_inside if inside else split.count_outside
+            broken += split.broken_inside if inside else split.broken_outside
             inside ^= split.flips
-        total -= 1
-    return total
+        count -= 1
+    return Records(count, broken)
 
 
-_SPLIT_SCHEMA = "file long, start long, outside long, inside long, flips boolean"
+_SPLIT_SCHEMA = (
+    "file long, start long, count_outside long, count_inside long, "
+    "broken_outside long, broken_inside long, flips boolean"
+)
+# Lines in which every quote has its place, once doubled quotes are taken out; by where they begin.
+_FIELD = r'(?:"[^"]*"|(?:[^",][^,]*)?)'
+_SOUND_OUTSIDE = rf'^(?:{_FIELD},)*(?:{_FIELD}|"[^"]*)$'
+_SOUND_INSIDE = rf'^[^"]*(?:"(?:,{_FIELD})*(?:,"[^"]*)?)?$'
 
 
 def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """One row a (file, start): the sums over its batches, which arrive in order."""
-    counts: dict[tuple[int, int], list[int]] = {}
+    counts: dict[tuple[int, int], NDArray[np.int64]] = {}
     for batch in batches:
         keys = list(zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True))
-        quotes = pc.count_substring(batch["value"], '"').to_numpy(zero_copy_only=False)
+        lines = batch["value"].cast(pa.binary())  # they need not be UTF-8
+        quotes = _numpy(pc.count_substring(lines, '"'))
         # A blank line ends no record; the last line of a quoted text has its quote.
-        filled = pc.greater(pc.binary_length(batch["value"]), 0).to_numpy(zero_copy_only=False)
+        filled = _numpy(pc.greater(pc.binary_length(lines), 0))
+        single = pc.replace_substring(lines, '""', "")
+        broken_outside = ~_numpy(pc.match_substring_regex(single, _SOUND_OUTSIDE))
+        broken_inside = ~_numpy(pc.match_substring_regex(single, _SOUND_INSIDE))
         first = 0
         for key, run in groupby(keys):
-            last = first + len(list(run))
-            outside, inside, odd = counts.setdefault(key, [0, 0, 0])
-            parity = (odd + quotes[first:last].cumsum()) % 2
-            even = int((filled[first:last] & (parity == 0)).sum())
-            counts[key] = [outside + even, inside + int(filled[first:last].sum()) - even,
-                           int(parity[-1])]  # fmt: skip
-            first = last
-    yield pa.RecordBatch.from_pydict(
-        {
-            "file": pa.array([file for file, _ in counts], pa.int64()),
-            "start": pa.array([start for _, start in counts], pa.int64()),
-            "outside": pa.array([c[0] for c in counts.values()], pa.int64()),
-            "inside": pa.array([c[1] for c in counts.values()], pa.int64()),
-            "flips": pa.array([c[2] == 1 for c in counts.values()], pa.bool_()),
-        }
-    )
+            rows = slice(first, first + len(list(run)))
+            first = rows.stop
+            before = counts.setdefault(key, np.zeros(5, dtype=np.int64))
+            # Quotes so far, odd or even, after each line and before it.
+            after = (before[4] + quotes[rows].cumsum()) % 2 == 1
+            ahead = np.append(before[4] == 1, after[:-1])
+            before += [
+                (filled[rows] & ~after).sum(),
+                (filled[rows] & after).sum(),
+                np.where(ahead, broken_inside[rows], broken_outside[rows]).sum(),
+                np.where(ahead, broken_outside[rows], broken_inside[rows]).sum(),
+                0,
+            ]
+            before[4] = after[-1]
+    columns = np.array([*counts.values()]).reshape(-1, 5).T
+    yield pa.RecordBatch.from_arrays(
+        [
+            pa.array([file for file, _ in counts], pa.int64()),
+            pa.array([start for _, start in counts], pa.int64()),
+            *(pa.array(column, pa.int64()) for column in columns[:4]),
+            pa.array(columns[4] == 1, pa.bool_()),
+        ],
+        ["file", "start", "count_outside", "count_inside", "broken_outside", "broken_inside",
+         "flips"],
+    )  # fmt: skip
+
+
+def _numpy(array: pa.Array) -> NDArray[Any]:
+    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
 def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> DataFrame:

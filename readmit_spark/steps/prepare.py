@@ -26,7 +26,7 @@ from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import (
     check_records,
-    expected_records,
+    csv_records,
     read_admissions,
     read_notes,
 )
@@ -80,7 +80,7 @@ def _admissions(
     """All admissions, labelled, as a table of the staging folder; and what was counted."""
     path = required(config.data.admissions, "data.admissions")
     read = read_admissions(spark, path)
-    expected = expected_records(spark, path, "data.admissions")
+    records = csv_records(spark, path, "data.admissions")
     found = read.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
@@ -90,7 +90,7 @@ def _admissions(
     rows = found["rows"]
     if rows == 0:
         raise UserError(f"data.admissions: {path} has no rows")
-    check_records(path, "data.admissions", expected, rows, found["malformed"])
+    check_records(path, "data.admissions", records, rows, found["malformed"])
     labelled = publication.write_work(
         label_admissions(distinct_admissions(read.drop("malformed")), config), "admissions"
     )
@@ -118,7 +118,7 @@ def _notes(
     path = required(config.data.notes, "data.notes")
     counts = Observation("notes")
     read = read_notes(spark, path)
-    expected = expected_records(spark, path, "data.notes")
+    records = csv_records(spark, path, "data.notes")
     documents = documents_table(read, cohort, labelled, config, counts)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.
@@ -128,5 +128,5 @@ def _notes(
     publication.write_table(document_facts(rows), "documents")
     if found["notes"] == 0:
         raise UserError(f"data.notes: {path} has no rows")
-    check_records(path, "data.notes", expected, found["notes"], found.pop("malformed"))
+    check_records(path, "data.notes", records, found["notes"], found.pop("malformed"))
     return found

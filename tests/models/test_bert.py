@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import save_bert
+from tests.models.conftest import save_bert
 from transformers import AutoModelForSequenceClassification
 
 from readmit_spark.models import onednn

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import save_bert
+from tests.models.conftest import save_bert
 from transformers import (
     AutoModelForSequenceClassification,
     DistilBertConfig,
