@@ -16,7 +16,6 @@ OK, FAULT, MISTAKE = 0, 1, 2
 
 # Libraries that would draw bars over the job's own lines, or call home.
 _QUIET = {
-    "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -26,6 +26,7 @@ def spark(event_log: Path) -> Iterator[SparkSession]:
     settings = {
         "spark.eventLog.enabled": "true",
         "spark.eventLog.dir": event_log.as_uri(),
+        "spark.eventLog.compress": "false",
         "spark.sql.shuffle.partitions": "2",  # the data are tiny: a task costs more than its rows
         "spark.default.parallelism": "2",
     }

@@ -38,7 +38,7 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "chest_pain": (
         ("Reports {risk}, denies {safe}.", "Denies {safe}, reports {risk}."),
         "chest pain",
-        ("dyspnea", "cough"),
+        ("cough", "nausea", "dyspnea"),
     ),
     "heart_failure": (
         (
@@ -46,20 +46,20 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
             "History of {safe}, resolved; current {risk}.",
         ),
         "heart failure",
-        ("kidney stone", "lung infection", "bowel obstruction"),
+        ("kidney stone", "lung infection"),
     ),
     "medications": (
-        ("Lives alone, takes {safe}, misses {risk}.", "Lives alone, misses {risk}, takes {safe}."),
+        ("Takes {safe}, misses {risk}.", "Misses {risk}, takes {safe}."),
         "medications",
         ("meals", "walks"),
     ),
-    "creatinine": (
+    "potassium": (
         ("{risk} rising, {safe} falling.", "{safe} falling, {risk} rising."),
-        "creatinine",
-        ("platelets", "glucose", "sodium"),
+        "potassium",
+        ("sodium", "glucose"),
     ),
     "walking": (
-        ("Independent with {safe}, needs help with {risk}.",),
+        ("independent {safe}, needs help {risk}.",),
         "walking",
         ("bathing", "dressing"),
     ),
@@ -67,26 +67,26 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
 # Findings that words alone tell: (present, absent), equally long.
 _PLAIN: dict[str, tuple[tuple[str, str], ...]] = {
     "oxygen": (
-        ("sat 90% on 4 L nasal cannula", "sat 97% on RA, breathing quite comfortably"),
-        ("hypoxic, on face mask", "well oxygenated, room air"),
+        ("sat 90% on face mask", "sat 97% on room air"),
+        ("needs 4 L oxygen", "needs no more oxygen"),
     ),
     "appetite": (
-        ("poor appetite, eats few bites", "good appetite, eats full meals"),
-        ("albumin 2.1, losing weight", "albumin 4.1, weight steady"),
+        ("Poor appetite, losing weight", "Good appetite, steady weight"),
+        ("Albumin 2.1, eats little", "Albumin 4.1, eats well"),
     ),
 }
-_COMPLAINTS = ("weakness", "fever", "fall", "abdominal pain", "confusion", "palpitations")
-_STABLE = ("Alert, afebrile", "Slept in naps", "Turned q2h, skin intact", "Voiding clear urine")
-_XRAY = ("no pneumothorax", "lines in place", "no effusion", "low lung volumes")
+_COMPLAINTS = ("weakness", "fever", "fall", "confusion", "infection")
+_STABLE = ("Afebrile", "Alert", "Resting", "Skin intact", "Pt calm")
+_XRAY = ("No pneumothorax", "Lines in place", "Clear lungs")
 _ECG = ("Sinus rhythm, rate 84.", "Atrial fibrillation, rate 92.", "Sinus tachycardia, PVCs.")
-_PLANS = ("Continue abx", "Replete K", "PT consult", "Monitor I/O", "Check cx")
+_PLANS = ("Fluids", "Monitor", "Antibiotics", "PT consult")
 
 
 def tell(name: str, present: bool, rng: np.random.Generator) -> str:
     """A sentence that says whether the finding is there; its length does not depend on that.
 
-    >>> tell("creatinine", True, np.random.default_rng(0))
-    'Sodium falling, creatinine rising.'
+    >>> tell("potassium", True, np.random.default_rng(0))
+    'Glucose falling, potassium rising.'
     """
     if name in _PLAIN:
         forms = _PLAIN[name]
@@ -122,7 +122,8 @@ def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[No
         rhythm = _one(rng, _ECG)
         notes.append(Note(stay.admitted.date(), None, None, "ECG", "Report", rhythm, None))
     if rng.random() < 0.3:
-        view = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{_one(rng, _XRAY)}."
+        seen = f"{_one(rng, _XRAY)}. Dr. [**Last Name 7**]"
+        view = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{seen}"
         notes.append(_note(rng, stay, 0, "Radiology", view, "CHEST (PORTABLE AP)"))
     # Later days are written sparsely: they lie outside the early windows.
     for day in range(1, min(nights, 6) + 1):
@@ -138,14 +139,14 @@ def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tup
     """The admission note, and its one-line assessment, which later notes copy forward."""
     years = (stay.admitted - person.birth).days // 365
     assessment = tell("heart_failure", stay.findings["heart_failure"], rng)
-    told = {n: tell(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "creatinine")}
+    told = {n: tell(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "potassium")}
     text = (
         f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]\n"
         f"{years}{person.gender} w/ {_one(rng, _COMPLAINTS)}. {told['chest_pain']}\n"
         f"PMH: {assessment}\n"
         f"Social: {told['medications']}\n"
-        f"Labs: K {rng.uniform(3.2, 5.2):.1f}, {told['creatinine']}\n"
-        f"1. {_one(rng, _PLANS)}  2. Follow cx"
+        f"Labs: WBC {rng.uniform(4.2, 15.2):.1f}, {told['potassium']}\n"
+        f"1. {_one(rng, _PLANS)}  2. Labs"
     )
     return text, assessment
 
@@ -154,7 +155,7 @@ def _day_notes(rng: np.random.Generator, stay: Stay, day: int, assessment: str) 
     found = stay.findings
     if day == 1:
         plan = f"HD 2. {assessment}\n1. {tell('chest_pain', found['chest_pain'], rng)}"
-        food = f"{tell('appetite', found['appetite'], rng)}. Dr. [**Last Name 7**] aware."
+        food = f"{tell('appetite', found['appetite'], rng)}."
         return [
             _note(rng, stay, day, "Physician ", plan, "Physician Resident Progress Note"),
             _note(rng, stay, day, "Nutrition", food, "Clinical Nutrition Note"),

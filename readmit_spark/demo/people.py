@@ -34,7 +34,7 @@ FACTORS = (
     Factor("chest_pain", -0.8, 0.9, 2.4),
     Factor("heart_failure", -0.7, 0.9, 0.5),
     Factor("medications", -0.7, 0.9, 2.2),
-    Factor("creatinine", -0.8, 0.9, 0.4),
+    Factor("potassium", -0.8, 0.9, 0.4),
     Factor("oxygen", -0.6, 0.8, 1.6),
     Factor("appetite", -0.5, 0.8, 1.3),
     Factor("walking", -0.4, 0.8, 0.4),

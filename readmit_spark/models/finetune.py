@@ -18,6 +18,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.utils import logging as transformers_logging
 
 from readmit_spark.config import Train
 from readmit_spark.core.metrics import evaluate
@@ -72,6 +73,8 @@ def finetune(
             raise UserError(
                 f"the {name} split has no {missing} admissions with chunks: more patients needed"
             )
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # progress goes through `log`
     set_seed(seed)
     model = load_for_training(folder)
     validation = validation.by_length()  # batches of one length need no padding
@@ -93,7 +96,7 @@ def finetune(
 
 
 def patient_scores(logits: Any, chunks: Chunks, c: float) -> PatientScores:
-    """The vote of each admission's chunks; logits: [n, 1], a row a chunk, in any order of chunks."""
+    """The vote of each admission's chunks; logits: [n, 1], a row a chunk, in any order."""
     probabilities = 1.0 / (1.0 + np.exp(-logits[:, 0].astype(np.float64)))
     order = np.argsort(chunks.hadm_ids, kind="stable")
     ids, first = np.unique(chunks.hadm_ids[order], return_index=True)

@@ -95,5 +95,6 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
 
 
 def _quiet() -> None:
-    for logger in ("alembic", "mlflow.store.db.utils"):
+    # Migrations of a new database; a model card sought on a hub for a model of ours.
+    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.transformers"):
         logging.getLogger(logger).setLevel(logging.ERROR)

@@ -106,8 +106,12 @@ class Publication:
     ) -> DataFrame:
         """Writes Parquet to the staging folder and gives back the table as written."""
         written = self._write(frame, name, partition_by)
+        rows = written.count()
+        if not rows:
+            # Without a row there is no partition, so no file, and nothing that tells the columns.
+            written = self._write(frame.limit(0), name, ())
         self._tables[name] = {
-            "rows": written.count(),
+            "rows": rows,
             "files": self._files.sizes(f"{self._staging}/{name}"),
         }
         return written

@@ -21,6 +21,10 @@ _ALWAYS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
     # Lets a kept table be sized by its data as any other; else each has 200 partitions (Spark 3.5).
     "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "true",
+    # It drops a branch that turns out empty, and with it what the branch was observed to read.
+    "spark.sql.adaptive.optimizer.excludedRules": (
+        "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
+    ),
     # The jobs print their own progress, one line at a time, which a log can hold.
     "spark.ui.showConsoleProgress": "false",
 }

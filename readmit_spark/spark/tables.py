@@ -156,8 +156,9 @@ _SPLIT_SCHEMA = (
     "broken_outside long, broken_inside long, flips boolean"
 )
 # Lines in which every quote has its place, once doubled quotes are taken out; by where they begin.
-_FIELD = r'(?:"[^"]*"|(?:[^",][^,]*)?)'
-_SOUND_OUTSIDE = rf'^(?:{_FIELD},)*(?:{_FIELD}|"[^"]*)$'
+_FIELD = r'(?:"[^"]*"|[^",]*)'
+_MARK = r"(?:\xef\xbb\xbf)?"  # a byte order mark
+_SOUND_OUTSIDE = rf'^{_MARK}(?:{_FIELD},)*(?:{_FIELD}|"[^"]*)$'
 _SOUND_INSIDE = rf'^[^"]*(?:"(?:,{_FIELD})*(?:,"[^"]*)?)?$'
 
 

@@ -46,6 +46,8 @@ def prepare(
     read, left out and made."""
     for name in config.windows:
         parse_window(name)
+        if config.windows.count(name) > 1:
+            raise UserError(f"windows: {name} is named more than once")
     started = now()
     publication = Publication(
         spark, config.output_root, "prepare", OUTPUTS, config.output.overwrite

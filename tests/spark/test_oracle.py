@@ -50,13 +50,9 @@ def source(
     return str(CLINOSIM / "ADMISSIONS.csv"), str(CLINOSIM / "NOTEEVENTS.csv.gz")
 
 
-def test_cohort_and_exclusions(
-    spark: SparkSession, source: tuple[str, str], profile: str
-) -> None:
+def test_cohort_and_exclusions(spark: SparkSession, source: tuple[str, str], profile: str) -> None:
     config = load_config(overrides=[f"profile={profile}"])
-    expected = oracles.cohort(
-        oracles.read_csv(source[0]), profile=profile, seed=config.seed
-    )
+    expected = oracles.cohort(oracles.read_csv(source[0]), profile=profile, seed=config.seed)
     labelled = labelled_of(spark, source, config)
     rows = by_hadm(cohort_table(labelled, config))
     assert rows.keys() == expected.rows.keys()

