@@ -35,17 +35,27 @@ def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[st
     try:
         call(load_config(arguments.config, arguments.set))
     except UserError as error:
-        print(f"{job}: {error}", file=sys.stderr)
-        return MISTAKE
+        return _mistake(f"{job}: {error}")
     except Exception as error:
         mistake = _MISTAKE_IN_A_WORKER.search(str(error))
         if mistake:
-            print(f"{job}: {mistake.group(1)}", file=sys.stderr)
-            return MISTAKE
+            return _mistake(f"{job}: {mistake.group(1)}")
         print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
         traceback.print_exc()
         return FAULT
     return OK
+
+
+def _mistake(line: str) -> int:
+    """Says the line on stderr. spark-submit pours a program's stderr into its own stdout; what is
+    to be on stderr there goes through its Java."""
+    if "PYSPARK_GATEWAY_PORT" in os.environ:
+        from pyspark.java_gateway import launch_gateway
+
+        launch_gateway().jvm.System.err.println(line)
+    else:
+        print(line, file=sys.stderr)
+    return MISTAKE
 
 
 def _parser(job: str, what: str) -> argparse.ArgumentParser:

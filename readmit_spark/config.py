@@ -283,6 +283,9 @@ def _check(config: Config) -> None:
     for key, value in positive.items():
         if value <= 0:
             raise UserError(f"{key} is {value}: it must be above 0")
+    for key, windows in (("windows", config.windows), ("score.windows", config.score.windows)):
+        if windows and len(set(windows)) < len(windows):
+            raise UserError(f"{key} names a window more than once: {', '.join(windows)}")
     if config.chunk.min_tail_words < 0:
         raise UserError(
             f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more"

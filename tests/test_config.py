@@ -50,6 +50,8 @@ def test_later_overrides_win(tmp_path: Path) -> None:
         ("vote.c=two", r"vote\.c is 'two' \(str\): a float is needed"),
         ("windows=2days", r"windows is '2days': a list is needed"),
         ("windows=[]", r"windows is \[\]: a list is needed"),
+        ("windows=[2days,2days]", r"windows names a window more than once: 2days, 2days"),
+        ("score.windows=[2days,2days]", r"score\.windows names a window more than once"),
         ("profile=published", r"profile is 'published': one of default, paper"),
         ("vote=2", r"vote in --set vote=2 is a section"),
         ("vote.c", r"--set vote\.c: write it as section\.key=value"),

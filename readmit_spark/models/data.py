@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from readmit_spark.core.balance import training_sample
+from readmit_spark.errors import UserError
 from readmit_spark.models.batching import pad
 
 _COLUMNS = ["subject_id", "hadm_id", "chunk_index", "input_ids", "label"]
@@ -64,7 +65,12 @@ class Chunks:
 def read_chunks(root: str, window: str, split: str) -> Chunks:
     """The chunks of a window and split whose label is known, by hadm_id and chunk_index."""
     filesystem, path = filesystem_of(root)
-    data = ds.dataset(f"{path}/chunks/window={window}", filesystem=filesystem, format="parquet")
+    try:
+        data = ds.dataset(f"{path}/chunks/window={window}", filesystem=filesystem, format="parquet")
+    except FileNotFoundError:
+        raise UserError(
+            f"output.root: {root} has no chunks of {window}: no stay has such notes"
+        ) from None
     table = data.to_table(
         columns=_COLUMNS, filter=(pc.field("split") == split) & pc.field("label").is_valid()
     ).sort_by([("hadm_id", "ascending"), ("chunk_index", "ascending")])

@@ -95,9 +95,11 @@ def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:
     @F.pandas_udf(_ENCODED)
     def encode_chunks(text: pd.Series) -> pd.DataFrame:
         # The first chunks of an admission's windows are the same, and stand side by side here.
-        codes, distinct = pd.factorize(text.fillna(""))
-        once = tokenizer.encode(distinct.tolist())
-        encoded = [once[code] for code in codes]
+        # (Told apart by Python: pandas' factorize takes texts for equal that are so up to a NUL.)
+        texts = text.fillna("").tolist()
+        distinct = list(dict.fromkeys(texts))
+        once = dict(zip(distinct, tokenizer.encode(distinct), strict=True))
+        encoded = [once[one] for one in texts]
         return pd.DataFrame(
             {
                 "input_ids": [e.input_ids for e in encoded],

@@ -131,8 +131,15 @@ class Publication:
 
     def publish(self, facts: dict[str, Any]) -> None:
         """Moves everything into place; `facts` go into the manifest."""
-        manifest = {"job": self._job, "tables": self._tables, **facts}
-        journal = {"job": self._job, "outputs": self._outputs, "manifest": manifest}
+        manifest = {
+            "job": self._job, "outputs": self._outputs, "tables": self._tables, **facts
+        }  # fmt: skip
+        before = f"_manifests/{self._job}.json"
+        known = (
+            json.loads(self._files.read(before))["outputs"] if self._files.exists(before) else []
+        )
+        stale = [name for name in known if name not in self._outputs]
+        journal = {"job": self._job, "stale": stale, "manifest": manifest}
         self._files.write(f"_journal/{self._job}.json", json.dumps(journal))
         finish(self._files)
 
@@ -150,7 +157,9 @@ def finish(files: Files) -> None:
         journal = json.loads(files.read(f"_journal/{entry}"))
         job = journal["job"]
         files.delete(f"_manifests/{job}.json")
-        for name in journal["outputs"]:
+        for name in journal["stale"]:  # of an earlier run that made more
+            files.delete(name)
+        for name in journal["manifest"]["outputs"]:
             staged = f"_staging/{job}/{name}"
             if files.exists(staged):
                 files.delete(name)

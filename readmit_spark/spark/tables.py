@@ -84,36 +84,34 @@ class Records:
     broken: int
 
 
-def csv_records(spark: SparkSession, path: str, key: str) -> Records | None:
-    """`count_records` of a CSV, None for Parquet. UserError where a file breaks off.
+def csv_records(spark: SparkSession, path: str, key: str) -> int | None:
+    """`count_records` of a CSV, None for Parquet. UserError where a file breaks off or its quotes
+    do not pair.
 
-    To be asked before the table is parsed: what the CSV parser says of a file that breaks off
-    quotes the text that came before.
+    To be asked before anything else: what the CSV parser says of a file that it cannot read holds
+    the text that came before.
     """
     if not is_csv(path):
         return None
     try:
-        return count_records(spark, path)
-    except (PySparkException, Py4JJavaError):
-        raise UserError(f"{key}: {path} cannot be read to its end; is it whole?") from None
-
-
-def check_records(
-    path: str, key: str, records: Records | None, parsed: int, malformed: int
-) -> None:
-    """UserError where the CSV parser found other records than the file has.
-
-    An unclosed quote makes the parser swallow rows without a word. It shows in the number of
-    records, or, where a second one follows, in that one's place.
-    """
-    if records is None:
-        return
+        records = count_records(spark, path)
+    except (PySparkException, Py4JJavaError) as error:
+        raise _unreadable(path, key, error) from None
     if records.broken:
-        found = f"{records.broken:,} lines with a quote in the middle of a field"
-    elif malformed:
+        raise UserError(
+            f"{key}: {path} has {records.broken:,} lines with a quote in the middle of a field: "
+            "a quote is not closed or not doubled; nothing was written"
+        )
+    return records.count
+
+
+def check_records(path: str, key: str, expected: int | None, parsed: int, malformed: int) -> None:
+    """UserError where the CSV parser found other records than `csv_records`, or malformed ones: it
+    swallows rows without a word where a quote is not closed."""
+    if malformed:
         found = f"{malformed:,} rows with more or fewer fields than its header"
-    elif records.count != parsed:
-        found = f"{records.count:,} records by its quotes but {parsed:,} by the CSV parser"
+    elif expected is not None and expected != parsed:
+        found = f"{expected:,} records by its quotes but {parsed:,} by the CSV parser"
     else:
         return
     raise UserError(
@@ -214,10 +212,7 @@ def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> Da
         frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(path)
         names = {name.strip().upper(): name for name in frame.columns}
     except (PySparkException, Py4JJavaError) as error:
-        reason = "does not exist" if "PATH_NOT_FOUND" in str(error) else "cannot be read"
-        raise UserError(
-            f"{key}: {path} {reason} (a .csv, .csv.gz or Parquet table is needed)"
-        ) from None
+        raise _unreadable(path, key, error) from None
     missing = [name for name in needed if name not in names]
     if missing:
         raise UserError(
@@ -226,6 +221,15 @@ def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> Da
     malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
     return frame.select(
         *(F.col(f"`{names[name]}`").alias(name) for name in needed), malformed.alias("malformed")
+    )
+
+
+def _unreadable(path: str, key: str, error: Exception) -> UserError:
+    """Without what `error` says beside: that may be text."""
+    if "PATH_NOT_FOUND" in str(error):
+        return UserError(f"{key}: {path} does not exist")
+    return UserError(
+        f"{key}: {path} cannot be read to its end: a whole .csv, .csv.gz or Parquet table is needed"
     )
 
 

@@ -46,8 +46,6 @@ def prepare(
     read, left out and made."""
     for name in config.windows:
         parse_window(name)
-        if config.windows.count(name) > 1:
-            raise UserError(f"windows: {name} is named more than once")
     started = now()
     publication = Publication(
         spark, config.output_root, "prepare", OUTPUTS, config.output.overwrite
@@ -81,8 +79,8 @@ def _admissions(
 ) -> tuple[DataFrame, dict[str, int]]:
     """All admissions, labelled, as a table of the staging folder; and what was counted."""
     path = required(config.data.admissions, "data.admissions")
+    expected = csv_records(spark, path, "data.admissions")
     read = read_admissions(spark, path)
-    records = csv_records(spark, path, "data.admissions")
     found = read.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
@@ -92,7 +90,7 @@ def _admissions(
     rows = found["rows"]
     if rows == 0:
         raise UserError(f"data.admissions: {path} has no rows")
-    check_records(path, "data.admissions", records, rows, found["malformed"])
+    check_records(path, "data.admissions", expected, rows, found["malformed"])
     labelled = publication.write_work(
         label_admissions(distinct_admissions(read.drop("malformed")), config), "admissions"
     )
@@ -119,9 +117,8 @@ def _notes(
 ) -> dict[str, int]:
     path = required(config.data.notes, "data.notes")
     counts = Observation("notes")
-    read = read_notes(spark, path)
-    records = csv_records(spark, path, "data.notes")
-    documents = documents_table(read, cohort, labelled, config, counts)
+    expected = csv_records(spark, path, "data.notes")
+    documents = documents_table(read_notes(spark, path), cohort, labelled, config, counts)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.
     rows = publication.write_work(chunk_rows(documents, config.chunk, tokenizer), "rows")
@@ -130,5 +127,5 @@ def _notes(
     publication.write_table(document_facts(rows), "documents")
     if found["notes"] == 0:
         raise UserError(f"data.notes: {path} has no rows")
-    check_records(path, "data.notes", records, found["notes"], found.pop("malformed"))
+    check_records(path, "data.notes", expected, found["notes"], found.pop("malformed"))
     return found

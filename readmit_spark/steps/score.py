@@ -127,6 +127,7 @@ def score(
                     "finished": now().isoformat(timespec="seconds"),
                     "config": to_dict(config),
                     "model": located.name,
+                    "prepared": prepared["finished"],
                     "counts": counts,
                     "seconds": progress.seconds,
                 }
@@ -172,6 +173,9 @@ def _counts(
     counts: dict[str, dict[str, int]] = {
         window: {"scored": 0, "unscored": 0, "excluded": 0} for window in windows
     }
+    lost = ledger.where("status = 'unscored' and reason is null").count()
+    if lost:
+        raise RuntimeError(f"{lost:,} admissions have chunks and no score")
     for row in ledger.groupBy("window", "status").count().collect():
         counts[row["window"]][row["status"]] = row["count"]
     expected = prepared["admissions"]["rows"] - prepared["admissions"]["duplicate_rows"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.models.conftest import save_bert
 from transformers import AutoModelForSequenceClassification
 
 from readmit_spark.models import onednn
 from readmit_spark.models.batching import pack
 from readmit_spark.models.bert import PackedBert, attend_each
+from tests.models.conftest import save_bert
 
 
 def logits_one_by_one(folder: str, chunks: list[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from tests.models.conftest import save_bert
 from transformers import (
     AutoModelForSequenceClassification,
     DistilBertConfig,
@@ -17,6 +16,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models import onednn
 from readmit_spark.models.batching import token_batches
 from readmit_spark.models.predict import Scorer, compare_precisions, submit_all
+from tests.models.conftest import save_bert
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is an extra, not installed"

@@ -126,7 +126,7 @@ def test_chunks_are_read_in_order_with_known_labels_of_the_split(tmp_path: Path)
 def test_training_is_balanced_by_admissions_and_then_chunks() -> None:
     chunks = learnable(40, seed=5)
     few = chunks.take((chunks.labels == 0) | (chunks.hadm_ids < 11))
-    ids, labels, counts = balanced_training(few, seed=3).admissions()
+    _, labels, counts = balanced_training(few, seed=3).admissions()
     assert (labels == 0).sum() >= (labels == 1).sum() == 5
     assert counts[labels == 0].sum() >= counts[labels == 1].sum()
 

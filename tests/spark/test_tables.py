@@ -84,6 +84,11 @@ def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path, name: str)
         read_notes(spark, str(tmp_path / name))
 
 
+def test_a_missing_file_has_no_records(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
+        csv_records(spark, str(tmp_path / "none.csv"), "data.notes")
+
+
 @pytest.mark.parametrize("name", ["bad.csv.gz", "bad.parquet"])
 def test_a_file_of_another_kind_is_named(spark: SparkSession, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(HEADER)
@@ -119,7 +124,7 @@ def test_quotes_commas_and_line_ends_in_a_text_are_kept(
     # The parser folds the header's kind of line end to \n; cleaning makes blanks of either.
     folded = [text and text.replace(end, "\n") for text in sent]
     assert texts(spark, path) == folded
-    assert csv_records(spark, path, "data.notes") == Records(len(sent), broken=0)
+    assert csv_records(spark, path, "data.notes") == len(sent)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_header(spark: SparkSession, tmp_path: Path) -> None:
@@ -175,19 +180,31 @@ def test_a_text_of_five_megabytes_is_read_whole(spark: SparkSession, tmp_path: P
 def test_a_quote_that_is_not_closed_or_not_doubled_is_noticed(
     spark: SparkSession, tmp_path: Path, sent: tuple[str, ...]
 ) -> None:
-    path = raw_notes(tmp_path, *sent)
-    found = csv_records(spark, path, "data.notes")
-    rows = read_notes(spark, path).collect()
-    with pytest.raises(UserError, match=r"data.notes: .*quote is not closed or not doubled"):
-        check_records(path, "data.notes", found, len(rows), sum(r.malformed for r in rows))
+    with pytest.raises(UserError, match=r"data\.notes: .*quote is not closed or not doubled"):
+        check(spark, raw_notes(tmp_path, *sent))
+
+
+@pytest.mark.parametrize("sent", ['"a","b"', '"a"\n7,1,1'])
+def test_a_row_with_more_or_fewer_fields_is_noticed(
+    spark: SparkSession, tmp_path: Path, sent: str
+) -> None:
+    with pytest.raises(UserError, match="1 rows with more or fewer fields than its header"):
+        check(spark, raw_notes(tmp_path, sent, '"b"'))
 
 
 def test_quotes_that_pair_pass(spark: SparkSession, tmp_path: Path) -> None:
-    path = raw_notes(tmp_path, '"a ""b"", c"', "plain", "", '"x\n\ny"')
-    found = csv_records(spark, path, "data.notes")
+    check(spark, raw_notes(tmp_path, '"a ""b"", c"', "plain", "", '"x\n\ny"'))
+
+
+def check(spark: SparkSession, path: str) -> None:
+    expected = csv_records(spark, path, "data.notes")
     rows = read_notes(spark, path).collect()
-    check_records(path, "data.notes", found, len(rows), sum(r.malformed for r in rows))
-    assert found == Records(4, broken=0)
+    check_records(path, "data.notes", expected, len(rows), sum(row.malformed for row in rows))
+
+
+def test_records_that_the_parser_swallowed_are_noticed() -> None:
+    with pytest.raises(UserError, match="5 records by its quotes but 4 by the CSV parser"):
+        check_records("n.csv", "data.notes", 5, 4, 0)
 
 
 def test_a_file_that_breaks_off_is_an_error_without_its_text(

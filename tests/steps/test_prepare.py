@@ -65,9 +65,7 @@ def left(root: Path) -> set[str]:
     ("stays", "notes", "counted"),
     [
         (STAYS, [note(1, 5, 55, words(20))], {"unknown_admission": 1}),
-        (STAYS, [note(1, 1, 11, words(20), "2021-01-01")], {}),
         (STAYS, [note(1, 1, 11, "[**too short**] for a chunk")], {}),
-        (STAYS, [note(1, 1, 11, None)], {"text_missing": 1}),
         (
             [stay(1, 11, "2020-01-01", "2020-01-05", "NEWBORN")],
             NOTES[:1],
@@ -108,17 +106,16 @@ def test_tables_without_rows_are_named(run: Prepare, tmp_path: Path) -> None:
     assert left(tmp_path) == set()
 
 
-def test_a_window_named_twice_or_unknown_is_named(run: Prepare) -> None:
-    with pytest.raises(UserError, match="2days is named more than once"):
-        run(STAYS, NOTES, "windows=[2days, 3days, 2days]")
+def test_an_unknown_window_is_named(run: Prepare) -> None:
     with pytest.raises(UserError, match="unknown window '2nights'"):
         run(STAYS, NOTES, "windows=[2nights]")
 
 
 def broken_off() -> bytes:
-    noise = "".join(random.Random(1).choices("secrt ", k=300_000))
+    noise = "".join(random.Random(1).choices("secrt ", k=1_500_000))
+    # The header comes through: Java's parser asks for a million characters before it says a word.
     whole = ",".join(NOTES[0]) + f'\n1,1,11,2020-01-01,,Nursing,,"{noise}"\n'
-    return gzip.compress(whole.encode())[:50_000]
+    return gzip.compress(whole.encode())[:450_000]
 
 
 def unclosed() -> bytes:
@@ -136,7 +133,6 @@ def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
     run: Prepare,
     spark: SparkSession,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
     notes: bytes,
     message: str,
 ) -> None:
