@@ -25,6 +25,7 @@ def spark(event_log: Path) -> Iterator[SparkSession]:
 
     settings = {
         "spark.eventLog.enabled": "true",
+        "spark.eventLog.rolling.enabled": "false",  # one plain file on either Spark line
         "spark.eventLog.dir": event_log.as_uri(),
         "spark.eventLog.compress": "false",
         "spark.sql.shuffle.partitions": "2",  # the data are tiny: a task costs more than its rows
