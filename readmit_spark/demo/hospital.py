@@ -1,6 +1,6 @@
 """The demo hospital: MIMIC-III-shaped tables of people who never were, with their true risks.
 
-It is small, and its readmissions are more frequent (about one stay in four) and easier to foresee
+It is small, and its readmissions are more frequent (about one stay in five) and easier to foresee
 (an attainable AUROC of about 0.94) than in life, so that a small model trained for two minutes on
 two CPU cores can be held against the truth. It shows that the program works; its figures say
 nothing about any real hospital.
