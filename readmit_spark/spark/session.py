@@ -19,8 +19,6 @@ _ALWAYS = {
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Documents of very different size go through Arrow: a small batch bounds a worker's memory.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
-    # Lets a kept table be sized by its data as any other; else each has 200 partitions (Spark 3.5).
-    "spark.sql.optimizer.canChangeCachedPlanOutputPartitioning": "true",
     # It drops a branch that turns out empty, and with it what the branch was observed to read.
     "spark.sql.adaptive.optimizer.excludedRules": (
         "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
