@@ -10,6 +10,7 @@ from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import locate
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
 from readmit_spark.spark.session import build_session
 from readmit_spark.steps.prepare import STEPS, prepare
 
@@ -22,7 +23,7 @@ def main(config: Config) -> None:
     facts = prepare(spark, config, tokenizer, progress, datetime.now)
     progress.say(f"admissions {facts['admissions']}")
     progress.say(f"notes {facts['notes']}")
-    progress.say(f"tables are in {config.output_root}")
+    progress.say(f"tables are in {manifest(spark, config.output_root, 'prepare')['path']}")
 
 
 if __name__ == "__main__":

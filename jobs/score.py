@@ -23,6 +23,7 @@ def main(config: Config) -> None:
     prepared = manifest(spark, config.output_root, "prepare")
     scored = score(spark, config, located, prepared, progress, datetime.now)
     print(metrics_table(scored.counts, scored.metrics))
+    progress.say(f"tables are in {manifest(spark, config.output_root, 'score')['path']}")
     progress.say(f"report: {config.output_root}/report.html")
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from readmit_spark.config import Config, base_yaml, load_config
+from readmit_spark.config import base_yaml, load_config
 from readmit_spark.errors import UserError
 
 OK, FAULT, MISTAKE = 0, 1, 2
@@ -27,13 +27,26 @@ _QUIET = {
 _MISTAKE_IN_A_WORKER = re.compile(r"^readmit_spark\.errors\.UserError: (.*)$", re.MULTILINE)
 
 
-def run(job: str, what: str, call: Callable[[Config], object], argv: Sequence[str]) -> int:
-    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault."""
-    arguments = _parser(job, what).parse_args(argv)
+def run(
+    job: str,
+    what: str,
+    call: Callable[..., object],
+    argv: Sequence[str],
+    arguments_of: Callable[[argparse.ArgumentParser], object] | None = None,
+) -> int:
+    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault.
+
+    `arguments_of` adds a job's own arguments; the parsed ones are then passed to `call` as well.
+    """
+    parser = _parser(job, what)
+    if arguments_of:
+        arguments_of(parser)
+    arguments = parser.parse_args(argv)
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        call(load_config(arguments.config, arguments.set))
+        config = load_config(arguments.config, arguments.set)
+        call(config, arguments) if arguments_of else call(config)
     except UserError as error:
         return _mistake(f"{job}: {error}")
     except Exception as error:

@@ -62,14 +62,17 @@ class Chunks:
         return digest.hexdigest()[:16]
 
 
-def read_chunks(root: str, window: str, split: str) -> Chunks:
-    """The chunks of a window and split whose label is known, by hadm_id and chunk_index."""
-    filesystem, path = filesystem_of(root)
+def read_chunks(folder: str, window: str, split: str) -> Chunks:
+    """The chunks of a window and split whose label is known, by hadm_id and chunk_index.
+
+    folder: of the run of prepare that made them.
+    """
+    filesystem, path = filesystem_of(folder)
     try:
         data = ds.dataset(f"{path}/chunks/window={window}", filesystem=filesystem, format="parquet")
     except FileNotFoundError:
         raise UserError(
-            f"output.root: {root} has no chunks of {window}: no stay has such notes"
+            f"output.root: {folder} has no chunks of {window}: no stay has such notes"
         ) from None
     table = data.to_table(
         columns=_COLUMNS, filter=(pc.field("split") == split) & pc.field("label").is_valid()

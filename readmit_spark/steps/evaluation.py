@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -120,17 +121,19 @@ def report_of(
     )
 
 
-def result_files(evaluations: Sequence[Evaluation], report: Report) -> dict[str, bytes]:
-    """metrics.json, report.html and the pictures, by file name."""
+def write_result(evaluations: Sequence[Evaluation], report: Report, folder: Path) -> list[Path]:
+    """Writes metrics.json, report.html and the pictures into `folder`."""
     metrics = {e.window: e.metrics for e in evaluations}
-    files = {
+    contents = {
         "metrics.json": json.dumps(metrics, indent=1).encode(),
         "report.html": render(report).encode(),
     }
     for window in report.windows:
-        files[f"roc_{window.name}.png"] = window.pictures.roc
-        files[f"pr_{window.name}.png"] = window.pictures.precision_recall
-    return files
+        contents[f"roc_{window.name}.png"] = window.pictures.roc
+        contents[f"pr_{window.name}.png"] = window.pictures.precision_recall
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
 
 
 def _window(

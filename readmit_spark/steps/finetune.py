@@ -34,8 +34,8 @@ def finetune_and_register(
         made = ", ".join(prepared["config"]["windows"])
         raise UserError(f"train.window is {window}: prepare made {made}; set one of these")
     with progress.step("chunks"):
-        train = balanced_training(read_chunks(config.output_root, window, "train"), config.seed)
-        validation = read_chunks(config.output_root, window, "validation")
+        train = balanced_training(read_chunks(prepared["path"], window, "train"), config.seed)
+        validation = read_chunks(prepared["path"], window, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
     with experiment_run(
         config.tracking_uri, config.tracking.experiment, f"finetune-{window}"

@@ -32,7 +32,6 @@ from readmit_spark.spark.tables import (
 )
 
 STEPS = 3
-OUTPUTS = ("cohort", "exclusions", "documents", "chunks")
 
 
 def prepare(
@@ -47,9 +46,7 @@ def prepare(
     for name in config.windows:
         parse_window(name)
     started = now()
-    publication = Publication(
-        spark, config.output_root, "prepare", OUTPUTS, config.output.overwrite
-    )
+    publication = Publication(spark, config.output_root, "prepare", config.output.overwrite, now)
     try:
         with progress.step("admissions: labels and split", tasks_done(spark)):
             labelled, admissions = _admissions(spark, config, publication)

@@ -31,7 +31,7 @@ from readmit_spark.spark.score import (
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_risks
-from readmit_spark.steps.evaluation import evaluate_windows, report_of, result_files
+from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
 from readmit_spark.steps.finetune import check_tokens
 
 STEPS = 4
@@ -59,18 +59,9 @@ def score(
     started = now()
     windows = _windows(config, prepared)
     check_tokens(config, located, prepared)
-    pictures = [f"{kind}_{window}.png" for window in windows for kind in ("roc", "pr")]
-    files = ["metrics.json", "report.html", *pictures]
-    publication = Publication(
-        spark,
-        config.output_root,
-        "score",
-        ["chunk_scores", "patient_scores", "ledger", *files],
-        config.output.overwrite,
-    )
-    root = config.output_root
+    publication = Publication(spark, config.output_root, "score", config.output.overwrite, now)
     cohort, exclusions, documents, chunks = (
-        spark.read.parquet(f"{root}/{name}")
+        spark.read.parquet(f"{prepared['path']}/{name}")
         for name in ("cohort", "exclusions", "documents", "chunks")
     )
     asked = chunks.where(F.col("window").isin(windows))
@@ -118,20 +109,19 @@ def score(
                 progress.seconds,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as folder:
-                for name, content in result_files(evaluations, report).items():
-                    (Path(folder) / name).write_bytes(content)
-                    publication.put(Path(folder) / name, name)
-            publication.publish(
-                {
+                files = write_result(evaluations, report, Path(folder))
+                for file in files:
+                    publication.put(file, file.name)
+                facts = {
                     "started": started.isoformat(timespec="seconds"),
                     "finished": now().isoformat(timespec="seconds"),
                     "config": to_dict(config),
                     "model": located.name,
-                    "prepared": prepared["finished"],
+                    "prepared": prepared["run"],
                     "counts": counts,
                     "seconds": progress.seconds,
                 }
-            )
+                publication.publish(facts, front=files)
     except BaseException:
         publication.abandon()
         raise

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +16,60 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
-from readmit_spark.spark import publish
-from readmit_spark.spark.publish import Files, Publication, manifest
-
-OUTPUTS = ["cohort", "chunks", "metrics.json"]
+from readmit_spark.spark.files import Files
+from readmit_spark.spark.publish import Publication, manifest
 
 
 class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 
 
-def staged(spark: SparkSession, root: Path, version: str, rows: int) -> Publication:
-    publication = Publication(spark, str(root), "prepare", OUTPUTS, overwrite=True)
+def begin(spark: SparkSession, root: Path, overwrite: bool = True) -> Publication:
+    return Publication(spark, str(root), "prepare", overwrite, datetime.now)
+
+
+def written(spark: SparkSession, root: Path, version: str, rows: int) -> Publication:
+    publication = begin(spark, root)
     frame = spark.range(rows, numPartitions=2).selectExpr("id", f"'{version}' AS version")
     publication.write_table(frame, "cohort")
     publication.write_table(frame.withColumn("window", frame.id % 2), "chunks", ["window"])
-    (root.parent / "metrics.json").write_text(json.dumps(version))
-    publication.put(root.parent / "metrics.json", "metrics.json")
+    publication.put(page(root, version), "metrics.json")
     return publication
+
+
+def page(root: Path, version: str) -> Path:
+    """A local file of the run's."""
+    (root.parent / version).mkdir(parents=True, exist_ok=True)
+    (root.parent / version / "metrics.json").write_text(json.dumps(version))
+    return root.parent / version / "metrics.json"
+
+
+def publish(publication: Publication, root: Path, version: str) -> None:
+    publication.publish({"version": version}, front=[page(root, version)])
+
+
+def die(root: Path) -> None:
+    """Whoever holds the lock is no more."""
+    for lock in (root / "_locks").rglob("*.json"):
+        lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": 2**22 + 1}))
 
 
 def state(spark: SparkSession, root: Path) -> set[Any]:
     """The versions that are to be seen: one, where the result is whole."""
-    versions = {manifest(spark, str(root), "prepare")["version"]}
+    found = manifest(spark, str(root), "prepare")
+    versions = {found["version"], json.loads((Path(found["path"]) / "metrics.json").read_text())}
     for table in ("cohort", "chunks"):
-        versions |= set(pq.read_table(root / table)["version"].to_pylist())
-    return versions | {json.loads((root / "metrics.json").read_text())}
+        versions |= set(pq.read_table(f"{found['path']}/{table}")["version"].to_pylist())
+    return versions
 
 
 @pytest.fixture(scope="module")
 def begun(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A root that holds the old result and the staged new one, and its publication."""
+    """A root that holds the old result and the new one, not yet published; and its publication."""
     root = tmp_path_factory.mktemp("publish") / "root"
-    staged(spark, root, "old", 5).publish({"version": "old"})
-    publication = staged(spark, root, "new", 3)
+    publish(written(spark, root, "older", 4), root, "older")
+    publish(written(spark, root, "old", 5), root, "old")
+    publication = written(spark, root, "new", 3)
     shutil.copytree(root, root.parent / "saved")
     return root, publication
 
@@ -67,7 +88,7 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, k: int) -> Callable[[], int]:
 
         return run
 
-    for name in ("move", "write", "delete"):
+    for name in ("put", "write", "delete"):
         monkeypatch.setattr(Files, name, dying(getattr(Files, name)))
     return lambda: tried
 
@@ -87,71 +108,79 @@ def test_a_run_that_dies_at_any_point_leaves_the_old_or_the_new_result(
         with monkeypatch.context() as patch:
             tried = dies_at(patch, k)
             with contextlib.suppress(Killed):
-                publication.publish({"version": "new"})
+                publish(publication, root, "new")
             done = tried() <= k
         if tidies_up and not done:
             publication.abandon()  # as a job does where an exception comes its way
         (version,) = state(spark, root)
         seen.append(version)
-        if version == "new":
-            assert list((root / "_journal").glob("*.json")) == []
-            assert list((root / "_staging").iterdir()) == []
         if done:
             break
     assert "old" in seen
     assert seen[-1] == "new"
     assert seen == sorted(seen, reverse=True)  # old up to a point, new from there on
-    assert len(seen) > 10
+    assert len(seen) >= 5
+    assert json.loads((root / "metrics.json").read_text()) == "new"
+    runs = sorted(json.loads((run / "metrics.json").read_text()) for run in root.glob("prepare/*"))
+    assert runs == ["new", "old"]  # the one before stays for who reads it now
 
 
-def test_one_that_dies_while_the_next_run_finishes_it_is_finished_by_the_one_after(
-    spark: SparkSession, begun: tuple[Path, Publication], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root, publication = begun
-    shutil.rmtree(root)
-    shutil.copytree(root.parent / "saved", root)
-    for k in (5, 3, 2, 1):
-        with monkeypatch.context() as patch:
-            dies_at(patch, k)
-            with pytest.raises(Killed):
-                if k == 5:
-                    publication.publish({"version": "new"})
-                else:
-                    publish.finish(Files(spark, str(root)))
-    assert state(spark, root) == {"new"}
-
-
-def test_a_run_that_dies_before_the_end_has_changed_nothing(
+def test_a_run_that_dies_before_the_end_has_changed_nothing_and_goes_with_the_next(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    staged(spark, root, "old", 5).publish({"version": "old"})
-    staged(spark, root, "new", 3)
+    publish(written(spark, root, "old", 5), root, "old")
+    written(spark, root, "new", 3)
     assert state(spark, root) == {"old"}
-    staged(spark, root, "newer", 2).publish({"version": "newer"})
+    die(root)
+    assert len(list(root.glob("prepare/*"))) == 2
+    publish(written(spark, root, "newer", 2), root, "newer")
     assert state(spark, root) == {"newer"}
+    assert len(list(root.glob("prepare/*"))) == 2
 
 
-def test_an_output_that_is_there_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_second_run_refuses_and_names_the_first(spark: SparkSession, tmp_path: Path) -> None:
+    first = written(spark, tmp_path / "root", "first", 3)
+    with pytest.raises(UserError, match=r"another run of prepare holds .*: process \d+ on"):
+        begin(spark, tmp_path / "root")
+    publish(first, tmp_path / "root", "first")
+    assert state(spark, tmp_path / "root") == {"first"}
+    begin(spark, tmp_path / "root").abandon()
+    assert state(spark, tmp_path / "root") == {"first"}
+
+
+def test_a_result_that_is_there_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    staged(spark, root, "old", 5).publish({"version": "old"})
-    with pytest.raises(UserError, match=r"has cohort, chunks, metrics\.json already") as error:
-        Publication(spark, str(root), "prepare", OUTPUTS, overwrite=False)
-    assert "output.overwrite=true" in str(error.value)
+    publish(written(spark, root, "old", 5), root, "old")
+    with pytest.raises(UserError, match=r"has a result of prepare already; .*overwrite=true"):
+        begin(spark, root, overwrite=False)
     assert state(spark, root) == {"old"}
 
 
 def test_what_nobody_finished_is_no_obstacle_to_a_first_run(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    staged(spark, tmp_path / "root", "new", 3)
-    Publication(spark, str(tmp_path / "root"), "prepare", OUTPUTS, overwrite=False)
+    written(spark, tmp_path / "root", "new", 3)
+    die(tmp_path / "root")
+    begin(spark, tmp_path / "root", overwrite=False).abandon()
+    assert list(tmp_path.glob("root/prepare/*")) == []
 
 
 def test_an_abandoned_run_leaves_no_trace(spark: SparkSession, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    staged(spark, root, "new", 3).abandon()
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+    written(spark, root, "new", 3).abandon()
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert {path.parent.parent.name for path in files} == {"_locks"}
+
+
+def test_results_side_by_side_have_a_manifest_each(spark: SparkSession, tmp_path: Path) -> None:
+    for night in ("a", "b"):
+        publication = Publication(spark, str(tmp_path), f"nightly/{night}", False, datetime.now)
+        publication.write_table(spark.range(2), "risk")
+        publication.publish({"night": night})
+    for night in ("a", "b"):
+        found = manifest(spark, str(tmp_path), f"nightly/{night}")
+        assert (found["night"], spark.read.parquet(f"{found['path']}/risk").count()) == (night, 2)
 
 
 def test_without_a_complete_result_the_job_to_run_is_named(
@@ -169,7 +198,8 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
     shutil.rmtree(root)
     shutil.copytree(root.parent / "saved", root)
     assert manifest(spark, str(root), "prepare")["tables"]["chunks"]["rows"] == 5
-    part = next((root / "chunks").rglob("*.parquet"))
+    table = Path(manifest(spark, str(root), "prepare")["path"]) / "chunks"
+    part = next(table.rglob("*.parquet"))
     if harm == "missing":
         part.unlink()
     elif harm == "cut":
@@ -177,15 +207,15 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
     elif harm == "added":
         shutil.copy(part, part.with_name("part-more.parquet"))
     else:
-        shutil.rmtree(root / "chunks")
+        shutil.rmtree(table)
     with pytest.raises(UserError, match=r"chunks is not what jobs/prepare\.py wrote"):
         manifest(spark, str(root), "prepare")
 
 
 def test_a_table_without_rows_is_a_table(spark: SparkSession, tmp_path: Path) -> None:
-    publication = Publication(spark, str(tmp_path), "prepare", ["chunks"], overwrite=False)
+    publication = begin(spark, tmp_path)
     frame = spark.range(0).withColumn("window", F.lit("2days"))
     assert publication.write_table(frame, "chunks", ["window"]).count() == 0
     publication.publish({})
-    manifest(spark, str(tmp_path), "prepare")
-    assert spark.read.parquet(f"{tmp_path}/chunks").columns == ["id", "window"]
+    found = manifest(spark, str(tmp_path), "prepare")
+    assert spark.read.parquet(f"{found['path']}/chunks").columns == ["id", "window"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -58,7 +59,13 @@ def run(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Prepa
 
 
 def left(root: Path) -> set[str]:
-    return {path.name for path in root.glob("out/*")} - {"_staging"}
+    return {path.name for path in root.glob("out/prepare/*/*")}
+
+
+def at(root: Path, name: str) -> Path:
+    """Where the table is that readers see."""
+    found = json.loads((root / "out" / "_manifests" / "prepare.json").read_text())
+    return root / "out" / found["run"] / name
 
 
 @pytest.mark.parametrize(
@@ -84,7 +91,7 @@ def test_input_of_which_no_chunk_comes_is_no_fault(
 ) -> None:
     found = run(stays, notes)["notes"]
     assert {name: n for name, n in found.items() if n} == {"notes": 1, **counted}
-    assert pq.read_table(tmp_path / "out" / "chunks").num_rows == 0
+    assert pq.read_table(at(tmp_path, "chunks")).num_rows == 0
     config = load_config(overrides=[f"output.root={tmp_path}/out", "score.bootstrap=5"])
     scored = score(
         spark,
@@ -150,18 +157,16 @@ def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_pa
     facts = run([*STAYS, *lost, STAYS[0]])
     assert (facts["admissions"]["rows"], facts["admissions"]["duplicate_rows"]) == (5, 1)
     assert (
-        pq.read_table(tmp_path / "out" / "exclusions").to_pylist()
+        pq.read_table(at(tmp_path, "exclusions")).to_pylist()
         == [{"hadm_id": None, "reason": "hadm_id_missing"}] * 2
     )
-    assert pq.read_table(tmp_path / "out" / "cohort").num_rows == 2
+    assert pq.read_table(at(tmp_path, "cohort")).num_rows == 2
 
 
 def test_whole_segments_fill_the_tokens_and_nothing_is_cut(run: Prepare, tmp_path: Path) -> None:
     sentence = words(25) + ". "
     run(STAYS, [note(1, 1, 11, sentence * 12)], "chunk.mode=tokens")
-    rows = sorted(
-        pq.read_table(tmp_path / "out" / "chunks").to_pylist(), key=lambda r: r["chunk_index"]
-    )
+    rows = sorted(pq.read_table(at(tmp_path, "chunks")).to_pylist(), key=lambda r: r["chunk_index"])
     assert len(rows) > 3
     assert {row["n_tokens_cut"] for row in rows} == {0}
     assert max(row["n_tokens"] for row in rows) <= 128
