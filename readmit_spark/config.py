@@ -85,7 +85,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Vote:
-    c: float
+    c: float | None
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def _check(config: Config) -> None:
         "train.batch_size": config.train.batch_size,
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
-        "vote.c": config.vote.c,
+        "vote.c": 1 if config.vote.c is None else config.vote.c,
         "demo.patients": config.demo.patients,
     }
     for key, value in positive.items():

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import fsum
 
+PUBLISHED_C = 2.0  # the paper's, chosen on its validation set
 
-def vote_score(probabilities: Sequence[float], c: float = 2.0) -> float:
+
+def vote_score(probabilities: Sequence[float], c: float = PUBLISHED_C) -> float:
     """Score an admission from its ``n`` chunk probabilities.
 
     ``P = (P_max + P_mean * n / c) / (1 + n / c)``: Huang, Altosaar and Ranganath, "ClinicalBERT:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from readmit_spark.config import Config
+from readmit_spark.core.learnt import KEY, Learnt
+from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
 
 LABEL = "readmission"
@@ -43,6 +46,20 @@ def load_for_training(folder: str) -> Any:
         id2label={0: LABEL},
         label2id={LABEL: 0},
     )
+
+
+def read_learnt(folder: str) -> Learnt | None:
+    """What the model in `folder` learnt besides its weights; None where it is not one of ours."""
+    values = getattr(_config(folder), KEY, None)
+    return Learnt.from_dict(values) if values else None
+
+
+def vote_c(config: Config, folder: str) -> float:
+    """`vote.c`, or what the model in `folder` brings along, or the published 2."""
+    if config.vote.c is not None:
+        return config.vote.c
+    learnt = read_learnt(folder)
+    return learnt.vote_c if learnt else PUBLISHED_C
 
 
 def _config(folder: str) -> Any:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from readmit_spark.config import Config, flatten, to_dict
+from readmit_spark.core.learnt import KEY, Learnt
 from readmit_spark.core.metrics import evaluate
+from readmit_spark.core.threshold import operating_points
+from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.data import Chunks, balanced_training, read_chunks
@@ -30,6 +33,7 @@ def finetune_and_register(
 
     check_tokens(config, located, prepared)
     window = config.train.window
+    c = config.vote.c or PUBLISHED_C
     if window not in prepared["config"]["windows"]:
         made = ", ".join(prepared["config"]["windows"])
         raise UserError(f"train.window is {window}: prepare made {made}; set one of these")
@@ -63,13 +67,16 @@ def finetune_and_register(
                 train,
                 validation,
                 config.train,
-                vote_c=config.vote.c,
+                vote_c=c,
                 seed=config.seed,
                 work=work,
                 log=log,
             )
         with progress.step("register"):
             _log_pictures(mlflow, result, losses, config)
+            points = operating_points(result.validation.scores, result.validation.labels)
+            learnt = Learnt(window, config.model.max_tokens, c, {window: points})
+            setattr(result.model.config, KEY, learnt.to_dict())
             name = register(
                 mlflow,
                 result.model,

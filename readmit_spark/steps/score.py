@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, to_dict
+from readmit_spark.config import Config, Vote, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
+from readmit_spark.models.classifier import vote_c
 from readmit_spark.progress import Progress
 from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
@@ -59,6 +60,7 @@ def score(
     started = now()
     windows = _windows(config, prepared)
     check_tokens(config, located, prepared)
+    config = replace(config, vote=Vote(vote_c(config, located.folder)))
     publication = Publication(spark, config.output_root, "score", config.output.overwrite, now)
     cohort, exclusions, documents, chunks = (
         spark.read.parquet(f"{prepared['path']}/{name}")

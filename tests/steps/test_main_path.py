@@ -21,6 +21,8 @@ from readmit_spark.config import Config, load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.core.vote import vote_score
 from readmit_spark.models.checkpoint import Located, locate_scorer
+from readmit_spark.models.classifier import read_learnt
+from readmit_spark.models.tracking import fetch
 from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import manifest
 from readmit_spark.steps import finetune, prepare, score
@@ -183,6 +185,14 @@ def test_each_patient_s_score_is_the_vote_of_their_chunks(ran: Ran) -> None:
             if (c["window"], c["hadm_id"]) == (row["window"], row["hadm_id"])
         ]
         assert row["score"] == pytest.approx(vote_score(mine, 2.0), abs=1e-12)
+
+
+def test_the_registered_model_brings_its_alert_thresholds_along(ran: Ran) -> None:
+    learnt = read_learnt(fetch(CHAMPION, ran.config.tracking_uri)[0])
+    assert learnt is not None
+    assert (learnt.window, learnt.max_tokens, learnt.vote_c) == ("2days", 128, 2.0)
+    found = learnt.threshold("2days", 0.05)
+    assert found is not None and found.n > 0 and 0 < found.threshold < 1
 
 
 def test_a_metric_that_cannot_be_had_is_null_with_the_reason(ran: Ran) -> None:
