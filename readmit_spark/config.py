@@ -89,6 +89,15 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Nightly:
+    window: str
+    alert: Literal["capacity", "threshold", "precision"]
+    alert_value: float
+    lookback: int
+    include_text: bool
+
+
+@dataclass(frozen=True)
 class Tracking:
     uri: str | None
     experiment: str
@@ -114,6 +123,7 @@ class Config:
     train: Train
     score: Score
     vote: Vote
+    nightly: Nightly
     tracking: Tracking
     demo: Demo
 

@@ -187,7 +187,7 @@ def calibration(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bi
     # Ranks start..end-1 of a group have the middle (start + end) / 2, in units of half a rank.
     place = (((2 * end - size) * bins) // (2 * n))[group] if n else group
     return [
-        Bin(int(here.sum()), float(s[here].mean()), float(y[here].mean()), *_wilson(y[here]))
+        Bin(int(here.sum()), float(s[here].mean()), float(y[here].mean()), *wilson(int(y[here].sum()), int(here.sum())))
         for here in (place == b for b in np.unique(place))
     ]
 
@@ -283,9 +283,14 @@ def _absent(reason: str | None) -> dict[str, Any]:
     return {"value": None, "reason": reason}
 
 
-def _wilson(labels: Floats) -> tuple[float, float]:
-    """Wilson's 95 % interval of a rate (Wilson 1927, doi 10.1080/01621459.1927.10502953)."""
-    n, p = len(labels), float(labels.mean())
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of the rate hits / n (Wilson 1927, doi
+    10.1080/01621459.1927.10502953); n at least 1.
+
+    >>> tuple(round(end, 3) for end in wilson(8, 10))
+    (0.49, 0.943)
+    """
+    p = hits / n
     spread = _Z * float(np.sqrt(p * (1 - p) / n + (_Z / (2 * n)) ** 2))
     centre, scale = p + _Z**2 / (2 * n), 1 + _Z**2 / n
     # Rounding may pass 0 and 1 by a hair at rates of 0 and 1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -37,6 +38,11 @@ class ChunkTokenizer:
         prefix, suffix = _specials(self.definition)
         return self.max_tokens - len(prefix) - len(suffix)
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of a word that the vocabulary has no pieces for; None where there is none such."""
+        return _unknown(self.definition)
+
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Ids with the model's specials ([CLS] … [SEP] for BERT), cut to the budget."""
         prefix, suffix = _specials(self.definition)
@@ -64,3 +70,9 @@ def _specials(definition: str) -> tuple[list[int], list[int]]:
     encoded = _build(definition).encode("a")
     body = [i for i, special in enumerate(encoded.special_tokens_mask) if not special]
     return encoded.ids[: body[0]], encoded.ids[body[-1] + 1 :]
+
+
+@lru_cache(maxsize=4)
+def _unknown(definition: str) -> int | None:
+    name = json.loads(definition)["model"].get("unk_token")
+    return _build(definition).token_to_id(name) if name else None

@@ -35,3 +35,20 @@ def vote_score(probabilities: Sequence[float], c: float = PUBLISHED_C) -> float:
     n = len(probabilities)
     # fsum is exact whatever the order, so the same chunks give the same bits from any partition.
     return float((max(probabilities) + fsum(probabilities) / c) / (1 + n / c))
+
+
+def contributions(probabilities: Sequence[float], c: float = PUBLISHED_C) -> list[float]:
+    """What each chunk adds to `vote_score`; they sum to it.
+
+    The score is (max + sum / c) / (1 + n / c), so each chunk adds its p / c and the chunk with the
+    maximum (the first of equals) the maximum as well, all over 1 + n / c. Errors as `vote_score`.
+
+    >>> contributions([0.25, 0.75])
+    [0.0625, 0.5625]
+    """
+    vote_score(probabilities, c)  # for its errors
+    whole = 1 + len(probabilities) / c
+    parts = [p / c / whole for p in probabilities]
+    top = max(range(len(parts)), key=lambda i: probabilities[i])
+    parts[top] += probabilities[top] / whole
+    return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def locate_scorer(config: Config) -> Located:
         located = locate(config, f"models:/{config.model.name}@{CHAMPION}")
     check_head(located.folder)
     return Located(local_folder(located.folder), located.name)
+
+
+def fingerprint(folder: str) -> str:
+    """12 hex digits of the model's weights and configuration: two models that share a name do not
+    share these."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def local_folder(path: str) -> str:

@@ -64,6 +64,19 @@ def document_facts(rows: DataFrame) -> DataFrame:
     )
 
 
+def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
+    """The chunks of a cleaned document, by `chunk.mode`.
+
+    Segments decide nothing in words mode (their words, in order, are the text's), so only tokens
+    mode makes them.
+    """
+    if chunk.mode == "words":
+        return word_chunks(cleaned, chunk.words, chunk.min_tail_words)
+    return token_chunks(
+        segment(cleaned), tokenizer.count, tokenizer.budget, chunk.min_tail_words
+    )
+
+
 def _clean() -> Callable[..., Any]:
     @F.pandas_udf(T.StringType())
     def clean_text(text: pd.Series) -> pd.Series:
@@ -73,22 +86,11 @@ def _clean() -> Callable[..., Any]:
 
 
 def _split(chunk: Chunk, tokenizer: ChunkTokenizer) -> Callable[..., Any]:
-    """Segments decide nothing in words mode (their words, in order, are the text's), so only tokens
-    mode makes them."""
-
     @F.pandas_udf(T.ArrayType(T.StringType()))
-    def split_words(text: pd.Series) -> pd.Series:
-        return text.map(lambda t: word_chunks(t, chunk.words, chunk.min_tail_words))
+    def split_text(text: pd.Series) -> pd.Series:
+        return text.map(lambda one: cut(one, chunk, tokenizer))
 
-    @F.pandas_udf(T.ArrayType(T.StringType()))
-    def split_tokens(text: pd.Series) -> pd.Series:
-        return text.map(
-            lambda t: token_chunks(
-                segment(t), tokenizer.count, tokenizer.budget, chunk.min_tail_words
-            )
-        )
-
-    return split_tokens if chunk.mode == "tokens" else split_words
+    return split_text
 
 
 def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:

@@ -43,17 +43,7 @@ def documents_table(
         .withColumn("day", day)
         .where(_any(wanted))
     )
-    note = F.struct(
-        # Structs compare field by field, nulls first; the flags put them last.
-        F.col("chartdate").isNull().alias("no_date"),
-        "chartdate",
-        F.col("charttime").isNull().alias("no_time"),
-        "charttime",
-        "row_id",
-        "text",
-        "day",
-        "category",
-    )
+    note = F.struct(*note_order(), "text", "day", "category")
     gathered = useful.groupBy(*ids).agg(
         F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"),
         F.first("label").alias("label"),
@@ -74,6 +64,19 @@ def documents_table(
             ),
         )
     )
+
+
+def note_order() -> list[Column]:
+    """The order of an admission's notes, as the first fields of a struct to sort by: CHARTDATE,
+    CHARTTIME (null last), ROW_ID. Structs compare field by field, nulls first; the flags put them
+    last."""
+    return [
+        F.col("chartdate").isNull().alias("no_date"),
+        F.col("chartdate"),
+        F.col("charttime").isNull().alias("no_time"),
+        F.col("charttime"),
+        F.col("row_id"),
+    ]
 
 
 def _readable(config: Config) -> Column:

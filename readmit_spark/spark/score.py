@@ -216,26 +216,10 @@ def patient_scores(
 ) -> DataFrame:
     """The contract's `patient_scores`: the vote of each admission's chunks, per window.
 
-    (max + mean n/c) / (1 + n/c), method section 8. Probabilities are summed in chunk order, so the
-    score has the same bits whatever the partitioning. `actionable`: in a window of N days, the stay
-    lasts at least N days or has not ended; always true for `discharge`.
+    `actionable`: in a window of N days, the stay lasts at least N days or has not ended; always
+    true for `discharge`.
     """
-    ordered = F.array_sort(F.collect_list(F.struct("chunk_index", "probability")))
-    total = F.aggregate(ordered, F.lit(0.0), lambda acc, chunk: acc + chunk["probability"])
-    n = F.col("n_chunks")
-    votes = (
-        chunk_scores.groupBy("window", "hadm_id")
-        .agg(
-            F.count(F.lit(1)).cast("int").alias("n_chunks"),
-            F.max("probability").alias("max_probability"),
-            total.alias("total"),
-        )
-        .withColumn("mean_probability", F.col("total") / n)
-        .withColumn(
-            "score",
-            (F.col("max_probability") + F.col("mean_probability") * n / c) / (1 + n / c),
-        )
-    )
+    votes = vote(chunk_scores, ["window", "hadm_id"], c)
     return votes.join(cohort, on="hadm_id", how="inner").select(
         "window",
         "subject_id",
@@ -247,6 +231,31 @@ def patient_scores(
         "label",
         "split",
         _actionable(windows).alias("actionable"),
+    )
+
+
+def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
+    """by, n_chunks, max_probability, mean_probability, score: one row a group of chunks.
+
+    (max + mean n/c) / (1 + n/c), method section 8. Probabilities are summed in chunk order, so the
+    score has the same bits whatever the partitioning.
+    """
+    ordered = F.array_sort(F.collect_list(F.struct("chunk_index", "probability")))
+    total = F.aggregate(ordered, F.lit(0.0), lambda acc, chunk: acc + chunk["probability"])
+    n = F.col("n_chunks")
+    return (
+        chunk_scores.groupBy(*by)
+        .agg(
+            F.count(F.lit(1)).cast("int").alias("n_chunks"),
+            F.max("probability").alias("max_probability"),
+            total.alias("total"),
+        )
+        .withColumn("mean_probability", F.col("total") / n)
+        .withColumn(
+            "score",
+            (F.col("max_probability") + F.col("mean_probability") * n / c) / (1 + n / c),
+        )
+        .drop("total")
     )
 
 

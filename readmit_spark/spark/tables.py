@@ -26,6 +26,7 @@ ADMISSIONS = (
 NOTES = (
     "ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR", "TEXT",
 )  # fmt: skip
+STORED = "STORETIME"  # when a note was saved: it is there from then on
 
 _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
@@ -50,9 +51,10 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
 
 def read_notes(spark: SparkSession, path: str) -> DataFrame:
     """NOTEEVENTS: row_id, subject_id, hadm_id (long), chartdate (date), charttime (timestamp),
-    category (trimmed, lower case), iserror (boolean), text, malformed (boolean: a CSV's row with
-    more or fewer fields than the header). One row a row of the source."""
-    raw = _read(spark, path, NOTES, "data.notes")
+    storetime (timestamp; null where the table has no such column), category (trimmed, lower case),
+    iserror (boolean), text, malformed (boolean: a CSV's row with more or fewer fields than the
+    header). One row a row of the source."""
+    raw = _read(spark, path, NOTES, "data.notes", optional=[STORED])
     is_error = F.trim(raw["ISERROR"].cast("string"))
     return raw.select(
         _number(raw, "ROW_ID"),
@@ -60,6 +62,7 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
         _number(raw, "HADM_ID"),
         _date(raw, "CHARTDATE"),
         _time(raw, "CHARTTIME"),
+        _time(raw, STORED),
         F.lower(F.trim("CATEGORY")).alias("category"),
         F.coalesce(is_error.isin("1", "1.0", "true"), F.lit(False)).alias("iserror"),
         # A byte sequence that is not UTF-8 becomes the replacement character here, not an error
@@ -205,9 +208,11 @@ def _numpy(array: pa.Array) -> NDArray[Any]:
     return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> DataFrame:
+def _read(
+    spark: SparkSession, path: str, needed: Sequence[str], key: str, optional: Sequence[str] = ()
+) -> DataFrame:
     """The needed columns under their upper-case names, and `malformed`; UserError where one is
-    missing."""
+    missing. An optional one that is missing is null."""
     try:
         frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(path)
         names = {name.strip().upper(): name for name in frame.columns}
@@ -220,7 +225,12 @@ def _read(spark: SparkSession, path: str, needed: Sequence[str], key: str) -> Da
         )
     malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
     return frame.select(
-        *(F.col(f"`{names[name]}`").alias(name) for name in needed), malformed.alias("malformed")
+        *(F.col(f"`{names[name]}`").alias(name) for name in needed),
+        *(
+            (F.col(f"`{names[name]}`") if name in names else F.lit(None).cast("string")).alias(name)
+            for name in optional
+        ),
+        malformed.alias("malformed"),
     )
 
 

@@ -75,6 +75,24 @@ def _admissions(
     spark: SparkSession, config: Config, publication: Publication
 ) -> tuple[DataFrame, dict[str, int]]:
     """All admissions, labelled, as a table of the staging folder; and what was counted."""
+    distinct, rows = all_admissions(spark, config)
+    labelled = publication.write_work(label_admissions(distinct, config), "admissions")
+    unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
+    counts = labelled.agg(
+        F.count(F.lit(1)).alias("distinct"),
+        *(F.count(F.when(F.col(name), 1)).alias(name) for name in unparsed),
+    ).first()
+    assert counts is not None  # an aggregate without groups always has one row
+    return labelled, {
+        "rows": rows,
+        "duplicate_rows": rows - counts["distinct"],
+        **{name: counts[name] for name in unparsed},
+    }
+
+
+def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]:
+    """The distinct rows of data.admissions, and how many rows it has; a UserError where it has none
+    or cannot be read whole."""
     path = required(config.data.admissions, "data.admissions")
     expected = csv_records(spark, path, "data.admissions")
     read = read_admissions(spark, path)
@@ -88,20 +106,7 @@ def _admissions(
     if rows == 0:
         raise UserError(f"data.admissions: {path} has no rows")
     check_records(path, "data.admissions", expected, rows, found["malformed"])
-    labelled = publication.write_work(
-        label_admissions(distinct_admissions(read.drop("malformed")), config), "admissions"
-    )
-    unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
-    counts = labelled.agg(
-        F.count(F.lit(1)).alias("distinct"),
-        *(F.count(F.when(F.col(name), 1)).alias(name) for name in unparsed),
-    ).first()
-    assert counts is not None
-    return labelled, {
-        "rows": rows,
-        "duplicate_rows": rows - counts["distinct"],
-        **{name: counts[name] for name in unparsed},
-    }
+    return distinct_admissions(read.drop("malformed")), rows
 
 
 def _notes(

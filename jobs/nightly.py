@@ -1,0 +1,52 @@
+"""Rescores the patients in the house as of one night, and publishes the ward's worklist."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.nightly import STEPS, nightly
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as-of",
+        required=True,
+        metavar="TIME",
+        help="the night, in the hospital's own time: 2026-11-22T02:00:00, or `now`",
+    )
+    parser.add_argument(
+        "--plan", action="store_true", help="count the work of the night, and do none of it"
+    )
+
+
+def main(config: Config, given: argparse.Namespace) -> None:
+    progress = Progress("nightly", STEPS)
+    located = locate_scorer(config)
+    progress.say(f"model {located.name}")
+    spark = build_session("nightly")
+    done = nightly(spark, config, located, _time(given.as_of), progress, datetime.now, given.plan)
+    print(done.summary)
+
+
+def _time(text: str) -> datetime:
+    if text == "now":
+        return datetime.now().replace(microsecond=0)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--as-of {text}: write it as 2026-11-22T02:00:00") from None
+    if time.tzinfo is not None:
+        raise UserError(f"--as-of {text}: the hospital's own time, without a zone")
+    return time.replace(microsecond=0)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("nightly", __doc__, main, sys.argv[1:], arguments))

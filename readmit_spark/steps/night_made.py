@@ -1,0 +1,77 @@
+"""What a night's scores are made with, and the keys by which they can be used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+
+from readmit_spark.config import Config
+from readmit_spark.core.alerts import AlertRule, alert_rule
+from readmit_spark.core.learnt import Learnt
+from readmit_spark.core.tokenizer import ChunkTokenizer
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located, fingerprint
+from readmit_spark.models.classifier import read_learnt, vote_c
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.night_chunks import preparation_key
+from readmit_spark.spark.score import ScorerSettings
+from readmit_spark.spark.ship import ship
+from readmit_spark.steps.score import probe_precision
+
+
+@dataclass(frozen=True)
+class Made:
+    """model: what a chunk's score is stored under, beside its digest: name, weights, precision and
+    max_tokens. preparation: what decides a document's chunks. basis: all that makes two scores of a
+    patient comparable."""
+
+    settings: ScorerSettings
+    tokenizer: ChunkTokenizer
+    learnt: Learnt | None
+    alert: AlertRule
+    c: float
+    model: str
+    preparation: str
+    basis: str
+
+
+def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
+    """UserError where the model was made for chunks of another length, or the alert rule asks for
+    what it did not learn."""
+    learnt = read_learnt(located.folder)
+    if learnt and learnt.max_tokens != config.model.max_tokens:
+        raise UserError(
+            f"model.max_tokens is {config.model.max_tokens}, and {located.name} was fine-tuned on "
+            f"chunks of {learnt.max_tokens}: set model.max_tokens={learnt.max_tokens}"
+        )
+    nightly, score = config.nightly, config.score
+    tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
+    model = (
+        f"{located.name}@{fingerprint(located.folder)} {score.precision} {config.model.max_tokens}"
+    )
+    preparation = preparation_key(config.chunk, tokenizer)
+    c = vote_c(config, located.folder)
+    basis = json.dumps([model, preparation, nightly.window, c])
+    return Made(
+        # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
+        # that is scored on its own night must get what it would have got on any other.
+        settings=ScorerSettings(
+            ship(spark, located.folder), score.backend, score.precision, batch_tokens=1
+        ),
+        tokenizer=tokenizer,
+        learnt=learnt,
+        alert=alert_rule(nightly.alert, nightly.alert_value, nightly.window, learnt),
+        c=c,
+        model=model,
+        preparation=preparation,
+        basis=hashlib.sha256(basis.encode()).hexdigest()[:12],
+    )
+
+
+def check_numbers(chunks: DataFrame, made: Made, config: Config, progress: Progress) -> None:
+    """Builds the scorer on an executor; UserError where 16 bits move a probability too far."""
+    probe_precision(chunks, made.settings, config, progress)
