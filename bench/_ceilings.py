@@ -39,8 +39,11 @@ def _multiply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     low = [part.bfloat16() for part in (x, weight, bias)]
     works: dict[str, Callable[[], torch.Tensor]] = {"fp32 MKL": lambda: F.linear(x, weight, bias)}
     if onednn.usable(INNER):
-        exact, half = onednn.OneDnnDense(weight, bias), onednn.OneDnnDense(low[1], low[2])
-        works |= {"fp32 oneDNN": lambda: exact(x), "bf16": lambda: half(low[0])}
+        exact = onednn.OneDnnDense(weight, bias)
+        works["fp32 oneDNN"] = lambda: exact(x)
+    if onednn.usable(INNER, torch.bfloat16):
+        half = onednn.OneDnnDense(low[1], low[2])
+        works["bf16"] = lambda: half(low[0])
     else:
         works["bf16"] = lambda: F.linear(*low)
     rates = []

@@ -13,15 +13,23 @@ import _peers_score as peers
 import numpy as np
 import psutil
 import pyarrow as pa
+import torch
 from _ceilings import measure_ceilings
 from _machine import GIB
 from _peers_score import TASKS
 from _score_figures import Run, Way, compare, figures
 from _score_inputs import Inputs, make_inputs, read
 from pyspark.sql import DataFrame, SparkSession
-from score_gpu import flops
+from score_gpu import HIDDEN, flops
 
-from readmit_spark.spark.score import ScorerSettings, _cached_scorer, build_scorer, score_chunks
+from readmit_spark.models import onednn
+from readmit_spark.spark.score import (
+    ScorerSettings,
+    _cached_scorer,
+    build_scorer,
+    distinct_chunks,
+    score_chunks,
+)
 from readmit_spark.spark.session import build_session
 from readmit_spark.spark.ship import ship
 
@@ -138,6 +146,9 @@ def _ways() -> dict[str, Way]:
     }  # fmt: skip
     if find_spec("openvino") is None:
         del ways["ours_openvino"]
+    if not onednn.usable(HIDDEN, torch.bfloat16):
+        _say("bf16 is left out: this CPU does not compute in it; its rate is among the GFLOP/s")
+        del ways["ours_bf16"]
     return ways
 
 
@@ -146,7 +157,7 @@ def _ours(backend: str, precision: str) -> Way:
         settings = _settings(spark, inputs, way)
 
         def score(frame: DataFrame) -> DataFrame:
-            return score_chunks(frame, TASKS, settings, "bench")
+            return score_chunks(distinct_chunks(frame), TASKS, settings, "bench")
 
         return score
 

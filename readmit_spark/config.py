@@ -79,6 +79,7 @@ class Score:
     backend: Literal["auto", "torch", "openvino"]
     precision: Literal["fp32", "bf16", "fp16"]
     max_probability_shift: float
+    alert_threshold: float | None
     batch_tokens: int | None
     bootstrap: int
 

@@ -23,7 +23,8 @@ from transformers.utils import logging as transformers_logging
 from readmit_spark.errors import UserError
 from readmit_spark.models import onednn
 from readmit_spark.models.batching import Ids, Index, pack, pad, token_batches
-from readmit_spark.models.bert import PackedBert
+from readmit_spark.models.bert import Dense, PackedBert, attend_each
+from readmit_spark.models.classifier import check_head
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +49,13 @@ class Engine(Protocol):
 
 def load_model(folder: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The classifier in `folder`, in eval mode on the CPU; a UserError unless it has one logit."""
+    check_head(folder)
     with _quiet():
         try:
             model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:200]
             raise UserError(f"model.path: {folder} holds no model that loads ({reason})") from None
-    if model.config.num_labels != 1:
-        raise UserError(
-            f"model.path: {folder} has {model.config.num_labels} labels, scoring needs one logit; "
-            "fine-tune it with jobs/finetune.py"
-        )
     loaded: PreTrainedModel = model.eval()
     return loaded
 
@@ -91,13 +88,17 @@ def build(
 
 
 def _torch_cpu(model: PreTrainedModel, precision: str) -> Engine:
-    fast = onednn.usable(model.config.hidden_size)
-    if fast and PackedBert.fits(model):
-        bert = PackedBert(model, onednn.attend_onednn, onednn.OneDnnDense)
-        return PackedTorch(bert, f"torch {precision}, oneDNN, packed")
+    half = precision == "bf16"
+    fast = (half or onednn.worthwhile()) and onednn.usable(model.config.hidden_size, model.dtype)
+    name = f"torch {precision}, {'oneDNN' if fast else f'plain ({onednn.capability()})'}"
+    if half and not fast:
+        name += ", in which this CPU does not compute: fp32 is faster"
+    if PackedBert.fits(model):
+        parts = (onednn.attend_onednn, onednn.OneDnnDense) if fast else (attend_each, Dense)
+        return PackedTorch(PackedBert(model, *parts), f"{name}, packed")
     if fast:
         onednn.replace_linears(model)
-    return PaddedTorch(model, f"torch {precision}, {'oneDNN' if fast else 'plain'}, padded")
+    return PaddedTorch(model, f"{name}, padded")
 
 
 class PackedTorch:
@@ -176,7 +177,9 @@ class OpenVino:
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        self.name = f"openvino {precision}, padded"
+        # What it computes in; it takes a precision that the CPU lacks for a mere hint.
+        kind = self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.name = f"openvino {kind}, padded"
         self.pad_id = model.config.pad_token_id or 0
 
     def batches(self, lengths: Index, budget: int) -> list[Index]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from readmit_spark.config import Config
 from readmit_spark.core.learnt import KEY, Learnt
+from readmit_spark.core.threshold import pick
 from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
 
@@ -60,6 +62,19 @@ def vote_c(config: Config, folder: str) -> float:
         return config.vote.c
     learnt = read_learnt(folder)
     return learnt.vote_c if learnt else PUBLISHED_C
+
+
+def alert_threshold(config: Config, folder: str, windows: Sequence[str]) -> float:
+    """`score.alert_threshold`, or where the model in `folder` learnt to reach a precision of 0.80
+    in one of the windows (the first that has such a threshold), or 0.5."""
+    if config.score.alert_threshold is not None:
+        return config.score.alert_threshold
+    learnt = read_learnt(folder)
+    for window in windows:
+        point = pick(learnt.alerts.get(window, ()), 0.80) if learnt else None
+        if point is not None:
+            return point.threshold
+    return 0.5
 
 
 def _config(folder: str) -> Any:

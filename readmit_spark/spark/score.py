@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pyspark import TaskContext
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from readmit_spark.core.windows import parse_window
 from readmit_spark.spark.ship import Shipped
@@ -25,6 +26,7 @@ from readmit_spark.spark.ship import Shipped
 _TASK_TOKENS = 2_000_000
 _TASKS_A_SLOT = 4  # so that a slow slot is not waited for by all others
 _MIN_CHUNKS = 64  # below that a task is all overhead
+_PROBABILITY = T.StructField("probability", T.DoubleType())
 
 
 class ChunkScorer(Protocol):
@@ -76,11 +78,16 @@ class Workload:
 
 
 def distinct_chunks(chunks: DataFrame) -> DataFrame:
-    """digest, input_ids, n_tokens: each sequence of token ids once."""
+    """digest, input_ids, n_tokens, owners: each sequence of token ids once, and the chunks (window,
+    hadm_id, chunk_index) that consist of it."""
     return (
         with_digest(chunks)
         .groupBy("digest")
-        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
+        .agg(
+            F.first("input_ids").alias("input_ids"),
+            F.first("n_tokens").alias("n_tokens"),
+            F.collect_list(F.struct("window", "hadm_id", "chunk_index")).alias("owners"),
+        )
     )
 
 
@@ -89,25 +96,25 @@ def with_digest(chunks: DataFrame) -> DataFrame:
     return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
 
 
-def workload(chunks: DataFrame) -> Workload:
-    """Counts the work. Chunks go to tasks by their digest, so each has the same mix of lengths."""
-    sums = (
-        with_digest(chunks)
-        .groupBy("digest")
-        .agg(F.count(F.lit(1)).alias("times"), F.first("n_tokens").alias("n_tokens"))
-        .agg(F.sum("times"), F.count(F.lit(1)), F.sum("n_tokens"))
-        .first()
-    )
+def workload(distinct: DataFrame) -> Workload:
+    """Counts the work in `distinct_chunks`, and chooses the tasks.
+
+    As many tasks as make four a slot, or more where a task would have over two million tokens (a
+    minute of a GPU), or fewer where one would have less than 64 chunks. Chunks go to tasks by their
+    digest, whoever owns them: each task has the same mix of lengths, and an admission with a
+    hundred times the text of another makes no straggler.
+    """
+    sums = distinct.agg(F.sum(F.size("owners")), F.count(F.lit(1)), F.sum("n_tokens")).first()
     assert sums is not None  # an aggregate without groups always has one row
-    total, distinct, tokens = (int(n or 0) for n in sums)
-    slots = chunks.sparkSession.sparkContext.defaultParallelism
+    total, n, tokens = (int(value or 0) for value in sums)
+    slots = distinct.sparkSession.sparkContext.defaultParallelism
     wanted = max(slots * _TASKS_A_SLOT, math.ceil(tokens / _TASK_TOKENS))
-    tasks = max(1, min(wanted, math.ceil(distinct / _MIN_CHUNKS)))
-    return Workload(total, distinct, tokens, tasks)
+    tasks = max(1, min(wanted, math.ceil(n / _MIN_CHUNKS)))
+    return Workload(total, n, tokens, tasks)
 
 
 def score_chunks(
-    chunks: DataFrame,
+    distinct: DataFrame,
     tasks: int,
     settings: ScorerSettings,
     model_name: str,
@@ -115,41 +122,40 @@ def score_chunks(
 ) -> DataFrame:
     """The contract's `chunk_scores`: window, hadm_id, chunk_index, probability, model.
 
-    Equal chunks are scored once: a 2-day document is the beginning of the 3-day one, and notes are
-    copied forward. Rows are sorted by length within a task, so that a batch is padded to much the
-    same length; a result is keyed by the tokens' digest and never by position.
+    distinct: of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the beginning
+    of the 3-day one, and notes are copied forward. Rows are sorted by length within a task, so that
+    a batch is padded to much the same length; a probability travels with its chunk's owners.
     """
-    spread = distinct_chunks(chunks).repartition(tasks, "digest")
+    spread = distinct.repartition(tasks, "digest")
 
     def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return score_batches(batches, _cached_scorer(settings, build))
 
+    # The digest breaks ties, so that the batches, and a score's last bits, are the same every time.
     scored = (
-        spread.sortWithinPartitions(F.col("n_tokens").desc())
-        .select("digest", "input_ids")
-        .mapInArrow(apply, "digest string, probability double")
+        spread.sortWithinPartitions(F.col("n_tokens").desc(), "digest")
+        .select("owners", "input_ids")
+        .mapInArrow(apply, T.StructType([spread.schema["owners"], _PROBABILITY]))
     )
-    return (
-        with_digest(chunks)
-        .join(scored, on="digest", how="inner")
-        .select("window", "hadm_id", "chunk_index", "probability", F.lit(model_name).alias("model"))
+    return scored.select(F.explode("owners").alias("owner"), "probability").select(
+        "owner.*", "probability", F.lit(model_name).alias("model")
     )
 
 
 def score_batches(
     batches: Iterable[pa.RecordBatch], scorer: ChunkScorer
 ) -> Iterator[pa.RecordBatch]:
-    """(digest, probability) of (digest, input_ids), batch by batch and in order."""
-    waiting: deque[pa.Array] = deque()  # digests of the batches that the scorer has taken ahead
+    """(owners, probability) of (owners, input_ids), batch by batch and in order."""
+    waiting: deque[pa.Array] = deque()  # owners of the batches that the scorer has taken ahead
 
     def taken() -> Iterator[list[NDArray[np.int32]]]:
         for batch in batches:
-            waiting.append(batch["digest"])
+            waiting.append(batch["owners"])
             yield token_arrays(batch["input_ids"])
 
     for probabilities in scorer.stream(taken()):
         yield pa.RecordBatch.from_arrays(
-            [waiting.popleft(), pa.array(probabilities, pa.float64())], ["digest", "probability"]
+            [waiting.popleft(), pa.array(probabilities, pa.float64())], ["owners", "probability"]
         )
 
 
@@ -179,7 +185,7 @@ class Probe:
     n: int
 
 
-def probe(chunks: DataFrame, settings: ScorerSettings, sample: int, threshold: float) -> Probe:
+def probe(distinct: DataFrame, settings: ScorerSettings, sample: int, threshold: float) -> Probe:
     """Builds the scorer on an executor, and holds a 16-bit precision against fp32 on a sample.
 
     The sample are the `sample` chunks whose digests come first: the same ones on every run.
@@ -190,7 +196,7 @@ def probe(chunks: DataFrame, settings: ScorerSettings, sample: int, threshold: f
         yield pa.RecordBatch.from_pylist([asdict(_probe(settings, ids, threshold))])
 
     exact = settings.precision == "fp32"
-    first = distinct_chunks(chunks).orderBy("digest").limit(1 if exact else sample).coalesce(1)
+    first = distinct.orderBy("digest").limit(1 if exact else sample).coalesce(1)
     schema = "backend string, load_seconds double, max_shift double, flips long, n long"
     row = first.select("input_ids").mapInArrow(apply, schema).first()
     assert row is not None  # one row a partition, and there is one partition

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, Vote, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.classifier import vote_c
+from readmit_spark.models.classifier import alert_threshold, vote_c
 from readmit_spark.progress import Progress
 from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
@@ -24,6 +24,7 @@ from readmit_spark.spark.score import (
     Probe,
     ScorerSettings,
     chunk_facts,
+    distinct_chunks,
     patient_scores,
     probe,
     score_chunks,
@@ -37,7 +38,6 @@ from readmit_spark.steps.finetune import check_tokens
 
 STEPS = 4
 _SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
-_THRESHOLD = 0.5  # where a chunk's decision would flip
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,12 @@ def score(
     )
     try:
         with progress.step("start", tasks_done(spark)):
-            _check_precision(config, probe(asked, settings, _SAMPLE, _THRESHOLD), progress)
-            work = workload(asked)
+            # Read and told apart by their tokens once; all that follows goes by this table.
+            distinct = publication.write_work(distinct_chunks(asked), "distinct_chunks")
+            threshold = alert_threshold(config, located.folder, windows)
+            found = probe(distinct, settings, _SAMPLE, threshold)
+            _check_precision(config, found, threshold, progress)
+            work = workload(distinct)
             progress.say(
                 f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "
                 f"({1 - work.distinct / max(1, work.chunks):.0%} saved), "
@@ -86,7 +90,7 @@ def score(
             )
         with progress.step("chunk scores", tasks_done(spark)):
             chunk_scores = publication.write_table(
-                score_chunks(asked, work.tasks, settings, located.name), "chunk_scores"
+                score_chunks(distinct, work.tasks, settings, located.name), "chunk_scores"
             )
         with progress.step("patient scores and ledger", tasks_done(spark)):
             patients = publication.write_table(
@@ -130,13 +134,15 @@ def score(
     return Scored(counts, {e.window: e.metrics for e in evaluations})
 
 
-def _check_precision(config: Config, found: Probe, progress: Progress) -> None:
+def _check_precision(
+    config: Config, found: Probe, threshold: float, progress: Progress
+) -> None:
     progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
     if not found.n:
         return
     progress.say(
         f"{config.score.precision} against fp32 on {found.n} chunks: probabilities move by at most "
-        f"{found.max_shift:.4f}, {found.flips} decisions at {_THRESHOLD} flip"
+        f"{found.max_shift:.4f}, {found.flips} decisions at {threshold:.3f} flip"
     )
     if found.max_shift > config.score.max_probability_shift:
         raise UserError(

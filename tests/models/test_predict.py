@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,10 +68,19 @@ def test_a_model_that_is_not_bert_is_scored_by_its_own_code(tmp_path, chunks) ->
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(str(tmp_path), chunks), atol=1e-6)
 
 
-def test_without_the_onednn_operator_scores_are_the_same(tiny_bert, chunks, monkeypatch) -> None:
-    monkeypatch.setattr(onednn, "usable", lambda hidden: False)
+@pytest.mark.parametrize(
+    ("usable", "worthwhile", "name"),
+    [(True, True, "oneDNN"), (False, True, "plain"), (True, False, "plain")],
+)
+def test_with_onednn_and_without_it_scores_are_the_same(
+    tiny_bert, chunks, monkeypatch, usable: bool, worthwhile: bool, name: str
+) -> None:
+    if name == "oneDNN" and not onednn.usable(32):
+        pytest.skip("this torch has no oneDNN linear operator")
+    monkeypatch.setattr(onednn, "usable", lambda hidden, dtype: usable)
+    monkeypatch.setattr(onednn, "worthwhile", lambda: worthwhile)
     scorer = Scorer(tiny_bert, device="cpu")
-    assert "plain" in scorer.backend
+    assert name in scorer.backend
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=1e-6)
 
 
@@ -190,8 +200,30 @@ def test_a_model_with_two_labels_is_refused(tmp_path) -> None:
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path) -> None:
+    with pytest.raises(UserError, match="has no config.json"):
+        Scorer(str(tmp_path), device="cpu")
+
+
+def test_a_folder_without_weights_is_refused(tmp_path) -> None:
+    (Path(save_bert(tmp_path)) / "model.safetensors").unlink()
     with pytest.raises(UserError, match="holds no model that loads"):
         Scorer(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize(("name", "worth"), [("AVX2", False), ("AVX512", True), ("NEON", True)])
+def test_onednn_is_left_where_mkl_is_the_faster_one(monkeypatch, name: str, worth: bool) -> None:
+    monkeypatch.setattr(onednn, "capability", lambda: name)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    assert onednn.worthwhile() is worth
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
+    assert onednn.worthwhile()
+
+
+def test_bf16_on_a_cpu_without_it_is_computed_and_said(tiny_bert, chunks, monkeypatch) -> None:
+    monkeypatch.setattr(onednn, "usable", lambda hidden, dtype: dtype == torch.float32)
+    scorer = Scorer(tiny_bert, device="cpu", precision="bf16")
+    assert "this CPU does not compute: fp32 is faster" in scorer.backend
+    np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=0.05)
 
 
 def test_a_chunk_longer_than_the_model_takes_is_refused(tiny_bert) -> None:

@@ -17,6 +17,7 @@ from readmit_spark.core.vote import vote_score
 from readmit_spark.spark.score import (
     ScorerSettings,
     chunk_facts,
+    distinct_chunks,
     patient_scores,
     probe,
     score_chunks,
@@ -79,7 +80,7 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
 ) -> None:
     ids = chunk_ids()
     chunks = chunk_frame(spark, ids).repartition(partitions)
-    scores = score_chunks(chunks, partitions, SETTINGS, "m/1", fake_build(tmp_path))
+    scores = score_chunks(distinct_chunks(chunks), partitions, SETTINGS, "m/1", fake_build(tmp_path))
     assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
     rows = scores.collect()
     found = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
@@ -91,7 +92,7 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
 def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> None:
     ids = chunk_ids()
     distinct = {tuple(tokens) for tokens in ids.values()}
-    chunks = chunk_frame(spark, ids)
+    chunks = distinct_chunks(chunk_frame(spark, ids))
     score_chunks(chunks, 3, SETTINGS, "m", fake_build(tmp_path)).collect()
     assert sum(int(path.read_text()) for path in tmp_path.iterdir()) == len(distinct) < len(ids)
     work = workload(chunks)
@@ -104,14 +105,15 @@ def test_chunks_that_differ_in_the_last_token_only_are_two(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     ids = {("2days", 1, 0): [2, 7, 12, 3], ("2days", 1, 1): [2, 7, 1, 23], ("2days", 1, 2): [27, 3]}
-    rows = score_chunks(chunk_frame(spark, ids), 1, SETTINGS, "m", fake_build(tmp_path)).collect()
+    chunks = distinct_chunks(chunk_frame(spark, ids))
+    rows = score_chunks(chunks, 1, SETTINGS, "m", fake_build(tmp_path)).collect()
     assert {row.chunk_index: row.probability for row in rows} == {
         index: probability(tokens) for (_, _, index), tokens in ids.items()
     }
 
 
 def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: Path) -> None:
-    nothing = chunk_frame(spark, chunk_ids()).limit(0)
+    nothing = distinct_chunks(chunk_frame(spark, chunk_ids()).limit(0))
     assert workload(nothing).tasks == 1
     assert score_chunks(nothing, 1, SETTINGS, "m", fake_build(tmp_path)).collect() == []
     assert list(tmp_path.iterdir()) == []
@@ -119,14 +121,15 @@ def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: P
 
 def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
-    found = probe(chunk_frame(spark, chunk_ids()), settings, 8, 0.5)
+    found = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
     assert "torch fp32" in found.backend
     assert (found.max_shift, found.n) == (0.0, 0)
 
 
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
-    assert probe(chunk_frame(spark, chunk_ids()).where("hadm_id < 0"), settings, 8, 0.5).n == 0
+    nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
+    assert probe(distinct_chunks(nothing), settings, 8, 0.5).n == 0
 
 
 # --- the vote -------------------------------------------------------------------------------------
