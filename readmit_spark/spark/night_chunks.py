@@ -46,6 +46,16 @@ _PREPARED = T.StructType(
     ]
 )
 KEPT = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
+# The table of a night: `document` is a patient's, and `digest` what the model sees of a chunk.
+CHUNKS = T.StructType(
+    [
+        *(field for field in _PREPARED if field.name != "input_ids"),
+        T.StructField("digest", T.StringType()),
+        T.StructField("probability", T.DoubleType()),
+        T.StructField("preparation", T.StringType()),
+        T.StructField("model", T.StringType()),
+    ]
+)
 
 
 def preparation_key(chunk: Chunk, tokenizer: ChunkTokenizer) -> str:
@@ -138,3 +148,37 @@ def to_prepare(documents: DataFrame, known: Known) -> DataFrame:
     )
     whole = known.documents.select("document").distinct().join(unscored, "document", "left_anti")
     return documents.join(whole, "document", "left_anti")
+
+
+def to_score(prepared: DataFrame, known: Known) -> DataFrame:
+    """What `score.score_chunks` takes, with the digest in place of the owners: the prepared chunks
+    that have no score, each once."""
+    return (
+        prepared.where(F.col("digest").isNotNull())
+        .join(known.scores, "digest", "left_anti")
+        .groupBy("digest")
+        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
+        .withColumn("owners", F.array(F.struct("digest")))
+    )
+
+
+def night_chunks(
+    documents: DataFrame,
+    known: Known,
+    prepared: DataFrame,
+    scores: DataFrame,
+    preparation: str,
+    model: str,
+) -> DataFrame:
+    """The `chunks` table of the night, columns as `CHUNKS`: those of the known documents and of the
+    ones prepared tonight, with their scores (digest, probability)."""
+    new = prepared.select(*KEPT)
+    old = known.documents.join(new.select("document").distinct(), "document", "left_anti")
+    return (
+        old.unionByName(new)
+        .join(documents.select("document").distinct(), "document", "left_semi")
+        .join(scores, "digest", "left")
+        .withColumn("preparation", F.lit(preparation))
+        .withColumn("model", F.lit(model))
+        .select(*CHUNKS.names)
+    )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.core.alerts import AlertRule
+from readmit_spark.spark.cohort import DAY
 from readmit_spark.spark.night import moment
+from readmit_spark.spark.nights import PublishedNight
 from readmit_spark.spark.score import vote
 
 DRIVERS = 3  # chunks that are named; the first has the maximum
@@ -118,45 +120,91 @@ def new_notes(notes: DataFrame, notes_before: DataFrame) -> DataFrame:
     return notes.join(known, same, "left_anti").select("hadm_id", "row_id", "category", "charttime")
 
 
-def tracked(
-    risk: DataFrame, before: DataFrame, known: DataFrame, as_of: datetime, days: float
+def passage_texts(risk: DataFrame, text: DataFrame) -> DataFrame:
+    """row_id, start, end, text: what the drivers' passages say. text: the night's notes."""
+    places = risk.select("hadm_id", F.explode("drivers.passages").alias("passages")).select(
+        "hadm_id", F.explode("passages").alias("p")
+    )
+    said = F.expr("substring(text, p.start + 1, p.end - p.start)")
+    return (
+        places.join(text.select("hadm_id", "row_id", "text"), "hadm_id", "inner")
+        .where(F.col("p.row_id").eqNullSafe(F.col("row_id")))
+        .select("p.row_id", "p.start", "p.end", said.alias("text"))
+    )
+
+
+def followed(
+    risk: DataFrame, before: DataFrame, known: DataFrame, as_of: datetime, days: int
 ) -> DataFrame:
-    """subject_id, hadm_id, score, alerted, basis, as_of: the last score of every patient whose
-    outcome is not known for longer than `days` days; alerted: on any night.
+    """subject_id, hadm_id, score, alerted, basis, as_of: the last score of each patient on this
+    list or an earlier one, until `days` days after discharge; alerted: on any night of that basis.
 
-    known: ADMISSIONS as it stood (`night.known_by`). An admission that is no longer in it is
-    dropped.
+    before: the table of the night before. known: ADMISSIONS as it stood (`night.known_by`): an
+    admission that is no longer in it is dropped.
     """
-    columns = ["subject_id", "hadm_id", "score", "alerted", "basis", "as_of"]
-    tonight = risk.withColumnRenamed("alert", "alerted").select(*columns)
-    was = before.select("hadm_id", F.col("alerted").alias("was"), F.col("basis").alias("its"))
-    updated = tonight.join(was, "hadm_id", "left").withColumn(
-        "alerted",
-        F.col("alerted") | (F.coalesce("was", F.lit(False)) & F.col("its").eqNullSafe(F.col("basis"))),
+    tonight = risk.select(
+        "subject_id", "hadm_id", "score", F.col("alert").alias("alerted"), "basis", "as_of"
     )
-    rest = before.join(tonight.select("hadm_id"), "hadm_id", "left_anti")
-    old = F.col("dischtime") < moment(as_of) - F.make_dt_interval(F.lit(int(days)))
-    kept = known.where(~F.coalesce(old, F.lit(False))).select("hadm_id")
-    return updated.select(*columns).unionByName(rest.select(*columns)).join(
-        kept, "hadm_id", "left_semi"
+    was = before.where("alerted").select("hadm_id", "basis", F.lit(True).alias("was"))
+    alerted = F.col("alerted") | F.coalesce("was", F.lit(False))
+    updated = tonight.join(was, ["hadm_id", "basis"], "left").withColumn("alerted", alerted)
+    gone = F.col("dischtime") < moment(as_of) - F.expr(f"INTERVAL {days} DAYS")
+    still = known.where(~F.coalesce(gone, F.lit(False))).select("hadm_id")
+    return (
+        updated.select(*tonight.columns)
+        .unionByName(before.join(tonight, "hadm_id", "left_anti").select(*tonight.columns))
+        .join(still, "hadm_id", "left_semi")
     )
 
 
-def outcomes(tracked: DataFrame, labelled: DataFrame, as_of: datetime, days: float) -> DataFrame:
-    """subject_id, hadm_id, score, alerted, label, dischtime: of the tracked patients, those whose
-    outcome is known by now: back within `days` days, or `days` days have gone by since discharge.
+def outcomes(
+    followed: DataFrame, labelled: DataFrame, as_of: datetime, basis: str, days: float
+) -> DataFrame:
+    """subject_id, hadm_id, score, alerted, label, dischtime: of the followed patients with a score
+    of this basis, those whose outcome is known by now: back within `days` days, or those have
+    passed since discharge.
 
-    labelled: `cohort.label_admissions` of ADMISSIONS as it stood.
+    labelled: `cohort.label_admissions` of ADMISSIONS as it stood. A patient who died in the house
+    has no outcome.
     """
-    over = F.col("dischtime") + F.make_dt_interval(F.lit(int(days))) <= moment(as_of)
+    passed = F.unix_micros(moment(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
     settled = labelled.where(
         F.col("exclusion").isNull()
         & F.col("dischtime").isNotNull()
-        & ((F.col("label") == 1) | over)
+        & ((F.col("label") == 1) | passed)
     )
-    return tracked.join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner").select(
-        "subject_id", "hadm_id", "score", "alerted", "label", "dischtime"
+    return (
+        followed.where(F.col("basis") == basis)
+        .join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner")
+        .select("subject_id", "hadm_id", "score", "alerted", "label", "dischtime")
     )
+
+
+def risk_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+    """What `patient_risk` needs of the night before; no rows where there was none."""
+    return _table(
+        spark, previous, "patient_risk",
+        "hadm_id bigint, score double, basis string, "
+        "history array<struct<as_of: timestamp, score: double, basis: string>>",
+    )  # fmt: skip
+
+
+def followed_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+    return _table(
+        spark, previous, "followed",
+        "subject_id bigint, hadm_id bigint, score double, alerted boolean, basis string, "
+        "as_of timestamp",
+    )  # fmt: skip
+
+
+def notes_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+    return _table(spark, previous, "notes", "hadm_id bigint, row_id bigint, digest string")
+
+
+def _table(
+    spark: SparkSession, night: PublishedNight | None, name: str, schema: str
+) -> DataFrame:
+    return night.table(spark, name) if night else spark.createDataFrame([], schema)
 
 
 def _alerted(alert: AlertRule) -> Column:

@@ -33,27 +33,55 @@ def night_name(as_of: datetime) -> str:
     return f"{JOB}/{as_of:{_NAME}}"
 
 
-def published_nights(
-    spark: SparkSession, root: str, up_to: datetime, most: int, say: Callable[[str], None]
-) -> list[PublishedNight]:
-    """The last `most` complete nights up to and with `up_to`, the latest first.
+@dataclass(frozen=True)
+class Nights:
+    """The complete nights that the one of `as_of` finds.
 
-    One that is damaged is left out, and said so: scores are then computed again.
+    own: its own result, where it was published before. previous: the one before it. used: those
+    whose chunks are used again, the latest first, its own among them. is_last: none is later.
     """
+
+    own: PublishedNight | None
+    previous: PublishedNight | None
+    used: list[PublishedNight]
+    is_last: bool
+
+
+def find_nights(
+    spark: SparkSession, root: str, as_of: datetime, lookback: int, say: Callable[[str], None]
+) -> Nights:
+    """A night that is damaged is left out, and said so: its scores are computed again."""
     names = Files(spark, root).names(f"_manifests/{JOB}")
     times = [
         datetime.strptime(n.removesuffix(".json"), _NAME) for n in names if n.endswith(".json")
     ]
     found = []
-    for as_of in sorted((time for time in times if time <= up_to), reverse=True)[:most]:
+    own = None
+    for time in sorted((time for time in times if time <= as_of), reverse=True):
+        if len(found) == lookback:
+            break
         try:
-            found.append(PublishedNight(as_of, manifest(spark, root, night_name(as_of))))
+            night = PublishedNight(time, manifest(spark, root, night_name(time)))
         except UserError as error:
-            say(f"the night of {as_of} is left out: {error}")
-    return found
+            say(f"the night of {time} is left out: {error}")
+            continue
+        if time == as_of:
+            own = night
+        else:
+            found.append(night)
+    return Nights(
+        own,
+        found[0] if found else None,
+        [own, *found] if own else found,
+        is_last=all(time <= as_of for time in times),
+    )
 
 
-def tables(
-    spark: SparkSession, nights: Sequence[PublishedNight], name: str
-) -> list[DataFrame]:
-    return [night.table(spark, name) for night in nights]
+def put_front_again(
+    spark: SparkSession, root: str, nights: Nights, names: Sequence[str]
+) -> None:
+    """The root's copies of the last night's files: a run that died may have left older ones."""
+    if nights.own and nights.is_last:
+        files = Files(spark, root)
+        for name in names:
+            files.write(name, files.read(f"{nights.own.facts['run']}/{name}"))

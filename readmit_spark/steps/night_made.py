@@ -14,13 +14,13 @@ from readmit_spark.core.learnt import Learnt
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, fingerprint
-from readmit_spark.models.classifier import read_learnt, vote_c
+from readmit_spark.models.classifier import alert_threshold, read_learnt, vote_c
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
-from readmit_spark.spark.score import ScorerSettings
+from readmit_spark.spark.score import ScorerSettings, probe
 from readmit_spark.spark.ship import ship
-from readmit_spark.steps.score import probe_precision
+from readmit_spark.steps.score import SAMPLE, check_precision
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Made:
     max_tokens. preparation: what decides a document's chunks. basis: all that makes two scores of a
     patient comparable."""
 
+    folder: str
     settings: ScorerSettings
     tokenizer: ChunkTokenizer
     learnt: Learnt | None
@@ -57,6 +58,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
     c = vote_c(config, located.folder)
     basis = json.dumps([model, preparation, nightly.window, c])
     return Made(
+        folder=located.folder,
         # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
         # that is scored on its own night must get what it would have got on any other.
         settings=ScorerSettings(
@@ -72,6 +74,14 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
     )
 
 
-def check_numbers(chunks: DataFrame, made: Made, config: Config, progress: Progress) -> None:
-    """Builds the scorer on an executor; UserError where 16 bits move a probability too far."""
-    probe_precision(chunks, made.settings, config, progress)
+def check_numbers(
+    chunks: DataFrame, made: Made, config: Config, progress: Progress
+) -> str:
+    """Builds the scorer on an executor and gives the name of its backend; UserError where 16 bits
+    move a probability too far."""
+    threshold = made.alert.threshold
+    if threshold is None:
+        threshold = alert_threshold(config, made.folder, [config.nightly.window])
+    found = probe(chunks, made.settings, SAMPLE, threshold)
+    check_precision(config, found, threshold, progress)
+    return found.backend

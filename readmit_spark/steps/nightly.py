@@ -26,7 +26,7 @@ from readmit_spark.spark import night, night_chunks, night_risk
 from readmit_spark.spark.cohort import label_admissions
 from readmit_spark.spark.nights import Nights, find_nights, night_name, put_front_again
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.score import Workload, distinct_chunks, score_distinct, workload
+from readmit_spark.spark.score import Workload, score_chunks, workload
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import check_records, csv_records, read_notes
 from readmit_spark.steps.night_made import Made, check_numbers, made_with
@@ -67,10 +67,9 @@ def nightly(
         notes = run.notes(admissions.house)
         text = run.new_text(notes)
         if plan:
-            lines = plan_lines(text.work, text.counts, nights, made, progress)
+            lines = plan_lines(text.todo, text.work, text.counts, nights, made, config, progress)
         else:
-            chunks = run.chunks(notes, text)
-            lines = run.result(admissions, notes, text, chunks, started, now)
+            lines = run.result(admissions, notes, text, run.chunks(notes, text), started, now)
     finally:
         publication.abandon()  # whatever has not been published
     return lines
@@ -103,6 +102,16 @@ class _Text:
     todo: DataFrame
     work: Workload
     counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """chunks: the night's table, n of them with their probability. backend: what computed the new
+    ones; None where there were none."""
+
+    chunks: DataFrame
+    n: int
+    backend: str | None
 
 
 @dataclass(frozen=True)
@@ -159,10 +168,7 @@ class _Run:
                 ),
                 "prepared",
             )  # fmt: skip
-            new = prepared.where(F.col("digest").isNotNull()).join(
-                known.scores, "digest", "left_anti"
-            )
-            todo = self._keep(distinct_chunks(new), "todo")
+            todo = self._keep(night_chunks.to_score(prepared, known), "todo")
             work = workload(todo)
             counts = {
                 "documents": notes.documents.count(),
@@ -175,33 +181,39 @@ class _Run:
             )
             return _Text(known, prepared, todo, work, counts)
 
-    def chunks(self, notes: _Notes, text: _Text) -> DataFrame:
-        """The night's `chunks` table, every one with its probability."""
+    def chunks(self, notes: _Notes, text: _Text) -> _Scored:
         with self._step("new scores"):
-            scores = text.known.scores
+            scores, backend = text.known.scores, None
             if text.work.distinct:
-                check_numbers(text.todo, self.made, self.config, self.progress)
-                new = score_distinct(text.todo, text.work.tasks, self.made.settings)
+                backend = check_numbers(text.todo, self.made, self.config, self.progress)
+                new = score_chunks(
+                    text.todo, text.work.tasks, self.made.settings, self.made.model
+                ).drop("model")
                 scores = scores.unionByName(self._keep(new, "scores"))
-            return self.publication.write_table(
-                night_chunks.tonight(
-                    notes.documents, text.known.documents, text.prepared, scores,
+            chunks = self.publication.write_table(
+                night_chunks.night_chunks(
+                    notes.documents, text.known, text.prepared, scores,
                     self.made.preparation, self.made.model,
                 ),
                 "chunks",
             )  # fmt: skip
+            scored = chunks.where("digest is not null")
+            lost = scored.where("probability is null").count()
+            if lost:
+                raise RuntimeError(f"{lost:,} chunks have no score")
+            return _Scored(chunks, scored.count(), backend)
 
     def result(
         self,
         admissions: _Admissions,
         notes: _Notes,
         text: _Text,
-        chunks: DataFrame,
+        scored: _Scored,
         started: datetime,
         now: Callable[[], datetime],
     ) -> str:
         with self._step("risk and worklist"):
-            tables = self._tables(admissions, notes, chunks)
+            tables = self._tables(admissions, notes, scored.chunks)
             if self.nights.own and not self.config.output.overwrite:
                 put_front_again(self.spark, self.config.output_root, self.nights, FRONT)
                 return differences(self.spark, self.nights.own, self.publication.path)
@@ -220,13 +232,14 @@ class _Run:
             "config": to_dict(self.config),
             "model": self.made.model,
             "basis": self.made.basis,
-            "backend": self.made.settings.backend,
+            "c": self.made.c,
+            "backend": scored.backend,
             "notes": notes.read,
             "counts": {
                 "in_house": admissions.house.count(),
                 "scored": tables["patient_risk"].count(),
                 "alerts": tables["patient_risk"].where("alert").count(),
-                "chunks": chunks.where("digest is not null").count(),
+                "chunks": scored.n,
                 **text.counts,
             },
             "tokens_scored": text.work.tokens,
@@ -253,7 +266,7 @@ class _Run:
         write, before = self.publication.write_table, self.nights.previous
         risk = write(
             night_risk.patient_risk(
-                chunks, notes.documents, admissions.house, night_risk.risk_of(self.spark, before),
+                chunks, notes.documents, admissions.house, night_risk.risk_before(self.spark, before),
                 self.as_of, self.made.basis, self.made.c, self.made.alert,
             ),
             "patient_risk",
@@ -266,7 +279,7 @@ class _Run:
             "notes": write(notes.notes.drop("text"), "notes"),
             "followed": write(
                 night_risk.followed(
-                    risk, night_risk.followed_of(self.spark, before), admissions.known,
+                    risk, night_risk.followed_before(self.spark, before), admissions.known,
                     self.as_of, FOLLOWED_DAYS,
                 ),
                 "followed",

@@ -37,7 +37,7 @@ from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_re
 from readmit_spark.steps.finetune import check_tokens
 
 STEPS = 4
-_SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
+SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ def score(
             # Read and told apart by their tokens once; all that follows goes by this table.
             distinct = publication.write_work(distinct_chunks(asked), "distinct_chunks")
             threshold = alert_threshold(config, located.folder, windows)
-            found = probe(distinct, settings, _SAMPLE, threshold)
-            _check_precision(config, found, threshold, progress)
+            found = probe(distinct, settings, SAMPLE, threshold)
+            check_precision(config, found, threshold, progress)
             work = workload(distinct)
             progress.say(
                 f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "
@@ -134,7 +134,7 @@ def score(
     return Scored(counts, {e.window: e.metrics for e in evaluations})
 
 
-def _check_precision(
+def check_precision(
     config: Config, found: Probe, threshold: float, progress: Progress
 ) -> None:
     progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
