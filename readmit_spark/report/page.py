@@ -9,11 +9,10 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from readmit_spark.report.html import environment, window_words
 
 MEASURES = {
     "auroc": "AUROC",
@@ -72,11 +71,8 @@ class WindowResult:
 
     @property
     def words(self) -> str:
-        """The name in words: ``2days`` is "First 2 days"."""
-        if self.name == "discharge":
-            return "Discharge summary"
-        days = self.name.removesuffix("days")
-        return "First day" if days == "1" else f"First {days} days"
+        """The name in words."""
+        return window_words(self.name)
 
 
 @dataclass(frozen=True)
@@ -100,13 +96,10 @@ class Report:
 
 def render(report: Report) -> str:
     """The page. All text is escaped; a measure without a value shows its reason."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": _number, "percent": _percent, "picture": _data_uri}
-    environment.globals["ward_precision"] = ward_precision
-    source = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(report=report)
+    pages = environment()
+    pages.filters["picture"] = _data_uri
+    pages.globals["ward_precision"] = ward_precision
+    return pages.get_template("page.html.j2").render(report=report)
 
 
 def ward_precision(natural: Mapping[str, Any], balanced: Mapping[str, Any]) -> float | None:
@@ -135,14 +128,6 @@ def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:
                 f"{window}: of {step.count} at '{step.label}' {left} remain, "
                 f"but '{following.label}' has {following.count}"
             )
-
-
-def _number(value: float, digits: int = 3) -> str:
-    return f"{value:.{digits}f}"
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits}%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
 def _data_uri(png: bytes) -> str:

@@ -1,0 +1,34 @@
+"""What both pages share: how templates are filled, and how figures and names read."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def environment() -> Environment:
+    """Jinja as the pages use it: all values are escaped, and a missing one is an error."""
+    made = Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"number": number, "percent": percent}
+    return made
+
+
+def number(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}"
+
+
+def percent(value: float, digits: int = 1) -> str:
+    return f"{value:.{digits}%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
+
+
+def window_words(name: str) -> str:
+    """A window's name in words: ``2days`` is "First 2 days"."""
+    if name == "discharge":
+        return "Discharge summary"
+    days = name.removesuffix("days")
+    return "First day" if days == "1" else f"First {days} days"
