@@ -13,7 +13,10 @@ setup(
     packages=[*find_packages(include=["readmit_spark", "readmit_spark.*"]), "readmit_spark.conf"],
     # base.yaml lives where people look for it, and travels inside the package.
     package_dir={"readmit_spark.conf": "conf"},
-    package_data={"readmit_spark.conf": ["base.yaml"], "readmit_spark.report": ["*.j2", "*.css", "*.js"]},
+    package_data={
+        "readmit_spark.conf": ["base.yaml"],
+        "readmit_spark.report": ["*.j2", "*.css", "*.js"],
+    },
     install_requires=[
         "pyspark>=3.5,<4.2",  # the lines that EMR 7 and EMR Spark 8 ship
         "pandas>=2.0.3,<3",

@@ -19,7 +19,7 @@ def main(config: Config) -> None:
     if folder.exists() and not config.output.overwrite:
         raise UserError(f"output.root: {folder} exists; set output.overwrite=true to replace it")
     with progress.step(f"{config.demo.patients:,} patients"):
-        hospital = make_hospital(config.demo.patients, config.demo.seed)
+        hospital = make_hospital(config.demo.patients, config.demo.seed, config.demo.days)
         write_hospital(hospital, folder)
     progress.say(
         f"{len(hospital.admissions):,} admissions, {len(hospital.notes):,} notes in {folder}"

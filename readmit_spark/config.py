@@ -107,6 +107,7 @@ class Tracking:
 @dataclass(frozen=True)
 class Demo:
     patients: int
+    days: int
     seed: int
 
 

@@ -62,6 +62,7 @@ TIMES = [
     "DOD_HOSP",
 ]
 
+SPAN_DAYS = 80 * 365
 _FIRST_SUBJECT = 10_001
 _FIRST_HADM = 100_001
 
@@ -80,19 +81,19 @@ class Hospital:
     truth: pd.DataFrame
 
 
-def make_hospital(patients: int, seed: int) -> Hospital:
+def make_hospital(patients: int, seed: int, span_days: int = SPAN_DAYS) -> Hospital:
     """A hospital of so many patients; about 1.8 stays a patient and 11 notes a stay.
 
-    The same seed gives the same hospital, and a patient stays the same when `patients` grows.
+    First admissions are spread over `span_days`. The same seed gives the same hospital, and a patient stays the same when `patients` grows.
     Raises UserError where `patients` is less than 1 or `seed` is negative.
 
     >>> make_hospital(patients=2, seed=0).patients["SUBJECT_ID"].tolist()
     [10001, 10002]
     """
-    if patients < 1 or seed < 0:
+    if patients < 1 or seed < 0 or span_days < 1:
         raise UserError(
-            f"a demo hospital of {patients} patients with seed {seed} cannot be made: "
-            "set demo.patients to 1 or more and demo.seed to 0 or more"
+            f"a demo hospital of {patients} patients with seed {seed} over {span_days} days cannot "
+            "be made: set demo.patients and demo.days to 1 or more and demo.seed to 0 or more"
         )
     admissions: list[tuple[Any, ...]] = []
     notes: list[tuple[Any, ...]] = []
@@ -103,7 +104,7 @@ def make_hospital(patients: int, seed: int) -> Hospital:
         # the end changes nothing before it.
         rng = np.random.default_rng([seed, number])
         subject = _FIRST_SUBJECT + number
-        person, first = make_person(rng)
+        person, first = make_person(rng, span_days)
         stays = make_stays(rng, person, first)
         death = stays[-1].out if stays[-1].died else None
         people.append(_patient_row(number + 1, subject, person, death))

@@ -67,11 +67,12 @@ class Stay:
     returns: bool  # the draw of the risk, which later stays are laid out to fulfil
 
 
-def make_person(rng: np.random.Generator) -> tuple[Person, datetime]:
-    """A person and the time of the first admission (shifted years, as MIMIC-III has them)."""
+def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datetime]:
+    """A person and the time of the first admission, within so many days from 2101 on (shifted
+    years, as MIMIC-III has them)."""
     newborn = bool(rng.random() < 0.04)
     age = 0.0 if newborn else float(np.clip(rng.normal(62, 16), 18, 89))
-    first = datetime(2101, 1, 1) + timedelta(minutes=int(rng.integers(0, 80 * 365 * 1440)))
+    first = datetime(2101, 1, 1) + timedelta(minutes=int(rng.integers(0, span_days * 1440)))
     insurance = _pick(
         rng,
         {"Medicare": 0.85, "Private": 0.15}

@@ -119,7 +119,7 @@ class Known:
 
 def known(nights: Sequence[DataFrame], empty: DataFrame, preparation: str, model: str) -> Known:
     """From the `chunks` tables of earlier nights, the latest first; `empty` has their columns."""
-    every = empty
+    every = empty.withColumn("age", F.lit(0))
     for age, night in enumerate(nights):
         every = every.unionByName(night.withColumn("age", F.lit(age)))
     prepared = every.where(F.col("preparation") == preparation)

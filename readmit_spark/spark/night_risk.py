@@ -93,9 +93,7 @@ def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float)
     )
     adds = (p / c + F.when(F.col("place") == 1, p).otherwise(F.lit(0.0))) / (1 + n / c)
     share = F.when(F.col("score") > 0, adds / F.col("score")).otherwise(1 / n)
-    driver = F.struct(
-        "place", "chunk_index", "probability", share.alias("share"), "passages"
-    )
+    driver = F.struct("place", "chunk_index", "probability", share.alias("share"), "passages")
     listed = F.array_sort(F.collect_list(driver))
     return ranked.groupBy("hadm_id").agg(
         F.transform(listed, lambda d: d.dropFields("place")).alias("drivers")
@@ -201,9 +199,7 @@ def notes_before(spark: SparkSession, previous: PublishedNight | None) -> DataFr
     return _table(spark, previous, "notes", "hadm_id bigint, row_id bigint, digest string")
 
 
-def _table(
-    spark: SparkSession, night: PublishedNight | None, name: str, schema: str
-) -> DataFrame:
+def _table(spark: SparkSession, night: PublishedNight | None, name: str, schema: str) -> DataFrame:
     return night.table(spark, name) if night else spark.createDataFrame([], schema)
 
 

@@ -55,7 +55,7 @@ def find_nights(
     times = [
         datetime.strptime(n.removesuffix(".json"), _NAME) for n in names if n.endswith(".json")
     ]
-    found = []
+    found: list[PublishedNight] = []
     own = None
     for time in sorted((time for time in times if time <= as_of), reverse=True):
         if len(found) == lookback:
@@ -77,9 +77,7 @@ def find_nights(
     )
 
 
-def put_front_again(
-    spark: SparkSession, root: str, nights: Nights, names: Sequence[str]
-) -> None:
+def put_front_again(spark: SparkSession, root: str, nights: Nights, names: Sequence[str]) -> None:
     """The root's copies of the last night's files: a run that died may have left older ones."""
     if nights.own and nights.is_last:
         files = Files(spark, root)

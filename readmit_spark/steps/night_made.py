@@ -74,9 +74,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
     )
 
 
-def check_numbers(
-    chunks: DataFrame, made: Made, config: Config, progress: Progress
-) -> str:
+def check_numbers(chunks: DataFrame, made: Made, config: Config, progress: Progress) -> str:
     """Builds the scorer on an executor and gives the name of its backend; UserError where 16 bits
     move a probability too far."""
     threshold = made.alert.threshold

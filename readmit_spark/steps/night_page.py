@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -74,10 +75,10 @@ def night_page(
 def outcome_figures(known: DataFrame, config: Config) -> dict[str, Any] | None:
     """How earlier lists did, of `night_risk.outcomes`: n, readmitted, from, to (dates of
     discharge), auroc, alert_precision; None where no outcome is known yet."""
-    rows = known.withColumn("dischtime", F.date_format("dischtime", "yyyy-MM-dd")).toPandas()
+    day = F.date_format("dischtime", "yyyy-MM-dd")
+    rows = pd.DataFrame(known.withColumn("dischtime", day).orderBy("hadm_id").toPandas())
     if rows.empty:
         return None
-    rows = rows.sort_values("hadm_id")
     measured = evaluate(
         rows.score.to_numpy(float),
         rows.label.to_numpy(int),
@@ -144,7 +145,9 @@ def _left(spark: SparkSession, nights: Nights, known: DataFrame) -> list[Left]:
     if not nights.previous:
         return []
     reason = (
-        F.when(F.col("admission_type").isNull() & F.col("admittime").isNull(), "no longer in the data")
+        F.when(
+            F.col("admission_type").isNull() & F.col("admittime").isNull(), "no longer in the data"
+        )
         .when(F.col("deathtime").isNotNull(), "died")
         .when(F.col("dischtime").isNotNull(), "discharged")
     )

@@ -48,12 +48,14 @@ def plan_lines(
         source = f"measured now on {min(_SAMPLE, work.distinct)} chunks"
     for backend, rate in sorted(rates.items()):
         minutes = work.tokens / rate / 60
-        lines.append(f"scoring     {minutes:,.1f} min with {backend} ({rate:,.0f} tokens/s, {source})")
+        lines.append(
+            f"scoring     {minutes:,.1f} min with {backend} ({rate:,.0f} tokens/s, {source})"
+        )
     return "\n".join(lines)
 
 
 def rates_of(nights: Nights) -> dict[str, float]:
-    """Tokens a second by backend: the median of the nights that scored with it, model load and all."""
+    """Tokens a second by backend, model load and all: the median of the nights that scored."""
     found = defaultdict(list)
     for night in nights.used:
         if night.facts["backend"]:
@@ -62,9 +64,7 @@ def rates_of(nights: Nights) -> dict[str, float]:
     return {backend: median(rates) for backend, rates in found.items()}
 
 
-def _measured(
-    todo: DataFrame, made: Made, config: Config, progress: Progress
-) -> dict[str, float]:
+def _measured(todo: DataFrame, made: Made, config: Config, progress: Progress) -> dict[str, float]:
     backend = check_numbers(todo, made, config, progress)  # loads the model
     few = todo.orderBy("digest").limit(_SAMPLE).localCheckpoint()
     tokens = sum(row["n_tokens"] for row in few.select("n_tokens").collect())

@@ -263,11 +263,13 @@ class _Run:
     def _tables(
         self, admissions: _Admissions, notes: _Notes, chunks: DataFrame
     ) -> dict[str, DataFrame]:
-        write, before = self.publication.write_table, self.nights.previous
+        write = self.publication.write_table
+        risk_before = night_risk.risk_before(self.spark, self.nights.previous)
+        followed_before = night_risk.followed_before(self.spark, self.nights.previous)
         risk = write(
             night_risk.patient_risk(
-                chunks, notes.documents, admissions.house, night_risk.risk_before(self.spark, before),
-                self.as_of, self.made.basis, self.made.c, self.made.alert,
+                chunks, notes.documents, admissions.house, risk_before, self.as_of,
+                self.made.basis, self.made.c, self.made.alert,
             ),
             "patient_risk",
         )  # fmt: skip
@@ -279,8 +281,7 @@ class _Run:
             "notes": write(notes.notes.drop("text"), "notes"),
             "followed": write(
                 night_risk.followed(
-                    risk, night_risk.followed_before(self.spark, before), admissions.known,
-                    self.as_of, FOLLOWED_DAYS,
+                    risk, followed_before, admissions.known, self.as_of, FOLLOWED_DAYS
                 ),
                 "followed",
             ),

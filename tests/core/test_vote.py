@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readmit_spark.core.vote import vote_score
+from readmit_spark.core.vote import contributions, vote_score
 
 probabilities = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 scale = st.floats(0.01, 100)
@@ -62,3 +62,18 @@ def test_what_is_no_probability_is_refused(bad: float) -> None:
 def test_c_must_be_above_zero(c: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         vote_score([0.5], c)
+
+
+@given(probabilities, scale)
+def test_the_contributions_are_the_score_taken_apart(values: list[float], c: float) -> None:
+    parts = contributions(values, c)
+    assert sum(parts) == pytest.approx(vote_score(values, c), abs=1e-12)
+    assert all(part >= 0 for part in parts)
+    # What a chunk adds beyond its own p / c is the maximum, and one chunk alone adds that.
+    whole = 1 + len(values) / c
+    beyond = [part * whole - p / c for part, p in zip(parts, values, strict=True)]
+    top = values.index(max(values))
+    assert beyond[top] == pytest.approx(max(values), abs=1e-9)
+    assert [b for i, b in enumerate(beyond) if i != top] == pytest.approx(
+        [0.0] * (len(values) - 1), abs=1e-9
+    )

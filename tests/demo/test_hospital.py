@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from readmit_spark.demo import Hospital, make_hospital, write_hospital
+from readmit_spark.demo.hospital import SPAN_DAYS
 from readmit_spark.demo.notes import Note, tell, write_notes
 from readmit_spark.demo.people import FACTORS, make_person, make_stays
 from readmit_spark.errors import UserError
@@ -66,7 +67,7 @@ def test_the_admissions_fulfil_every_draw(hospital: Hospital, labelled: pd.DataF
     drawn = []
     for number in range(len(hospital.patients)):
         rng = np.random.default_rng([11, number])
-        drawn += [stay.returns for stay in make_stays(rng, *make_person(rng))]
+        drawn += [stay.returns for stay in make_stays(rng, *make_person(rng, SPAN_DAYS))]
     table = labelled.merge(hospital.admissions[["HADM_ID"]].assign(drawn=drawn))
     assert (table["label"] == table["drawn"]).all()
 
@@ -112,7 +113,7 @@ def test_a_finding_told_in_context_uses_the_words_of_its_absence(name: str) -> N
 def test_findings_change_neither_number_nor_length_nor_time_of_notes() -> None:
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        person, first = make_person(rng)
+        person, first = make_person(rng, SPAN_DAYS)
         for stay in make_stays(rng, person, first):
             ill = replace(stay, findings={factor.name: True for factor in FACTORS})
             well = replace(stay, findings={factor.name: False for factor in FACTORS})
@@ -233,3 +234,16 @@ def test_birth_is_never_after_the_first_admission(hospital: Hospital) -> None:
     assert (stays["SUBJECT_ID"].map(born) <= stays["ADMITTIME"]).all()
     for one, two in itertools.pairwise(sorted(stays["HADM_ID"])):
         assert one < two
+
+
+def test_first_admissions_lie_within_the_days_that_are_asked_for() -> None:
+    admissions = make_hospital(patients=50, seed=1, span_days=30).admissions
+    first = admissions.groupby("SUBJECT_ID")["ADMITTIME"].min()
+    assert (first >= "2101-01-01").all() and (first < "2101-01-31").all()
+    assert (
+        first.max()
+        > make_hospital(patients=50, seed=1, span_days=10)
+        .admissions.groupby("SUBJECT_ID")["ADMITTIME"]
+        .min()
+        .max()
+    )

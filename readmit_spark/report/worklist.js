@@ -1,0 +1,169 @@
+"use strict";
+// Sorts, filters and opens rows that are there already. Text goes in as text, never as markup.
+(() => {
+  document.documentElement.classList.add("scripts");
+  const table = document.getElementById("patients");
+  if (!table) return; // an empty night
+
+  const patients = JSON.parse(document.getElementById("details").textContent);
+  const body = table.tBodies[0];
+  const rows = [...body.rows]; // rows[i] is of patients[i], however the table is sorted
+  const heads = table.tHead.querySelectorAll("[data-key]");
+  const form = document.forms[0];
+  const status = document.getElementById("shown");
+  const open = new Map(); // index of a patient -> the row of details
+  const count = (n) => n.toLocaleString("en");
+
+  // What a column sorts by, and what its first click asks for; without a value comes last.
+  const share = (p) => (p.drivers.length ? p.drivers[0].share : null);
+  const columns = {
+    rank: [(p) => p.rank, "ascending", "rank"],
+    patient: [(p) => Number(p.subject), "ascending", "patient number"],
+    day: [(p) => p.day, "descending", "day of stay"],
+    score: [(p) => p.score, "descending", "score"],
+    moved: [(p) => p.moved, "descending", "change since last night"],
+    newNotes: [(p) => p.newNotes.length, "descending", "number of new notes"],
+    share: [share, "descending", "share of the strongest chunk"],
+  };
+  let sorted = "highest score first";
+
+  function sort(button) {
+    const head = button.parentElement;
+    const [value, first, name] = columns[head.dataset.key];
+    const other = first === "ascending" ? "descending" : "ascending";
+    const way = head.getAttribute("aria-sort") === first ? other : first;
+    for (const th of heads) th.setAttribute("aria-sort", th === head ? way : "none");
+    const sign = way === "ascending" ? 1 : -1;
+    const values = patients.map(value);
+    const order = [...patients.keys()].sort((a, b) => {
+      const [x, y] = [values[a], values[b]];
+      if (x === null || y === null) return (x === null) - (y === null) || a - b;
+      return sign * (x - y) || a - b;
+    });
+    body.append(...order.flatMap((i) => (open.has(i) ? [rows[i], open.get(i)] : [rows[i]])));
+    sorted = `sorted by ${name}, ${way}`;
+    tell();
+  }
+
+  function tell() {
+    const shown = rows.filter((row) => !row.hidden).length;
+    const some = shown === rows.length ? "" : ` of ${count(rows.length)}`;
+    const what = rows.length === 1 ? "patient" : "patients";
+    status.textContent = shown
+      ? `${count(shown)}${some} ${what}, ${sorted}.`
+      : "No patient is like that. “Show all” brings the list back.";
+  }
+
+  function filter() {
+    const id = form.elements.id.value.trim();
+    const change = form.elements.change.value;
+    const alerted = form.elements.alert.checked;
+    const least = form.elements.least.valueAsNumber; // NaN where nothing is asked
+    patients.forEach((p, i) => {
+      const fits =
+        (!alerted || p.alert) &&
+        (!change || p.change === change) &&
+        (!id || p.subject.includes(id) || p.admission.includes(id)) &&
+        !(p.score < least);
+      rows[i].hidden = !fits;
+      if (open.has(i)) open.get(i).hidden = !fits;
+    });
+    tell();
+  }
+
+  function toggle(button) {
+    const i = rows.indexOf(button.closest("tr"));
+    if (open.has(i)) {
+      open.get(i).remove();
+      open.delete(i);
+      button.removeAttribute("aria-controls");
+    } else {
+      const row = details(patients[i], `details-${i}`);
+      rows[i].after(row);
+      open.set(i, row);
+      button.setAttribute("aria-controls", row.id);
+    }
+    button.setAttribute("aria-expanded", open.has(i));
+    button.textContent = open.has(i) ? "Hide" : "Show";
+  }
+
+  function element(tag, attributes, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
+  }
+
+  const cell = (text, attributes = {}) => element("td", attributes, text);
+  const percent = (x) => `${(100 * x).toFixed(1)}\u202f%`;
+
+  function grid(caption, heads, lines) {
+    const head = element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)));
+    return element(
+      "table",
+      {},
+      element("caption", {}, caption),
+      element("thead", {}, head),
+      element("tbody", {}, ...lines),
+    );
+  }
+
+  function details(p, id) {
+    const parts = element("div", {}, passages(p), newNotes(p), nights(p));
+    return element("tr", { id, class: "details" }, element("td", { colspan: "10" }, parts));
+  }
+
+  function passages(p) {
+    const lines = p.drivers.flatMap((driver) => {
+      const spans = { rowspan: Math.max(1, driver.passages.length) };
+      const chunk = [
+        element("th", { scope: "rowgroup", ...spans }, percent(driver.share)),
+        cell(driver.probability.toFixed(3), spans),
+      ];
+      if (!driver.passages.length) return [element("tr", {}, ...chunk, cell("not known", { colspan: "3" }))];
+      return driver.passages.map((passage, k) => {
+        const where = cell(`${count(passage.start)}–${count(passage.end)}`);
+        if (passage.text !== null) where.append(element("blockquote", {}, passage.text));
+        const note = [cell(passage.note), cell(passage.category), where];
+        return element("tr", {}, ...(k ? [] : chunk), ...note);
+      });
+    });
+    const read = `${count(p.notes)} notes, read as ${count(p.chunks)} chunks`;
+    if (!lines.length) return element("p", {}, `${read}.`);
+    const heads = ["Of the score", "Probability", "Note (ROW_ID)", "Category", "Characters"];
+    return grid(`What the score rests on (${read})`, heads, lines);
+  }
+
+  function newNotes(p) {
+    if (!p.newNotes.length) return element("p", {}, "No new notes since last night.");
+    const lines = p.newNotes.map((n) =>
+      element("tr", {}, cell(n.note), cell(n.category), cell(n.written ?? "not known")),
+    );
+    return grid("New notes since last night", ["Note (ROW_ID)", "Category", "Written"], lines);
+  }
+
+  function nights(p) {
+    const signed = (x) => (x < 0 ? "\u2212" : "+") + Math.abs(x).toFixed(3);
+    const lines = p.nights.map(([night, score], k) => {
+      const moved = k ? signed(score - p.nights[k - 1][1]) : "";
+      return element("tr", {}, element("th", { scope: "row" }, night), cell(score.toFixed(3)), cell(moved));
+    });
+    const made = grid("Each night of the stay", ["Night", "Score", "Change"], lines.reverse());
+    const label = `Nights of patient ${p.subject}`;
+    return element("div", { class: "nights", role: "region", tabindex: "0", "aria-label": label }, made);
+  }
+
+  for (const th of heads) th.replaceChildren(element("button", { type: "button" }, th.textContent));
+  table.tHead.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) sort(button);
+  });
+  body.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) toggle(button);
+  });
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(filter)); // once the fields are empty
+  filter(); // a browser may have kept the fields from before a reload
+})();
