@@ -18,9 +18,9 @@ VOCABULARY = [
 ]  # fmt: skip
 
 
-def save_tiny_model(folder: Path, max_tokens: int = 128, labels: int = 1) -> str:
+def save_tiny_model(folder: Path, max_tokens: int = 128, labels: int = 1, seed: int = 7) -> str:
     """A random BERT: 2 layers, hidden 32; every ASCII word has word pieces other than [UNK]."""
-    torch.manual_seed(7)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(VOCABULARY),
         hidden_size=32,

@@ -29,10 +29,10 @@ def test_a_capacity_is_a_number_of_patients(value: float) -> None:
 def test_a_precision_is_reached_on_validation_by_the_lowest_threshold_that_can() -> None:
     threshold = alert_rule("precision", 0.5, "3days", LEARNT).threshold
     assert threshold is not None
-    alerted = LABELS[SCORES >= threshold]
+    alerted = LABELS[threshold <= SCORES]
     assert alerted.mean() >= 0.5
-    found = [t for t in SCORES if LABELS[SCORES >= t].mean() >= 0.5]
-    assert alerted.sum() == max(LABELS[SCORES >= t].sum() for t in found)
+    found = [t for t in SCORES if LABELS[t <= SCORES].mean() >= 0.5]
+    assert alerted.sum() == max(LABELS[t <= SCORES].sum() for t in found)
 
 
 def test_a_precision_that_nobody_reached_alerts_nobody() -> None:
@@ -58,7 +58,7 @@ def test_what_is_expected_is_what_validation_did_at_the_threshold_that_is_named(
 ) -> None:
     found = expected(threshold, "3days", LEARNT)
     assert found is not None
-    alerted = LABELS[SCORES >= found.threshold]
+    alerted = LABELS[found.threshold <= SCORES]
     assert found.precision == pytest.approx(alerted.mean())
     assert found.share_alerted == pytest.approx(len(alerted) / 400)
     assert found.prevalence == pytest.approx(LABELS.mean(), abs=1e-9)
