@@ -372,18 +372,21 @@ def test_an_admission_that_was_deleted_has_left_and_a_merged_one_goes_on(house: 
         (house.root() / "_manifests" / "nightly" / "2020-01-04T040000.json").unlink(missing_ok=True)
 
 
-def broken_build(settings: Any) -> Any:
-    """A worker whose model fails at the first batch."""
+def broken() -> Any:
+    """How a worker builds a model that fails at the first batch."""
 
-    class Broken:
-        backend = "broken"
+    def build(settings: Any) -> Any:  # nested, so that it travels to the worker by value
+        class Broken:
+            backend = "broken"
 
-        def stream(self, batches: Any) -> Any:
-            for _ in batches:
-                raise RuntimeError("the GPU fell off the bus")
-            yield
+            def stream(self, batches: Any) -> Any:
+                for _ in batches:
+                    raise RuntimeError("the GPU fell off the bus")
+                yield
 
-    return Broken()
+        return Broken()
+
+    return build
 
 
 def test_a_worker_that_raises_leaves_nothing_half(
@@ -392,7 +395,7 @@ def test_a_worker_that_raises_leaves_nothing_half(
     mine = House(spark, tmp_path, house.model)
     with monkeypatch.context() as patch:
         whole = nightly.score_chunks
-        patch.setattr(nightly, "score_chunks", lambda *given: whole(*given, broken_build))
+        patch.setattr(nightly, "score_chunks", lambda *given: whole(*given, broken()))
         with pytest.raises(Exception, match="the GPU fell off the bus") as error:
             mine.run(FIRST)
         assert CANARY not in str(error.value)
