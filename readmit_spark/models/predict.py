@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -108,8 +109,15 @@ class Scorer:
             return np.empty(0)
         logits = torch.cat([logits for _, logits in parts]).double().cpu()
         scores = np.empty(len(logits))
-        scores[np.concatenate([rows for rows, _ in parts])] = torch.sigmoid(logits).numpy()
+        scores[np.concatenate([rows for rows, _ in parts])] = [*map(_sigmoid, logits.tolist())]
         return scores
+
+
+def _sigmoid(logit: float) -> float:
+    """torch.sigmoid rounds the last numbers of a tensor in another way than the others; a
+    probability's bits must not depend on what it was computed beside."""
+    grown = math.exp(-abs(logit))  # at most 1, so nothing overflows
+    return (1.0 if logit >= 0 else grown) / (1.0 + grown)
 
 
 def submit_all(

@@ -239,3 +239,13 @@ def test_a_token_of_another_vocabulary_is_refused(tiny_bert) -> None:
 def test_an_empty_chunk_is_an_error(tiny_bert) -> None:
     with pytest.raises(ValueError, match="no tokens"):
         Scorer(tiny_bert, device="cpu").score([np.array([], dtype=np.int32)])
+
+
+def test_a_probability_has_the_same_bits_whatever_it_is_computed_beside(tiny_model: str) -> None:
+    rng = np.random.default_rng(2)
+    chunks = [rng.integers(5, 60, size=int(n)).astype(np.int32) for n in rng.integers(3, 90, 33)]
+    scorer = Scorer(tiny_model, device="cpu", precision="fp32", batch_tokens=1)
+    alone = [float(scorer.score([chunk])[0]) for chunk in chunks]
+    assert scorer.score(chunks).tolist() == alone
+    assert scorer.score(chunks[::-1]).tolist() == alone[::-1]
+    assert scorer.score(chunks[5:16]).tolist() == alone[5:16]
