@@ -52,7 +52,7 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
-_SPARK_WIDTH, _SPARK_HEIGHT = 96, 24  # px
+_SPARK_WIDTH, _SPARK_HEIGHT = 96, 30  # px
 
 
 def render_worklist(night: Night) -> str:
@@ -176,7 +176,7 @@ def _alert_mark(alert: Alert) -> str:
     """CSS: where bars and sparklines draw the line of the alert."""
     if alert.threshold is None:
         return ""
-    return f":root {{ --alert: {alert.threshold:.4f}; --mark: var(--soft); }}\n"
+    return f":root {{ --alert: {alert.threshold:.4f}; --mark: var(--edge); }}\n"
 
 
 def _source(name: str) -> str:
