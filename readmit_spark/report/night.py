@@ -104,8 +104,8 @@ class Night:
 
     ``unscored``: reason -> admissions in the house without a score. ``outcomes``: of admissions of
     earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (dates), ``auroc``
-    {value, low, high} and ``alert_precision`` {value, low, high, n}; a value may be None.
-    ValueError where the alerts do not add up.
+    {value, low, high} and ``alert_precision`` {value, low, high, n}; where a value is None,
+    ``reason`` may say why. ValueError where the alerts do not add up.
     """
 
     as_of: datetime
