@@ -35,8 +35,8 @@ def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Night:
             "readmitted": 131,
             "auroc": {"value": 0.742, "low": 0.701, "high": 0.781},
             "alert_precision": {"value": 0.204, "low": 0.151, "high": 0.262, "n": 211},
-            "from": datetime(2026, 8, 1).date(),
-            "to": datetime(2026, 10, 22).date(),
+            "from": "2026-08-01",
+            "to": "2026-10-22",
         },
         "facts": {"profile": "default", "code": "4f2a91c", "input fingerprint": "9b1deb4d3b7d"},
         "seconds": {"cohort": 6.1, "prepare": 11.4, "score": 19.8, "publish": 3.2},
@@ -83,7 +83,7 @@ def _patient(random_: random.Random, i: int) -> dict[str, Any]:
         "drivers": [_driver(random_, k, share) for k, share in enumerate((0.48, 0.11, 0.07))],
         "new_notes": [
             NewNote(600_000 + 10 * i + k, random_.choice(CATEGORIES), AS_OF - timedelta(hours=k))
-            for k in range(0 if change == "same" else random_.randint(1, 3))
+            for k in range(0 if change in ("same", "new") else random_.randint(1, 3))
         ],
     }
 

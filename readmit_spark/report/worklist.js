@@ -140,7 +140,10 @@
   }
 
   function newNotes(p) {
-    if (!p.newNotes.length) return element("p", {}, "No new notes since last night.");
+    if (!p.newNotes.length) {
+      const none = p.change === "new" ? "New on the list, and so are all its notes." : "No new notes since last night.";
+      return element("p", {}, none);
+    }
     const lines = p.newNotes.map((n) =>
       element("tr", {}, cell(n.note), cell(n.category), cell(n.written ?? "not known")),
     );

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_a_row_tells_all_that_a_ward_needs() -> None:
         "1 Alert 501 adm. 9007199254740993 3 0.713 ▲ risen +0.113 2 "
         "62 % Nursing, note 77, 1,200\N{EN DASH}1,890; 1 more Show",
         "2 502 adm. 902 3 0.250 ▼ fallen \N{MINUS SIGN}0.250 0 Show",
-        "3 503 adm. 903 3 0.125 new 0 Show",
+        "3 503 adm. 903 3 0.125 new all Show",
     ]
 
 
@@ -168,8 +168,8 @@ def test_outcomes_without_a_measure_give_its_reason() -> None:
             "readmitted": 0,
             "auroc": none | {"reason": "no readmitted admission among those evaluated"},
             "alert_precision": none | {"n": 0},
-            "from": date(2026, 1, 1),
-            "to": date(2026, 1, 2),
+            "from": "2026-01-01",
+            "to": "2026-01-02",
         }
     ).text
     assert "ranked them is not known: no readmitted admission among those evaluated." in words
