@@ -34,9 +34,7 @@ def _rule(alert: Alert) -> str:
     if alert.threshold is None:
         return f"Alerted: nobody, as in validation no threshold was such that {aim}."
     at = number(alert.threshold)
-    return (
-        f"Alerted: every patient with a score of at least {at}, so chosen that in validation {aim}."
-    )
+    return f"Alerted: every patient with a score of at least {at}: in validation {aim}."
 
 
 def _about(expected: float) -> str:

@@ -49,7 +49,8 @@ class NewNote:
 @dataclass(frozen=True)
 class Patient:
     """One scored admission. ``history``: (night, score), oldest first, tonight last. ``drivers``:
-    the largest share first. ``previous_score``: last night's, None where there was none."""
+    the largest share first. ``previous_score``: last night's, None where there was none.
+    ``new_notes``: none of who is new, as all are."""
 
     rank: int  # 1 is the highest score
     subject_id: int
@@ -103,9 +104,9 @@ class Night:
     """Everything on the page.
 
     ``unscored``: reason -> admissions in the house without a score. ``outcomes``: of admissions of
-    earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (dates), ``auroc``
-    {value, low, high} and ``alert_precision`` {value, low, high, n}; a value may be None.
-    ValueError where the alerts do not add up.
+    earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (ISO days), ``auroc``
+    {value, low, high} and ``alert_precision`` {value, low, high, n}; where a value is None,
+    ``reason`` may say why. ValueError where the alerts do not add up.
     """
 
     as_of: datetime

@@ -97,19 +97,20 @@
   const cell = (text, attributes = {}) => element("td", attributes, text);
   const percent = (x) => `${(100 * x).toFixed(1)}\u202f%`;
 
+  const head = (name, attributes = {}) => element("th", { scope: "col", ...attributes }, name);
+
   function grid(caption, heads, lines) {
-    const head = element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name)));
     return element(
       "table",
       {},
       element("caption", {}, caption),
-      element("thead", {}, head),
+      element("thead", {}, element("tr", {}, ...heads)),
       element("tbody", {}, ...lines),
     );
   }
 
   function details(p, id) {
-    const parts = element("div", {}, passages(p), newNotes(p), nights(p));
+    const parts = element("div", {}, passages(p), element("div", {}, newNotes(p), nights(p)));
     return element("tr", { id, class: "details" }, element("td", { colspan: "10" }, parts));
   }
 
@@ -118,7 +119,7 @@
       const spans = { rowspan: Math.max(1, driver.passages.length) };
       const chunk = [
         element("th", { scope: "rowgroup", ...spans }, percent(driver.share)),
-        cell(driver.probability.toFixed(3), spans),
+        cell(driver.probability.toFixed(3), { class: "probability", ...spans }),
       ];
       if (!driver.passages.length) return [element("tr", {}, ...chunk, cell("not known", { colspan: "3" }))];
       return driver.passages.map((passage, k) => {
@@ -130,16 +131,24 @@
     });
     const read = `${count(p.notes)} notes, read as ${count(p.chunks)} chunks`;
     if (!lines.length) return element("p", {}, `${read}.`);
-    const heads = ["Of the score", "Probability", "Note (ROW_ID)", "Category", "Characters"];
+    const heads = [
+      head("Of the score"),
+      head("Probability", { class: "probability" }),
+      ...["Note (ROW_ID)", "Category", "Characters"].map((name) => head(name)),
+    ];
     return grid(`What the score rests on (${read})`, heads, lines);
   }
 
   function newNotes(p) {
-    if (!p.newNotes.length) return element("p", {}, "No new notes since last night.");
+    if (!p.newNotes.length) {
+      const none = p.change === "new" ? "New on the list, and so are all its notes." : "No new notes since last night.";
+      return element("p", {}, none);
+    }
     const lines = p.newNotes.map((n) =>
       element("tr", {}, cell(n.note), cell(n.category), cell(n.written ?? "not known")),
     );
-    return grid("New notes since last night", ["Note (ROW_ID)", "Category", "Written"], lines);
+    const heads = ["Note (ROW_ID)", "Category", "Written"].map((name) => head(name));
+    return grid("New notes since last night", heads, lines);
   }
 
   function nights(p) {
@@ -148,7 +157,8 @@
       const moved = k ? signed(score - p.nights[k - 1][1]) : "";
       return element("tr", {}, element("th", { scope: "row" }, night), cell(score.toFixed(3)), cell(moved));
     });
-    const made = grid("Each night of the stay", ["Night", "Score", "Change"], lines.reverse());
+    const heads = ["Night", "Score", "Change"].map((name) => head(name));
+    const made = grid("Each night of the stay", heads, lines.reverse());
     const label = `Nights of patient ${p.subject}`;
     return element("div", { class: "nights", role: "region", tabindex: "0", "aria-label": label }, made);
   }
@@ -164,6 +174,9 @@
   });
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter)); // once the fields are empty
+  form.querySelector("button").addEventListener("click", () => {
+    form.reset();
+    filter();
+  });
   filter(); // a browser may have kept the fields from before a reload
 })();

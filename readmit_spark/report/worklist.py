@@ -52,13 +52,13 @@ _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
     *("August", "September", "October", "November", "December"),
 )
-_SPARK_WIDTH, _SPARK_HEIGHT = 96, 24  # px
+_SPARK_WIDTH, _SPARK_HEIGHT = 96, 30  # px
 
 
 def render_worklist(night: Night) -> str:
     """The page; the same night gives the same bytes. All text is escaped."""
     pages = environment()
-    pages.filters |= {"day": _day, "moment": _moment, "spark": _spark, "signed": _signed}
+    pages.filters |= {"iso_day": _iso_day, "moment": _moment, "spark": _spark, "signed": _signed}
     pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     style = _source("look.css") + _source("worklist.css") + _alert_mark(night.alert)
     script = _source("worklist.js")
@@ -176,7 +176,7 @@ def _alert_mark(alert: Alert) -> str:
     """CSS: where bars and sparklines draw the line of the alert."""
     if alert.threshold is None:
         return ""
-    return f":root {{ --alert: {alert.threshold:.4f}; --mark: var(--soft); }}\n"
+    return f":root {{ --alert: {alert.threshold:.4f}; --mark: var(--edge); }}\n"
 
 
 def _source(name: str) -> str:
@@ -190,6 +190,10 @@ def _csp_hash(source: str) -> str:
 
 def _day(when: date) -> str:
     return f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
+
+
+def _iso_day(when: str) -> str:
+    return _day(date.fromisoformat(when))
 
 
 def _moment(when: datetime) -> str:
