@@ -84,8 +84,9 @@ class Hospital:
 def make_hospital(patients: int, seed: int, span_days: int = SPAN_DAYS) -> Hospital:
     """A hospital of so many patients; about 1.8 stays a patient and 11 notes a stay.
 
-    First admissions are spread over `span_days`. The same seed gives the same hospital, and a patient stays the same when `patients` grows.
-    Raises UserError where `patients` is less than 1 or `seed` is negative.
+    First admissions are spread over `span_days`. The same seed gives the same hospital, and a
+    patient stays the same when `patients` grows. Raises UserError where `patients` or `span_days`
+    is less than 1 or `seed` is negative.
 
     >>> make_hospital(patients=2, seed=0).patients["SUBJECT_ID"].tolist()
     [10001, 10002]
