@@ -166,6 +166,20 @@ def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) ->
     assert (found.max_shift, found.n) == (0.0, 0)
 
 
+def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
+    spark: SparkSession, tiny_model: str
+) -> None:
+    ids = chunk_ids()
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "bf16", None)
+    distinct = distinct_chunks(chunk_frame(spark, ids))
+    found = probe(distinct, settings, 8, 0.5)
+    assert "torch bf16" in found.backend
+    assert found.n == 8
+    assert 0 < found.max_shift < 0.05
+    again = probe(distinct.repartition(3), settings, 8, 0.5)
+    assert (again.max_shift, again.flips) == (found.max_shift, found.flips)
+
+
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
     nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
