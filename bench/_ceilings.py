@@ -18,9 +18,7 @@ def measure_ceilings(spark: SparkSession, tasks: int) -> dict[str, float]:
     """GFLOP/s of all processes together: `fp32 MKL`, `fp32 oneDNN`, `bf16`. And `fp32, CPU time`:
     the faster fp32 kind's GFLOP a second on a core, which others on the machine slow down less."""
     schema = "kind string, rate double, cpu_rate double, threads long"
-    rows = (
-        spark.range(0, tasks, 1, tasks).mapInArrow(_multiply, schema, barrier=True).collect()
-    )
+    rows = spark.range(0, tasks, 1, tasks).mapInArrow(_multiply, schema, barrier=True).collect()
     if any(row.threads != 1 for row in rows):
         raise RuntimeError("a worker computes with several threads: unset OMP_NUM_THREADS")
     kinds = dict.fromkeys(row.kind for row in rows)

@@ -24,7 +24,9 @@ class Way(NamedTuple):
 
 class Run(NamedTuple):
     """One turn of a way: seconds from the session's start to the first probabilities and of the
-    pass that counts, the workers' time on a core in it, memory of the largest worker, probabilities by chunk."""
+    pass that counts, the workers' time on a core in it, memory of the largest worker,
+    probabilities by chunk.
+    """
 
     start: float
     seconds: float
@@ -74,9 +76,7 @@ def figures(
 
     def share_of_core(name: str) -> float:
         pairs = zip(runs[name], ceilings, strict=True)
-        return round(
-            median(whole / r.cpu_seconds / 1e9 / c["fp32, CPU time"] for r, c in pairs), 3
-        )
+        return round(median(whole / r.cpu_seconds / 1e9 / c["fp32, CPU time"] for r, c in pairs), 3)
 
     result = {}
     for name, way in ways.items():
@@ -120,7 +120,8 @@ def table(result: dict[str, Any]) -> str:
         label = f"{way['label']} ({way['engine']})" if way["engine"] else way["label"]
         lines.append(
             f"| {label} | {way['chunks_per_second']:.2f} | {way['times_the_best_peer']:.2f} "
-            f"| {way['share_of_fp32_ceiling']:.0%} | {way['share_by_cpu_time']:.0%} | {way['max_probability_shift']:.0e} "
+            f"| {way['share_of_fp32_ceiling']:.0%} | {way['share_by_cpu_time']:.0%} "
+            f"| {way['max_probability_shift']:.0e} "
             f"| {way['start_seconds']:.0f} | {way['worker_peak_gib']:.1f} |"
         )
     return "\n".join(lines)

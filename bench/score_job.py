@@ -153,7 +153,9 @@ def _start(folder: Path) -> list[dict[str, Any]]:
             capture_output=True, text=True, check=False, env=environment,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"bench/_start.py ended with {done.returncode}: {done.stderr[-900:]}")
+            raise RuntimeError(
+                f"bench/_start.py ended with {done.returncode}: {done.stderr[-900:]}"
+            )
         found.append({"workers": n, **json.loads(done.stdout.splitlines()[-1])})
     return found
 

@@ -35,8 +35,8 @@ def clean(text: str | None) -> str:
 
 
 def _without_numbers(text: str) -> str:
-    """As the published `[0-9]+\\.`, replaced by nothing; several times as fast, and linear on a long
-    run of digits that ends in no full stop."""
+    """As the published `[0-9]+\\.` replaced by nothing: several times as fast, and linear on a
+    long run of digits without a full stop."""
     *before, last = text.split(".")
     kept = []
     for part in before:

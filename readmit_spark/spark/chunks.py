@@ -1,4 +1,4 @@
-"""Chunks: documents cleaned, cut and tokenised in Python, by Arrow; the GPU's work starts behind."""
+"""Chunks: documents cleaned, cut and tokenised in Python; the GPU's work starts behind."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def bf16(*more: str) -> Config:
 def test_what_moves_and_flips_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     found = Probe("torch bf16, oneDNN, packed", 1.0, max_shift=0.0199, flips=3, n=64)
     check_precision(bf16(), found, 0.31, Progress("score", 4))
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "torch bf16, oneDNN, packed" in printed
     assert "on 64 chunks: probabilities move by at most 0.0199" in printed
     assert "3 decisions at 0.310 flip" in printed
