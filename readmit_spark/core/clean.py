@@ -17,7 +17,7 @@ def clean(text: str | None) -> str:
     and drawn rules. White space is not folded: what splits into words later does that.
 
     >>> clean("Admission Date:  [**2101-10-20**]\\nDr. [**Last Name**] saw pt. 1. CHF -- stable")
-    '  doctor  saw pt.  chf  stable'
+    '   doctor  saw pt.  chf  stable'
     """
     if text is None:
         return ""
