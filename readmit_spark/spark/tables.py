@@ -6,18 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from readmit_spark.core.records import Tally, tally
 from readmit_spark.errors import UserError
 
 ADMISSIONS = (
@@ -156,56 +153,27 @@ _SPLIT_SCHEMA = (
     "file long, start long, count_outside long, count_inside long, "
     "broken_outside long, broken_inside long, flips boolean"
 )
-# Lines in which every quote has its place, once doubled quotes are taken out; by where they begin.
-_FIELD = r'(?:"[^"]*"|[^",]*)'
-_MARK = r"(?:\xef\xbb\xbf)?"  # a byte order mark
-_SOUND_OUTSIDE = rf'^{_MARK}(?:{_FIELD},)*(?:{_FIELD}|"[^"]*)$'
-_SOUND_INSIDE = rf'^[^"]*(?:"(?:,{_FIELD})*(?:,"[^"]*)?)?$'
+_SPLIT_ARROW = pa.schema(
+    {"file": pa.int64(), "start": pa.int64(), **dict.fromkeys(Tally._fields, pa.int64())}
+    | {"flips": pa.bool_()}
+)
 
 
 def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One row a (file, start): the sums over its batches, which arrive in order."""
-    counts: dict[tuple[int, int], NDArray[np.int64]] = {}
+    """One row a (file, start): the tally of its batches, which arrive in order."""
+    tallies: dict[tuple[int, int], Tally] = {}
     for batch in batches:
-        keys = list(zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True))
-        lines = batch["value"].cast(pa.binary())  # they need not be UTF-8
-        quotes = _numpy(pc.count_substring(lines, '"'))
-        # A blank line ends no record; the last line of a quoted text has its quote.
-        filled = _numpy(pc.greater(pc.binary_length(lines), 0))
-        single = pc.replace_substring(lines, '""', "")
-        broken_outside = ~_numpy(pc.match_substring_regex(single, _SOUND_OUTSIDE))
-        broken_inside = ~_numpy(pc.match_substring_regex(single, _SOUND_INSIDE))
+        keys = zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True)
         first = 0
         for key, run in groupby(keys):
-            rows = slice(first, first + len(list(run)))
-            first = rows.stop
-            before = counts.setdefault(key, np.zeros(5, dtype=np.int64))
-            # Quotes so far, odd or even, after each line and before it.
-            after = (before[4] + quotes[rows].cumsum()) % 2 == 1
-            ahead = np.append(before[4] == 1, after[:-1])
-            before += [
-                (filled[rows] & ~after).sum(),
-                (filled[rows] & after).sum(),
-                np.where(ahead, broken_inside[rows], broken_outside[rows]).sum(),
-                np.where(ahead, broken_outside[rows], broken_inside[rows]).sum(),
-                0,
-            ]
-            before[4] = after[-1]
-    columns = np.array([*counts.values()]).reshape(-1, 5).T
-    yield pa.RecordBatch.from_arrays(
-        [
-            pa.array([file for file, _ in counts], pa.int64()),
-            pa.array([start for _, start in counts], pa.int64()),
-            *(pa.array(column, pa.int64()) for column in columns[:4]),
-            pa.array(columns[4] == 1, pa.bool_()),
-        ],
-        ["file", "start", "count_outside", "count_inside", "broken_outside", "broken_inside",
-         "flips"],
-    )  # fmt: skip
-
-
-def _numpy(array: pa.Array) -> NDArray[Any]:
-    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+            lines = batch["value"].slice(first, len(list(run)))
+            first += len(lines)
+            tallies[key] = tally(lines, tallies.get(key, Tally()))
+    rows = [
+        {"file": file, "start": start, **split._asdict()}
+        for (file, start), split in tallies.items()
+    ]
+    yield pa.RecordBatch.from_pylist(rows, _SPLIT_ARROW)
 
 
 def _read(
