@@ -41,9 +41,6 @@ def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
     if "://" not in path:
         return fs.LocalFileSystem(), path
     system, inside = fs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", path))
-    if isinstance(system, fs.S3FileSystem):
-        retries = fs.AwsStandardS3RetryStrategy(max_attempts=_ATTEMPTS)
-        system = fs.S3FileSystem(region=system.region, retry_strategy=retries)
     return system, inside
 
 

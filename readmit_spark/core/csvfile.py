@@ -61,7 +61,7 @@ def read_header(file: CsvFile) -> Header:
     newline = end.group() if end else b"\n"
     text = line[: end.start() if end else None].decode("utf-8-sig", "replace")
     names = [name.strip() for name in next(csv.reader([text]), [])]
-    if not names or not all(re.fullmatch(r"[\w .-]{1,64}", name) for name in names):
+    if not names or not all(re.fullmatch(r"\w{1,40}", name) for name in names):
         raise UserError(f"{file.name}: its first line is not a header of column names")
     if len({name.upper() for name in names}) < len(names):
         raise UserError(f"{file.name}: its header names a column more than once")
@@ -169,7 +169,9 @@ def _batch(rows: list[list[str]], header: Header) -> pa.RecordBatch:
 def _as_spark(batch: pa.RecordBatch, header: Header) -> pa.RecordBatch:
     columns = batch.columns
     if header.newline != b"\n":
+        # Spark's parser folds the header's kind of line end, and drops each NUL as it does so.
         columns = [pc.replace_substring(c, header.newline, b"\n") for c in columns]
+        columns = [pc.replace_substring(c, b"\0", b"") for c in columns]
     return pa.RecordBatch.from_arrays(list(map(_utf8, columns)), list(header.names))
 
 
@@ -184,10 +186,10 @@ def _utf8(column: pa.Array) -> pa.Array:
 
 
 def _like_java(error: UnicodeError) -> tuple[str, int]:
-    """Java takes the three bytes of a lone surrogate as one error, Python as three."""
+    """Java takes the bytes of a lone surrogate, or of its beginning, as one error, not each."""
     assert isinstance(error, UnicodeDecodeError)
-    surrogate = re.match(rb"\xed[\xa0-\xbf][\x80-\xbf]", error.object[error.start :][:3])
-    return "\ufffd", error.start + 3 if surrogate else error.end
+    surrogate = re.match(rb"\xed[\xa0-\xbf][\x80-\xbf]?", error.object[error.start :][:3])
+    return "\ufffd", error.start + surrogate.end() if surrogate else error.end
 
 
 _JAVA = "readmit_spark_java"

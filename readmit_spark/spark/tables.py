@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,6 +16,8 @@ from pyspark.sql import types as T
 
 from readmit_spark.core.records import Tally, tally
 from readmit_spark.errors import UserError
+from readmit_spark.spark.files import Files
+from readmit_spark.spark.publish import has_result, manifest
 
 ADMISSIONS = (
     "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
@@ -29,6 +31,7 @@ _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
 _NO_SUCH_VALUE = "\u0000null"  # so that an empty text stays empty and only a missing one is null
 _BROKEN = "_broken_record"
+_LARGE = 256 << 20  # bytes
 
 
 def read_admissions(spark: SparkSession, path: str) -> DataFrame:
@@ -120,6 +123,28 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
     )
 
 
+def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
+    """UserError where a needed column is not among the `names`, in any case."""
+    names = list(names)
+    missing = [name for name in needed if name not in {n.strip().upper() for n in names}]
+    if missing:
+        raise UserError(
+            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(names)}"
+        )
+
+
+def large_csv(spark: SparkSession, path: str) -> int | None:
+    """The bytes of a CSV that is read by one task for minutes; None where a table is anything else.
+
+    The threshold is 256 MB of text, which a compressed file has in a quarter of it.
+    """
+    if not is_csv(path):
+        return None
+    folder, _, name = path.rpartition("/")
+    found = sum(Files(spark, folder or ".").sizes(name).values())
+    return found if found > (_LARGE // 4 if path.lower().endswith(".gz") else _LARGE) else None
+
+
 def is_csv(path: str) -> bool:
     """True for `.csv` and `.csv.gz`; anything else is read as Parquet."""
     return path.lower().endswith((".csv", ".csv.gz"))
@@ -182,15 +207,13 @@ def _read(
     """The needed columns under their upper-case names, and `malformed`; UserError where one is
     missing. An optional one that is missing is null."""
     try:
-        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(path)
+        frame = (
+            _csv(spark, path) if is_csv(path) else spark.read.parquet(_table(spark, path, key))
+        )
         names = {name.strip().upper(): name for name in frame.columns}
     except (PySparkException, Py4JJavaError) as error:
         raise _unreadable(path, key, error) from None
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise UserError(
-            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(frame)}"
-        )
+    check_columns(frame.columns, needed, path, key)
     malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
     return frame.select(
         *(F.col(f"`{names[name]}`").alias(name) for name in needed),
@@ -200,6 +223,20 @@ def _read(
         ),
         malformed.alias("malformed"),
     )
+
+
+def _table(spark: SparkSession, path: str, key: str) -> str:
+    """`path`, or the table of that key where it is a folder that jobs/ingest.py published to."""
+    if not has_result(spark, path, "ingest"):
+        return path
+    ingested = manifest(spark, path, "ingest")
+    name = key.removeprefix("data.")
+    if name not in ingested["tables"]:
+        raise UserError(
+            f"{key}: jobs/ingest.py made no table of {key} under {path} but of "
+            f"{', '.join(ingested['tables'])}; run it with {key} set"
+        )
+    return f"{ingested['path']}/{name}"
 
 
 def _unreadable(path: str, key: str, error: Exception) -> UserError:
@@ -226,9 +263,9 @@ def _csv(spark: SparkSession, path: str) -> DataFrame:
     return reader.schema(header.schema.add(_BROKEN, T.StringType())).csv(path)
 
 
-def _named(frame: DataFrame) -> str:
+def _named(columns: Iterable[str]) -> str:
     """The columns' names; not the first row of a file without a header, which may be a note."""
-    names = [name for name in frame.columns if name != _BROKEN]
+    names = [name for name in columns if name != _BROKEN]
     if not all(re.fullmatch(r"\w{1,40}", name.strip()) for name in names):
         return f"{len(names)} columns, but its first line is not a header"
     return ", ".join(names) or "none"

@@ -1,0 +1,80 @@
+"""Spark's own S3 connector on an S3 server of this machine, with a proxy that injects faults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.s3.proxy import FaultyProxy
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JARS = Path(__file__).parents[2] / "build" / "s3"
+
+
+@pytest.fixture(scope="session")
+def connector() -> list[Path]:
+    """The jars of Spark's S3 connector, of the Hadoop that Spark 3.5 has."""
+    import pyspark
+    from pyspark.sql import SparkSession
+
+    jars = sorted(JARS.glob("*.jar"))
+    if len(jars) < 2:
+        pytest.skip("Spark's S3 connector is not here: `make test-s3` gets it from PyPI")
+    if not pyspark.__version__.startswith("3.5."):
+        pytest.skip("the S3 connector that PyPI has is for Spark 3.5")
+    if SparkSession.getActiveSession():
+        pytest.skip("this process has a Spark without the S3 connector: run `make test-s3`")
+    return jars
+
+
+@pytest.fixture(scope="session")
+def proxy(s3_server: str) -> Iterator[FaultyProxy]:
+    """What Spark takes for S3."""
+    proxy = FaultyProxy(s3_server)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="session")
+def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
+    """What Spark must be told to find the connector, and the connector the server."""
+    return {
+        "spark.jars": ",".join(map(str, connector)),
+        "spark.hadoop.fs.s3a.endpoint": proxy.address,
+        "spark.hadoop.fs.s3a.path.style.access": "true",
+        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
+        # As by default, but without the default's seconds of patience.
+        "spark.hadoop.fs.s3a.attempts.maximum": "4",
+        "spark.hadoop.fs.s3a.retry.limit": "4",
+        "spark.hadoop.fs.s3a.retry.interval": "50ms",
+        "spark.hadoop.fs.s3a.retry.throttle.limit": "4",
+        "spark.hadoop.fs.s3a.retry.throttle.interval": "50ms",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.default.parallelism": "2",
+    }
+
+
+@pytest.fixture(scope="session")
+def spark(s3_settings: dict[str, str]) -> Iterator[SparkSession]:
+    from readmit_spark.spark.session import build_session
+
+    options = " ".join(f"--conf {key}={value}" for key, value in s3_settings.items())
+    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{options} pyspark-shell"
+    session = build_session("tests")
+    del os.environ["PYSPARK_SUBMIT_ARGS"]
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def ward(bucket: str, proxy: FaultyProxy) -> Iterator[str]:
+    """s3a://ward, empty, behind a proxy without faults; both are so again after the test."""
+    proxy.calm()
+    yield bucket.replace("s3://", "s3a://")
+    proxy.calm()
