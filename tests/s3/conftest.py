@@ -35,8 +35,9 @@ def connector() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def proxy(s3_server: str) -> Iterator[FaultyProxy]:
-    """What Spark takes for S3."""
+    """What all clients take for S3."""
     proxy = FaultyProxy(s3_server)
+    os.environ["AWS_ENDPOINT_URL"] = proxy.address
     yield proxy
     proxy.close()
 

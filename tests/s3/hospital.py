@@ -1,0 +1,78 @@
+"""A small cohort, its run from raw tables to scores, and what came of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from readmit_spark.config import Config, load_config
+from readmit_spark.models.checkpoint import locate, locate_scorer
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.steps.prepare import prepare
+from readmit_spark.steps.score import score
+from tests.tables_in import note, stay, words, write_csv
+
+PATIENTS = 12
+
+
+def write_raw(folder: Path) -> tuple[str, str]:
+    """ADMISSIONS.csv and NOTEEVENTS.csv.gz; every other patient comes back."""
+    stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, PATIENTS + 1)]
+    stays += [stay(i, i * 10 + 1, "2020-01-15", None) for i in range(1, PATIENTS + 1, 2)]
+    notes = [
+        note(i, i, i * 10, f'{words(60 + i, i)}\n"quoted", and\r\nmore') for i in range(1, PATIENTS)
+    ]
+    return write_csv(folder / "ADMISSIONS.csv", stays), write_csv(
+        folder / "NOTEEVENTS.csv.gz", notes
+    )
+
+
+def settings(root: str, raw: tuple[str, str], model: str) -> list[str]:
+    return [
+        f"data.admissions={raw[0]}",
+        f"data.notes={raw[1]}",
+        f"output.root={root}",
+        f"model.path={model}",
+        "windows=[2days]",
+        "model.max_tokens=128",
+        "chunk.words=30",
+        "score.bootstrap=5",
+        "train.window=2days",
+    ]
+
+
+def run_prepare(spark: SparkSession, config: Config) -> dict[str, Any]:
+    tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
+    return prepare(spark, config, tokenizer, Progress("p", 3), datetime.now)
+
+
+def run_score(spark: SparkSession, config: Config) -> None:
+    prepared = manifest(spark, config.output_root, "prepare")
+    located = locate_scorer(config)
+    score(spark, config, located, prepared, Progress("s", 4), datetime.now)
+
+
+def run_both(spark: SparkSession, overrides: Sequence[str]) -> None:
+    config = load_config(overrides=overrides)
+    run_prepare(spark, config)
+    run_score(spark, config)
+
+
+def results(spark: SparkSession, root: str, jobs: Sequence[str] = ("prepare", "score")) -> Any:
+    """Every row of every table of the last complete runs under `root`, but for the model's name."""
+    found = {}
+    for job in jobs:
+        published = manifest(spark, root, job)
+        for table, facts in published["tables"].items():
+            frame = spark.read.parquet(f"{published['path']}/{table}").drop("model")
+            rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())
+            assert len(rows) == facts["rows"]
+            found[table] = rows
+    return found
