@@ -1,4 +1,4 @@
-"""CSV tables (data.admissions, data.notes, data.patients) to Parquet, once: checked, in parallel parts."""
+"""The CSVs of data.admissions, data.notes and data.patients to Parquet, once, and checked."""
 
 from __future__ import annotations
 

@@ -131,4 +131,6 @@ def _client() -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS}))
+    return boto3.client(
+        "s3", config=Config(retries={"mode": "standard", "max_attempts": _ATTEMPTS})
+    )

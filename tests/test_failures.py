@@ -15,7 +15,7 @@ SAID = [
         ("s3a://ward/out/x: S3 denies access", False),
     ),
     (
-        "org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme \"s3\"",
+        'org.apache.hadoop.fs.UnsupportedFileSystemException: No FileSystem for scheme "s3"',
         ("s3: Spark has no S3 connector here", False),
     ),
     (
@@ -42,6 +42,8 @@ def test_what_clients_say_is_one_line(text: str, expected: tuple[str, bool]) -> 
     assert "\n" not in found.message
 
 
-@pytest.mark.parametrize("text", ["Access Denied: /etc/shadow", "Status Code: 503", "s3a is a word"])
+@pytest.mark.parametrize(
+    "text", ["Access Denied: /etc/shadow", "Status Code: 503", "s3a is a word"]
+)
 def test_other_faults_keep_their_trace(text: str) -> None:
     assert s3_failure(text) is None

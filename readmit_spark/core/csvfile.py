@@ -1,8 +1,8 @@
 """A CSV of any size as Arrow batches, in bounded memory, as Spark's reader would read it.
 
-All columns are text; nothing at all is null and `""` is an empty text. What Spark's path refuses (a
-quote that is not closed or not doubled, a row with more or fewer fields than the header, a file that
-breaks off) is a UserError here, which names file and row and holds no text.
+All columns are text; nothing at all is null and `""` is an empty text. What Spark's path refuses
+(a quote that is not closed or not doubled, a row with more or fewer fields than the header, a file
+that breaks off) is a UserError here, which names file and row and holds no text.
 """
 
 from __future__ import annotations
@@ -208,8 +208,8 @@ def _whole(file: CsvFile) -> Iterator[None]:
 
 
 class _Watched:
-    """The bytes on their way to the parser, with an eye on the quotes of each line: the parser takes
-    a quote at a wrong place for text, or the rest of the file for one text, without a word."""
+    """The bytes on their way to the parser, with an eye on the quotes of each line: the parser
+    takes a quote at a wrong place for text, or the rest of the file for one, without a word."""
 
     def __init__(self, file: CsvFile) -> None:
         self._file = file

@@ -207,9 +207,7 @@ def _read(
     """The needed columns under their upper-case names, and `malformed`; UserError where one is
     missing. An optional one that is missing is null."""
     try:
-        frame = (
-            _csv(spark, path) if is_csv(path) else spark.read.parquet(_table(spark, path, key))
-        )
+        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(_table(spark, path, key))
         names = {name.strip().upper(): name for name in frame.columns}
     except (PySparkException, Py4JJavaError) as error:
         raise _unreadable(path, key, error) from None

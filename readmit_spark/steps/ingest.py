@@ -12,7 +12,14 @@ from pyarrow import fs
 from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
-from readmit_spark.core.csvfile import CsvFile, Digest, digests, read_again, read_batches, read_header
+from readmit_spark.core.csvfile import (
+    CsvFile,
+    Digest,
+    digests,
+    read_again,
+    read_batches,
+    read_header,
+)
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import Publication

@@ -35,9 +35,7 @@ def csv_of(raw: bytes, gzipped: bool = False) -> CsvFile:
 def rows(raw: bytes, block: int = 1 << 20) -> list[dict[str, str | None]]:
     file = csv_of(raw)
     return [
-        row
-        for batch in read_batches(file, read_header(file), block)
-        for row in batch.to_pylist()
+        row for batch in read_batches(file, read_header(file), block) for row in batch.to_pylist()
     ]
 
 

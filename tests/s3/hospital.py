@@ -14,12 +14,15 @@ from readmit_spark.config import Config, load_config
 from readmit_spark.models.checkpoint import locate, locate_scorer
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
+from readmit_spark.spark.nights import night_name
 from readmit_spark.spark.publish import manifest
+from readmit_spark.steps.nightly import nightly
 from readmit_spark.steps.prepare import prepare
 from readmit_spark.steps.score import score
 from tests.tables_in import note, stay, words, write_csv
 
 PATIENTS = 12
+NIGHT = datetime(2020, 1, 16, 2)  # every other patient is in the house
 
 
 def write_raw(folder: Path) -> tuple[str, str]:
@@ -28,6 +31,10 @@ def write_raw(folder: Path) -> tuple[str, str]:
     stays += [stay(i, i * 10 + 1, "2020-01-15", None) for i in range(1, PATIENTS + 1, 2)]
     notes = [
         note(i, i, i * 10, f'{words(60 + i, i)}\n"quoted", and\r\nmore') for i in range(1, PATIENTS)
+    ]
+    notes += [
+        note(100 + i, i, i * 10 + 1, words(50, 3 * i), "2020-01-15", "12:30:00")
+        for i in range(1, PATIENTS, 2)
     ]
     return write_csv(folder / "ADMISSIONS.csv", stays), write_csv(
         folder / "NOTEEVENTS.csv.gz", notes
@@ -50,29 +57,34 @@ def settings(root: str, raw: tuple[str, str], model: str) -> list[str]:
 
 def run_prepare(spark: SparkSession, config: Config) -> dict[str, Any]:
     tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
-    return prepare(spark, config, tokenizer, Progress("p", 3), datetime.now)
+    return prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
 
 
 def run_score(spark: SparkSession, config: Config) -> None:
     prepared = manifest(spark, config.output_root, "prepare")
     located = locate_scorer(config)
-    score(spark, config, located, prepared, Progress("s", 4), datetime.now)
+    score(spark, config, located, prepared, Progress("s", 4, io.StringIO()), datetime.now)
 
 
-def run_both(spark: SparkSession, overrides: Sequence[str]) -> None:
+def run_all(spark: SparkSession, overrides: Sequence[str]) -> None:
     config = load_config(overrides=overrides)
     run_prepare(spark, config)
     run_score(spark, config)
+    located = locate_scorer(config)
+    nightly(spark, config, located, NIGHT, Progress("n", 5, io.StringIO()), datetime.now)
 
 
-def results(spark: SparkSession, root: str, jobs: Sequence[str] = ("prepare", "score")) -> Any:
-    """Every row of every table of the last complete runs under `root`, but for the model's name."""
+ALL = ("prepare", "score", night_name(NIGHT))
+
+
+def results(spark: SparkSession, root: str, jobs: Sequence[str] = ALL) -> Any:
+    """Every row of every table of the last complete runs under `root`."""
     found = {}
     for job in jobs:
         published = manifest(spark, root, job)
         for table, facts in published["tables"].items():
-            frame = spark.read.parquet(f"{published['path']}/{table}").drop("model")
+            frame = spark.read.parquet(f"{published['path']}/{table}")
             rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())
             assert len(rows) == facts["rows"]
-            found[table] = rows
+            found[job, table] = rows
     return found

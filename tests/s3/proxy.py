@@ -59,7 +59,7 @@ class FaultyProxy:
                 else:
                     self.pass_on(body)
 
-            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
 
             def refuse(self, fault: Fault) -> None:
                 status, code, message = _ERRORS[fault]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -18,9 +19,14 @@ from pyspark.sql import SparkSession
 from readmit_spark import cli
 from readmit_spark.config import Config, load_config
 from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located
+from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import manifest
-from tests.s3.hospital import results, run_both, run_prepare, run_score, settings, write_raw
+from readmit_spark.steps.finetune import finetune_and_register
+from tests.s3.hospital import results, run_all, run_prepare, run_score, settings, write_raw
 from tests.s3.proxy import Fault, FaultyProxy
+from tests.steps.test_main_path import hospital
+from tests.tables_in import write_csv
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +55,7 @@ def local(
 ) -> Any:
     """What the jobs make on a disk."""
     root = str(tmp_path_factory.mktemp("local"))
-    run_both(spark, settings(root, raw, tiny_model))
+    run_all(spark, settings(root, raw, tiny_model))
     return results(spark, root)
 
 
@@ -75,11 +81,31 @@ def test_all_on_s3_gives_the_local_result(
     spark: SparkSession, ward: str, raw: tuple[str, str], tiny_model: str, local: Any
 ) -> None:
     upload(Path(raw[0]).parent, "raw")
-    upload(Path(tiny_model), "models/tiny")
+    upload(Path(tiny_model), f"models/{Path(tiny_model).name}")
     on_s3 = (f"{ward}/raw/ADMISSIONS.csv", f"{ward}/raw/NOTEEVENTS.csv.gz")
-    run_both(spark, settings(f"{ward}/out", on_s3, f"{ward}/models/tiny"))
+    run_all(spark, settings(f"{ward}/out", on_s3, f"{ward}/models/{Path(tiny_model).name}"))
     assert results(spark, f"{ward}/out") == local
-    assert {"out/report.html", "out/metrics.json"} <= set(keys("out/"))
+    assert {"out/report.html", "out/metrics.json", "out/worklist.csv"} <= set(keys("out/"))
+
+
+def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
+    spark: SparkSession, ward: str, tiny_model: str, tmp_path: Path
+) -> None:
+    stays, notes = hospital()
+    tables = (write_csv(tmp_path / "A.csv", stays), write_csv(tmp_path / "N.csv", notes))
+    overrides = [*settings(f"{ward}/out", tables, tiny_model), "train.epochs=1"]
+    with pytest.raises(UserError, match=r"tracking\.uri is not set"):
+        _ = load_config(overrides=overrides).tracking_uri
+    overrides += [f"tracking.uri=sqlite:///{tmp_path}/m.db", "tracking.artifacts=s3://ward/mlflow"]
+    config = load_config(overrides=overrides)
+    run_prepare(spark, config)
+    prepared = manifest(spark, f"{ward}/out", "prepare")
+    progress = Progress("f", 3, io.StringIO())
+    finetune_and_register(config, Located(tiny_model, "tiny"), prepared, progress)
+    assert any(key.endswith("model.safetensors") for key in keys("mlflow/"))
+    champion = [*overrides, "model.path=models:/readmission@champion"]
+    run_score(spark, load_config(overrides=champion))
+    assert manifest(spark, f"{ward}/out", "score")["model"] == "readmission/1"
 
 
 def test_requests_that_s3_refuses_for_their_rate_are_made_again(
@@ -87,7 +113,7 @@ def test_requests_that_s3_refuses_for_their_rate_are_made_again(
     local: Any,
 ) -> None:  # fmt: skip
     proxy.rule = first_time(Fault.SLOW_DOWN, lambda method, path: "out" in path)
-    run_both(spark, settings(f"{ward}/out", raw, tiny_model))
+    run_all(spark, settings(f"{ward}/out", raw, tiny_model))
     assert len(proxy.met) > 50
     assert results(spark, f"{ward}/out") == local
 
@@ -97,7 +123,7 @@ def test_uploads_that_are_cut_are_made_again(
     local: Any,
 ) -> None:  # fmt: skip
     proxy.rule = first_time(Fault.CUT, is_data)
-    run_both(spark, settings(f"{ward}/out", raw, tiny_model))
+    run_all(spark, settings(f"{ward}/out", raw, tiny_model))
     assert len(proxy.met) >= 7  # each table has a file at least
     assert results(spark, f"{ward}/out") == local
 

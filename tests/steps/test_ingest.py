@@ -47,7 +47,9 @@ def run(spark: SparkSession, tmp_path: Path) -> Ingest:
 
 
 def in_order(frame: Any, *keys: str) -> list[Any]:
-    return sorted(frame.collect(), key=lambda row: tuple(str(row[k]) for k in (*keys, *row.asDict())))
+    return sorted(
+        frame.collect(), key=lambda row: tuple(str(row[k]) for k in (*keys, *row.asDict()))
+    )
 
 
 @pytest.mark.parametrize(("end", "gz"), [("\n", ""), ("\r\n", ".gz"), ("\r", "")])
@@ -94,7 +96,7 @@ def test_a_table_is_split_by_size_and_loses_no_row(
     monkeypatch.setattr(step, "_PART_BYTES", 10_000)
     monkeypatch.setattr(step, "read_batches", partial(step.read_batches, block=1 << 14))
     rng = random.Random(1)
-    sent = ["".join(rng.choices("abcdef\n ,\"", k=rng.randrange(1000))) for _ in range(500)]
+    sent = ["".join(rng.choices('abcdef\n ,"', k=rng.randrange(1000))) for _ in range(500)]
     run(write_csv(tmp_path / "n.csv", [note(i, 1, 1, text) for i, text in enumerate(sent)]))
     found = manifest(spark, f"{tmp_path}/raw", "ingest")
     files = found["tables"]["notes"]["files"]
@@ -107,7 +109,7 @@ def test_prepare_makes_the_same_chunks_of_it(
     spark: SparkSession, run: Ingest, tokenizer: ChunkTokenizer, tmp_path: Path
 ) -> None:
     stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, 6)]
-    notes = [note(i, i, i * 10, f"{words(20, i)}\n\"quoted\", and") for i in range(1, 6)]
+    notes = [note(i, i, i * 10, f'{words(20, i)}\n"quoted", and') for i in range(1, 6)]
     admissions = write_csv(tmp_path / "a.csv", stays)
     run(write_csv(tmp_path / "n.csv.gz", notes), f"data.admissions={admissions}")
     made = []
