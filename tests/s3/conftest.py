@@ -14,7 +14,8 @@ from tests.s3.proxy import FaultyProxy
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-JARS = Path(__file__).parents[2] / "build" / "s3"
+ROOT = Path(__file__).parents[2]
+JARS = ROOT / "build" / "s3"
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +45,16 @@ def proxy(s3_server: str) -> Iterator[FaultyProxy]:
 
 @pytest.fixture(scope="session")
 def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
-    """What Spark must be told to find the connector, and the connector the server."""
+    """conf/spark-s3.conf, and where the connector is, and the server."""
+    lines = (ROOT / "conf" / "spark-s3.conf").read_text().splitlines()
+    shipped = dict(line.split() for line in lines if line and not line.startswith("#"))
     return {
+        **shipped,
         "spark.jars": ",".join(map(str, connector)),
         "spark.hadoop.fs.s3a.endpoint": proxy.address,
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
-        # As by default, but without the default's seconds of patience.
+        # The default's patience with S3 is minutes.
         "spark.hadoop.fs.s3a.attempts.maximum": "4",
         "spark.hadoop.fs.s3a.retry.limit": "4",
         "spark.hadoop.fs.s3a.retry.interval": "50ms",
