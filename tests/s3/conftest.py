@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.s3.proxy import FaultyProxy
+from tests.s3.settings import ROOT, spark_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-ROOT = Path(__file__).parents[2]
 JARS = ROOT / "build" / "s3"
 
 
@@ -45,23 +45,14 @@ def proxy(s3_server: str) -> Iterator[FaultyProxy]:
 
 @pytest.fixture(scope="session")
 def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
-    """conf/spark-s3.conf, and where the connector is, and the server."""
-    lines = (ROOT / "conf" / "spark-s3.conf").read_text().splitlines()
-    shipped = dict(line.split() for line in lines if line and not line.startswith("#"))
+    """Those of a run, but with less patience: the default's with S3 is minutes."""
     return {
-        **shipped,
-        "spark.jars": ",".join(map(str, connector)),
-        "spark.hadoop.fs.s3a.endpoint": proxy.address,
-        "spark.hadoop.fs.s3a.path.style.access": "true",
-        "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
-        # The default's patience with S3 is minutes.
+        **spark_settings(connector, proxy.address),
         "spark.hadoop.fs.s3a.attempts.maximum": "4",
         "spark.hadoop.fs.s3a.retry.limit": "4",
         "spark.hadoop.fs.s3a.retry.interval": "50ms",
         "spark.hadoop.fs.s3a.retry.throttle.limit": "4",
         "spark.hadoop.fs.s3a.retry.throttle.interval": "50ms",
-        "spark.sql.shuffle.partitions": "2",
-        "spark.default.parallelism": "2",
     }
 
 
