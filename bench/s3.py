@@ -28,7 +28,7 @@ from _machine import ROOT, describe, keep_to_cores, write_result
 from pyspark.sql import SparkSession
 
 sys.path.insert(0, str(ROOT))
-from tests.s3.settings import spark_settings
+from tests.s3.settings import spark_settings, submit_arguments
 
 CORES = 2
 JARS = ROOT / "build" / "s3"
@@ -135,8 +135,7 @@ def _session(address: str) -> SparkSession:
     from readmit_spark.spark.session import build_session
 
     settings = spark_settings(sorted(JARS.glob("*.jar")), address)
-    options = " ".join(f"--conf {key}={value}" for key, value in settings.items())
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{options} pyspark-shell"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(settings)
     return build_session("bench")
 
 

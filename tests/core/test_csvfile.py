@@ -71,6 +71,7 @@ def test_two_parsers_agree_on_every_nasty_text(tmp_path: Path, end: str) -> None
 
 def test_a_lone_surrogate_is_one_replacement_character_as_in_java() -> None:
     assert rows(b"A\nx\xed\xa0\xbdy\ncaf\xe9 \xf0\x9f\x98\n")[0]["A"] == "x\ufffdy"
+    assert rows(b"A\nx\xed\xa0y\n")[0]["A"] == "x\ufffdy"
     assert rows(b"A\ncaf\xe9 \xf0\x9f\x98 z\n")[0]["A"] == "caf\ufffd \ufffd z"
 
 

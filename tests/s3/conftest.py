@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.s3.proxy import FaultyProxy
-from tests.s3.settings import ROOT, spark_settings
+from tests.s3.settings import ROOT, spark_settings, submit_arguments
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,6 +48,9 @@ def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
     """Those of a run, but with less patience: the default's with S3 is minutes."""
     return {
         **spark_settings(connector, proxy.address),
+        # What is compiled here runs once or twice.
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "spark.sql.codegen.wholeStage": "false",
         "spark.hadoop.fs.s3a.attempts.maximum": "4",
         "spark.hadoop.fs.s3a.retry.limit": "4",
         "spark.hadoop.fs.s3a.retry.interval": "50ms",
@@ -60,8 +63,7 @@ def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
 def spark(s3_settings: dict[str, str]) -> Iterator[SparkSession]:
     from readmit_spark.spark.session import build_session
 
-    options = " ".join(f"--conf {key}={value}" for key, value in s3_settings.items())
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{options} pyspark-shell"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(s3_settings)
     session = build_session("tests")
     del os.environ["PYSPARK_SUBMIT_ARGS"]
     yield session

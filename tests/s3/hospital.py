@@ -10,11 +10,10 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import locate, locate_scorer
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
-from readmit_spark.spark.nights import night_name
 from readmit_spark.spark.publish import manifest
 from readmit_spark.steps.nightly import nightly
 from readmit_spark.steps.prepare import prepare
@@ -66,19 +65,13 @@ def run_score(spark: SparkSession, config: Config) -> None:
     score(spark, config, located, prepared, Progress("s", 4, io.StringIO()), datetime.now)
 
 
-def run_all(spark: SparkSession, overrides: Sequence[str]) -> None:
-    config = load_config(overrides=overrides)
-    run_prepare(spark, config)
-    run_score(spark, config)
+def run_nightly(spark: SparkSession, config: Config) -> None:
     located = locate_scorer(config)
     nightly(spark, config, located, NIGHT, Progress("n", 5, io.StringIO()), datetime.now)
 
 
-ALL = ("prepare", "score", night_name(NIGHT))
-
-
-def results(spark: SparkSession, root: str, jobs: Sequence[str] = ALL) -> Any:
-    """Every row of every table of the last complete runs under `root`."""
+def results(spark: SparkSession, root: str, jobs: Sequence[str]) -> dict[str, list[str]]:
+    """Every row of every table of the last complete runs under `root`, by the table's name."""
     found = {}
     for job in jobs:
         published = manifest(spark, root, job)
@@ -86,5 +79,5 @@ def results(spark: SparkSession, root: str, jobs: Sequence[str] = ALL) -> Any:
             frame = spark.read.parquet(f"{published['path']}/{table}")
             rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())
             assert len(rows) == facts["rows"]
-            found[job, table] = rows
+            found[f"{job}: {table}"] = rows
     return found

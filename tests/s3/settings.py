@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,3 +22,9 @@ def spark_settings(jars: Sequence[Path], address: str) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "2",
         "spark.default.parallelism": "2",
     }
+
+
+def submit_arguments(settings: Mapping[str, str]) -> str:
+    """PYSPARK_SUBMIT_ARGS for a session that this or another process makes."""
+    options = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
+    return " ".join([*options, "pyspark-shell"])
