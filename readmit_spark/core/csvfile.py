@@ -257,8 +257,8 @@ class _Watched:
 
     def _look(self, lines: list[bytes]) -> None:
         array = pa.array(lines, pa.binary())
-        if self._broken is None:
-            index = first_broken(array, self._tally)
-            self._broken = None if index is None else self._lines + index + 1
-        self._tally = tally(array, self._tally)
+        after = tally(array, self._tally)
+        if self._broken is None and after.broken_outside:
+            self._broken = self._lines + first_broken(array, self._tally) + 1
+        self._tally = after
         self._lines += len(lines)

@@ -58,10 +58,8 @@ def tally(lines: pa.Array, before: Tally) -> Tally:
     )
 
 
-def first_broken(lines: pa.Array, before: Tally) -> int | None:
-    """The index of the first broken line, where `before` began outside quotes."""
-    if tally(lines, before).broken_outside == before.broken_outside:
-        return None
+def first_broken(lines: pa.Array, before: Tally) -> int:
+    """The index of the first broken line of those that have one; `before` began outside quotes."""
     start, end = 0, len(lines)
     while end - start > 1:
         middle = (start + end) // 2
