@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from readmit_spark.config import base_yaml, load_config
 from readmit_spark.errors import UserError
+from readmit_spark.failures import s3_failure
 
 OK, FAULT, MISTAKE = 0, 1, 2
 
@@ -53,6 +54,10 @@ def run(
         mistake = _MISTAKE_IN_A_WORKER.search(str(error))
         if mistake:
             return _mistake(f"{job}: {mistake.group(1)}")
+        failure = s3_failure(str(error))
+        if failure:
+            _mistake(f"{job}: {failure.message}; no result is left half")
+            return FAULT if failure.passing else MISTAKE
         print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
         traceback.print_exc()
         return FAULT

@@ -101,6 +101,7 @@ class Nightly:
 @dataclass(frozen=True)
 class Tracking:
     uri: str | None
+    artifacts: str | None
     experiment: str
 
 

@@ -51,6 +51,9 @@ def build_session(app: str) -> SparkSession:
     for key, value in _ALWAYS.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
+    # EMR's s3:// is S3A's, or what its configuration says; elsewhere it is nobody's.
+    hadoop = session._jsc.hadoopConfiguration()
+    hadoop.setIfUnset("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
     session.sparkContext.setLogLevel("ERROR")
     return session
 

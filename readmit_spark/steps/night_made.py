@@ -62,7 +62,10 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
         # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
         # that is scored on its own night must get what it would have got on any other.
         settings=ScorerSettings(
-            ship(spark, located.folder), score.backend, score.precision, batch_tokens=1
+            ship(spark, located.folder, located.source),
+            score.backend,
+            score.precision,
+            batch_tokens=1,
         ),
         tokenizer=tokenizer,
         learnt=learnt,

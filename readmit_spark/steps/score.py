@@ -70,7 +70,7 @@ def score(
     if config.score.split != "all":
         asked = asked.where(F.col("split") == config.score.split)
     settings = ScorerSettings(
-        ship(spark, located.folder),
+        ship(spark, located.folder, located.source),
         config.score.backend,
         config.score.precision,
         config.score.batch_tokens,
