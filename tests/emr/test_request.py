@@ -259,6 +259,8 @@ def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
         "from readmit_spark import config\n"
         "from readmit_spark.report import page\n"
+        "from importlib.resources import files\n"
+        "files(page.__package__).joinpath('page.html.j2').read_text()\n"
         "print(config.__file__, config.load_config().vote.c)"
     )
     done = subprocess.run(

@@ -99,9 +99,12 @@ def test_steps_that_complete_are_followed_to_the_end(emr: Any, config: Config) -
     moving = Moving(emr, ["PENDING", "RUNNING", "COMPLETED"], ["PENDING", "PENDING", "COMPLETED"])
     with run.running(moving, request(config, "prepare", "score"), said.progress) as submitted:
         assert run.follow(moving, submitted, said.progress, sleep=no_wait)
-    states = [line.split(" is ")[1] for line in said.lines if line.startswith("step readmit-prep")]
-    assert states == ["PENDING", "RUNNING", "COMPLETED"]  # each said once
-    assert [line for line in said.lines if "readmit-score" in line][-1].endswith("COMPLETED")
+    for step, states in (
+        ("readmit-prepare", ["PENDING", "RUNNING", "COMPLETED"]),
+        ("readmit-score", ["PENDING", "COMPLETED"]),  # each said once
+    ):
+        lines = [line for line in said.lines if line.startswith(f"step {step}")]
+        assert [line.split(" is ")[1] for line in lines] == states
 
 
 def test_a_step_that_fails_is_named_with_its_log(emr: Any, config: Config) -> None:
