@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 from readmit_spark import cli
@@ -22,7 +21,7 @@ TABLE = ROOT / "conf/aws/estimate.yaml"
 def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("jobs", nargs="*", metavar="JOB", help=f"{', '.join(request.SHAPES)}; default: nightly")
-    add("--as-of", metavar="TIME", help="the night for nightly, ISO 8601 (default: now)")
+    add("--as-of", metavar="TIME", default="now", help="nightly's night (default: when it starts)")
     add("--cluster", metavar="J-ID", help="a running cluster that takes the steps")
     add("--keep", action="store_true", help="a new cluster stays until idle for emr.idle_minutes")
     add("--terminate", action="store_true", help="end --cluster, after the steps if there are any")
@@ -43,8 +42,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         print(estimate.page(config, template, estimate.read_table(args.estimate)))
         return cli.OK
     code, shapes = collect(config, ROOT), request.read_shapes(ROOT / "conf")
-    as_of = args.as_of or datetime.now(UTC).isoformat(timespec="seconds")
-    order = request.Order(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
+    order = request.Order(args.jobs or ["nightly"], args.as_of, args.cluster, args.keep)
     asked = request.build(config, order, template, shapes, code)
     if args.dry_run:
         print(json.dumps(asked, indent=2))

@@ -122,6 +122,7 @@ class Emr:
     log_key: str | None
     service_role: str
     instance_profile: str
+    time_zone: str
     cpu_nodes: int
     gpu_nodes: int
     idle_minutes: int

@@ -187,7 +187,12 @@ def calibration(scores: ArrayLike, labels: ArrayLike, bins: int = 10) -> list[Bi
     # Ranks start..end-1 of a group have the middle (start + end) / 2, in units of half a rank.
     place = (((2 * end - size) * bins) // (2 * n))[group] if n else group
     return [
-        Bin(int(here.sum()), float(s[here].mean()), float(y[here].mean()), *wilson(int(y[here].sum()), int(here.sum())))
+        Bin(
+            int(here.sum()),
+            float(s[here].mean()),
+            float(y[here].mean()),
+            *wilson(int(y[here].sum()), int(here.sum())),
+        )
         for here in (place == b for b in np.unique(place))
     ]
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from readmit_spark.config import Config, required
 from readmit_spark.emr.code import BOOTSTRAP, PACKAGE, RUN_CONFIG, Code
@@ -65,7 +66,7 @@ def read_shape(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to run. as_of: ISO 8601, for the jobs that take a time; cluster: a running one, or
+    """What is to run. as_of: for the jobs that take a time, as they take it; cluster: a running one, or
     None for a new one; keep: the new one stays after its steps."""
 
     jobs: Sequence[str]
@@ -111,7 +112,7 @@ def _step(
 def _spark_submit(
     config: Config, job: str, code: Code, shape: Mapping[str, str], as_of: str
 ) -> list[str]:
-    properties = dict(shape)
+    properties = {**shape, "spark.yarn.appMasterEnv.TZ": config.emr.time_zone}
     if SHAPES[job] == "score":
         # One executor a GPU, for as long as the job runs.
         properties["spark.executor.instances"] = str(config.emr.gpu_nodes)
@@ -192,6 +193,8 @@ def _check_run(config: Config, jobs: Sequence[str]) -> None:
         raise UserError(
             f"emr.name is {config.emr.name!r}: letters, digits, '.', '_', '-', at most 64"
         )
+    if config.emr.time_zone not in available_timezones():
+        raise UserError(f"emr.time_zone is {config.emr.time_zone}: a name such as Europe/Amsterdam")
     if config.emr.idle_minutes > 7 * 24 * 60:
         raise UserError(f"emr.idle_minutes is {config.emr.idle_minutes}: EMR takes 7 days at most")
     paths = {

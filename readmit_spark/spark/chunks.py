@@ -72,9 +72,7 @@ def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
     """
     if chunk.mode == "words":
         return word_chunks(cleaned, chunk.words, chunk.min_tail_words)
-    return token_chunks(
-        segment(cleaned), tokenizer.count, tokenizer.budget, chunk.min_tail_words
-    )
+    return token_chunks(segment(cleaned), tokenizer.count, tokenizer.budget, chunk.min_tail_words)
 
 
 def _clean() -> Callable[..., Any]:

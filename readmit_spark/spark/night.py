@@ -45,9 +45,7 @@ def in_house(known: DataFrame, as_of: datetime) -> DataFrame:
         & F.col("hadm_id").isNotNull()
     )
     day = F.datediff(moment(as_of), F.to_date("admittime")) + 1
-    return known.where(here).select(
-        "subject_id", "hadm_id", "admittime", day.alias("day_of_stay")
-    )
+    return known.where(here).select("subject_id", "hadm_id", "admittime", day.alias("day_of_stay"))
 
 
 def night_notes(
@@ -92,9 +90,7 @@ def night_notes(
     return (
         usable.withColumn("version", last)
         .where("version = 1")
-        .select(
-            *ids, "row_id", "category", "chartdate", "charttime", "available", "digest", "text"
-        )
+        .select(*ids, "row_id", "category", "chartdate", "charttime", "available", "digest", "text")
     )
 
 
@@ -118,8 +114,8 @@ def document_notes(notes: DataFrame, wanted: DataFrame) -> DataFrame:
         notes.join(F.broadcast(wanted.select("hadm_id", "document")), "hadm_id", "inner")
         .groupBy("hadm_id", "document")
         .agg(
-            F.transform(
-                ordered, lambda n: F.struct(n["row_id"], n["category"], n["text"])
-            ).alias("notes")
+            F.transform(ordered, lambda n: F.struct(n["row_id"], n["category"], n["text"])).alias(
+                "notes"
+            )
         )
     )

@@ -91,9 +91,7 @@ def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float)
     )
     adds = (p / c + F.when(F.col("place") == 1, p).otherwise(F.lit(0.0))) / (1 + n / c)
     share = F.when(F.col("score") > 0, adds / F.col("score")).otherwise(1 / n)
-    driver = F.struct(
-        "place", "chunk_index", "probability", share.alias("share"), "passages"
-    )
+    driver = F.struct("place", "chunk_index", "probability", share.alias("share"), "passages")
     listed = F.array_sort(F.collect_list(driver))
     return ranked.groupBy("hadm_id").agg(
         F.transform(listed, lambda d: d.dropFields("place")).alias("drivers")
@@ -132,13 +130,16 @@ def tracked(
     was = before.select("hadm_id", F.col("alerted").alias("was"), F.col("basis").alias("its"))
     updated = tonight.join(was, "hadm_id", "left").withColumn(
         "alerted",
-        F.col("alerted") | (F.coalesce("was", F.lit(False)) & F.col("its").eqNullSafe(F.col("basis"))),
+        F.col("alerted")
+        | (F.coalesce("was", F.lit(False)) & F.col("its").eqNullSafe(F.col("basis"))),
     )
     rest = before.join(tonight.select("hadm_id"), "hadm_id", "left_anti")
     old = F.col("dischtime") < moment(as_of) - F.make_dt_interval(F.lit(int(days)))
     kept = known.where(~F.coalesce(old, F.lit(False))).select("hadm_id")
-    return updated.select(*columns).unionByName(rest.select(*columns)).join(
-        kept, "hadm_id", "left_semi"
+    return (
+        updated.select(*columns)
+        .unionByName(rest.select(*columns))
+        .join(kept, "hadm_id", "left_semi")
     )
 
 

@@ -53,7 +53,5 @@ def published_nights(
     return found
 
 
-def tables(
-    spark: SparkSession, nights: Sequence[PublishedNight], name: str
-) -> list[DataFrame]:
+def tables(spark: SparkSession, nights: Sequence[PublishedNight], name: str) -> list[DataFrame]:
     return [night.table(spark, name) for night in nights]

@@ -134,9 +134,7 @@ def score(
     return Scored(counts, {e.window: e.metrics for e in evaluations})
 
 
-def _check_precision(
-    config: Config, found: Probe, threshold: float, progress: Progress
-) -> None:
+def _check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:
     progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
     if not found.n:
         return

@@ -34,9 +34,10 @@ def code(config: Config) -> Code:
 
 
 def request(config: Config, *jobs: str, **order: Any) -> dict[str, Any]:
+    order.setdefault("as_of", "2026-01-02T03:30:00")
     return build(
         config,
-        Order(jobs or ("nightly",), "2026-01-02T03:30:00Z", **order),
+        Order(jobs or ("nightly",), **order),
         read_template(ROOT / "conf/emr_cluster.json"),
         read_shapes(ROOT / "conf"),
         code(config),

@@ -146,10 +146,18 @@ def test_names_tags_and_arguments_hold_nothing_but_the_configuration() -> None:
             ["spark-submit", "--deploy-mode", "cluster", "--name", "ward-7-prepare", "--py-files",
              "--files", "--config", "run.yaml"],
             ["spark-submit", "--deploy-mode", "cluster", "--name", "ward-7-nightly", "--py-files",
-             "--files", "--config", "run.yaml", "--as-of", "2026-01-02T03:30:00Z"],
+             "--files", "--config", "run.yaml", "--as-of", "2026-01-02T03:30:00"],
         )  # fmt: skip
     with pytest.raises(UserError, match=r"emr\.name is 'bed 7: J. Doe'"):
         request(configured("emr.name='bed 7: J. Doe'"))
+
+
+def test_the_clusters_clock_is_the_hospitals() -> None:
+    """`nightly --as-of now` takes the hospital's own time; the nodes have UTC."""
+    asked = request(configured("emr.time_zone=Europe/Amsterdam"), as_of="now")
+    settings, others = submitted(asked["Steps"][0])
+    assert settings["spark.yarn.appMasterEnv.TZ"] == "Europe/Amsterdam"
+    assert others[-2:] == ["--as-of", "now"]
 
 
 def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
@@ -198,6 +206,7 @@ def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
         ("emr.prefix=null", "emr.prefix is not set"),
         ("emr.prefix=/tmp/x", "emr.prefix is /tmp/x"),
         ("emr.security_configuration=null", "emr.security_configuration is not set"),
+        ("emr.time_zone=Ward", "emr.time_zone is Ward"),
         ("emr.idle_minutes=10081", "emr.idle_minutes is 10081"),
     ],
 )

@@ -80,7 +80,9 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
 ) -> None:
     ids = chunk_ids()
     chunks = chunk_frame(spark, ids).repartition(partitions)
-    scores = score_chunks(distinct_chunks(chunks), partitions, SETTINGS, "m/1", fake_build(tmp_path))
+    scores = score_chunks(
+        distinct_chunks(chunks), partitions, SETTINGS, "m/1", fake_build(tmp_path)
+    )
     assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
     rows = scores.collect()
     found = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
