@@ -17,7 +17,7 @@ RULES = {
     "report": ({"errors", "core", "report"}, {"pyspark", "boto3", *HEAVY}),
     "demo": ({"errors", "core", "demo"}, {"pyspark", "boto3", *HEAVY}),
     "models": ({"errors", "config", "core", "models"}, {"pyspark", "boto3"}),
-    "emr": ({"errors", "config", "progress", "emr"}, {"pyspark", *HEAVY}),
+    "emr": ({"errors", "config", "code_version", "progress", "emr"}, {"pyspark", *HEAVY}),
     "spark": ({"errors", "config", "core", "java", "spark"}, HEAVY),
 }
 

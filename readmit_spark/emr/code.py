@@ -12,6 +12,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import yaml
 
+from readmit_spark.code_version import code_version
 from readmit_spark.config import Config, required, to_dict
 from readmit_spark.errors import UserError
 
@@ -44,7 +45,7 @@ def collect(config: Config, root: Path) -> Code:
         raise UserError(f"{root} is not a clone of the project: run jobs/emr_submit.py from one")
     files = {path.name: path.read_bytes() for path in sorted((root / "jobs").glob("*.py"))}
     files[BOOTSTRAP] = (root / BOOTSTRAP).read_bytes()
-    files[PACKAGE] = package(root)
+    files[PACKAGE] = package(root, code_version())
     return code_of(config, files)
 
 
@@ -71,9 +72,9 @@ def run_config(config: Config) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
-def package(root: Path) -> bytes:
+def package(root: Path, version: str) -> bytes:
     """The package of the clone at `root` as a zip that Python imports from, laid out as it is
-    installed; the same bytes for the same source."""
+    installed; the same bytes for the same source. `version` is what it says of itself there."""
     files = {
         str(path.relative_to(root)): path
         for path in (root / "readmit_spark").rglob("*")
@@ -82,6 +83,8 @@ def package(root: Path) -> bytes:
     files["readmit_spark/conf/base.yaml"] = root / "conf" / "base.yaml"
     out = io.BytesIO()
     with ZipFile(out, "w", ZIP_DEFLATED) as archive:
+        metadata = f"Metadata-Version: 2.1\nName: readmit-spark\nVersion: {version}\n"
+        archive.writestr(ZipInfo("readmit_spark-run.dist-info/METADATA"), metadata)
         for name, path in sorted(files.items()):
             archive.writestr(ZipInfo(name), path.read_bytes(), ZIP_DEFLATED)
     return out.getvalue()

@@ -66,8 +66,8 @@ def read_shape(path: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to run. as_of: for the jobs that take a time, as they take it; cluster: a running one, or
-    None for a new one; keep: the new one stays after its steps."""
+    """What is to run. as_of: of the jobs that take a time, as they take it; cluster: a running one,
+    or None for a new one; keep: the new one stays after its steps."""
 
     jobs: Sequence[str]
     as_of: str

@@ -259,10 +259,10 @@ def test_the_folder_is_named_by_what_is_in_it(config: Config) -> None:
 
 def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
     archive = tmp_path / "readmit_spark.zip"
-    archive.write_bytes(package(ROOT))
-    assert archive.read_bytes() == package(ROOT)
+    archive.write_bytes(package(ROOT, "0.1.0 (abc)"))
+    assert archive.read_bytes() == package(ROOT, "0.1.0 (abc)")
     names = ZipFile(archive).namelist()
-    assert not [name for name in names if not name.startswith("readmit_spark/")]
+    assert not [name for name in names if not name.startswith("readmit_spark")]
     # Isolated: neither this clone nor what is installed beside it is on the path.
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
@@ -270,12 +270,15 @@ def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
         "from readmit_spark.report import page\n"
         "from importlib.resources import files\n"
         "files(page.__package__).joinpath('page.html.j2').read_text()\n"
-        "print(config.__file__, config.load_config().vote.c)"
+        "from readmit_spark.code_version import code_version\n"
+        "print(config.__file__, config.load_config().chunk.words, code_version())"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, cwd=tmp_path
     )
-    assert done.stdout.split() == [f"{archive}/readmit_spark/config.py", "2.0"], done.stderr
+    assert done.stdout.split() == [f"{archive}/readmit_spark/config.py", "318", "0.1.0", "(abc)"], (
+        done.stderr
+    )
 
 
 def test_emr_yaml_names_what_is_missing_one_at_a_time() -> None:
