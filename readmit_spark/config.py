@@ -77,6 +77,7 @@ class Score:
     windows: tuple[str, ...] | None
     split: Literal["all", "train", "validation", "test"]
     backend: Literal["auto", "torch", "openvino"]
+    device: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp16"]
     max_probability_shift: float
     alert_threshold: float | None

@@ -114,8 +114,11 @@ def _spark_submit(
 ) -> list[str]:
     properties = {**shape, "spark.yarn.appMasterEnv.TZ": config.emr.time_zone}
     if SHAPES[job] == "score":
-        # One executor a GPU, for as long as the job runs.
-        properties["spark.executor.instances"] = str(config.emr.gpu_nodes)
+        gpus = config.emr.gpu_nodes
+        properties["spark.executor.instances"] = str(gpus)
+        properties["spark.default.parallelism"] = str(gpus)
+        if gpus == 1:
+            properties["spark.excludeOnFailure.enabled"] = "false"
     return [
         "spark-submit",
         "--deploy-mode", "cluster",

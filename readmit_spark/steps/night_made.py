@@ -18,7 +18,7 @@ from readmit_spark.models.classifier import read_learnt, vote_c
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
-from readmit_spark.spark.score import ScorerSettings
+from readmit_spark.spark.score import ScorerSettings, check_gpus
 from readmit_spark.spark.ship import ship
 from readmit_spark.steps.score import probe_precision
 
@@ -48,6 +48,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
             f"model.max_tokens is {config.model.max_tokens}, and {located.name} was fine-tuned on "
             f"chunks of {learnt.max_tokens}: set model.max_tokens={learnt.max_tokens}"
         )
+    check_gpus(spark)
     nightly, score = config.nightly, config.score
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     model = (
@@ -60,7 +61,11 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
         # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
         # that is scored on its own night must get what it would have got on any other.
         settings=ScorerSettings(
-            ship(spark, located.folder), score.backend, score.precision, batch_tokens=1
+            ship(spark, located.folder),
+            score.backend,
+            score.precision,
+            batch_tokens=1,
+            device=score.device,
         ),
         tokenizer=tokenizer,
         learnt=learnt,

@@ -166,7 +166,8 @@ def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
     assert not any("gpu" in key for key in cpu)
     assert cpu["spark.dynamicAllocation.enabled"] == "true"
     assert gpu["spark.dynamicAllocation.enabled"] == "false"
-    assert gpu["spark.executor.instances"] == "7"
+    assert gpu["spark.executor.instances"] == gpu["spark.default.parallelism"] == "7"
+    assert gpu["spark.excludeOnFailure.enabled"] == "true"
     assert gpu["spark.executor.resource.gpu.amount"] == "1"
     assert gpu["spark.task.resource.gpu.amount"] == "1"
     assert gpu["spark.task.cpus"] == gpu["spark.executor.cores"]
@@ -176,6 +177,11 @@ def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
         assert "spark.plugins" not in shape
         assert shape["spark.yarn.maxAppAttempts"] == "1"
         assert shape["spark.pyspark.python"] == "/mnt/readmit-env/bin/python"
+
+
+def test_the_only_gpu_is_tried_again() -> None:
+    gpu, _ = submitted(request(configured("emr.gpu_nodes=1"), "score")["Steps"][0])
+    assert gpu["spark.excludeOnFailure.enabled"] == "false"
 
 
 def test_every_setting_has_its_reason() -> None:
