@@ -1,0 +1,16 @@
+"""A job with a scorer that faults can happen to: driver.py EVENTS KIND JOB ARGUMENT..."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from functools import partial
+
+from faults import Build
+
+from readmit_spark.steps import score as step
+
+events, kind, job, *arguments = sys.argv[1:]
+step.score_chunks = partial(step.score_chunks, build=Build(events, kind))
+sys.argv = [job, *arguments]
+runpy.run_path(job, run_name="__main__")
