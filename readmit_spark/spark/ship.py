@@ -36,7 +36,8 @@ def ship(spark: SparkSession, folder: str) -> Shipped:
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # served as long as Spark runs
     # Not compressed, as weights do not shrink; a hub's folder holds links to its files.
     with tarfile.open(f"{scratch}/{name}.tar", "w", dereference=True) as archive:
-        archive.add(folder, arcname=".")
+        for path in sorted(Path(folder).iterdir()):
+            archive.add(path, arcname=path.name)  # not the folder itself: Hadoop refuses "./"
     context.addArchive(f"{scratch}/{name}.tar#{name}")
     return Shipped(name, archived=True)
 

@@ -118,7 +118,7 @@ def prepared(
     (folder / "none.yaml").touch()
     arguments = [part for s in (*settings, f"output.root={folder}/out") for part in ("--set", s)]
     done = cluster.submit(
-        ROOT / "jobs/prepare.py", "--config", f"{folder}/none.yaml", *arguments, master="local[3]"
+        ROOT / "jobs/prepare.py", "--config", f"{folder}/none.yaml", *arguments, master="local[1]"
     )
     said, _ = done.communicate(timeout=_LONG)
     assert done.returncode == 0, said

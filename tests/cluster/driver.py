@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from functools import partial
@@ -10,6 +11,7 @@ from faults import Build
 
 from readmit_spark.steps import score as step
 
+os.environ.pop("SPARK_ENV_LOADED", None)  # of spark-submit's scripts; a driver on YARN has not it
 events, kind, job, *arguments = sys.argv[1:]
 step.score_chunks = partial(step.score_chunks, build=Build(events, kind))
 sys.argv = [job, *arguments]
