@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo test test-spark4 test-s3 lint clean
+.PHONY: demo test test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -19,8 +19,8 @@ demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(SUBMIT) jobs/score.py --config conf/demo.yaml
 	$(BIN)/python jobs/demo_summary.py --config conf/demo.yaml
 
-test: $(VENV)/.installed  ## the whole test suite
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest --ignore tests/s3
+test: $(VENV)/.installed  ## all tests but those of `test-cluster` and `test-s3`
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest --ignore tests/cluster --ignore tests/s3
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
 	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark tests/steps
@@ -36,6 +36,12 @@ build/s3/.fetched: $(VENV)/.installed
 	    '*/hadoop-aws-3.3.1.jar' '*/aws-java-sdk-bundle-*.jar' \
 	  && rm build/s3/sagemaker_pyspark-1.4.5.tar.gz && touch $@ \
 	  || echo "build/s3: the S3 connector could not be had from PyPI"
+
+test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/cluster
+
+emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env.tar.gz
+	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist/readmit-env.tar.gz $(PIP_OPTIONS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

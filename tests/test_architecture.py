@@ -19,6 +19,7 @@ RULES = {
     "storage.py": ({"errors"}, {"pyspark", "boto3", *HEAVY}),
     "models": ({"errors", "config", "core", "storage", "models"}, {"pyspark", "boto3"}),
     "spark": ({"errors", "config", "core", "java", "storage", "spark"}, HEAVY),
+    "emr": ({"errors", "config", "code_version", "progress", "emr"}, {"pyspark", *HEAVY}),
 }
 
 

@@ -18,7 +18,7 @@ from readmit_spark.models.classifier import alert_threshold, read_learnt, vote_c
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
-from readmit_spark.spark.score import ScorerSettings, probe
+from readmit_spark.spark.score import ScorerSettings, check_gpus, probe
 from readmit_spark.spark.ship import ship
 from readmit_spark.steps.score import SAMPLE, check_precision
 
@@ -49,6 +49,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
             f"model.max_tokens is {config.model.max_tokens}, and {located.name} was fine-tuned on "
             f"chunks of {learnt.max_tokens}: set model.max_tokens={learnt.max_tokens}"
         )
+    check_gpus(spark)
     nightly, score = config.nightly, config.score
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     model = (
@@ -66,6 +67,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
             score.backend,
             score.precision,
             batch_tokens=1,
+            device=score.device,
         ),
         tokenizer=tokenizer,
         learnt=learnt,
