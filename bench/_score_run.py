@@ -11,11 +11,10 @@ from typing import Any
 
 import _peers_score as peers
 import numpy as np
-import psutil
 import pyarrow as pa
 import torch
 from _ceilings import measure_ceilings
-from _machine import GIB
+from _machine import GIB, peak_gib, workers
 from _peers_score import TASKS
 from _score_figures import Run, Way, compare, figures
 from _score_inputs import Inputs, make_inputs, read
@@ -86,14 +85,15 @@ def _run(way: Way, inputs: Inputs) -> Run:
         score = way.open(spark, inputs)
         score(read(spark, inputs.warm)).collect()
         warm = time.perf_counter()
+        cpu = _worker_cpu()
         rows = score(read(spark, inputs.chunks)).collect()
-        seconds = time.perf_counter() - warm
+        seconds, cpu = time.perf_counter() - warm, _worker_cpu() - cpu
         peak, unshared = _worker_memory()
         engine = "" if way.peer else _engine(spark, _settings(spark, inputs, way))
     finally:
         spark.stop()
     probabilities = {row.hadm_id: row.probability for row in rows}
-    return Run(warm - start, seconds, peak, unshared, engine, probabilities)
+    return Run(warm - start, seconds, cpu, peak, unshared, engine, probabilities)
 
 
 def _engine(spark: SparkSession, settings: ScorerSettings) -> str:
@@ -111,15 +111,15 @@ def _engine(spark: SparkSession, settings: ScorerSettings) -> str:
 def _worker_memory() -> tuple[float, float]:
     """GiB of the largest worker: the peak of all that it maps, and what now is its own alone."""
     peaks, own = [0.0], [0.0]
-    for process in psutil.Process().children(recursive=True):
-        parent = process.parent()
-        # Workers are forks of Spark's daemon, and have its command line.
-        if parent and "pyspark.daemon" in parent.cmdline():
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-            peaks.append(int(peak.split()[1]) * 1024 / GIB)
-            own.append(process.memory_full_info().uss / GIB)
+    for process in workers():
+        peaks.append(peak_gib(process.pid))
+        own.append(process.memory_full_info().uss / GIB)
     return max(peaks), max(own)
+
+
+def _worker_cpu() -> float:
+    """Seconds on a core of all workers, since they began."""
+    return sum(times.user + times.system for times in (p.cpu_times() for p in workers()))
 
 
 def _ways() -> dict[str, Way]:

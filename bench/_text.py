@@ -12,6 +12,7 @@ that an extrapolation from here errs on the slow side.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gzip
 import random
@@ -44,6 +45,21 @@ NOTE_COLUMNS = [
 ADMISSION_COLUMNS = [
     "ROW_ID", "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
 ]  # fmt: skip
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    """The option that names the file for `load_sentences`."""
+    parser.add_argument(
+        "--text", type=_file, required=True, metavar="FILE",
+        help="CSV, perhaps gzipped, of medical transcriptions with a `transcription` column, such "
+        "as MTSamples",
+    )  # fmt: skip
+
+
+def _file(name: str) -> Path:
+    if not Path(name).exists():
+        raise argparse.ArgumentTypeError(f"{name} does not exist")
+    return Path(name)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How fast prepare is, where its time and memory go, and how it does beside two pandas programs.
 
-    python bench/prepare.py            1x and 4x, about 3 minutes on 2 cores
-    python bench/prepare.py --full     1x, 4x and 16x, each three times, about 25 minutes
+    python bench/prepare.py --text FILE           1x and 4x, about 3 minutes on 2 cores
+    python bench/prepare.py --text FILE --full    1x, 4x and 16x, three times; about 25 minutes
 
 Writes bench/results/prepare.json (figures, machine, commit) and prepare.png. The job runs as a user
 runs it, in a process of its own, on 2 cores, for three windows. A ratio is the median over rounds
@@ -28,9 +28,8 @@ import peers
 from _machine import ROOT, Watch, describe, keep_to_cores, write_result
 from _parts import spark_session, time_clean_and_chunk, time_parts
 from _picture import draw
-from _text import Cohort, load_sentences, write_cohort
+from _text import Cohort, add_text, load_sentences, write_cohort
 
-TEXT = ROOT.parent / "shared" / "data" / "mtsamples_dev.csv.gz"
 CORES = 2
 BASE_NOTES = 8_000
 MIMIC_NOTES = 2_083_180
@@ -43,9 +42,6 @@ ASSUMPTION = (
 
 def main() -> int:
     arguments = _arguments()
-    if not arguments.text.exists():
-        print(f"bench: {arguments.text} does not exist; name a CSV with --text", file=sys.stderr)
-        return 2
     keep_to_cores(CORES)
     machine = describe()
     scales, rounds = ((1, 4, 16), 3) if arguments.full else ((1, 4), 1)
@@ -66,7 +62,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--full", action="store_true", help="16x as well, and three rounds")
-    parser.add_argument("--text", type=Path, default=TEXT, help="CSV with a transcription column")
+    add_text(parser)
     return parser.parse_args()
 
 

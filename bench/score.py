@@ -1,8 +1,8 @@
 """How fast ours scores chunks through Spark on a CPU, beside four other ways.
 
-    python bench/score.py              about 5 minutes on 2 quiet cores
-    python bench/score.py --chunks 64 --rounds 5     full batches of 32 in each task; half an hour
-    python bench/score.py --layers 1 --chunks 6 --rounds 1        a rehearsal
+    python bench/score.py --text FILE                 about 5 minutes on 2 quiet cores
+    python bench/score.py --text FILE --chunks 64 --rounds 5    full batches of 32; half an hour
+    python bench/score.py --text FILE --layers 1 --chunks 6 --rounds 1    a rehearsal
 
 BERT-base shape with random weights, chunks of real text: up to 318 words, about 400 tokens on
 average, of up to 512. Two processes with one thread each, as Spark has them on two cores. Ways take
@@ -27,11 +27,11 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from _machine import ROOT, describe, keep_to_cores, write_result
+from _machine import describe, keep_to_cores, write_result
 from _score_figures import table
 from _score_picture import draw
+from _text import add_text
 
-TEXT = ROOT.parent / "shared" / "data" / "mtsamples_dev.csv.gz"
 BERT_BASE_LAYERS = 12
 CORES = 2
 ENVIRONMENT = {  # of this process and, as Java hands it on, of the workers
@@ -47,9 +47,6 @@ ENVIRONMENT = {  # of this process and, as Java hands it on, of the workers
 
 def main() -> int:
     arguments = _arguments()
-    if not arguments.text.exists():
-        print(f"bench: {arguments.text} does not exist; name a CSV with --text", file=sys.stderr)
-        return 2
     os.environ.update(ENVIRONMENT)
     keep_to_cores(CORES)
     machine = describe()
@@ -76,7 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--chunks", type=int, default=24, help="chunks a way a round, even")
     parser.add_argument("--layers", type=int, default=BERT_BASE_LAYERS)
-    parser.add_argument("--text", type=Path, default=TEXT, help="CSV with a transcription column")
+    add_text(parser)
     arguments = parser.parse_args()
     if arguments.chunks < CORES or arguments.chunks % CORES:
         parser.error("--chunks: an even number, so that both tasks get as many")

@@ -32,8 +32,8 @@ def main(config: Config, given: argparse.Namespace) -> None:
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("nightly")
-    done = nightly(spark, config, located, _time(given.as_of), progress, datetime.now, given.plan)
-    print(done.summary)
+    lines = nightly(spark, config, located, _time(given.as_of), progress, datetime.now, given.plan)
+    print(lines)
 
 
 def _time(text: str) -> datetime:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 
 from readmit_spark.config import base_yaml, load_config
 from readmit_spark.errors import UserError
+from readmit_spark.failures import s3_failure
 
-OK, FAULT, MISTAKE = 0, 1, 2
+OK, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 # Libraries that would draw bars over the job's own lines, or call home.
 _QUIET = {
@@ -34,9 +35,11 @@ def run(
     argv: Sequence[str],
     arguments_of: Callable[[argparse.ArgumentParser], object] | None = None,
 ) -> int:
-    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault.
+    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault, 130
+    for Ctrl-C.
 
-    `arguments_of` adds a job's own arguments; the parsed ones are then passed to `call` as well.
+    `arguments_of` adds a job's own arguments; the parsed ones are then passed to `call` as well. An
+    int that `call` returns is the exit code.
     """
     parser = _parser(job, what)
     if arguments_of:
@@ -46,17 +49,24 @@ def run(
         os.environ.setdefault(name, value)
     try:
         config = load_config(arguments.config, arguments.set)
-        call(config, arguments) if arguments_of else call(config)
+        result = call(config, arguments) if arguments_of else call(config)
     except UserError as error:
         return _mistake(f"{job}: {error}")
+    except KeyboardInterrupt:
+        print(f"{job}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except Exception as error:
         mistake = _MISTAKE_IN_A_WORKER.search(str(error))
         if mistake:
             return _mistake(f"{job}: {mistake.group(1)}")
+        failure = s3_failure(str(error))
+        if failure:
+            _mistake(f"{job}: {failure.message}; no result is left half")
+            return FAULT if failure.passing else MISTAKE
         print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
         traceback.print_exc()
         return FAULT
-    return OK
+    return result if isinstance(result, int) else OK
 
 
 def _mistake(line: str) -> int:

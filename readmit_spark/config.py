@@ -77,6 +77,7 @@ class Score:
     windows: tuple[str, ...] | None
     split: Literal["all", "train", "validation", "test"]
     backend: Literal["auto", "torch", "openvino"]
+    device: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp16"]
     max_probability_shift: float
     alert_threshold: float | None
@@ -101,6 +102,7 @@ class Nightly:
 @dataclass(frozen=True)
 class Tracking:
     uri: str | None
+    artifacts: str | None
     experiment: str
 
 
@@ -109,6 +111,24 @@ class Demo:
     patients: int
     days: int
     seed: int
+
+
+@dataclass(frozen=True)
+class Emr:
+    region: str | None
+    prefix: str | None
+    logs: str | None
+    release: str
+    name: str
+    subnets: tuple[str, ...] | None
+    security_configuration: str | None
+    log_key: str | None
+    service_role: str
+    instance_profile: str
+    time_zone: str
+    cpu_nodes: int
+    gpu_nodes: int
+    idle_minutes: int
 
 
 @dataclass(frozen=True)
@@ -128,6 +148,7 @@ class Config:
     nightly: Nightly
     tracking: Tracking
     demo: Demo
+    emr: Emr
 
     @property
     def split_level(self) -> str:
@@ -291,6 +312,9 @@ def _check(config: Config) -> None:
         "score.bootstrap": config.score.bootstrap,
         "vote.c": 1 if config.vote.c is None else config.vote.c,
         "demo.patients": config.demo.patients,
+        "emr.cpu_nodes": config.emr.cpu_nodes,
+        "emr.gpu_nodes": config.emr.gpu_nodes,
+        "emr.idle_minutes": config.emr.idle_minutes,
     }
     for key, value in positive.items():
         if value <= 0:

@@ -40,6 +40,43 @@ def spark(event_log: Path) -> Iterator[SparkSession]:
 
 
 @pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on this machine, which this process's and its children's S3
+    clients talk to from now on. It holds one bucket, `ward`."""
+    import logging
+
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    before = dict(os.environ)
+    os.environ |= {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    boto3.client("s3").create_bucket(Bucket="ward")
+    yield address
+    os.environ.clear()
+    os.environ |= before
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> Iterator[str]:
+    """s3://ward, empty after the test."""
+    import boto3
+
+    yield "s3://ward"
+    boto3.resource("s3").Bucket("ward").objects.all().delete()
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a random BERT of one logit and its tokenizer."""
     from tests.tiny import save_tiny_model

@@ -16,8 +16,10 @@ RULES = {
     "core": ({"errors", "core"}, {"pyspark", "boto3", *HEAVY}),
     "report": ({"errors", "core", "report"}, {"pyspark", "boto3", *HEAVY}),
     "demo": ({"errors", "core", "demo"}, {"pyspark", "boto3", *HEAVY}),
-    "models": ({"errors", "config", "core", "models"}, {"pyspark", "boto3"}),
-    "spark": ({"errors", "config", "core", "java", "spark"}, HEAVY),
+    "storage.py": ({"errors"}, {"pyspark", "boto3", *HEAVY}),
+    "models": ({"errors", "config", "core", "storage", "models"}, {"pyspark", "boto3"}),
+    "spark": ({"errors", "config", "core", "java", "storage", "spark"}, HEAVY),
+    "emr": ({"errors", "config", "code_version", "progress", "emr"}, {"pyspark", *HEAVY}),
 }
 
 

@@ -6,10 +6,7 @@ import re
 
 # The published pattern is `\[(.*?)\]`. Line ends are blanks by then, so `[^\]]*` is the same.
 _BRACKETS = re.compile(r"\[[^\]]*\]")
-# The published pattern is `[0-9]+\.`. A match never starts inside a run of digits; saying so,
-# behind the first digit where it costs nothing, keeps a long run from being tried once a digit.
-_NUMBERED = re.compile(r"[0-9](?<![0-9][0-9])[0-9]*\.")
-_RULES = re.compile(r"--|__|==")
+_GONE = "X"  # no lower-case text has one
 
 
 def clean(text: str | None) -> str:
@@ -20,7 +17,7 @@ def clean(text: str | None) -> str:
     and drawn rules. White space is not folded: what splits into words later does that.
 
     >>> clean("Admission Date:  [**2101-10-20**]\\nDr. [**Last Name**] saw pt. 1. CHF -- stable")
-    '  doctor  saw pt.  chf  stable'
+    '   doctor  saw pt.  chf  stable'
     """
     if text is None:
         return ""
@@ -29,7 +26,20 @@ def clean(text: str | None) -> str:
     # thousands of open ones from each being searched to the end of the text.
     end = text.rfind("]") + 1
     text = _BRACKETS.sub("", text[:end]) + text[end:]
-    text = _NUMBERED.sub("", text)
+    text = _without_numbers(text)
     text = text.replace("dr.", "doctor").replace("m.d.", "md")
     text = text.replace("admission date:", "").replace("discharge date:", "")
-    return _RULES.sub("", text)
+    # As `--|__|==` in one pass: what stands on both sides of a pair that goes makes no new pair.
+    text = text.replace("--", _GONE).replace("__", _GONE).replace("==", _GONE)
+    return text.replace(_GONE, "")
+
+
+def _without_numbers(text: str) -> str:
+    """As the published `[0-9]+\\.` replaced by nothing: several times as fast, and linear on a
+    long run of digits without a full stop."""
+    *before, last = text.split(".")
+    kept = []
+    for part in before:
+        stripped = part.rstrip("0123456789")
+        kept.append(stripped if len(stripped) < len(part) else part + ".")
+    return "".join(kept) + last

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from readmit_spark.config import Config
@@ -11,22 +11,27 @@ from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import check_head, has_head
 from readmit_spark.models.tokenizer import package_folder
 from readmit_spark.models.tracking import CHAMPION, fetch
+from readmit_spark.storage import fetch_folder, is_s3
 
 
 @dataclass(frozen=True)
 class Located:
-    """`folder` is what from_pretrained takes; `name` is how tables and reports call the model."""
+    """`folder` is what from_pretrained takes; `name` is how tables and reports call the model.
+
+    source: the s3:// folder that `folder` is a copy of, from which a node can fetch it as well.
+    """
 
     folder: str
     name: str
+    source: str | None = None
 
 
 def locate(config: Config, path: str | None = None) -> Located:
     """`model.path` (or `path`) as something that from_pretrained takes.
 
     package:NAME is the folder in an installed package; models:/NAME@ALIAS and models:/NAME/VERSION
-    are fetched from the registry at `tracking.uri`; an existing folder is itself; anything else is
-    a hub id.
+    are fetched from the registry at `tracking.uri`; an s3:// folder is fetched to this machine's
+    disk; an existing folder is itself; anything else is a hub id.
     """
     path = path or config.model.path
     if path.startswith("package:"):
@@ -34,6 +39,11 @@ def locate(config: Config, path: str | None = None) -> Located:
         return Located(package_folder(name), name)
     if path.startswith("models:/"):
         return Located(*fetch(path, config.tracking_uri))
+    if is_s3(path):
+        try:
+            return Located(str(fetch_folder(path)), path.rstrip("/").rpartition("/")[2], path)
+        except UserError as error:
+            raise UserError(f"model.path: {error}") from None
     if Path(path).is_dir():
         return Located(path, Path(path).name)
     if path.startswith(("/", ".", "~")) or path.count("/") > 1:
@@ -49,7 +59,7 @@ def locate_scorer(config: Config) -> Located:
     if not has_head(located.folder):
         located = locate(config, f"models:/{config.model.name}@{CHAMPION}")
     check_head(located.folder)
-    return Located(local_folder(located.folder), located.name)
+    return replace(located, folder=local_folder(located.folder))
 
 
 def fingerprint(folder: str) -> str:

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import torch
 from numpy.typing import NDArray
-from pyarrow import fs
 
 from readmit_spark.core.balance import training_sample
 from readmit_spark.errors import UserError
 from readmit_spark.models.batching import pad
+from readmit_spark.storage import filesystem_of
 
 _COLUMNS = ["subject_id", "hadm_id", "chunk_index", "input_ids", "label"]
 
@@ -85,14 +85,6 @@ def read_chunks(folder: str, window: str, split: str) -> Chunks:
         table["label"].cast(pa.int64()).to_numpy(),
         [flat[a:b] for a, b in pairwise(offsets)],
     )
-
-
-def filesystem_of(root: str) -> tuple[fs.FileSystem, str]:
-    """pyarrow's file system and path for a local path, `s3://` or `s3a://`."""
-    if "://" not in root:
-        return fs.LocalFileSystem(), root
-    system, path = fs.FileSystem.from_uri(root.replace("s3a://", "s3://", 1))
-    return system, path
 
 
 def balanced_training(chunks: Chunks, seed: int) -> Chunks:

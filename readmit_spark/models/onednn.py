@@ -1,10 +1,11 @@
 """Linear layers through oneDNN with weights laid out for it once.
 
 torch multiplies fp32 matrices with MKL, which keeps to AVX2 on CPUs that are not Intel's: half
-speed or less where they have AVX-512, full speed where AVX2 is all they have. `torch.set_float32_matmul_precision("medium")` switches to oneDNN, but process-wide, and it
-permits bf16 arithmetic where the CPU has matrix units for it. The operator that torch.compile emits
-for frozen CPU models has neither drawback: it keeps the operands' precision, takes weights in
-oneDNN's own layout, and fuses GELU.
+speed or less where they have AVX-512, full speed where AVX2 is all they have.
+`torch.set_float32_matmul_precision("medium")` switches to oneDNN, but process-wide, and it permits
+bf16 arithmetic where the CPU has matrix units for it. The operator that torch.compile emits for
+frozen CPU models has neither drawback: it keeps the operands' precision, takes weights in oneDNN's
+own layout, and fuses GELU.
 """
 
 from __future__ import annotations

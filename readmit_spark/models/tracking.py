@@ -17,10 +17,13 @@ CHAMPION = "champion"
 
 
 @contextmanager
-def experiment_run(uri: str, experiment: str, name: str) -> Iterator[Any]:
+def experiment_run(
+    uri: str, experiment: str, name: str, artifacts: str | None = None
+) -> Iterator[Any]:
     """An MLflow run, active inside; gives the `mlflow` module.
 
-    A sqlite database gets its artifacts beside it: MLflow's own default is the working directory.
+    artifacts: where a new experiment keeps its artifacts; None: where the server does, and beside a
+    sqlite database, as MLflow's own default is the working directory.
     """
     import mlflow
 
@@ -28,10 +31,9 @@ def experiment_run(uri: str, experiment: str, name: str) -> Iterator[Any]:
     mlflow.set_tracking_uri(uri)
     known = mlflow.get_experiment_by_name(experiment)
     if known is None:
-        beside = None
-        if uri.startswith("sqlite:///"):
-            beside = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
-        experiment_id = mlflow.create_experiment(experiment, artifact_location=beside)
+        if artifacts is None and uri.startswith("sqlite:///"):
+            artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        experiment_id = mlflow.create_experiment(experiment, artifact_location=artifacts)
     else:
         experiment_id = known.experiment_id
     with mlflow.start_run(experiment_id=experiment_id, run_name=name):

@@ -1,11 +1,12 @@
-"""Chunks: documents cleaned, cut and tokenised in pandas UDFs; the GPU's work starts behind."""
+"""Chunks: documents cleaned, cut and tokenised in Python; the GPU's work starts behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -16,6 +17,13 @@ from readmit_spark.core.clean import clean
 from readmit_spark.core.segment import segment
 from readmit_spark.core.tokenizer import ChunkTokenizer
 
+_CUT = T.StructType(
+    [
+        T.StructField("chunk_index", T.IntegerType()),
+        T.StructField("text", T.StringType()),
+        T.StructField("n_words", T.IntegerType()),
+    ]
+)
 _ENCODED = T.StructType(
     [
         T.StructField("input_ids", T.ArrayType(T.IntegerType())),
@@ -28,27 +36,20 @@ _ENCODED = T.StructType(
 def chunk_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
     """The rows of the contract's `chunks` table, with n_notes; a document that is too short for a
     chunk has one row with a null chunk_index."""
-    cut = documents.select(
-        *(name for name in documents.columns if name != "text"),
-        F.posexplode_outer(_split(chunk, tokenizer)(_clean()("text"))).alias("chunk_index", "text"),
-    )
-    return (
-        cut.withColumn("encoded", _encode(tokenizer)("text"))
-        .withColumn("n_words", F.when(F.col("text").isNotNull(), F.size(F.split("text", " "))))
-        .select(
-            "window",
-            "subject_id",
-            "hadm_id",
-            "chunk_index",
-            "text",
-            "n_words",
-            "encoded.input_ids",
-            "encoded.n_tokens",
-            "encoded.n_tokens_cut",
-            "label",
-            "split",
-            "n_notes",
-        )
+    rows = _cut_rows(documents, chunk, tokenizer)
+    return rows.withColumn("encoded", _encode(tokenizer)("text")).select(
+        "window",
+        "subject_id",
+        "hadm_id",
+        "chunk_index",
+        "text",
+        "n_words",
+        "encoded.input_ids",
+        "encoded.n_tokens",
+        "encoded.n_tokens_cut",
+        "label",
+        "split",
+        "n_notes",
     )
 
 
@@ -75,20 +76,39 @@ def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
     return token_chunks(segment(cleaned), tokenizer.count, tokenizer.budget, chunk.min_tail_words)
 
 
-def _clean() -> Callable[..., Any]:
-    @F.pandas_udf(T.StringType())
-    def clean_text(text: pd.Series) -> pd.Series:
-        return text.map(clean)
+def _cut_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
+    """Documents with chunk_index, text and n_words of each chunk, a row a chunk; nulls where there
+    is none. Rows are made in Arrow: an array of texts that Spark explodes is copied once more."""
+    kept = [name for name in documents.columns if name != "text"]
+    schema = T.StructType([*(documents.schema[name] for name in kept), *_CUT])
 
-    return clean_text
+    def cut_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            pieces = [cut(clean(text), chunk, tokenizer) for text in batch["text"].to_pylist()]
+            yield _rows(batch.select(kept), pieces)
+
+    return documents.mapInArrow(cut_batches, schema)
 
 
-def _split(chunk: Chunk, tokenizer: ChunkTokenizer) -> Callable[..., Any]:
-    @F.pandas_udf(T.ArrayType(T.StringType()))
-    def split_text(text: pd.Series) -> pd.Series:
-        return text.map(lambda one: cut(one, chunk, tokenizer))
-
-    return split_text
+def _rows(documents: pa.RecordBatch, pieces: list[list[str]]) -> pa.RecordBatch:
+    """Each document's columns beside each of its pieces."""
+    # A document without a piece has one row all the same, of nulls.
+    found: list[tuple[int | None, str | None, int | None]] = []
+    parents = []
+    for row, texts in enumerate(pieces):
+        cells = [(i, text, text.count(" ") + 1) for i, text in enumerate(texts)]
+        found += cells or [(None, None, None)]
+        parents += [row] * max(1, len(texts))
+    index, text, words = zip(*found, strict=True) if found else ((), (), ())
+    return pa.RecordBatch.from_arrays(
+        [
+            *documents.take(pa.array(parents, pa.int64())).columns,
+            pa.array(index, pa.int32()),
+            pa.array(text, pa.string()),
+            pa.array(words, pa.int32()),
+        ],
+        [*documents.schema.names, *_CUT.names],
+    )
 
 
 def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:

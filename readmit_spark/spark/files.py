@@ -10,6 +10,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from readmit_spark.storage import put_new
+
 _OBJECT_STORES = ("s3", "s3a", "s3n")
 
 
@@ -60,6 +62,8 @@ class Files:
             finally:
                 os.unlink(self._local(aside))
             return True
+        if self._scheme in _OBJECT_STORES:  # the connector looks first and writes then
+            return put_new(self.path(name), text)
         if self.exists(name):
             return False
         self._create(name, text, overwrite=False)

@@ -65,8 +65,12 @@ class Publication:
         if not rows:
             # Without a row there is no partition, so no file, and nothing that tells the columns.
             written = self._write(frame.limit(0), name, ())
-        self._tables[name] = {"rows": rows, "files": self._files.sizes(f"{self._run}/{name}")}
+        self.add_table(name, rows)
         return written
+
+    def add_table(self, name: str, rows: int) -> None:
+        """Takes in a table that was written to `path`/`name` without Spark."""
+        self._tables[name] = {"rows": rows, "files": self._files.sizes(f"{self._run}/{name}")}
 
     def write_work(self, frame: DataFrame, name: str) -> DataFrame:
         """A table for this run alone, gone when it is published: cut once, read many times."""
@@ -133,6 +137,11 @@ def manifest(spark: SparkSession, root: str, name: str) -> dict[str, Any]:
                 f"or changed); run jobs/{job}.py again with output.overwrite=true"
             )
     return {**found, "path": files.path(found["run"])}
+
+
+def has_result(spark: SparkSession, root: str, name: str) -> bool:
+    """Whether a complete run of `name` has been published under `root`."""
+    return _read(Files(spark, root), name) is not None
 
 
 def _manifest(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark import TaskContext
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.core.windows import parse_window
+from readmit_spark.errors import UserError
 from readmit_spark.spark.ship import Shipped
 
 # A task long enough to pay for its overhead and short enough to lose when a spot node goes.
@@ -48,23 +50,50 @@ class ScorerSettings:
     backend: str
     precision: str
     batch_tokens: int | None
+    device: str = "auto"
 
 
 def build_scorer(settings: ScorerSettings) -> ChunkScorer:
-    """The model of this worker, on the GPU that Spark gave the task, else CUDA, else the CPU."""
+    """The model of this worker. With `device` auto: on the GPU that Spark gave the task, else CUDA
+    where there is some, else the CPU. A GPU that was given and fails is a UserError: a job that
+    pays for GPUs is not to be scored on CPUs."""
     # Before torch is imported: a worker that sees all GPUs of a node puts every model on the first.
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.addresses[0]
+    import torch
+
     from readmit_spark.models.predict import Scorer
 
+    if gpus and settings.device == "auto" and not torch.cuda.is_available():
+        raise UserError(
+            f"GPU {gpus.addresses[0]} of {socket.gethostname()}: torch sees no GPU there (see "
+            "nvidia-smi and the driver), or set score.device=cpu"
+        )
     return Scorer(
         settings.model.folder(),
+        device=settings.device if settings.device != "auto" else None,
         precision=settings.precision,
         backend=settings.backend,
         batch_tokens=settings.batch_tokens,
     )
+
+
+def check_gpus(spark: SparkSession) -> None:
+    """UserError unless Spark's GPUs, where it has any, are one an executor and one a task.
+
+    A Python worker serves whichever task of its executor comes next, and keeps the model on the GPU
+    it was first given: with two GPUs an executor, two models would meet on one of them.
+    """
+    conf = spark.sparkContext.getConf()
+    for of in ("executor", "task"):
+        amount = conf.get(f"spark.{of}.resource.gpu.amount")
+        if amount is not None and float(amount) != 1:
+            raise UserError(
+                f"spark.{of}.resource.gpu.amount is {amount}: set it to 1, and have an executor "
+                "for each GPU of a node"
+            )
 
 
 @dataclass(frozen=True)
@@ -212,7 +241,12 @@ def _probe(settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: fl
     from readmit_spark.models.predict import compare_precisions
 
     check = compare_precisions(
-        settings.model.folder(), ids, settings.precision, threshold, backend=settings.backend
+        settings.model.folder(),
+        ids,
+        settings.precision,
+        threshold,
+        device=settings.device if settings.device != "auto" else None,
+        backend=settings.backend,
     )
     return Probe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
 

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable
 
-from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from readmit_spark.java import java_home
@@ -39,9 +38,10 @@ _LOCAL = {
 
 def build_session(app: str) -> SparkSession:
     """The session of this process. Under spark-submit its master and resources are kept."""
-    submitted = SparkConf() if os.environ.get("SPARK_ENV_LOADED") else None
     builder = SparkSession.builder.appName(app)
-    if submitted is None:
+    # Spark's Java started this program where it left its port: also on a cluster's node, where no
+    # script of spark-submit has been.
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
         # Started as a plain Python program: this process launches Java, and its own interpreter
         # (with this package in it) must be the workers' as well.
         os.environ.setdefault("JAVA_HOME", str(java_home(os.environ)))
@@ -51,6 +51,9 @@ def build_session(app: str) -> SparkSession:
     for key, value in _ALWAYS.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
+    # EMR's s3:// is S3A's, or what its configuration says; elsewhere it is nobody's.
+    hadoop = session._jsc.hadoopConfiguration()
+    hadoop.setIfUnset("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
     session.sparkContext.setLogLevel("ERROR")
     return session
 

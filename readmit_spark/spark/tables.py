@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from readmit_spark.core.records import Tally, tally
 from readmit_spark.errors import UserError
+from readmit_spark.spark.files import Files
+from readmit_spark.spark.publish import has_result, manifest
 
 ADMISSIONS = (
     "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
@@ -32,6 +31,7 @@ _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
 _NO_SUCH_VALUE = "\u0000null"  # so that an empty text stays empty and only a missing one is null
 _BROKEN = "_broken_record"
+_LARGE = 256 << 20  # bytes
 
 
 def read_admissions(spark: SparkSession, path: str) -> DataFrame:
@@ -123,6 +123,28 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
     )
 
 
+def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
+    """UserError where a needed column is not among the `names`, in any case."""
+    names = list(names)
+    missing = [name for name in needed if name not in {n.strip().upper() for n in names}]
+    if missing:
+        raise UserError(
+            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(names)}"
+        )
+
+
+def large_csv(spark: SparkSession, path: str) -> int | None:
+    """The bytes of a CSV that is read by one task for minutes; None where a table is anything else.
+
+    The threshold is 256 MB of text, which a compressed file has in a quarter of it.
+    """
+    if not is_csv(path):
+        return None
+    folder, _, name = path.rpartition("/")
+    found = sum(Files(spark, folder or ".").sizes(name).values())
+    return found if found > (_LARGE // 4 if path.lower().endswith(".gz") else _LARGE) else None
+
+
 def is_csv(path: str) -> bool:
     """True for `.csv` and `.csv.gz`; anything else is read as Parquet."""
     return path.lower().endswith((".csv", ".csv.gz"))
@@ -156,56 +178,27 @@ _SPLIT_SCHEMA = (
     "file long, start long, count_outside long, count_inside long, "
     "broken_outside long, broken_inside long, flips boolean"
 )
-# Lines in which every quote has its place, once doubled quotes are taken out; by where they begin.
-_FIELD = r'(?:"[^"]*"|[^",]*)'
-_MARK = r"(?:\xef\xbb\xbf)?"  # a byte order mark
-_SOUND_OUTSIDE = rf'^{_MARK}(?:{_FIELD},)*(?:{_FIELD}|"[^"]*)$'
-_SOUND_INSIDE = rf'^[^"]*(?:"(?:,{_FIELD})*(?:,"[^"]*)?)?$'
+_SPLIT_ARROW = pa.schema(
+    {"file": pa.int64(), "start": pa.int64(), **dict.fromkeys(Tally._fields, pa.int64())}
+    | {"flips": pa.bool_()}
+)
 
 
 def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One row a (file, start): the sums over its batches, which arrive in order."""
-    counts: dict[tuple[int, int], NDArray[np.int64]] = {}
+    """One row a (file, start): the tally of its batches, which arrive in order."""
+    tallies: dict[tuple[int, int], Tally] = {}
     for batch in batches:
-        keys = list(zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True))
-        lines = batch["value"].cast(pa.binary())  # they need not be UTF-8
-        quotes = _numpy(pc.count_substring(lines, '"'))
-        # A blank line ends no record; the last line of a quoted text has its quote.
-        filled = _numpy(pc.greater(pc.binary_length(lines), 0))
-        single = pc.replace_substring(lines, '""', "")
-        broken_outside = ~_numpy(pc.match_substring_regex(single, _SOUND_OUTSIDE))
-        broken_inside = ~_numpy(pc.match_substring_regex(single, _SOUND_INSIDE))
+        keys = zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True)
         first = 0
         for key, run in groupby(keys):
-            rows = slice(first, first + len(list(run)))
-            first = rows.stop
-            before = counts.setdefault(key, np.zeros(5, dtype=np.int64))
-            # Quotes so far, odd or even, after each line and before it.
-            after = (before[4] + quotes[rows].cumsum()) % 2 == 1
-            ahead = np.append(before[4] == 1, after[:-1])
-            before += [
-                (filled[rows] & ~after).sum(),
-                (filled[rows] & after).sum(),
-                np.where(ahead, broken_inside[rows], broken_outside[rows]).sum(),
-                np.where(ahead, broken_outside[rows], broken_inside[rows]).sum(),
-                0,
-            ]
-            before[4] = after[-1]
-    columns = np.array([*counts.values()]).reshape(-1, 5).T
-    yield pa.RecordBatch.from_arrays(
-        [
-            pa.array([file for file, _ in counts], pa.int64()),
-            pa.array([start for _, start in counts], pa.int64()),
-            *(pa.array(column, pa.int64()) for column in columns[:4]),
-            pa.array(columns[4] == 1, pa.bool_()),
-        ],
-        ["file", "start", "count_outside", "count_inside", "broken_outside", "broken_inside",
-         "flips"],
-    )  # fmt: skip
-
-
-def _numpy(array: pa.Array) -> NDArray[Any]:
-    return array.to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
+            lines = batch["value"].slice(first, len(list(run)))
+            first += len(lines)
+            tallies[key] = tally(lines, tallies.get(key, Tally()))
+    rows = [
+        {"file": file, "start": start, **split._asdict()}
+        for (file, start), split in tallies.items()
+    ]
+    yield pa.RecordBatch.from_pylist(rows, _SPLIT_ARROW)
 
 
 def _read(
@@ -214,15 +207,11 @@ def _read(
     """The needed columns under their upper-case names, and `malformed`; UserError where one is
     missing. An optional one that is missing is null."""
     try:
-        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(path)
+        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(_table(spark, path, key))
         names = {name.strip().upper(): name for name in frame.columns}
     except (PySparkException, Py4JJavaError) as error:
         raise _unreadable(path, key, error) from None
-    missing = [name for name in needed if name not in names]
-    if missing:
-        raise UserError(
-            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(frame)}"
-        )
+    check_columns(frame.columns, needed, path, key)
     malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
     return frame.select(
         *(F.col(f"`{names[name]}`").alias(name) for name in needed),
@@ -232,6 +221,20 @@ def _read(
         ),
         malformed.alias("malformed"),
     )
+
+
+def _table(spark: SparkSession, path: str, key: str) -> str:
+    """`path`, or the table of that key where it is a folder that jobs/ingest.py published to."""
+    if not has_result(spark, path, "ingest"):
+        return path
+    ingested = manifest(spark, path, "ingest")
+    name = key.removeprefix("data.")
+    if name not in ingested["tables"]:
+        raise UserError(
+            f"{key}: jobs/ingest.py made no table of {key} under {path} but of "
+            f"{', '.join(ingested['tables'])}; run it with {key} set"
+        )
+    return f"{ingested['path']}/{name}"
 
 
 def _unreadable(path: str, key: str, error: Exception) -> UserError:
@@ -258,9 +261,9 @@ def _csv(spark: SparkSession, path: str) -> DataFrame:
     return reader.schema(header.schema.add(_BROKEN, T.StringType())).csv(path)
 
 
-def _named(frame: DataFrame) -> str:
+def _named(columns: Iterable[str]) -> str:
     """The columns' names; not the first row of a file without a header, which may be a note."""
-    names = [name for name in frame.columns if name != _BROKEN]
+    names = [name for name in columns if name != _BROKEN]
     if not all(re.fullmatch(r"\w{1,40}", name.strip()) for name in names):
         return f"{len(names)} columns, but its first line is not a header"
     return ", ".join(names) or "none"

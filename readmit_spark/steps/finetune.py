@@ -42,7 +42,10 @@ def finetune_and_register(
         validation = read_chunks(prepared["path"], window, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
     with experiment_run(
-        config.tracking_uri, config.tracking.experiment, f"finetune-{window}"
+        config.tracking_uri,
+        config.tracking.experiment,
+        f"finetune-{window}",
+        config.tracking.artifacts,
     ) as mlflow:
         mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in _LOGGED}))
         mlflow.log_params(

@@ -18,7 +18,7 @@ from readmit_spark.models.classifier import alert_threshold, read_learnt, vote_c
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
-from readmit_spark.spark.score import ScorerSettings, probe
+from readmit_spark.spark.score import ScorerSettings, check_gpus, probe
 from readmit_spark.spark.ship import ship
 from readmit_spark.steps.score import SAMPLE, check_precision
 
@@ -49,6 +49,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
             f"model.max_tokens is {config.model.max_tokens}, and {located.name} was fine-tuned on "
             f"chunks of {learnt.max_tokens}: set model.max_tokens={learnt.max_tokens}"
         )
+    check_gpus(spark)
     nightly, score = config.nightly, config.score
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     model = (
@@ -62,7 +63,11 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
         # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
         # that is scored on its own night must get what it would have got on any other.
         settings=ScorerSettings(
-            ship(spark, located.folder), score.backend, score.precision, batch_tokens=1
+            ship(spark, located.folder, located.source),
+            score.backend,
+            score.precision,
+            batch_tokens=1,
+            device=score.device,
         ),
         tokenizer=tokenizer,
         learnt=learnt,

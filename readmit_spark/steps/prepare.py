@@ -27,6 +27,7 @@ from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import (
     check_records,
     csv_records,
+    large_csv,
     read_admissions,
     read_notes,
 )
@@ -53,6 +54,7 @@ def prepare(
             cohort = publication.write_table(cohort_table(labelled, config), "cohort")
             publication.write_table(exclusions_table(labelled), "exclusions")
         with progress.step("notes: documents, chunks, tokens", tasks_done(spark)):
+            _say_if_large(spark, config, progress)
             notes = _notes(spark, config, tokenizer, labelled, cohort, publication)
         with progress.step("publish"):
             facts = {
@@ -107,6 +109,16 @@ def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]
         raise UserError(f"data.admissions: {path} has no rows")
     check_records(path, "data.admissions", expected, rows, found["malformed"])
     return distinct_admissions(read.drop("malformed")), rows
+
+
+def _say_if_large(spark: SparkSession, config: Config, progress: Progress) -> None:
+    path = required(config.data.notes, "data.notes")
+    size = large_csv(spark, path)
+    if size:
+        progress.say(
+            f"data.notes: {path} has {size >> 20:,} MB and is read by one task, as texts span "
+            "lines; jobs/ingest.py makes Parquet of it once, which all tasks read"
+        )
 
 
 def _notes(

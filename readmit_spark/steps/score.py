@@ -23,6 +23,7 @@ from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.score import (
     Probe,
     ScorerSettings,
+    check_gpus,
     chunk_facts,
     distinct_chunks,
     patient_scores,
@@ -69,11 +70,13 @@ def score(
     asked = chunks.where(F.col("window").isin(windows))
     if config.score.split != "all":
         asked = asked.where(F.col("split") == config.score.split)
+    check_gpus(spark)
     settings = ScorerSettings(
-        ship(spark, located.folder),
+        ship(spark, located.folder, located.source),
         config.score.backend,
         config.score.precision,
         config.score.batch_tokens,
+        config.score.device,
     )
     try:
         with progress.step("start", tasks_done(spark)):

@@ -200,7 +200,7 @@ def test_a_model_with_two_labels_is_refused(tmp_path) -> None:
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path) -> None:
-    with pytest.raises(UserError, match="has no config.json"):
+    with pytest.raises(UserError, match=r"has no config\.json"):
         Scorer(str(tmp_path), device="cpu")
 
 

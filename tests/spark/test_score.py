@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.core.vote import vote_score
@@ -114,6 +117,41 @@ def test_chunks_that_differ_in_the_last_token_only_are_two(
     }
 
 
+def test_an_admission_with_a_hundred_times_the_text_makes_no_straggler(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rng = random.Random(5)
+    ids = {
+        ("2days", hadm, index): [2, *(rng.randrange(5, 99) for _ in range(rng.randrange(9, 60)))]
+        for hadm in range(150)
+        for index in range(500 if hadm < 2 else 5)
+    }
+    distinct = distinct_chunks(chunk_frame(spark, ids))
+    tasks = workload(distinct).tasks
+    assert tasks >= 8
+
+    def build(settings: ScorerSettings) -> Any:
+        class Counting:
+            backend = "fake"
+
+            def stream(self, batches: Iterable[list[np.ndarray]]) -> Iterator[np.ndarray]:
+                task = TaskContext.get().partitionId()
+                for chunks in batches:
+                    tokens = sum(map(len, chunks))
+                    (tmp_path / uuid4().hex).write_text(json.dumps([task, tokens]))
+                    yield np.zeros(len(chunks))
+
+        return Counting()
+
+    score_chunks(distinct, tasks, SETTINGS, "m", build).collect()
+    tokens = [0] * tasks
+    for path in tmp_path.iterdir():
+        task, n = json.loads(path.read_text())
+        tokens[task] += n
+    assert sum(tokens) == sum(map(len, ids.values()))
+    assert max(tokens) <= 1.5 * statistics.median(tokens)
+
+
 def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: Path) -> None:
     nothing = distinct_chunks(chunk_frame(spark, chunk_ids()).limit(0))
     assert workload(nothing).tasks == 1
@@ -126,6 +164,20 @@ def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) ->
     found = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
     assert "torch fp32" in found.backend
     assert (found.max_shift, found.n) == (0.0, 0)
+
+
+def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
+    spark: SparkSession, tiny_model: str
+) -> None:
+    ids = chunk_ids()
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "bf16", None)
+    distinct = distinct_chunks(chunk_frame(spark, ids))
+    found = probe(distinct, settings, 8, 0.5)
+    assert "torch bf16" in found.backend
+    assert found.n == 8
+    assert 0 < found.max_shift < 0.05
+    again = probe(distinct.repartition(3), settings, 8, 0.5)
+    assert (again.max_shift, again.flips) == (found.max_shift, found.flips)
 
 
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:

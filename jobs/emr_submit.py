@@ -1,0 +1,55 @@
+"""Runs jobs on Amazon EMR: starts a cluster (or takes a running one), follows the steps."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.emr import estimate, request, run
+from readmit_spark.emr.code import collect
+from readmit_spark.errors import UserError
+from readmit_spark.progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "conf/aws/estimate.yaml"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("jobs", nargs="*", metavar="JOB", help=f"{', '.join(request.SHAPES)}; default: nightly")
+    add("--as-of", metavar="TIME", default="now", help="nightly's night (default: when it starts)")
+    add("--cluster", metavar="J-ID", help="a running cluster that takes the steps")
+    add("--keep", action="store_true", help="a new cluster stays until idle for emr.idle_minutes")
+    add("--terminate", action="store_true", help="end --cluster, after the steps if there are any")
+    add("--dry-run", action="store_true", help="check and print the request, send nothing")
+    add("--estimate", nargs="?", const=TABLE, metavar="FILE", help="hours and dollars, from a table"
+        " to edit (default: conf/aws/estimate.yaml)", type=Path)  # fmt: skip
+
+
+def main(config: Config, args: argparse.Namespace) -> int:
+    progress = Progress("emr_submit", 2)
+    if args.terminate and not args.cluster:
+        raise UserError("--terminate needs --cluster J-ID: a new cluster ends by itself")
+    if args.terminate and not args.jobs:
+        run.end_cluster(run.clients(config)[0], args.cluster, progress)
+        return cli.OK
+    template = request.read_template(ROOT / "conf/emr_cluster.json")
+    if args.estimate:
+        print(estimate.page(config, template, estimate.read_table(args.estimate)))
+        return cli.OK
+    code, shapes = collect(config, ROOT), request.read_shapes(ROOT / "conf")
+    order = request.Order(args.jobs or ["nightly"], args.as_of, args.cluster, args.keep)
+    asked = request.build(config, order, template, shapes, code)
+    if args.dry_run:
+        print(json.dumps(asked, indent=2))
+        return cli.OK
+    done = run.submit(*run.clients(config), asked, code, progress, terminate=args.terminate)
+    return cli.OK if done else cli.FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("emr_submit", __doc__, main, sys.argv[1:], arguments))

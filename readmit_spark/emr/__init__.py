@@ -1,0 +1,1 @@
+"""Running the jobs on Amazon EMR: what is asked for, checked offline, submitted and followed."""

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from readmit_spark.config import Config, load_config
+from readmit_spark.emr.code import Code, code_of
+from readmit_spark.emr.request import SHAPES, Order, build, read_shapes, read_template
+
+ROOT = Path(__file__).parents[2]
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1b2c3d4e"
+ACCOUNT = [
+    "data.admissions=s3://ward/raw/ADMISSIONS.parquet",
+    "data.notes=s3://ward/raw/NOTEEVENTS.parquet",
+    "output.root=s3://ward/readmission",
+    "model.path=s3://ward/models/champion",
+    "emr.region=eu-west-1",
+    "emr.prefix=s3://ward/readmit-spark",
+    "emr.subnets=[subnet-0a, subnet-0b]",
+    f"emr.log_key={KEY}",
+]
+
+
+def configured(*more: str) -> Config:
+    return load_config(ROOT / "conf/emr.yaml", [*ACCOUNT, *more])
+
+
+def code(config: Config) -> Code:
+    """Stand-ins for the wheel, the jobs and the bootstrap."""
+    names = ["readmit_spark.zip", "emr_bootstrap.sh", *(f"{job}.py" for job in SHAPES)]
+    return code_of(config, {name: name.encode() for name in names})
+
+
+def request(config: Config, *jobs: str, **order: Any) -> dict[str, Any]:
+    order.setdefault("as_of", "2026-01-02T03:30:00")
+    return build(
+        config,
+        Order(jobs or ("nightly",), **order),
+        read_template(ROOT / "conf/emr_cluster.json"),
+        read_shapes(ROOT / "conf"),
+        code(config),
+    )
+
+
+@pytest.fixture
+def config() -> Config:
+    return configured()

@@ -1,0 +1,53 @@
+"""jobs/emr_submit.py as a user runs it, with a clone's own code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from readmit_spark.emr.validate import validate
+from tests.emr.conftest import ACCOUNT, ROOT
+
+
+def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    settings = [part for setting in ACCOUNT for part in ("--set", setting)]
+    return subprocess.run(
+        [sys.executable, "jobs/emr_submit.py", "--config", "conf/emr.yaml", *settings, *arguments],
+        cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_EC2_METADATA_DISABLED": "true"},
+    )  # fmt: skip
+
+
+def test_a_dry_run_prints_a_valid_request_and_sends_nothing() -> None:
+    done = submit("prepare", "score", "--dry-run")  # no credentials, no endpoint: it cannot
+    assert done.returncode == 0, done.stderr
+    asked: dict[str, Any] = json.loads(done.stdout)
+    validate("emr", "RunJobFlow", asked)
+    assert [step["Name"] for step in asked["Steps"]] == ["readmit-prepare", "readmit-score"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--terminate"], "--terminate needs --cluster J-ID"),
+        (["demo_data", "--dry-run"], "no job demo_data for a cluster"),
+        (["score", "--dry-run", "--set", "output.root=out"], "output.root is out"),
+        (["--estimate", "nowhere.yaml"], "--estimate: nowhere.yaml does not exist"),
+    ],
+)
+def test_a_mistake_is_one_line_and_2(arguments: list[str], message: str) -> None:
+    done = submit(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"emr_submit: {message}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_estimate_needs_no_account() -> None:
+    done = submit("--estimate")
+    assert done.returncode == 0
+    assert "in all $" in done.stdout and "not measured" in done.stdout

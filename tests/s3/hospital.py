@@ -1,0 +1,83 @@
+"""A small cohort, its run from raw tables to scores, and what came of it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate, locate_scorer
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.steps.nightly import nightly
+from readmit_spark.steps.prepare import prepare
+from readmit_spark.steps.score import score
+from tests.tables_in import note, stay, words, write_csv
+
+PATIENTS = 12
+NIGHT = datetime(2020, 1, 16, 2)  # every other patient is in the house
+
+
+def write_raw(folder: Path) -> tuple[str, str]:
+    """ADMISSIONS.csv and NOTEEVENTS.csv.gz; every other patient comes back."""
+    stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, PATIENTS + 1)]
+    stays += [stay(i, i * 10 + 1, "2020-01-15", None) for i in range(1, PATIENTS + 1, 2)]
+    notes = [
+        note(i, i, i * 10, f'{words(60 + i, i)}\n"quoted", and\r\nmore') for i in range(1, PATIENTS)
+    ]
+    notes += [
+        note(100 + i, i, i * 10 + 1, words(50, 3 * i), "2020-01-15", "12:30:00")
+        for i in range(1, PATIENTS, 2)
+    ]
+    return write_csv(folder / "ADMISSIONS.csv", stays), write_csv(
+        folder / "NOTEEVENTS.csv.gz", notes
+    )
+
+
+def settings(root: str, raw: tuple[str, str], model: str) -> list[str]:
+    return [
+        f"data.admissions={raw[0]}",
+        f"data.notes={raw[1]}",
+        f"output.root={root}",
+        f"model.path={model}",
+        "windows=[2days]",
+        "model.max_tokens=128",
+        "chunk.words=30",
+        "score.bootstrap=5",
+        "train.window=2days",
+    ]
+
+
+def run_prepare(spark: SparkSession, config: Config) -> dict[str, Any]:
+    tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
+    return prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+
+
+def run_score(spark: SparkSession, config: Config) -> None:
+    prepared = manifest(spark, config.output_root, "prepare")
+    located = locate_scorer(config)
+    score(spark, config, located, prepared, Progress("s", 4, io.StringIO()), datetime.now)
+
+
+def run_nightly(spark: SparkSession, config: Config) -> None:
+    located = locate_scorer(config)
+    nightly(spark, config, located, NIGHT, Progress("n", 5, io.StringIO()), datetime.now)
+
+
+def results(spark: SparkSession, root: str, jobs: Sequence[str]) -> dict[str, list[str]]:
+    """Every row of every table of the last complete runs under `root`, by the table's name."""
+    found = {}
+    for job in jobs:
+        published = manifest(spark, root, job)
+        for table, facts in published["tables"].items():
+            frame = spark.read.parquet(f"{published['path']}/{table}")
+            rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())
+            assert len(rows) == facts["rows"]
+            found[f"{job}: {table}"] = rows
+    return found

@@ -1,0 +1,294 @@
+"""The jobs on s3a://, while S3 is well and while it is not: the local result, or one clear line."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark import cli
+from readmit_spark.config import Config, load_config
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located
+from readmit_spark.progress import Progress
+from readmit_spark.spark.nights import night_name
+from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.tables import read_notes
+from readmit_spark.steps.finetune import finetune_and_register
+from readmit_spark.steps.ingest import ingest
+from tests.s3.hospital import (
+    NIGHT,
+    results,
+    run_nightly,
+    run_prepare,
+    run_score,
+    settings,
+    write_raw,
+)
+from tests.s3.proxy import Fault, FaultyProxy
+from tests.s3.settings import submit_arguments
+from tests.steps.test_main_path import hospital
+from tests.tables_in import write_csv
+
+ROOT = Path(__file__).parents[2]
+
+
+def upload(folder: Path, prefix: str) -> None:
+    for path in folder.iterdir():
+        boto3.client("s3").upload_file(str(path), "ward", f"{prefix}/{path.name}")
+
+
+def keys(prefix: str, bucket: str = "ward") -> list[str]:
+    found = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    return write_raw(tmp_path_factory.mktemp("raw"))
+
+
+JOBS = ("prepare", "score", night_name(NIGHT))
+
+
+def run(spark: SparkSession, overrides: list[str], jobs: int) -> dict[str, list[str]]:
+    """The tables of the first `jobs` of prepare, score and nightly."""
+    config = load_config(overrides=overrides)
+    for call in (run_prepare, run_score, run_nightly)[:jobs]:
+        call(spark, config)
+    return results(spark, config.output_root, JOBS[:jobs])
+
+
+@pytest.fixture(scope="module")
+def local(
+    spark: SparkSession,
+    raw: tuple[str, str],
+    tiny_model: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, list[str]]:
+    """What the jobs make on a disk."""
+    return run(spark, settings(str(tmp_path_factory.mktemp("local")), raw, tiny_model), 3)
+
+
+@pytest.fixture(scope="module")
+def kept(
+    spark: SparkSession, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str
+) -> list[str]:
+    """The settings of a root on S3 with a complete result of prepare, which no fault may harm."""
+    proxy.calm()
+    boto3.client("s3").create_bucket(Bucket="kept")
+    overrides = [*settings("s3a://kept/out", raw, tiny_model), "output.overwrite=true"]
+    run_prepare(spark, load_config(overrides=overrides))
+    return overrides
+
+
+def first_time(fault: Fault, which: Callable[[str, str], bool]) -> Callable[[str, str], Any]:
+    """The fault at the first request of each object, and none when it is tried again."""
+    seen: set[str] = set()
+
+    def rule(method: str, path: str) -> Fault | None:
+        key = f"{method} {path.partition('?')[0]}"
+        if not which(method, path) or key in seen:
+            return None
+        seen.add(key)
+        return fault
+
+    return rule
+
+
+def is_data(method: str, path: str) -> bool:
+    return method == "PUT" and ".parquet" in path
+
+
+def test_all_on_s3_gives_the_local_result(
+    spark: SparkSession, ward: str, raw: tuple[str, str], tiny_model: str,
+    local: dict[str, list[str]],
+) -> None:  # fmt: skip
+    upload(Path(raw[0]).parent, "raw")
+    model = Path(tiny_model)
+    upload(model, f"models/{model.name}")
+    on_s3 = (f"{ward}/raw/ADMISSIONS.csv", f"{ward}/raw/NOTEEVENTS.csv.gz")
+    assert run(spark, settings(f"{ward}/out", on_s3, f"{ward}/models/{model.name}"), 3) == local
+    assert {"out/report.html", "out/metrics.json", "out/worklist.csv"} <= set(keys("out/"))
+
+
+def test_a_csv_on_s3_is_ingested_though_s3_throttles_and_cuts(
+    spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str]
+) -> None:
+    upload(Path(raw[0]).parent, "raw")
+    overrides = [f"data.notes={ward}/raw/NOTEEVENTS.csv.gz", f"output.root={ward}/tables"]
+    slow = first_time(Fault.SLOW_DOWN, lambda method, path: "NOTEEVENTS" in path)
+    cut = first_time(Fault.CUT, is_data)
+    proxy.rule = lambda method, path: slow(method, path) or cut(method, path)
+    progress = Progress("i", 2, io.StringIO())
+    facts = ingest(spark, load_config(overrides=overrides), progress, datetime.now)
+    assert {fault for fault, _ in proxy.met} == {Fault.SLOW_DOWN, Fault.CUT}
+    expected = sorted(read_notes(spark, raw[1]).collect())
+    assert sorted(read_notes(spark, f"{ward}/tables").collect()) == expected
+    assert facts["sources"]["notes"]["rows"] == len(expected)
+
+
+def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
+    spark: SparkSession, ward: str, tiny_model: str, tmp_path: Path
+) -> None:
+    stays, notes = hospital()
+    tables = (write_csv(tmp_path / "A.csv", stays), write_csv(tmp_path / "N.csv", notes))
+    overrides = [*settings(f"{ward}/out", tables, tiny_model), "train.epochs=1"]
+    with pytest.raises(UserError, match=r"tracking\.uri is not set"):
+        _ = load_config(overrides=overrides).tracking_uri
+    overrides += [f"tracking.uri=sqlite:///{tmp_path}/m.db", "tracking.artifacts=s3://ward/mlflow"]
+    config = load_config(overrides=overrides)
+    run_prepare(spark, config)
+    prepared = manifest(spark, f"{ward}/out", "prepare")
+    progress = Progress("f", 3, io.StringIO())
+    finetune_and_register(config, Located(tiny_model, "tiny"), prepared, progress)
+    assert any(key.endswith("model.safetensors") for key in keys("mlflow/"))
+    champion = [*overrides, "model.path=models:/readmission@champion"]
+    run_score(spark, load_config(overrides=champion))
+    assert manifest(spark, f"{ward}/out", "score")["model"] == "readmission/1"
+
+
+def test_requests_that_s3_refuses_for_their_rate_are_made_again(
+    spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str,
+    local: dict[str, list[str]],
+) -> None:  # fmt: skip
+    proxy.rule = first_time(Fault.SLOW_DOWN, lambda method, path: method != "HEAD")
+    found = run(spark, settings(f"{ward}/out", raw, tiny_model), 2)
+    assert len(proxy.met) > 30
+    assert found == {name: rows for name, rows in local.items() if name in found}
+
+
+def test_uploads_that_are_cut_are_made_again(
+    spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str,
+    local: dict[str, list[str]],
+) -> None:  # fmt: skip
+    proxy.rule = first_time(Fault.CUT, is_data)
+    found = run(spark, settings(f"{ward}/out", raw, tiny_model), 1)
+    assert len(proxy.met) >= 4  # each table has a file at least
+    assert found == {name: rows for name, rows in local.items() if name in found}
+
+
+def outcome(
+    capsys: pytest.CaptureFixture[str], call: Callable[[Config], object], overrides: list[str]
+) -> tuple[int, str]:
+    """Exit code of a job, and what it said at its end."""
+    arguments = [part for override in overrides for part in ("--set", override)]
+    code = cli.run("job", "", call, ["--config", os.devnull, *arguments])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (Fault.SLOW_DOWN, cli.FAULT, r"S3 asks to slow down"),
+        (Fault.CUT, cli.FAULT, r"the connection to S3 breaks"),
+        (Fault.DENIED, cli.MISTAKE, r"S3 denies access"),
+    ],
+)
+def test_faults_that_do_not_pass_are_one_line_and_leave_the_last_result(
+    spark: SparkSession, kept: list[str], ward: str, proxy: FaultyProxy,
+    local: dict[str, list[str]], capsys: pytest.CaptureFixture[str],
+    fault: Fault, code: int, message: str,
+) -> None:  # fmt: skip
+    proxy.rule = lambda method, path: fault if is_data(method, path) else None
+    found, said = outcome(capsys, lambda config: run_prepare(spark, config), kept)
+    proxy.calm()
+    assert (found, len(said.splitlines())) == (code, 1), said
+    assert message in said and "no result is left half" in said
+    whole = results(spark, "s3a://kept/out", ["prepare"])
+    assert whole == {name: rows for name, rows in local.items() if name in whole}
+
+
+def test_a_kill_between_data_and_manifest_leaves_the_last_result(
+    spark: SparkSession, kept: list[str], ward: str, proxy: FaultyProxy,
+    s3_settings: dict[str, str],
+) -> None:  # fmt: skip
+    before = manifest(spark, "s3a://kept/out", "prepare")
+    about_to_publish = threading.Event()
+
+    def rule(method: str, path: str) -> Fault | None:
+        if method == "PUT" and "_manifests/prepare.json" in path:
+            about_to_publish.set()
+            return Fault.SWALLOW
+        return None
+
+    proxy.rule = rule
+    arguments = [part for override in kept for part in ("--set", override)]
+    job = subprocess.Popen(
+        [sys.executable, "jobs/prepare.py", "--config", os.devnull, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYSPARK_SUBMIT_ARGS": submit_arguments(s3_settings)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    reached = about_to_publish.wait(300)
+    os.killpg(job.pid, signal.SIGKILL)  # Python and its Java; the workers go with it
+    assert reached, job.communicate()[1].decode()
+    assert job.wait() == -signal.SIGKILL
+    proxy.calm()
+    dead = runs_of_prepare() - {before["run"]}
+    assert len(dead) == 1  # its data are there, whole
+    assert manifest(spark, "s3a://kept/out", "prepare") == before
+    run_prepare(spark, load_config(overrides=kept))
+    after = manifest(spark, "s3a://kept/out", "prepare")
+    assert runs_of_prepare() == {before["run"], after["run"]}
+
+
+def runs_of_prepare() -> set[str]:
+    return {"/".join(key.split("/")[1:3]) for key in keys("out/prepare/", "kept")}
+
+
+@pytest.fixture
+def gone(kept: list[str], spark: SparkSession) -> Iterator[Callable[[], None]]:
+    """Takes an object of the chunks table away, until the test is over."""
+    run = manifest(spark, "s3a://kept/out", "prepare")["run"]
+    name = next(key for key in keys(f"out/{run}/chunks/", "kept") if "part-" in key)
+    s3 = boto3.client("s3")
+    content = s3.get_object(Bucket="kept", Key=name)["Body"].read()
+    yield lambda: s3.delete_object(Bucket="kept", Key=name)
+    s3.put_object(Bucket="kept", Key=name, Body=content)
+
+
+def test_an_object_that_is_gone_is_one_line(
+    spark: SparkSession, kept: list[str], gone: Callable[[], None], ward: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    gone()
+    code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
+    assert (code, len(said.splitlines())) == (cli.MISTAKE, 1), said
+    assert "chunks is not what jobs/prepare.py wrote" in said
+
+
+def test_an_object_that_goes_while_it_is_read_is_one_line(
+    spark: SparkSession, kept: list[str], gone: Callable[[], None], ward: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    # The step's first act behind the check of the manifest.
+    monkeypatch.setattr("readmit_spark.steps.score.check_tokens", lambda *_: gone())
+    code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
+    assert (code, len(said.splitlines())) == (cli.FAULT, 1), said
+    assert "is gone" in said and "no result is left half" in said
+    with pytest.raises(UserError, match="holds no complete result of score"):
+        manifest(spark, "s3a://kept/out", "score")
+
+
+def test_a_bucket_that_is_not_there_is_one_line(
+    spark: SparkSession, ward: str, raw: tuple[str, str], tiny_model: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    overrides = settings("s3a://no-such-ward/out", raw, tiny_model)
+    code, said = outcome(capsys, lambda config: run_prepare(spark, config), overrides)
+    assert (code, len(said.splitlines())) == (cli.MISTAKE, 1), said
+    assert "this bucket does not exist" in said
