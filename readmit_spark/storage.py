@@ -67,10 +67,13 @@ def fetch_folder(path: str, version: str | None = None, cache: Path | None = Non
 
     Each version (keys, sizes and ETags) has a folder of its own, which has its name, below `cache`
     (None: one below the system's temporary folder), and is there whole or not at all. UserError
-    where there is no such folder, or where `version` is given and it has another one by now.
+    where there is no such folder, or where `version` is given, is not here and is there no more.
     """
     from filelock import FileLock
 
+    cache = cache or _cache()
+    if version and (cache / version).is_dir():
+        return cache / version
     bucket, key = split_s3(path)
     client = _client()
     prefix = f"{key.strip('/')}/"
@@ -80,10 +83,11 @@ def fetch_folder(path: str, version: str | None = None, cache: Path | None = Non
     name = _version(found)
     if version not in (None, name):
         raise UserError(f"{path} was replaced while the job ran; run the job again")
-    cache = cache or _cache()
     folder = cache / name
     with FileLock(cache / f"{name}.lock"):
         if not folder.is_dir():
+            for left in cache.glob(f"{name}.*.part"):  # by a process that died
+                shutil.rmtree(left)
             aside = cache / f"{name}.{secrets.token_hex(4)}.part"
             try:
                 for relative, (size, _) in found.items():

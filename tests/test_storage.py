@@ -113,6 +113,7 @@ def test_a_fetch_that_dies_leaves_nothing_that_is_used(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert any(p.suffix == ".part" for p in tmp_path.iterdir())
     assert contents(fetch_folder(path, cache=tmp_path)) == FILES
+    assert not any(p.suffix == ".part" for p in tmp_path.iterdir())
 
 
 def _die_at_the_second(whole: Any) -> Any:
@@ -143,8 +144,9 @@ def test_a_model_that_is_replaced_is_another_version(bucket: str, tmp_path: Path
     path = put_files(FILES)
     old = fetch_folder(path, cache=tmp_path)
     put_files({"config.json": b"[]"})
+    assert fetch_folder(path, version=old.name, cache=tmp_path) == old
     with pytest.raises(UserError, match="was replaced while the job ran"):
-        fetch_folder(path, version=old.name, cache=tmp_path)
+        fetch_folder(path, version=old.name, cache=tmp_path / "another node")
     new = fetch_folder(path, cache=tmp_path)
     assert contents(new)["config.json"] == b"[]"
     assert contents(old) == FILES  # who reads it still has it whole
