@@ -29,6 +29,7 @@ from readmit_spark.storage import filesystem_of
 _PART_BYTES = 128 << 20  # bytes of a file: what Spark gives a task
 _GROUP_BYTES = 32 << 20  # bytes of text that are compressed together, and held in memory
 STEPS_A_TABLE = 2
+_BUFFER_BYTES = 8 << 20  # bytes of a request to S3
 _NEEDED = {"admissions": ADMISSIONS, "notes": NOTES, "patients": ()}
 
 
@@ -78,7 +79,9 @@ def _convert(key: str, path: str, folder: str, progress: Progress) -> dict[str, 
     read = _Read(before.size)
 
     def opened() -> BinaryIO:
-        return read.watch(source.open_input_file(inside))
+        # Buffered: gunzip begins with two bytes, for which S3 would be asked.
+        stream = source.open_input_stream(inside, compression=None, buffer_size=_BUFFER_BYTES)
+        return read.watch(stream)
 
     file = CsvFile(f"{key}: {path}", path.lower().endswith(".gz"), opened)
     header = read_header(file)

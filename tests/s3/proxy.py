@@ -51,7 +51,7 @@ class FaultyProxy:
                     reset(self.connection)
                     self.close_connection = True
                     return
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = self.body()
                 if fault is Fault.SWALLOW:
                     threading.Event().wait(60)
                 elif fault:
@@ -60,6 +60,16 @@ class FaultyProxy:
                     self.pass_on(body)
 
             do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+
+            def body(self) -> bytes:
+                if self.headers.get("Transfer-Encoding") != "chunked":
+                    return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                parts = []
+                while size := int(self.rfile.readline().split(b";")[0], 16):
+                    parts.append(self.rfile.read(size))
+                    self.rfile.readline()
+                self.rfile.readline()
+                return b"".join(parts)
 
             def refuse(self, fault: Fault) -> None:
                 status, code, message = _ERRORS[fault]
@@ -74,7 +84,8 @@ class FaultyProxy:
             def pass_on(self, body: bytes) -> None:
                 connection = http.client.HTTPConnection(upstream)
                 try:
-                    headers = {k: v for k, v in self.headers.items() if k != "Expect"}
+                    apart = ("expect", "transfer-encoding")
+                    headers = {k: v for k, v in self.headers.items() if k.lower() not in apart}
                     connection.request(self.command, self.path, body, headers)
                     response = connection.getresponse()
                     content = response.read()
