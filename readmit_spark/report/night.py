@@ -104,9 +104,9 @@ class Night:
     """Everything on the page.
 
     ``unscored``: reason -> admissions in the house without a score. ``outcomes``: of admissions of
-    earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (ISO days), ``auroc``
-    {value, low, high} and ``alert_precision`` {value, low, high, n}; where a value is None,
-    ``reason`` may say why. ValueError where the alerts do not add up.
+    earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (ISO days),
+    ``auroc`` {value, low, high} and ``alert_precision`` {value, low, high, n}; where a value is
+    None, ``reason`` may say why. ValueError where the alerts do not add up.
     """
 
     as_of: datetime
