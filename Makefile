@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo test test-spark4 test-cluster test-s3 emr-env lint clean
+.PHONY: demo nights test test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -18,6 +18,20 @@ demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(SUBMIT) jobs/finetune.py --config conf/demo.yaml
 	$(SUBMIT) jobs/score.py --config conf/demo.yaml
 	$(BIN)/python jobs/demo_summary.py --config conf/demo.yaml
+
+nights: $(OUT)/mlflow.db  ## three nights of a full house with the demo's model, and their worklist
+	$(BIN)/python jobs/demo_data.py --config conf/demo_nights.yaml
+	for night in 2101-02-26 2101-02-27 2101-02-28; do \
+	  $(SUBMIT) jobs/nightly.py --config conf/demo_nights.yaml --as-of $${night}T02:00:00 || exit 1; \
+	done
+
+# The demo's model, where `make demo` has not made it.
+$(OUT)/mlflow.db: | $(VENV)/.installed
+	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
+	$(SUBMIT) jobs/prepare.py --config conf/demo.yaml
+	$(SUBMIT) jobs/finetune.py --config conf/demo.yaml
+
+.DELETE_ON_ERROR:
 
 test: $(VENV)/.installed  ## all tests but those of `test-cluster` and `test-s3`
 	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest --ignore tests/cluster --ignore tests/s3

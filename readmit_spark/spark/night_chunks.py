@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -117,24 +117,22 @@ class Known:
     scores: DataFrame
 
 
-def known(nights: Sequence[DataFrame], empty: DataFrame, preparation: str, model: str) -> Known:
-    """From the `chunks` tables of earlier nights, the latest first; `empty` has their columns."""
-    every = empty.withColumn("age", F.lit(0))
-    for age, night in enumerate(nights):
-        every = every.unionByName(night.withColumn("age", F.lit(age)))
-    prepared = every.where(F.col("preparation") == preparation)
+def known(nights: DataFrame, preparation: str, model: str) -> Known:
+    """From the `chunks` tables of earlier nights, with the `night` of each row: a name that sorts
+    by time."""
+    prepared = nights.where(F.col("preparation") == preparation)
     # Any night has a document whole, so its rows of one night will do.
-    newest = F.min("age").over(Window.partitionBy("document"))
+    newest = F.max("night").over(Window.partitionBy("document"))
     documents = (
         prepared.withColumn("newest", newest)
-        .where("age = newest")
+        .where("night = newest")
         .select(*KEPT)
         .dropDuplicates(["document", "chunk_index"])
     )
     scores = (
-        every.where((F.col("model") == model) & F.col("probability").isNotNull())
+        nights.where((F.col("model") == model) & F.col("probability").isNotNull())
         .groupBy("digest")
-        .agg(F.min_by("probability", "age").alias("probability"))
+        .agg(F.max_by("probability", "night").alias("probability"))
     )
     return Known(documents, scores)
 

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from readmit_spark.errors import UserError
 from readmit_spark.spark.files import Files
@@ -26,6 +28,18 @@ class PublishedNight:
 
     def table(self, spark: SparkSession, name: str) -> DataFrame:
         return spark.read.parquet(f"{self.facts['path']}/{name}")
+
+
+def tables_of(
+    spark: SparkSession, nights: Sequence[PublishedNight], name: str, schema: StructType
+) -> DataFrame:
+    """The tables `name` of many nights as one, and `night`, which sorts by time. One read of all
+    files: a union of tables costs their planning one by one."""
+    if not nights:
+        return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
+    every = spark.read.schema(schema).parquet(*(f"{n.facts['path']}/{name}" for n in nights))
+    night = F.regexp_extract("_metadata.file_path", rf".*/{JOB}/([^/]+)/[^/]+/{name}/", 1)
+    return every.withColumn("night", night)
 
 
 def night_name(as_of: datetime) -> str:

@@ -23,6 +23,7 @@ from readmit_spark.spark.lock import Lock
 
 class Publication:
     """The outputs of one run of one job; the job's lock is held until it is published or not.
+    What it needs for itself is under `_work/JOB/`, where the next run finds what a dead one left.
 
     `name` is the job, or `job/part` where a job publishes many results side by side, one manifest
     each.
@@ -47,9 +48,12 @@ class Publication:
                 f"output.root: {root} has a result of {name} already; "
                 "set output.overwrite=true to replace it, or another output.root"
             )
-        self._lock = Lock(self._files, name.partition("/")[0], now)
-        self._tidy({})  # of runs that died
-        self._run = f"{name}/{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        job = name.partition("/")[0]
+        self._lock = Lock(self._files, job, now)
+        self._files.delete(f"_work/{job}")  # of runs that died,
+        self._tidy({})  # and what else they left
+        run = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._run, self._work = f"{name}/{run}", f"_work/{job}/{run}"
 
     @property
     def path(self) -> str:
@@ -60,11 +64,12 @@ class Publication:
         self, frame: DataFrame, name: str, partition_by: Sequence[str] = ()
     ) -> DataFrame:
         """Writes Parquet and gives back the table as written."""
-        written = self._write(frame, name, partition_by)
+        path = f"{self.path}/{name}"
+        written = self._write(frame, path, partition_by)
         rows = written.count()
         if not rows:
             # Without a row there is no partition, so no file, and nothing that tells the columns.
-            written = self._write(frame.limit(0), name, ())
+            written = self._write(frame.limit(0), path, ())
         self.add_table(name, rows)
         return written
 
@@ -73,11 +78,11 @@ class Publication:
         self._tables[name] = {"rows": rows, "files": self._files.sizes(f"{self._run}/{name}")}
 
     def write_work(self, frame: DataFrame, name: str) -> DataFrame:
-        """A table for this run alone, gone when it is published: cut once, read many times."""
-        return self._write(frame, f"_work/{name}", ())
+        """A table for this run alone: cut once, read many times. It is gone when the run ends, and
+        of a run that died, when the next one of the job begins."""
+        return self._write(frame, self._files.path(f"{self._work}/{name}"), ())
 
-    def _write(self, frame: DataFrame, name: str, partition_by: Sequence[str]) -> DataFrame:
-        path = f"{self.path}/{name}"
+    def _write(self, frame: DataFrame, path: str, partition_by: Sequence[str]) -> DataFrame:
         frame.write.parquet(path, mode="overwrite", partitionBy=list(partition_by) or None)
         return frame.sparkSession.read.schema(frame.schema).parquet(path)
 
@@ -91,7 +96,7 @@ class Publication:
         `front`: local files of which a copy goes to the root, where people look for them, after
         the manifest and one by one.
         """
-        self._files.delete(f"{self._run}/_work")
+        self._files.delete(self._work)
         manifest = {"job": self._name, "run": self._run, "tables": self._tables, **facts}
         manifest["previous"] = self._before["run"] if self._before else None
         self._lock.check()
@@ -105,6 +110,7 @@ class Publication:
         """Removes what was written, unless it has been published."""
         if (_read(self._files, self._name) or {}).get("run") != self._run:
             self._files.delete(self._run)
+        self._files.delete(self._work)
         self._lock.release()
 
     def _tidy(self, published: dict[str, Any]) -> None:

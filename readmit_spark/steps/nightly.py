@@ -24,7 +24,13 @@ from readmit_spark.progress import Progress
 from readmit_spark.report.worklist import render_worklist, worklist_csv
 from readmit_spark.spark import night, night_chunks, night_risk
 from readmit_spark.spark.cohort import label_admissions
-from readmit_spark.spark.nights import Nights, find_nights, night_name, put_front_again
+from readmit_spark.spark.nights import (
+    Nights,
+    find_nights,
+    night_name,
+    put_front_again,
+    tables_of,
+)
 from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.score import Workload, score_chunks, workload
 from readmit_spark.spark.session import tasks_done
@@ -151,12 +157,8 @@ class _Run:
 
     def new_text(self, notes: _Notes) -> _Text:
         with self._step("new text"):
-            known = night_chunks.known(
-                [one.table(self.spark, "chunks") for one in self.nights.used],
-                self.spark.createDataFrame([], night_chunks.CHUNKS),
-                self.made.preparation,
-                self.made.model,
-            )
+            earlier = tables_of(self.spark, self.nights.used, "chunks", night_chunks.CHUNKS)
+            known = night_chunks.known(earlier, self.made.preparation, self.made.model)
             known = night_chunks.Known(
                 self._keep(known.documents, "known"), self._keep(known.scores, "known_scores")
             )

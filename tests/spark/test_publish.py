@@ -219,3 +219,24 @@ def test_a_table_without_rows_is_a_table(spark: SparkSession, tmp_path: Path) ->
     publication.publish({})
     found = manifest(spark, str(tmp_path), "prepare")
     assert spark.read.parquet(f"{found['path']}/chunks").columns == ["id", "window"]
+
+
+def test_what_a_dead_run_kept_for_itself_goes_with_the_next_run_of_the_job(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def part(name: str) -> Publication:
+        return Publication(spark, str(tmp_path), f"nightly/{name}", True, datetime.now)
+
+    part("monday").write_work(spark.range(2), "text")
+    assert list(tmp_path.rglob("_work/*/*/text/*.parquet"))
+    die(tmp_path)
+    tuesday = part("tuesday")
+    assert not list(tmp_path.rglob("_work/*/*"))
+    tuesday.write_work(spark.range(2), "text")
+    tuesday.write_table(spark.range(3), "risk")
+    tuesday.publish({})
+    assert not list(tmp_path.rglob("_work/*/*"))
+    wednesday = part("wednesday")
+    wednesday.write_work(spark.range(2), "text")
+    wednesday.abandon()
+    assert not list(tmp_path.rglob("_work/*/*"))

@@ -412,4 +412,4 @@ def test_mistakes_are_one_line(house: House) -> None:
         house.run(FIRST, "nightly.window=discharge")
     with pytest.raises(UserError, match=r"no thresholds for 3days"):
         house.run(FIRST, "nightly.alert=precision", "nightly.alert_value=0.5")
-    assert not list((house.root() / "nightly").glob("*/*/_work"))
+    assert not list(house.root().glob("_work/*/*"))

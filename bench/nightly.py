@@ -1,0 +1,114 @@
+"""What the nights before save a night, and what a night costs.
+
+    python bench/nightly.py --part counts       30 nights of two hospitals, each also from nothing
+    python bench/nightly.py --part seconds      unchanged nights, and up to 365 nights stored
+    python bench/nightly.py --nights 2 --patients 60 --rounds 1       a rehearsal of both
+
+Hospitals are the demo's, one with its own short notes (one chunk a patient), one with notes of 426
+words, like MIMIC-III's (seven chunks a patient). The model is a real MiniLM of 6 layers under one
+random logit. On 2 cores. The counts do not depend on the machine; about N minutes, the seconds M.
+
+Writes its part of bench/results/nightly.json (machine, commit, figures) and draws nightly.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from _machine import RESULTS, describe, keep_to_cores, write_result
+
+CORES = 2
+NIGHTS = 30
+PATIENTS = 1600  # as conf/demo_nights.yaml
+LONG_NOTES = 426  # words
+LONG_NOTES_SHARE = 8  # one in so many of the patients
+ENVIRONMENT = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def main() -> int:
+    arguments = _arguments()
+    os.environ.update(ENVIRONMENT)
+    keep_to_cores(CORES)
+    # Only now: the libraries read their settings as they are imported.
+    from _nightly_picture import draw
+
+    from readmit_spark.spark.session import build_session
+
+    machine = describe()
+    spark = build_session("bench")
+    parts = {"counts": _counts, "seconds": _seconds}
+    if arguments.part != "both":
+        parts = {arguments.part: parts[arguments.part]}
+    done: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="bench-nightly-") as folder:
+        for name, part in parts.items():
+            done[name] = {"machine": machine, **part(spark, Path(folder) / name, arguments)}
+    spark.stop()
+    rehearsal = (arguments.nights, arguments.patients) != (NIGHTS, PATIENTS)
+    name = "nightly_rehearsal" if rehearsal else "nightly"
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    before.pop("machine", None)
+    result = {**before, **done}
+    write_result(name, machine, result)
+    print(json.dumps(done, indent=1))
+    print(path)
+    if {"counts", "seconds"} <= set(result):
+        print(draw(result, path.with_suffix(".png")))
+    return 0
+
+
+def _counts(spark: Any, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    from _nights import make_house, make_model, say
+    from _nights_counts import count_inferences
+
+    model = make_model(folder / "model")
+    # Long notes take twenty times the arithmetic a patient.
+    sizes = {
+        "demo": (arguments.patients, None),
+        "long_notes": (arguments.patients // 8, LONG_NOTES),
+    }
+    hospitals = {}
+    for name, (patients, words) in sizes.items():
+        say(f"{name}: {patients:,} patients")
+        house = make_house(folder / name, patients, words, model)
+        hospitals[name] = count_inferences(spark, house, folder / name, arguments.nights)
+    return {"hospitals": hospitals}
+
+
+def _seconds(spark: Any, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    from _nights import FIRST, make_house, make_model, run_night
+    from _nights_seconds import by_nights_stored, unchanged_process
+
+    house = make_house(folder, arguments.patients, None, make_model(folder / "model"))
+    stored = by_nights_stored(spark, house, folder, arguments.rounds)
+    # The processes come when this session's work is done, which then only waits.
+    root = folder / "stored-1"
+    run_night(spark, house, root, FIRST)
+    return {"stored": stored, "process": unchanged_process(house, root, arguments.rounds)}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--part", choices=("counts", "seconds", "both"), default="both")
+    parser.add_argument("--nights", type=int, default=NIGHTS)
+    parser.add_argument("--patients", type=int, default=PATIENTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
