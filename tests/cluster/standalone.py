@@ -27,6 +27,8 @@ from readmit_spark.java import java_home
 ROOT = Path(__file__).parents[2]
 SPARK = Path(pyspark.__file__).parent
 _START = 300.0  # seconds
+# A Java that lives for seconds is done before what its second compiler makes is of use.
+_SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @dataclass
@@ -103,6 +105,7 @@ class Cluster:
             "SPARK_HOME": str(SPARK),
             "SPARK_NO_DAEMONIZE": "1",
             "SPARK_DAEMON_MEMORY": "256m",
+            "SPARK_DAEMON_JAVA_OPTS": _SHORT_LIVED,
             "HOME": str(self.folder),
         }
 
@@ -150,6 +153,8 @@ class Cluster:
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
+            "spark.driver.extraJavaOptions": _SHORT_LIVED,
+            "spark.executor.extraJavaOptions": _SHORT_LIVED,
             "spark.local.dir": str(self.folder / "scratch"),
         }
 

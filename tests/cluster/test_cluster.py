@@ -66,9 +66,9 @@ def test_each_task_has_a_gpu_and_each_gpu_one_model(quiet: Ran) -> None:
 def test_torch_sees_the_tasks_gpu_alone_from_the_start(quiet: Ran) -> None:
     built = [event for event in quiet.events if event["what"] == "built"]
     assert all(event["cuda"] == event["gpu"] for event in built)
-    # One worker has imported torch for the probe, before it was watched.
+    # One worker may be the probe's, which imported torch before it was watched.
     first = [event for event in built if event["torch_saw"] != "imported before"]
-    assert len(first) == len(built) - 1
+    assert len(first) >= len(built) - 1
     assert all(event["torch_saw"] == event["gpu"] for event in first)
 
 
