@@ -71,38 +71,84 @@ def read_header(file: CsvFile) -> Header:
 def read_batches(file: CsvFile, header: Header, block: int = _BLOCK) -> Iterator[pa.RecordBatch]:
     """The rows, in order, as text columns; a byte sequence that is not UTF-8 is the replacement
     character, as often as Java would have it."""
-    rows = 0
+    rows, skipped = 0, False
     refused: list[str] = []
 
     def refuse(row: pacsv.InvalidRow) -> str:
         refused.append(f"{row.actual_columns} fields and its header has {row.expected_columns}")
         return "error"
 
+    # Arrow's own streaming reader reads ahead in a thread, which crashes the process where the
+    # reader is left before its end; so each block is parsed by itself, in this thread.
     with _Watched(file) as watched:
-        try:
-            reader = pacsv.open_csv(
-                watched,
-                pacsv.ReadOptions(block_size=block, column_names=header.names, skip_rows=1),
-                pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
-                pacsv.ConvertOptions(
-                    check_utf8=False,
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                    column_types=dict.fromkeys(header.names, pa.binary()),
-                ),
-            )
-            for batch in reader:
+        for data in _records(watched, block):
+            if data is None:
                 watched.check()
+                raise _too_long(file, rows, block)
+            watched.check()
+            try:
+                table = pacsv.read_csv(
+                    pa.BufferReader(data),
+                    pacsv.ReadOptions(
+                        use_threads=False,
+                        block_size=len(data) + 1,
+                        column_names=header.names,
+                        skip_rows=int(not skipped),
+                    ),
+                    pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+                    pacsv.ConvertOptions(
+                        check_utf8=False,
+                        null_values=[""],
+                        strings_can_be_null=True,
+                        quoted_strings_can_be_null=False,
+                        column_types=dict.fromkeys(header.names, pa.binary()),
+                    ),
+                )
+            except pa.ArrowInvalid:  # its message holds the row
+                what = f"has {refused[0]}" if refused else "cannot be read"
+                raise UserError(
+                    f"{file.name}: a row behind row {rows:,} {what}; nothing was written"
+                ) from None
+            skipped = True
+            for batch in table.to_batches():
                 yield _as_spark(batch, header)
                 rows += len(batch)
-        except pa.ArrowInvalid:  # its message holds the row
-            watched.check()
-            what = f"a row behind row {rows:,} has " + (
-                refused[0] if refused else f"more than {block >> 20} MB, or a quote is not closed"
-            )
-            raise UserError(f"{file.name}: {what}; nothing was written") from None
         watched.finish(rows)
+
+
+def _records(watched: _Watched, block: int) -> Iterator[bytes | None]:
+    """The bytes in pieces of whole records, of about `block` bytes; None, and no more, where a
+    record is longer than that."""
+    waiting = b""
+    while data := watched.read(block):
+        waiting += data
+        end = _last_end(waiting)
+        if end:
+            yield waiting[:end]
+            waiting = waiting[end:]
+        elif len(waiting) > block:
+            yield None
+            return
+    if waiting:
+        yield waiting
+
+
+def _last_end(data: bytes) -> int:
+    """Behind the last line end of `data` that has an even number of quotes before it; 0 for none.
+    A carriage return at the very end does not count: a line feed may follow."""
+    codes = np.frombuffer(data, np.uint8)
+    outside = np.cumsum(codes == ord('"')) % 2 == 0
+    ends = (codes == ord("\n")) | (codes == ord("\r"))
+    ends[-1] &= codes[-1] == ord("\n")
+    where = np.flatnonzero(ends & outside)
+    return int(where[-1]) + 1 if len(where) else 0
+
+
+def _too_long(file: CsvFile, rows: int, block: int) -> UserError:
+    return UserError(
+        f"{file.name}: a row behind row {rows:,} has more than {block >> 20} MB, or a quote is not "
+        "closed; nothing was written"
+    )
 
 
 def read_again(file: CsvFile, header: Header) -> Iterator[pa.RecordBatch]:
