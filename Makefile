@@ -33,11 +33,19 @@ $(OUT)/mlflow.db: | $(VENV)/.installed
 
 .DELETE_ON_ERROR:
 
-test: $(VENV)/.installed  ## all tests but those of `test-cluster` and `test-s3`
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest --ignore tests/cluster --ignore tests/s3
+# A process a kill, some forty of them: a quarter of an hour, so not part of `test`.
+KILLED := tests/steps/test_nightly_killed.py
+
+test: $(VENV)/.installed  ## all tests but those of `test-killed`, `test-cluster` and `test-s3`
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest \
+	  --ignore tests/cluster --ignore tests/s3 --ignore $(KILLED)
+
+test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments, and run again
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest $(KILLED)
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
-	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark tests/steps
+	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark tests/steps \
+	  --ignore $(KILLED)
 
 test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
 	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/s3 -rs
