@@ -44,8 +44,8 @@ test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments, an
 	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest $(KILLED)
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
-	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark tests/steps \
-	  --ignore $(KILLED)
+	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark \
+	  tests/steps/test_main_path.py tests/steps/test_prepare.py
 
 test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
 	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/s3 -rs
