@@ -1,93 +1,14 @@
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
-from tests.cluster.standalone import ROOT, Cluster
-from tests.tables_in import note, stay, words, write_csv
+from tests.cluster import jobs
+from tests.cluster.jobs import Prepared, Ran, Started
+from tests.cluster.standalone import Cluster
 
-HERE = Path(__file__).parent
-_LONG = 600.0  # seconds: what hangs ends, on the slowest machine
 NODES = {"a": ["0"], "b": ["0", "1"]}
-SETTINGS = [
-    "windows=[2days]",
-    "chunk.words=20",
-    "model.max_tokens=128",
-    "train.window=2days",
-    "score.bootstrap=5",
-    "score.device=cpu",  # the GPUs are faked; what follows from Spark's handing them out is not
-]
-
-
-@dataclass(frozen=True)
-class Ran:
-    code: int
-    said: str
-    root: Path
-    events: list[dict[str, Any]]
-
-    @property
-    def scores(self) -> dict[str, list[dict[str, Any]]]:
-        """The published tables, in an order of their own."""
-        manifest = json.loads((self.root / "_manifests/score.json").read_text())
-        tables = {
-            name: pq.read_table(self.root / manifest["run"] / name).to_pylist()
-            for name in ("chunk_scores", "patient_scores")
-        }
-        return {name: sorted(rows, key=repr) for name, rows in tables.items()}
-
-    @property
-    def published(self) -> list[str]:
-        """What a reader could take for a result of score."""
-        names = ("_manifests/score.json", "report.html", "score")
-        return [name for name in names if (self.root / name).exists()]
-
-
-class Started:
-    """A scoring job that runs; `events` of its executors arrive while it does."""
-
-    def __init__(self, process: subprocess.Popen[str], root: Path, events: Path) -> None:
-        self.process, self.root, self.folder = process, root, events
-
-    def events(self, what: str | None = None) -> list[dict[str, Any]]:
-        found = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
-        return [event for event in found if what in (None, event["what"])]
-
-    def wait_for(self, what: str, n: int, seconds: float = _LONG) -> list[dict[str, Any]]:
-        end = time.monotonic() + seconds
-        while len(self.events(what)) < n:
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.process.kill()
-                raise AssertionError(f"{n} {what} did not come:\n{self.process.communicate()[0]}")
-            time.sleep(0.05)
-        return self.events(what)
-
-    def wait_until_said(self, log: Path, text: str) -> None:
-        end = time.monotonic() + _LONG
-        while text not in log.read_text():
-            assert time.monotonic() < end, f"no {text!r} in:\n{log.read_text()}"
-            time.sleep(0.05)
-
-    def go(self) -> None:
-        (self.folder / "go").touch()
-
-    def end(self) -> Ran:
-        try:
-            said, _ = self.process.communicate(timeout=_LONG)
-        finally:
-            self.process.kill()
-        return Ran(self.process.returncode, said, self.root, self.events())
-
-
 Score = Callable[..., Started]
 
 
@@ -101,50 +22,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def prepared(
     cluster: Cluster, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
-    """A root that `prepare` has filled, and the settings of its jobs."""
-    folder = tmp_path_factory.mktemp("prepared")
-    stays, notes = [], []
-    for subject in range(1, 121):
-        stays.append(stay(subject, subject * 10, "2020-01-01", "2020-01-05"))
-        text = words(140 + subject % 40, subject * 200)
-        notes.append(note(subject, subject, subject * 10, text))
-    settings = [
-        *SETTINGS,
-        f"data.admissions={write_csv(folder / 'ADMISSIONS.csv', stays)}",
-        f"data.notes={write_csv(folder / 'NOTES.csv', notes)}",
-        f"model.path={tiny_model}",
-    ]
-    (folder / "none.yaml").touch()
-    arguments = [part for s in (*settings, f"output.root={folder}/out") for part in ("--set", s)]
-    done = cluster.submit(
-        ROOT / "jobs/prepare.py", "--config", f"{folder}/none.yaml", *arguments, master="local[1]"
-    )
-    said, _ = done.communicate(timeout=_LONG)
-    assert done.returncode == 0, said
-    return folder / "out", settings
+) -> Prepared:
+    return jobs.prepare(cluster, tmp_path_factory.mktemp("prepared"), tiny_model, patients=120)
 
 
 @pytest.fixture(scope="session")
-def score(
-    cluster: Cluster, prepared: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFactory
-) -> Score:
-    """Starts jobs/score.py on the prepared chunks, in a root of its own."""
+def score(cluster: Cluster, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Score:
+    """`jobs.score` on the prepared chunks: score(kind, *settings, master=..., **spark_conf)."""
 
-    def start(kind: str = "none", *more: str, master: str | None = None, **conf: str) -> Started:
-        source, settings = prepared
-        folder = tmp_path_factory.mktemp("score")
-        events = folder / "events"
-        events.mkdir()
-        shutil.copytree(source, folder / "out")
-        (folder / "none.yaml").touch()
-        every = (*settings, f"output.root={folder}/out", *more)
-        process = cluster.submit(
-            HERE / "driver.py", str(events), kind, str(ROOT / "jobs/score.py"),
-            "--config", f"{folder}/none.yaml", *(p for s in every for p in ("--set", s)),
-            master=master, py_files=(HERE / "faults.py",), conf=conf,
-        )  # fmt: skip
-        return Started(process, folder / "out", events)
+    def start(*arguments: str, **conf: str) -> Started:
+        return jobs.score(cluster, prepared, tmp_path_factory.mktemp("score"), *arguments, **conf)
 
     return start
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.conftest import NODES, Ran, Score
+from tests.cluster.conftest import NODES, Score
+from tests.cluster.jobs import Ran
 from tests.cluster.standalone import ROOT, Cluster
 
 
@@ -118,7 +119,7 @@ def test_a_gpu_that_fails_at_load_is_left_out(score: Score, local: Ran) -> None:
 
 def test_gpus_that_all_fail_stop_the_job_with_one_line(score: Score) -> None:
     done = score("none", "score.device=auto").end()
-    assert done.code == 2
+    assert done.code == 2, done.said
     (line,) = [line for line in done.said.splitlines() if line.startswith("score: GPU ")]
     assert "torch sees no GPU there" in line and "score.device=cpu" in line
     assert "Traceback" not in done.said
@@ -127,7 +128,7 @@ def test_gpus_that_all_fail_stop_the_job_with_one_line(score: Score) -> None:
 
 def test_a_shape_with_two_gpus_an_executor_is_refused(score: Score) -> None:
     done = score("none", **{"spark.executor.resource.gpu.amount": "2"}).end()
-    assert done.code == 2
+    assert done.code == 2, done.said
     assert "spark.executor.resource.gpu.amount is 2: set it to 1" in done.said
     assert done.published == []
 
