@@ -311,6 +311,7 @@ def _check(config: Config) -> None:
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
         "vote.c": 1 if config.vote.c is None else config.vote.c,
+        "nightly.lookback": config.nightly.lookback,
         "demo.patients": config.demo.patients,
         "emr.cpu_nodes": config.emr.cpu_nodes,
         "emr.gpu_nodes": config.emr.gpu_nodes,

@@ -58,6 +58,7 @@ def test_later_overrides_win(tmp_path: Path) -> None:
         ("vote.c=[1", r"the value is not valid YAML"),
         ("vote.c=0", r"vote\.c is 0\.0: it must be above 0"),
         ("chunk.words=0", r"chunk\.words is 0: it must be above 0"),
+        ("nightly.lookback=0", r"nightly\.lookback is 0: it must be above 0"),
         ("chunk.min_tail_words=-1", r"it must be 0 or more"),
         ("model.max_tokens=3", r"it must be 8 or more"),
     ],

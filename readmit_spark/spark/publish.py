@@ -123,10 +123,13 @@ class Publication:
                 self._files.delete(f"{self._name}/{run}")
 
 
-def manifest(spark: SparkSession, root: str, name: str) -> dict[str, Any]:
+def manifest(
+    spark: SparkSession, root: str, name: str, tables: Sequence[str] | None = None
+) -> dict[str, Any]:
     """What the last complete run of `name` under `root` published; `path` is its folder.
 
-    UserError where there is none, or where a file of its tables is gone or has another size.
+    UserError where there is none, or where a file of its `tables` (all) is gone or has another
+    size.
     """
     files = Files(spark, root)
     job = name.partition("/")[0]
@@ -135,9 +138,9 @@ def manifest(spark: SparkSession, root: str, name: str) -> dict[str, Any]:
         raise UserError(
             f"output.root: {root} holds no complete result of {name}; run jobs/{job}.py first"
         )
-    for table, facts in found["tables"].items():
+    for table in found["tables"] if tables is None else tables:
         at = f"{found['run']}/{table}"
-        if not files.exists(at) or files.sizes(at) != facts["files"]:
+        if not files.exists(at) or files.sizes(at) != found["tables"][table]["files"]:
             raise UserError(
                 f"output.root: {root}/{at} is not what jobs/{job}.py wrote (files are missing "
                 f"or changed); run jobs/{job}.py again with output.overwrite=true"
