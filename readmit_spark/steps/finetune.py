@@ -16,10 +16,10 @@ from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.data import Chunks, balanced_training, read_chunks
 from readmit_spark.models.finetune import Finetuned, finetune
-from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.models.tracking import experiment_run, register
 from readmit_spark.progress import Progress
 from readmit_spark.report import pictures
+from readmit_spark.steps.model_checks import check_tokens
 
 STEPS = 3
 
@@ -88,16 +88,6 @@ def finetune_and_register(
                 {"window": window, "max_tokens": config.model.max_tokens, "from": located.name},
             )
     return name
-
-
-def check_tokens(config: Config, located: Located, prepared: dict[str, Any]) -> None:
-    """UserError where the chunks were tokenised for another model than `located`."""
-    tokenizer = load_tokenizer(located.folder, prepared["config"]["model"]["max_tokens"])
-    if tokenizer.fingerprint != prepared["tokenizer"]:
-        raise UserError(
-            f"model.path: {located.name} has another tokenizer than the one the chunks under "
-            f"{config.output_root} were made with; run jobs/prepare.py with this model.path"
-        )
 
 
 _LOGGED = ("profile", "seed", "label", "chunk", "split", "model", "train", "vote")
