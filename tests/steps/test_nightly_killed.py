@@ -31,8 +31,8 @@ POINTS = 20
 CHAINS = 2  # kills one upon the other on a root of their own, at the same time: half the wait
 # Java's first compiler alone: these programs end before the second has paid for itself.
 _SUBMIT = (
-    "--conf spark.sql.shuffle.partitions=2 --conf spark.master=local[2] "
-    "--driver-java-options -XX:TieredStopAtLevel=1 pyspark-shell"
+    "--conf spark.sql.shuffle.partitions=2 --driver-java-options "
+    "-XX:TieredStopAtLevel=1 pyspark-shell"
 )
 
 
