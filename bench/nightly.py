@@ -1,13 +1,13 @@
 """What the nights before save a night, and what a night costs.
 
-    python bench/nightly.py --part counts       30 nights of two hospitals, each also from nothing
+    python bench/nightly.py --part counts       30 nights, each also from nothing
     python bench/nightly.py --part seconds      unchanged nights, and up to 365 nights stored
     python bench/nightly.py --part counts --nights 2 --patients 200   a rehearsal
 
-Hospitals are the demo's, one with its own short notes (one chunk a patient), one with notes of 426
-words, like MIMIC-III's (seven chunks a patient). The model is MiniLM under one random logit: all of
-its layers for the seconds, one for the counts, which depend on neither the model nor the machine.
-The seconds are those of 2 cores.
+The hospital is the demo's; for the counts its notes have 426 words, like MIMIC-III's (six chunks a
+patient, where the demo's own short notes make one). The model is MiniLM under one random logit: all
+of its layers for the seconds, one for the counts, which depend on neither the model nor the
+machine. The seconds are those of 2 cores.
 
 Writes its part of bench/results/nightly.json (machine, commit, figures) and draws nightly.png.
 """
@@ -76,21 +76,13 @@ def main() -> int:
 
 
 def _counts(spark: Any, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    from _nights import make_house, make_model, say
+    from _nights import make_house, make_model
     from _nights_counts import count_inferences
 
     model = make_model(folder / "model", layers=1)
-    # Ratios do not depend on the size. Long notes take twenty times the arithmetic a patient.
-    sizes = {
-        "long_notes": (arguments.patients // 8, LONG_NOTES),
-        "demo": (arguments.patients // 4, None),
-    }
-    hospitals = {}
-    for name, (patients, words) in sizes.items():
-        say(f"{name}: {patients:,} patients")
-        house = make_house(folder / name, patients, words, model)
-        hospitals[name] = count_inferences(spark, house, folder / name, arguments.nights)
-    return {"hospitals": hospitals}
+    # Ratios do not depend on the size, and a long note takes twenty times the arithmetic.
+    house = make_house(folder, arguments.patients // 8, LONG_NOTES, model)
+    return count_inferences(spark, house, folder, arguments.nights)
 
 
 def _seconds(spark: Any, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
