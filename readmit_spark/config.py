@@ -108,6 +108,11 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Compare:
+    cross_validate: bool
+
+
+@dataclass(frozen=True)
 class Nightly:
     window: str
     alert: Literal["capacity", "threshold", "precision"]
@@ -164,6 +169,7 @@ class Config:
     promote: Promote
     score: Score
     vote: Vote
+    compare: Compare
     nightly: Nightly
     tracking: Tracking
     demo: Demo
