@@ -113,6 +113,13 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Audit:
+    max_duplicates: float
+    max_auroc: float
+    sample: int
+
+
+@dataclass(frozen=True)
 class Nightly:
     window: str
     alert: Literal["capacity", "threshold", "precision"]
@@ -170,6 +177,7 @@ class Config:
     score: Score
     vote: Vote
     compare: Compare
+    audit: Audit
     nightly: Nightly
     tracking: Tracking
     demo: Demo
