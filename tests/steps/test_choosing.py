@@ -99,6 +99,17 @@ def test_each_learning_rate_is_a_nested_run_and_the_best_is_registered(tuned: Co
     assert client.get_metric_history(best.info.run_id, "validation_auroc")
 
 
+def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
+    version = client.get_model_version("readmission", "1")
+    assert "| notes read | admissions | AUROC | AUPRC | RP80 |" in version.description
+    page = Path(client.download_artifacts(version.run_id, "model_card.html", str(tmp_path)))
+    told = page.read_text()
+    for words in ("Model card: readmission/1", "were chosen on these same patients", "balanced",
+                  *(value for two in VALUES.values() for value in two)):  # fmt: skip
+        assert words in told
+
+
 def test_what_it_learnt_is_what_its_validation_scores_say(tuned: Config, folder: str) -> None:
     """Scored again by the scorer that the jobs use, from the registered folder."""
     home = champion(tuned)
