@@ -39,7 +39,7 @@ $(OUT)/mlflow.db: | $(VENV)/.installed
 
 .DELETE_ON_ERROR:
 
-# A process a kill, some forty of them: a quarter of an hour, so not part of `test`.
+# A process a kill, some thirty of them: a quarter of an hour, so not part of `test`.
 KILLED := tests/steps/test_nightly_killed.py
 
 test: $(VENV)/.installed  ## all tests but those of `test-killed`, `test-cluster` and `test-s3`

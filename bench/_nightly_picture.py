@@ -12,18 +12,13 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 OTHER, OURS, LEAST = "#9aa5b1", "#1f6fb2", "#d1495b"
-TITLES = {
-    "demo": "Chunks scored, the demo's notes",
-    "long_notes": "Chunks scored, notes of {words_a_note} words",
-}
 
 
 def draw(result: dict[str, Any], path: Path) -> Path:
     """Chunks scored as the nights go by, and seconds by the number of nights stored."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    for panel, (name, house) in zip(axes, result["counts"]["hospitals"].items(), strict=False):
-        _draw_counts(panel, house, TITLES[name].format(**house))
-    _draw_seconds(axes[2], result["seconds"])
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    _draw_counts(axes[0], result["counts"])
+    _draw_seconds(axes[1], result["seconds"])
     for panel in axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.set_ylim(bottom=0)
@@ -32,7 +27,7 @@ def draw(result: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def _draw_counts(panel: Any, house: dict[str, Any], title: str) -> None:
+def _draw_counts(panel: Any, house: dict[str, Any]) -> None:
     nights = range(1, house["nights"] + 1)
     for name, label, style in (
         ("everything", "all patients in the house", {"color": OTHER}),
@@ -41,7 +36,7 @@ def _draw_counts(panel: Any, house: dict[str, Any], title: str) -> None:
     ):
         panel.plot(nights, list(accumulate(r[name] for r in house["by_night"])), label=label,
                    **style)  # fmt: skip
-    panel.set(title=title, xlabel="nights", ylabel="chunks scored so far")
+    panel.set(title="Chunks scored", xlabel="nights", ylabel="chunks so far")
     panel.legend(fontsize=8, frameon=False)
 
 

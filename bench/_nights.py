@@ -52,12 +52,15 @@ class House:
         return Located(self.settings["model.path"], Path(self.settings["model.path"]).name)
 
 
-def make_model(folder: Path) -> Path:
-    """A real encoder, MiniLM of 6 layers, under one random logit: what a score costs does not
-    depend on what it is worth."""
+def make_model(folder: Path, layers: int = 6) -> Path:
+    """A real encoder, MiniLM's first `layers` of 6, under one random logit: what a score costs does
+    not depend on what it is worth."""
     torch.manual_seed(SEED)
     source = package_folder(ENCODER)
-    load_for_training(source).save_pretrained(folder)
+    model = load_for_training(source)
+    model.bert.encoder.layer = model.bert.encoder.layer[:layers]
+    model.config.num_hidden_layers = layers
+    model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return folder
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,13 @@ def test_argv_environment_and_clock_stay_outside(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda p: p.name)
 def test_jobs_are_thin(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
+
+
+def test_jobs_that_score_do_not_wait_for_training_to_be_imported() -> None:
+    """torch and transformers' Trainer take longer to import than a small night takes."""
+    code = (
+        "import sys, readmit_spark.steps.prepare, readmit_spark.steps.score, "
+        "readmit_spark.steps.nightly; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -205,4 +205,7 @@ def _short(when: datetime) -> str:
 
 
 def _signed(value: float, digits: int = 3) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    shown = f"{value:+.{digits}f}"
+    if float(shown) == 0:  # beside "risen" or "fallen" a zero would contradict it
+        return f"by less than {10**-digits}"
+    return shown.replace("-", "\N{MINUS SIGN}")

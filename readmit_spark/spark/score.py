@@ -227,8 +227,8 @@ def probe(distinct: DataFrame, settings: ScorerSettings, sample: int, threshold:
     exact = settings.precision == "fp32"
     first = distinct.orderBy("digest").limit(1 if exact else sample).coalesce(1)
     schema = "backend string, load_seconds double, max_shift double, flips long, n long"
-    row = first.select("input_ids").mapInArrow(apply, schema).first()
-    assert row is not None  # one row a partition, and there is one partition
+    # Collected, as Spark ends a worker that it has not read to its end, and the model with it.
+    (row,) = first.select("input_ids").mapInArrow(apply, schema).collect()
     return Probe(**row.asDict())
 
 

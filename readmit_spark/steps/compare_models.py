@@ -34,7 +34,8 @@ from readmit_spark.spark.score import (
 from readmit_spark.spark.ship import ship
 from readmit_spark.steps.baselines import baseline_scores, data_of
 from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
-from readmit_spark.steps.finetune import check_tokens, finetune_and_register
+from readmit_spark.steps.finetune import finetune_and_register
+from readmit_spark.steps.model_checks import check_tokens
 from readmit_spark.steps.training import Candidate, choose, training_key
 
 COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]

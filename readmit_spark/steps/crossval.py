@@ -19,7 +19,8 @@ from readmit_spark.models.store import Store
 from readmit_spark.models.tracking import experiment_run, nested_run
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
-from readmit_spark.steps.finetune import LOGGED, check_tokens
+from readmit_spark.steps.finetune import LOGGED
+from readmit_spark.steps.model_checks import check_tokens
 from readmit_spark.steps.training import anywhere, choose, forget, training_key
 
 STEPS = FOLDS

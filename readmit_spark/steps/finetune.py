@@ -13,20 +13,19 @@ import pandas as pd
 from readmit_spark.config import Config, flatten, to_dict
 from readmit_spark.core.learnt import KEY
 from readmit_spark.core.metrics import evaluate
-from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.finetune import Log, balanced
 from readmit_spark.models.launch import Launch, line
 from readmit_spark.models.plan import Plan, best_model
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index
-from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.models.tracking import experiment_run, nested_run, register
 from readmit_spark.progress import Progress
 from readmit_spark.report import pictures
 from readmit_spark.report.card import card_page, card_summary
 from readmit_spark.report.html import window_words
 from readmit_spark.steps.card import card_of
+from readmit_spark.steps.model_checks import check_tokens
 from readmit_spark.steps.training import Candidate, choose, forget, plan_of
 
 STEPS = 3
@@ -131,16 +130,6 @@ def _log_card(
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
-
-
-def check_tokens(config: Config, located: Located, prepared: dict[str, Any]) -> None:
-    """UserError where the chunks were tokenised for another model than `located`."""
-    tokenizer = load_tokenizer(located.folder, prepared["config"]["model"]["max_tokens"])
-    if tokenizer.fingerprint != prepared["tokenizer"]:
-        raise UserError(
-            f"model.path: {located.name} has another tokenizer than the one the chunks under "
-            f"{config.output_root} were made with; run jobs/prepare.py with this model.path"
-        )
 
 
 LOGGED = ("profile", "seed", "label", "chunk", "split", "model", "train", "tune", "vote")

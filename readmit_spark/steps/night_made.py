@@ -20,7 +20,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
 from readmit_spark.spark.score import ScorerSettings, check_gpus, probe
 from readmit_spark.spark.ship import ship
-from readmit_spark.steps.score import SAMPLE, check_precision
+from readmit_spark.steps.model_checks import SAMPLE, check_precision
 
 
 @dataclass(frozen=True)

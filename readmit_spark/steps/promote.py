@@ -28,7 +28,7 @@ from readmit_spark.spark.score import (
 )
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.ship import ship
-from readmit_spark.steps.finetune import check_tokens
+from readmit_spark.steps.model_checks import check_tokens
 
 STEPS = 2
 

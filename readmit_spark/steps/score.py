@@ -22,7 +22,6 @@ from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
 from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.score import (
-    Probe,
     ScorerSettings,
     check_gpus,
     chunk_facts,
@@ -37,10 +36,9 @@ from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_risks
 from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
-from readmit_spark.steps.finetune import check_tokens
+from readmit_spark.steps.model_checks import SAMPLE, check_precision, check_tokens
 
 STEPS = 4
-SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
 
 
 @dataclass(frozen=True)
@@ -143,22 +141,6 @@ def score(
         publication.abandon()
         raise
     return Scored(counts, {e.window: e.metrics for e in evaluations})
-
-
-def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:
-    progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
-    if not found.n:
-        return
-    progress.say(
-        f"{config.score.precision} against fp32 on {found.n} chunks: probabilities move by at most "
-        f"{found.max_shift:.4f}, {found.flips} decisions at {threshold:.3f} flip"
-    )
-    if found.max_shift > config.score.max_probability_shift:
-        raise UserError(
-            f"score.precision={config.score.precision} moves a probability by "
-            f"{found.max_shift:.4f}, and score.max_probability_shift allows "
-            f"{config.score.max_probability_shift}; use fp32, or allow more"
-        )
 
 
 def _windows(config: Config, prepared: dict[str, Any]) -> list[str]:

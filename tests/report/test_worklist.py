@@ -97,6 +97,12 @@ def test_a_row_tells_all_that_a_ward_needs() -> None:
     ]
 
 
+def test_a_change_too_small_to_show_is_not_shown_as_none() -> None:
+    hardly = replace(FALLEN, score=0.2499, previous_score=0.25)
+    rows = table_rows(render_worklist(night(0, patients=(hardly,), alert=alert(tonight=0))))
+    assert rows == ["2 502 adm. 902 3 0.250 ▼ fallen by less than 0.001 0 Show"]
+
+
 def test_details_are_in_the_page_for_its_script_to_draw() -> None:
     first = island(render_worklist(THREE))[0]
     assert (first["subject"], first["admission"]) == ("501", "9007199254740993")

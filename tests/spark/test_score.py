@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
@@ -178,6 +179,28 @@ def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
     assert 0 < found.max_shift < 0.05
     again = probe(distinct.repartition(3), settings, 8, 0.5)
     assert (again.max_shift, again.flips) == (found.max_shift, found.flips)
+
+
+def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
+    spark: SparkSession, tiny_model: str
+) -> None:
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
+    score_chunks(distinct, 4, settings, "m").collect()  # workers are there
+    before = python_workers()
+    assert before
+    for _ in before:
+        probe(distinct, settings, 8, 0.5)
+    assert before <= python_workers()
+
+
+def python_workers() -> set[int]:
+    """Process ids of Spark's Python workers: forks of its daemon, with its command line."""
+    return {
+        process.pid
+        for process in psutil.Process().children(recursive=True)
+        if (parent := process.parent()) and "pyspark.daemon" in parent.cmdline()
+    }
 
 
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:

@@ -14,7 +14,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import alert_threshold
 from readmit_spark.progress import Progress
 from readmit_spark.spark.score import Probe
-from readmit_spark.steps.score import check_precision
+from readmit_spark.steps.model_checks import check_precision
 from tests.models.conftest import save_bert
 
 

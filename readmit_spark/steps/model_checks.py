@@ -1,0 +1,41 @@
+"""What is asked of a model before it scores or trains. Without torch: scoring starts sooner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.score import Probe
+
+SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
+
+
+def check_tokens(config: Config, located: Located, prepared: dict[str, Any]) -> None:
+    """UserError where the chunks were tokenised for another model than `located`."""
+    tokenizer = load_tokenizer(located.folder, prepared["config"]["model"]["max_tokens"])
+    if tokenizer.fingerprint != prepared["tokenizer"]:
+        raise UserError(
+            f"model.path: {located.name} has another tokenizer than the one the chunks under "
+            f"{config.output_root} were made with; run jobs/prepare.py with this model.path"
+        )
+
+
+def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:
+    """Says what scores, and how far a 16-bit precision is from fp32; UserError where too far."""
+    progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
+    if not found.n:
+        return
+    progress.say(
+        f"{config.score.precision} against fp32 on {found.n} chunks: probabilities move by at most "
+        f"{found.max_shift:.4f}, {found.flips} decisions at {threshold:.3f} flip"
+    )
+    if found.max_shift > config.score.max_probability_shift:
+        raise UserError(
+            f"score.precision={config.score.precision} moves a probability by "
+            f"{found.max_shift:.4f}, and score.max_probability_shift allows "
+            f"{config.score.max_probability_shift}; use fp32, or allow more"
+        )
