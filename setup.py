@@ -31,6 +31,7 @@ setup(
         "mlflow>=3",
         "boto3>=1.35.30",  # S3's conditional put
         "filelock>=3",
+        "datasketch>=2,<3",  # MinHash, for the leak audit
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "pyyaml>=6",

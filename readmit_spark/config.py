@@ -65,11 +65,28 @@ class Train:
     epochs: float
     learning_rate: float
     batch_size: int
+    micro_batch_size: int
+    processes: int
+    checkpoint_minutes: float
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
     patience: int
     log_every: int
+
+
+@dataclass(frozen=True)
+class Tune:
+    learning_rates: tuple[float, ...] | None
+    vote_c: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Promote:
+    version: int | None
+    min_gain: float
+    max_loss: float
+    min_group: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +105,18 @@ class Score:
 @dataclass(frozen=True)
 class Vote:
     c: float | None
+
+
+@dataclass(frozen=True)
+class Compare:
+    cross_validate: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    max_duplicates: float
+    max_auroc: float
+    sample: int
 
 
 @dataclass(frozen=True)
@@ -143,8 +172,12 @@ class Config:
     split: Split
     model: Model
     train: Train
+    tune: Tune
+    promote: Promote
     score: Score
     vote: Vote
+    compare: Compare
+    audit: Audit
     nightly: Nightly
     tracking: Tracking
     demo: Demo
@@ -154,6 +187,11 @@ class Config:
     def split_level(self) -> str:
         """`split.level`, or the profile's own: the published split is over admissions."""
         return self.split.level or ("admission" if self.profile == "paper" else "patient")
+
+    @property
+    def split_name(self) -> str:
+        """What decides who is in the test split."""
+        return f"{self.split_level} {self.seed}"
 
     @property
     def output_root(self) -> str:
@@ -287,9 +325,13 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
             return value
         raise UserError(f"{key} is {value!r}: one of {', '.join(typing.get_args(kind))}")
     if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, list) and value and item is float:
+            return tuple(_typed(float, v, key) for v in value)
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             return tuple(value)
-        raise UserError(f"{key} is {value!r}: a list is needed, such as [2days, 3days]")
+        like = "[1, 2]" if item is float else "[2days, 3days]"
+        raise UserError(f"{key} is {value!r}: a list is needed, such as {like}")
     if kind is float and not isinstance(value, bool):
         # YAML reads 2e-5 as a text; people write it all the same.
         try:
@@ -308,6 +350,12 @@ def _check(config: Config) -> None:
         "chunk.words": config.chunk.words,
         "train.epochs": config.train.epochs,
         "train.batch_size": config.train.batch_size,
+        "train.micro_batch_size": config.train.micro_batch_size,
+        "train.processes": config.train.processes,
+        "train.patience": config.train.patience,
+        "train.log_every": config.train.log_every,
+        "tune.learning_rates": min(config.tune.learning_rates or (1,)),
+        "tune.vote_c": min(config.tune.vote_c or (1,)),
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
         "vote.c": 1 if config.vote.c is None else config.vote.c,

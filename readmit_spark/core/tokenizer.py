@@ -53,8 +53,16 @@ class ChunkTokenizer:
         ]
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, without specials."""
-        return [len(e.ids) for e in self._encode(texts)]
+        """The most tokens that each text can be in a chunk, without specials.
+
+        To tokenizers of bytes (RoBERTa's, ModernBERT's) the blank before a word is part of it, so
+        a text is not the same tokens at the beginning of a chunk and behind another text.
+        """
+        first = [len(e.ids) for e in self._encode(texts)]
+        if not _blanks_matter(self.definition):
+            return first
+        behind = [len(e.ids) for e in self._encode([f" {text}" for text in texts])]
+        return list(map(max, first, behind))
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)
@@ -63,6 +71,13 @@ class ChunkTokenizer:
 @lru_cache(maxsize=4)
 def _build(definition: str) -> Tokenizer:
     return Tokenizer.from_str(definition)
+
+
+@lru_cache(maxsize=4)
+def _blanks_matter(definition: str) -> bool:
+    tokenizer = _build(definition)
+    alone, behind = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", " a"))
+    return bool(alone != behind)
 
 
 @lru_cache(maxsize=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
@@ -32,3 +34,7 @@ def window_words(name: str) -> str:
         return "Discharge summary"
     days = name.removesuffix("days")
     return "First day" if days == "1" else f"First {days} days"
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + b64encode(png).decode("ascii")

@@ -8,6 +8,7 @@ without pyplot: no global state, no display, safe in any thread.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -129,6 +130,51 @@ def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
     return _png(figure)
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A model's AUROC with its interval (None: not to be had), and the published one."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One window's models; `attainable`: the AUROC of the true risks, where they are known."""
+
+    dots: Sequence[Dot]
+    attainable: float | None
+
+
+def comparison(panels: Mapping[str, Panel]) -> bytes:
+    """AUROCs by model, a panel a window, beside the published ones."""
+    rows = max((len(panel.dots) for panel in panels.values()), default=1)
+    figure = Figure(figsize=(3.6 * len(panels) + 1, 0.42 * rows + 1.5), layout="constrained")
+    all_axes = figure.subplots(1, max(1, len(panels)), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (title, panel) in zip(all_axes, panels.items(), strict=False):
+        _style(axes, title, "AUROC, balanced")
+        places = range(len(panel.dots))
+        for y, dot in zip(places, panel.dots, strict=True):
+            if dot.value is not None:
+                if dot.low is not None and dot.high is not None:
+                    axes.plot([dot.low, dot.high], [y, y], color=_BLUE, lw=2, alpha=0.45)
+                axes.plot(dot.value, y, "o", color=_BLUE, ms=7, label="here" if y == 0 else None)
+            if dot.published is not None:
+                axes.plot(dot.published, y, "D", color=_RUST, ms=6, mfc="none", zorder=3,
+                          label="published (MIMIC-III)" if y == 0 else None)  # fmt: skip
+        axes.axvline(0.5, color=_GREY, lw=1, ls="--", label="by chance")
+        if panel.attainable is not None:
+            axes.axvline(panel.attainable, color=_GREY, lw=1, ls=":", label="attainable")
+        axes.set_yticks(list(places), [dot.name for dot in panel.dots])
+        axes.set_ylim(rows - 0.5, -0.5)
+    handles, names = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    return _png(figure)
+
+
 def _band(
     scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, measured: Mapping[str, Any]
 ) -> metrics.Bands:
@@ -161,13 +207,17 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
 def _frame(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5.2, 4.9), layout="constrained")
     axes = figure.add_subplot()
+    _style(axes, title, x)
+    axes.set_ylabel(y)
+    return figure, axes
+
+
+def _style(axes: Axes, title: str, x: str) -> None:
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
     axes.grid(color="#e3e3e3", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
 
 
 def _png(figure: Figure) -> bytes:
