@@ -80,5 +80,9 @@ def _by_outcome(rows: pd.DataFrame) -> bytes:
             axes.plot(days, middle, color=colour, marker="o", ms=4, lw=1.8, label=name)
     axes.set_ylim(0, 1.005)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="best")
+    if rows.label.notna().any():
+        axes.legend(frameon=False, loc="best")
+    else:
+        text = "Not drawn:\nno outcome is known."
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
     return png(figure)
