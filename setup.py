@@ -25,6 +25,7 @@ setup(
         "torch>=2.4",
         "transformers>=5,<6",
         "accelerate>=1.0",  # the Trainer needs it
+        "captum>=0.7",  # integrated gradients
         "tokenizers>=0.20",
         "spacy>=3.7,<4",
         "scikit-learn>=1.4",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -51,6 +53,20 @@ class ChunkTokenizer:
             Encoded(prefix + e.ids[:budget] + suffix, max(0, len(e.ids) - budget))
             for e in self._encode(texts)
         ]
+
+    def word_of(self, text: str) -> list[int]:
+        """For each of `encode`'s ids the number of the word that it is a piece of, counted from 0;
+        -1 of the specials. Words are what white space separates."""
+        starts = [match.start() for match in re.finditer(r"\S+", text)]
+        (encoded,) = self._encode([text])
+        prefix, suffix = _specials(self.definition)
+        body = [bisect_right(starts, begin) - 1 for begin, _ in encoded.offsets[: self.budget]]
+        return [-1] * len(prefix) + body + [-1] * len(suffix)
+
+    def tokens(self, input_ids: Sequence[int]) -> list[str]:
+        """The word pieces as the vocabulary spells them: `##` marks one inside a word."""
+        tokenizer = _build(self.definition)
+        return [tokenizer.id_to_token(i) or "" for i in input_ids]
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """The most tokens that each text can be in a chunk, without specials.

@@ -12,7 +12,7 @@ from typing import Any
 
 from readmit_spark.core.metrics import Bin
 from readmit_spark.core.subgroups import Group
-from readmit_spark.report.html import data_uri, environment, window_words
+from readmit_spark.report.html import environment, window_words
 from readmit_spark.report.page import FlowStep
 
 
@@ -55,7 +55,6 @@ MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier 
 def card_page(card: Card) -> str:
     """As HTML; figures of groups only, small ones suppressed."""
     made = environment()
-    made.filters["picture"] = data_uri
     return made.get_template("card.html.j2").render(card=card, measures=MEASURES)
 
 

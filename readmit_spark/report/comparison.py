@@ -8,7 +8,7 @@ from typing import Any
 
 from readmit_spark.core.literature import ARTICLE, PAPER, Figure, Figures
 from readmit_spark.report import pictures
-from readmit_spark.report.html import data_uri, environment, window_words
+from readmit_spark.report.html import environment, window_words
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
 BASELINES = {
@@ -76,7 +76,6 @@ def comparison_page(result: Mapping[str, Any]) -> str:
         }
         for window, found in result["windows"].items()
     ]
-    picture = pictures.comparison(_points(result))
     return (
         environment()
         .get_template("comparison.html.j2")
@@ -84,7 +83,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
             windows=windows,
             measures=MEASURES,
             baselines=BASELINES,
-            picture=data_uri(picture),
+            drawing=pictures.comparison(_points(result)),
             folds=result["folds"],
             how=_how(result),
         )

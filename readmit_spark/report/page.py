@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from readmit_spark.report.html import data_uri, environment, window_words
+from readmit_spark.report.html import environment, window_words
 
 MEASURES = {
     "auroc": "AUROC",
@@ -96,7 +96,6 @@ class Report:
 def render(report: Report) -> str:
     """The page. All text is escaped; a measure without a value shows its reason."""
     pages = environment()
-    pages.filters["picture"] = data_uri
     pages.globals["ward_precision"] = ward_precision
     return pages.get_template("page.html.j2").render(report=report)
 

@@ -66,6 +66,23 @@ def documents_table(
     )
 
 
+def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Config) -> DataFrame:
+    """subject_id, hadm_id, notes (row_id, category, text): of the admissions in `cohort`, the notes
+    that `documents_table` makes the window's document of, in its order."""
+    ids = ["subject_id", "hadm_id"]
+    admitted = cohort.select(*ids, F.to_date("admittime").alias("admitdate"))
+    mine = notes.join(F.broadcast(admitted), on=ids, how="inner").where(_readable(config))
+    note = F.struct(*note_order(), "text", "day", "category")
+    gathered = (
+        mine.withColumn("day", F.datediff("chartdate", "admitdate"))
+        .groupBy(*ids)
+        .agg(F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"))
+        .withColumn("notes", _of_window(parse_window(window), config)["notes"])
+    )
+    bare = F.transform("notes", lambda n: F.struct(n["row_id"], n["category"], n["text"]))
+    return gathered.where(F.size("notes") > 0).select(*ids, bare.alias("notes"))
+
+
 def note_order() -> list[Column]:
     """The order of an admission's notes, as the first fields of a struct to sort by: CHARTDATE,
     CHARTTIME (null last), ROW_ID. Structs compare field by field, nulls first; the flags put them
