@@ -143,8 +143,9 @@ class NameBins:
 
 
 def _shares(counts: ArrayLike) -> Floats:
-    padded = np.asarray(counts, dtype=np.float64) + _PRIOR
-    return padded / padded.sum(axis=-1, keepdims=True)
+    padded: Floats = np.asarray(counts, dtype=np.float64) + _PRIOR
+    shares: Floats = padded / padded.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _parts(whole: int, most: int) -> list[int]:

@@ -47,8 +47,10 @@ class Explainer:
     def __init__(self, folder: str, device: str | None = None) -> None:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         # Plain attention: the fused kinds give no maps.
-        self.model: Any = load_model(folder, attention="eager")
-        self.model.to(self.device)
+        model = load_model(folder, attention="eager")
+        self.model: Any = torch.nn.Module.to(
+            model, self.device
+        )  # as transformers types its own `to`
         self.model.requires_grad_(False)
         self._embed = self.model.get_input_embeddings()
         self._pad = self.model.config.pad_token_id or 0
