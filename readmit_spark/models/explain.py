@@ -48,9 +48,8 @@ class Explainer:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         # Plain attention: the fused kinds give no maps.
         model = load_model(folder, attention="eager")
-        self.model: Any = torch.nn.Module.to(
-            model, self.device
-        )  # as transformers types its own `to`
+        # Of its base class, as transformers types its own `to` wrongly.
+        self.model: Any = torch.nn.Module.to(model, self.device)
         self.model.requires_grad_(False)
         self._embed = self.model.get_input_embeddings()
         self._pad = self.model.config.pad_token_id or 0
