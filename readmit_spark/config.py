@@ -129,6 +129,13 @@ class Nightly:
 
 
 @dataclass(frozen=True)
+class Monitor:
+    reference_nights: int
+    reference_from: str | None
+    false_alarm_rate: float
+
+
+@dataclass(frozen=True)
 class Explain:
     source: Literal["nightly", "score"]
     window: str | None
@@ -194,6 +201,7 @@ class Config:
     compare: Compare
     audit: Audit
     nightly: Nightly
+    monitor: Monitor
     explain: Explain
     over_time: OverTime
     tracking: Tracking
@@ -375,6 +383,7 @@ def _check(config: Config) -> None:
         "tune.vote_c": min(config.tune.vote_c or (1,)),
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
+        "monitor.reference_nights": config.monitor.reference_nights,
         "explain.top": config.explain.top,
         "explain.steps": config.explain.steps,
         "explain.deletion": config.explain.deletion,
@@ -392,8 +401,18 @@ def _check(config: Config) -> None:
     for key, windows in (("windows", config.windows), ("score.windows", config.score.windows)):
         if windows and len(set(windows)) < len(windows):
             raise UserError(f"{key} names a window more than once: {', '.join(windows)}")
-    if config.explain.deletion >= 1:
-        raise UserError(f"explain.deletion is {config.explain.deletion}: it must be below 1")
+    shares = {
+        "monitor.false_alarm_rate": config.monitor.false_alarm_rate,
+        "explain.deletion": config.explain.deletion,
+    }
+    for key, value in shares.items():
+        if value >= 1:
+            raise UserError(f"{key} is {value}: it must be below 1")
+    if config.monitor.false_alarm_rate < 0.001:  # its limits are simulated
+        raise UserError(
+            f"monitor.false_alarm_rate is {config.monitor.false_alarm_rate}: it must be 0.001 or "
+            "more"
+        )
     if config.chunk.min_tail_words < 0:
         raise UserError(
             f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more"
