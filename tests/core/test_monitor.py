@@ -82,8 +82,9 @@ def test_a_break_is_flagged_on_its_first_night(
     assert others <= {"categories", "notes"} if what == "unscored" else not others
 
 
-def chance(reference: Any, tonight: Any, draws: int = 400_000) -> float:
-    """How often units of the reference's own distribution are as far from it as tonight's."""
+def chance(reference: Any, tonight: Any, spread: float, draws: int = 1_000_000) -> float:
+    """How often units of the reference's own distribution, spread wider, are as far from it as
+    tonight's."""
     p = (reference + 0.5) / (reference + 0.5).sum()
     rng = np.random.default_rng(1)
     drawn = rng.multinomial(tonight.sum(), rng.dirichlet(reference + 0.5, size=draws))
@@ -92,7 +93,7 @@ def chance(reference: Any, tonight: Any, draws: int = 400_000) -> float:
         q = (counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True)
         return scipy_stats.entropy(q, p, axis=-1) + scipy_stats.entropy(p, q, axis=-1)
 
-    return float((distance(drawn) >= distance(tonight)).mean())
+    return float((spread * distance(drawn) >= distance(tonight)).mean())
 
 
 @pytest.mark.parametrize(
@@ -117,11 +118,11 @@ def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
 
     def smallest(t: int) -> float:
         spans = (by_night[t : t + 1], by_night[t - 6 : t + 1])
-        return min(chance(reference, np.sum(span, axis=0)) for span in spans)
+        return min(chance(reference, np.sum(span, axis=0), spread) for span in spans)
 
     assert smallest(at) < 2 * RULES.level
-    # Not late either, but for what limits are rounded up and widened by.
-    assert all(smallest(t) > RULES.level / 50 for t in range(60, at))
+    # Not late either, but for what limits are rounded up by.
+    assert all(smallest(t) > RULES.level / 15 for t in range(60, at))
 
 
 def test_a_worse_model_is_flagged_once_its_outcomes_are_known(
@@ -151,8 +152,8 @@ def test_more_readmissions_at_equal_scores_are_flagged(
 
 
 def test_false_alarms_come_no_more_often_than_stated() -> None:
-    """Invented hospitals at a high rate: so many alarms are expected at most, and some."""
-    rules = Rules(REFERENCE, false_alarm_rate=0.9)
+    """Fifteen invented hospitals at a rate of three each: so many alarms at most, and some."""
+    rules = Rules(REFERENCE, false_alarm_rate=3)
     nights = NIGHTS
     hospitals = alarms = 0
     for seed in range(15):
@@ -174,8 +175,8 @@ def test_false_alarms_come_no_more_often_than_stated() -> None:
         per_chart = [int(c.alarms.sum()) for c in drift_charts(stays, nights, rules)]
         alarms += sum(per_chart)
         hospitals += any(per_chart)
-    assert hospitals >= 1
-    assert alarms <= 27  # fifteen times 0.9, and as much again
+    assert hospitals >= 5
+    assert alarms <= 45
 
 
 def test_weekdays_widen_the_limits() -> None:
