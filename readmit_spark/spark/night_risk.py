@@ -159,18 +159,14 @@ def outcomes(
     followed: DataFrame, labelled: DataFrame, as_of: datetime, basis: str, days: float
 ) -> DataFrame:
     """subject_id, hadm_id, score, alerted, label, dischtime: of the followed patients with a score
-    of this basis, those whose outcome is known by now: back within `days` days, or those have
-    passed since discharge.
+    of this basis, those whose outcome is known by now: `days` days have passed since discharge. Who
+    is back sooner waits as well: before that, all known outcomes are readmissions.
 
     labelled: `cohort.label_admissions` of ADMISSIONS as it stood. A patient who died in the house
     has no outcome.
     """
     passed = F.unix_micros(moment(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
-    settled = labelled.where(
-        F.col("exclusion").isNull()
-        & F.col("dischtime").isNotNull()
-        & ((F.col("label") == 1) | passed)
-    )
+    settled = labelled.where(F.col("exclusion").isNull() & F.col("dischtime").isNotNull() & passed)
     return (
         followed.where(F.col("basis") == basis)
         .join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner")

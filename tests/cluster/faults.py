@@ -104,7 +104,7 @@ def gpu() -> str | None:
 
 
 def node() -> str:
-    """The node's name: an executor runs in .../NODE/work/APPLICATION/EXECUTOR."""
+    """The node's name: below it are Spark's "work", the application and the executor."""
     parts = Path.cwd().parts
     return parts[-4] if "work" in parts else "local"
 

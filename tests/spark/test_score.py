@@ -29,6 +29,7 @@ from readmit_spark.spark.score import (
 )
 from readmit_spark.spark.ship import Shipped
 from tests import oracles
+from tests.workers import python_workers
 
 SETTINGS = ScorerSettings(Shipped("nowhere", archived=False), "auto", "fp32", None)
 WINDOWS = ["2days", "3days"]
@@ -187,20 +188,11 @@ def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
     settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
     score_chunks(distinct, 4, settings, "m").collect()  # workers are there
-    before = python_workers()
+    before = python_workers(psutil.Process())
     assert before
     for _ in before:
         probe(distinct, settings, 8, 0.5)
-    assert before <= python_workers()
-
-
-def python_workers() -> set[int]:
-    """Process ids of Spark's Python workers: forks of its daemon, with its command line."""
-    return {
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if (parent := process.parent()) and "pyspark.daemon" in parent.cmdline()
-    }
+    assert set(before) <= set(python_workers(psutil.Process()))
 
 
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:

@@ -319,13 +319,15 @@ def test_an_empty_night_is_a_night(house: House, spark: SparkSession, tmp_path: 
 
 
 def test_how_earlier_lists_did_is_told_once_outcomes_are_known(house: House) -> None:
-    """Two have left: one was back on the 20th, the other's month ends on 4 February at noon."""
+    """Two have left: one was back on the 20th, which counts when its month is over, on 2 February;
+    the other's month ends on the 4th at noon."""
     nights = [datetime(2020, 1, 21, 2), datetime(2020, 2, 4, 2), datetime(2020, 2, 4, 13)]
     found = []
     for night in nights:
         house.run(night)
         found.append(house.manifest(night)["outcomes"])
-    assert [(o["n"], o["readmitted"]) for o in found] == [(1, 1), (1, 1), (2, 1)]
+    assert found[0] is None
+    assert [(o["n"], o["readmitted"]) for o in found[1:]] == [(1, 1), (2, 1)]
     last = house.risk(SECOND)[51]["score"], house.risk(THIRD)[61]["score"]
     assert found[2]["auroc"]["value"] == (1.0 if last[0] > last[1] else 0.0)
     assert (found[2]["from"], found[2]["to"]) == ("2020-01-03", "2020-01-05")

@@ -23,6 +23,7 @@ import pytest
 from readmit_spark.demo import make_hospital, write_hospital
 from readmit_spark.java import java_home
 from tests.tiny import save_tiny_model
+from tests.workers import python_workers
 
 BEFORE, NIGHT = "2101-01-09T02:00:00", "2101-01-10T02:00:00"
 TABLES = ("patient_risk", "unscored", "notes", "chunks", "followed")
@@ -158,13 +159,13 @@ def _chain(job: Job, undisturbed: Job, chain: int) -> int:
     seconds = list(manifest["seconds"].values())
     draw = random.Random(chain)
     killed, hits = fresh(job, f"killed-{chain}"), 0
-    for point in range(chain, POINTS, CHAINS):
-        step = point // CHAINS % STEPS + 1
+    for point in range(POINTS // CHAINS):
+        step = point % STEPS + 1
         running = killed.start()
         if heard(running, step):
             time.sleep(draw.uniform(0, seconds[step - 1]))
         hits += running.poll() is None
-        kill(running, java_too=point // CHAINS % 2 == 0)
+        kill(running, java_too=point % 2 == 0)
         if killed.manifest() is None:
             assert BEFORE.replace(":", "") in os.listdir(killed.root / "nightly")
         else:  # it had come to the end
@@ -185,12 +186,10 @@ def test_a_worker_that_is_killed_costs_no_row(job: Job, undisturbed: Job) -> Non
     end = time.monotonic() + 60
     blows = 0
     while not blows and running.poll() is None and time.monotonic() < end:
-        for process in psutil.Process(running.pid).children(recursive=True):
+        for worker in python_workers(psutil.Process(running.pid)):
             try:
-                parent = process.parent()
-                if parent and "pyspark.daemon" in parent.cmdline():
-                    process.kill()
-                    blows += 1
+                worker.kill()
+                blows += 1
             except psutil.Error:
                 continue
         time.sleep(0.01)

@@ -1,0 +1,18 @@
+"""Spark's Python workers, as processes."""
+
+from __future__ import annotations
+
+import psutil
+
+
+def python_workers(driver: psutil.Process) -> list[psutil.Process]:
+    """Those of a driver that live: forks of its daemon, with its command line."""
+    return [process for process in driver.children(recursive=True) if _is_worker(process)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        parent = process.parent()
+        return parent is not None and "pyspark.daemon" in parent.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return False
