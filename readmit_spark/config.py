@@ -76,6 +76,20 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Pretrain:
+    categories: tuple[str, ...]
+    copies: int
+    masked: float
+    whole_words: bool
+    tokens: tuple[int, ...]
+    steps: tuple[int, ...]
+    batch_tokens: int
+    micro_batch_tokens: int
+    learning_rate: float
+    scratch: bool
+
+
+@dataclass(frozen=True)
 class Tune:
     learning_rates: tuple[float, ...] | None
     vote_c: tuple[float, ...] | None
@@ -194,6 +208,7 @@ class Config:
     split: Split
     model: Model
     train: Train
+    pretrain: Pretrain
     tune: Tune
     promote: Promote
     score: Score
@@ -351,11 +366,11 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
         raise UserError(f"{key} is {value!r}: one of {', '.join(typing.get_args(kind))}")
     if typing.get_origin(kind) is tuple:
         item = typing.get_args(kind)[0]
-        if isinstance(value, list) and value and item is float:
-            return tuple(_typed(float, v, key) for v in value)
+        if isinstance(value, list) and value and item in (int, float):
+            return tuple(_typed(item, v, key) for v in value)
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             return tuple(value)
-        like = "[1, 2]" if item is float else "[2days, 3days]"
+        like = "[1, 2]" if item in (int, float) else "[2days, 3days]"
         raise UserError(f"{key} is {value!r}: a list is needed, such as {like}")
     if kind is float and not isinstance(value, bool):
         # YAML reads 2e-5 as a text; people write it all the same.
@@ -379,6 +394,13 @@ def _check(config: Config) -> None:
         "train.processes": config.train.processes,
         "train.patience": config.train.patience,
         "train.log_every": config.train.log_every,
+        "pretrain.copies": config.pretrain.copies,
+        "pretrain.masked": config.pretrain.masked,
+        "pretrain.tokens": min(config.pretrain.tokens),
+        "pretrain.steps": min(config.pretrain.steps),
+        "pretrain.batch_tokens": config.pretrain.batch_tokens,
+        "pretrain.micro_batch_tokens": config.pretrain.micro_batch_tokens,
+        "pretrain.learning_rate": config.pretrain.learning_rate,
         "tune.learning_rates": min(config.tune.learning_rates or (1,)),
         "tune.vote_c": min(config.tune.vote_c or (1,)),
         "train.learning_rate": config.train.learning_rate,
@@ -404,6 +426,7 @@ def _check(config: Config) -> None:
     shares = {
         "monitor.false_alarm_rate": config.monitor.false_alarm_rate,
         "explain.deletion": config.explain.deletion,
+        "pretrain.masked": config.pretrain.masked,
     }
     for key, value in shares.items():
         if value >= 1:
@@ -412,6 +435,11 @@ def _check(config: Config) -> None:
         raise UserError(
             f"monitor.false_alarm_rate is {config.monitor.false_alarm_rate}: it must be 0.001 or "
             "more"
+        )
+    if len(config.pretrain.tokens) != len(config.pretrain.steps):
+        raise UserError(
+            f"pretrain.tokens has {len(config.pretrain.tokens)} phases and pretrain.steps "
+            f"{len(config.pretrain.steps)}: one of each for every phase"
         )
     if config.chunk.min_tail_words < 0:
         raise UserError(

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
+
+from readmit_spark.core.pretraining import Vocabulary
+from readmit_spark.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,26 @@ class ChunkTokenizer:
             Encoded(prefix + e.ids[:budget] + suffix, max(0, len(e.ids) - budget))
             for e in self._encode(texts)
         ]
+
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """All ids of each text, without specials and uncut."""
+        return [list(e.ids) for e in self._encode(texts)]
+
+    def vocabulary(self) -> Vocabulary:
+        """What pretraining's masks are made with. UserError where the tokenizer is not BERT's."""
+        tokenizer = _build(self.definition)
+        names = ("[CLS]", "[SEP]", "[MASK]")
+        cls, sep, mask = (tokenizer.token_to_id(name) for name in names)
+        prefix, suffix = _specials(self.definition)
+        if mask is None or (prefix, suffix) != ([cls], [sep]):
+            raise UserError(
+                "model.path: pretraining needs a BERT tokenizer, with [CLS], [SEP] and [MASK]"
+            )
+        entries = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+        pieces = np.zeros(entries[-1][1] + 1, dtype=bool)
+        pieces[[i for name, i in entries if name.startswith("##")]] = True
+        words = [i for name, i in entries if not re.fullmatch(r"\[.*\]", name)]
+        return Vocabulary(cls, sep, mask, np.array(words), pieces)
 
     def word_of(self, text: str) -> list[int]:
         """For each of `encode`'s ids the number of the word that it is a piece of, counted from 0;

@@ -1,31 +1,28 @@
-"""Fine-tuning, chosen by the patient-level AUROC on validation: by one process or by many.
-
-Its own loop and not transformers' Trainer, for three promises that the Trainer does not make: the
-batches and the dropout do not depend on the number of processes; nothing depends on the state of a
-random generator, so that a training killed at any step ends with the weights of an undisturbed one;
-and a checkpoint is there whole or not at all, on a disk or on S3.
-"""
+"""Fine-tuning, chosen by the patient-level AUROC on validation: by one process or by many."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from transformers import get_linear_schedule_with_warmup, set_seed
-from transformers.trainer_pt_utils import get_parameter_names
-from transformers.utils import logging as transformers_logging
+from transformers import set_seed
 
 from readmit_spark.core.balance import training_sample
 from readmit_spark.errors import UserError
 from readmit_spark.models.batching import Ids, Index, pad, token_batches
 from readmit_spark.models.classifier import load_for_training
+from readmit_spark.models.optimisation import (
+    Log,
+    Optimisation,
+    fast_cpu_products,
+    half_precision,
+    quiet_transformers,
+)
 from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Checkpoints, Plan, Trained
 from readmit_spark.models.ranks import Ranks
@@ -33,10 +30,6 @@ from readmit_spark.models.schedule import deal, epoch_steps, lanes_of
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
-_NO_DECAY = [r"bias", r"layernorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
-
-Log = Callable[[dict[str, float], int, int], None]
-"""Called with (values, step, steps in all) for every logged loss and evaluation."""
 
 
 def finetune(plan: Plan, ranks: Ranks, log: Log) -> Trained:
@@ -46,9 +39,8 @@ def finetune(plan: Plan, ranks: Ranks, log: Log) -> Trained:
     else fp32. `log` is called on the first rank alone, and for what was before a restart as well.
     UserError where a set lacks a class.
     """
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with _fast_cpu_products():
+    quiet_transformers()
+    with fast_cpu_products():
         training = _Training(plan, ranks, log if ranks.first else lambda *_: None)
         training.run()
         return training.result()
@@ -66,23 +58,20 @@ class _Training:
         set_seed(plan.seed)  # for the new head
         self.model = load_for_training(plan.model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
-        self.optimizer = torch.optim.AdamW(
-            _groups(self.model, self.settings.weight_decay),
-            lr=self.settings.learning_rate,
-            fused=True,
+        self.optimisation = Optimisation(
+            self.model,
+            ranks,
+            steps=self.steps,
+            learning_rate=self.settings.learning_rate,
+            warmup_ratio=self.settings.warmup_ratio,
+            weight_decay=self.settings.weight_decay,
+            max_grad_norm=self.settings.max_grad_norm,
+            seed=plan.seed,
         )
-        warmup = round(self.steps * self.settings.warmup_ratio)
-        self.scheduler = get_linear_schedule_with_warmup(self.optimizer, warmup, self.steps)
         self.checkpoints = Checkpoints(plan.work)
-        self.parts = {
-            "model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler
-        }  # fmt: skip
-        self.state = self.checkpoints.load(self.parts, ranks.device)
+        self.state = self.checkpoints.load(self.optimisation.parts, ranks.device)
         self.loss = torch.tensor(self.state.loss, dtype=torch.float64, device=ranks.device)
-        self.parallel: nn.Module = self.model
-        if ranks.world > 1:
-            devices = [ranks.device.index] if ranks.device.type == "cuda" else None
-            self.parallel = DistributedDataParallel(self.model, device_ids=devices)
+        self.optimisation.connect()
 
     def _read_data(self) -> None:
         plan, window = self.plan, self.settings.window
@@ -128,7 +117,7 @@ class _Training:
                 minutes = (time.monotonic() - saved) / 60
                 if self.ranks.first and (ended or minutes >= self.settings.checkpoint_minutes):
                     self.state.loss = self.loss.item()
-                    self.checkpoints.save(self.state, self.parts)
+                    self.checkpoints.save(self.state, self.optimisation.parts)
                     saved = time.monotonic()
                 if self.state.done:
                     break
@@ -146,53 +135,32 @@ class _Training:
         return Trained(self.state.history, self.steps, self.state.best_step, scores)
 
     def _step(self, lanes: list[Index]) -> None:
-        """One optimiser step on the rows of all lanes, of which this rank takes its own."""
         total = sum(map(len, lanes))
-        mine = list(enumerate(lanes))[self.ranks.rank :: self.ranks.world]
-        loss = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
-        self.parallel.train()
-        for lane, rows in mine:
-            with self._gradients_meet(lane == mine[-1][0]):
-                loss += self._accumulate(lane, rows, total)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        rate = self.scheduler.get_last_lr()[0]
-        self.optimizer.step()
-        self.scheduler.step()
-        self.optimizer.zero_grad()
-        self.loss += self.ranks.total(loss)
+        self.loss += self.optimisation.step(
+            self.state.step, lanes, lambda model, rows: self._share(model, rows, total)
+        )
         self.state.step += 1
         if self.state.step % self.settings.log_every == 0 or self.state.step == self.steps:
             steps = (self.state.step - 1) % self.settings.log_every + 1
             self._record(
-                train_loss=self.loss.item() / steps, learning_rate=rate, grad_norm=norm.item()
+                train_loss=self.loss.item() / steps,
+                learning_rate=self.optimisation.rate,
+                grad_norm=self.optimisation.norm.item(),
             )
             self.loss.zero_()
 
-    def _gradients_meet(self, now: bool) -> contextlib.AbstractContextManager[object]:
-        """Ranks exchange gradients in the last backward pass of a step, not in every one."""
-        if now or not isinstance(self.parallel, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.parallel.no_sync()
-
-    def _accumulate(self, lane: int, rows: Index, total: int) -> Tensor:
-        """Adds the gradients of one lane's share of the mean loss over `total`; gives the share."""
-        # The seed belongs to step and lane: the same dropout on any rank, and after any restart.
-        seed = np.random.SeedSequence([self.plan.seed, self.state.step, lane]).generate_state(1)
-        torch.manual_seed(int(seed[0]))
-        # A lane that has run out takes part with a weight of 0: the other ranks wait for it.
+    def _share(self, model: nn.Module, rows: Index, total: int) -> Tensor:
+        """What these rows add to the mean loss over `total`."""
         weight = 1.0 / total if len(rows) else 0.0
         rows = rows if len(rows) else np.array([next(iter(self.tokens))])
-        logits = self._logits(self.parallel, [self.tokens[row] for row in rows.tolist()])
+        logits = self._logits(model, [self.tokens[row] for row in rows.tolist()])
         labels = torch.from_numpy(self.train.labels[rows]).to(logits)
-        loss = F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") * weight
-        (loss * self.ranks.world).backward()  # ranks average their gradients
-        return loss.detach()
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") * weight
 
     def _logits(self, model: nn.Module, chunks: Sequence[Ids]) -> Tensor:
         device = self.ranks.device
         ids, mask = (torch.from_numpy(part).to(device) for part in pad(chunks, self.pad_id))
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+        with half_precision(device):
             logits: Tensor = model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return logits.float()
 
@@ -242,26 +210,3 @@ def _check_classes(part: str, index: ChunkIndex) -> None:
         raise UserError(
             f"the {part} split has no {missing} admissions with chunks: more patients needed"
         )
-
-
-def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Parameters with and without weight decay: none on biases and norms, as BERT was trained."""
-    decayed = set(get_parameter_names(model, [nn.LayerNorm], _NO_DECAY))
-    named = list(model.named_parameters())
-    return [
-        {"params": [p for n, p in named if n in decayed], "weight_decay": decay},
-        {"params": [p for n, p in named if n not in decayed], "weight_decay": 0.0},
-    ]
-
-
-@contextlib.contextmanager
-def _fast_cpu_products() -> Iterator[None]:
-    """fp32 products by oneDNN: 1.7 times as fast as torch's default on AMD CPUs with AVX-512, as
-    fast on others. Where a CPU has bf16 matrix units they may be used, which training tolerates and
-    scoring does not (see onednn.py)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -16,7 +16,8 @@ from typing import Any
 from pyarrow import fs
 
 from readmit_spark.errors import UserError
-from readmit_spark.models.finetune import Log, finetune
+from readmit_spark.models.finetune import finetune
+from readmit_spark.models.optimisation import Log
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.ranks import Ranks
 from readmit_spark.models.store import Store
@@ -25,21 +26,23 @@ from readmit_spark.storage import filesystem_of
 Launch = Callable[[Plan, Log, Log], Trained]
 """(plan, record, say): trains; `record` gets every logged value, `say` those of now, for people."""
 
+
 _FAILED = "failed-"
 
 
-def alone(plan: Plan, record: Log, say: Log) -> Trained:
+def alone(plan: Any, record: Log, say: Log, train: Callable[..., Any] = finetune) -> Any:
     """Trains in this process."""
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
         record(values, step, steps)
         say(values, step, steps)
 
-    return finetune(plan, Ranks.alone(), log)
+    return train(plan, Ranks.alone(), log)
 
 
-def one_rank(plan: Plan) -> Trained:
-    """Trains as the rank that torchrun made this process. The first one prints what it logs.
+def one_rank(plan: Any, train: Callable[..., Any]) -> Any:
+    """train(plan, ranks, log) as the rank that torchrun made this process. The first one prints
+    what it logs.
 
     What goes wrong is written down under `plan.work`, for the driver: its own error is seen
     nowhere else. A user's mistake ends a repeated attempt at once.
@@ -50,7 +53,7 @@ def one_rank(plan: Plan) -> Trained:
             raise UserError(before[0]["message"])
         ranks = Ranks.join()
         with _local_model(plan.model) as model:
-            return finetune(replace(plan, model=model), ranks, _say)
+            return train(replace(plan, model=model), ranks, _say)
     except BaseException as error:
         mistake = isinstance(error, UserError)
         failure = {
@@ -83,7 +86,7 @@ def forget_failures(work: str) -> None:
             store.delete(name)
 
 
-def shared_model(plan: Plan) -> Plan:
+def shared_model(plan: Any) -> Any:
     """The plan with its model copied to where every machine can read it."""
     target, path = filesystem_of(f"{plan.work}/model")
     target.create_dir(path, recursive=True)
@@ -93,7 +96,7 @@ def shared_model(plan: Plan) -> Plan:
 
 def line(values: dict[str, float], step: int, steps: int) -> str:
     """`step 10/200: train_loss 0.52`"""
-    shown = ("train_loss", "validation_loss", "validation_auroc")
+    shown = ("train_loss", "validation_loss", "validation_auroc", "mlm_accuracy", "nsp_accuracy")
     return f"step {step}/{steps}: " + ", ".join(
         f"{name} {value:.3f}" for name, value in values.items() if name in shown
     )

@@ -17,8 +17,13 @@ from readmit_spark.models.batching import Index
 _POOL = 50  # micro batches sorted together: like lengths meet, and who meets whom still changes
 
 
-def lanes_of(batch: int, micro: int, processes: int) -> int:
-    """How many lanes a batch has; UserError where they do not come out even.
+def lanes_of(
+    batch: int,
+    micro: int,
+    processes: int,
+    names: tuple[str, str] = ("train.batch_size", "train.micro_batch_size"),
+) -> int:
+    """How many lanes a batch has; UserError, by the keys' names, where they do not come out even.
 
     >>> lanes_of(32, 8, processes=2)
     4
@@ -26,8 +31,8 @@ def lanes_of(batch: int, micro: int, processes: int) -> int:
     micro = min(micro, batch)
     if batch % micro or (batch // micro) % processes:
         raise UserError(
-            f"train.batch_size {batch} is not train.micro_batch_size {micro} times "
-            f"train.processes {processes} times a whole number; lower train.micro_batch_size"
+            f"{names[0]} {batch} is not {names[1]} {micro} times "
+            f"train.processes {processes} times a whole number; lower {names[1]}"
         )
     return batch // micro
 

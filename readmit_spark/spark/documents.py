@@ -33,7 +33,7 @@ def documents_table(
         how="left",
     )
     joined = notes.join(F.broadcast(admissions), on=ids, how="left")
-    readable = _readable(config)
+    readable = readable_notes(config)
     usable = readable & F.col("admitdate").isNotNull()
     day = F.datediff("chartdate", "admitdate")
     wanted = [_wanted(window, F.col("day"), F.col("category"), config) for window in windows]
@@ -71,7 +71,7 @@ def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Confi
     that `documents_table` makes the window's document of, in its order."""
     ids = ["subject_id", "hadm_id"]
     admitted = cohort.select(*ids, F.to_date("admittime").alias("admitdate"))
-    mine = notes.join(F.broadcast(admitted), on=ids, how="inner").where(_readable(config))
+    mine = notes.join(F.broadcast(admitted), on=ids, how="inner").where(readable_notes(config))
     note = F.struct(*note_order(), "text", "day", "category")
     gathered = (
         mine.withColumn("day", F.datediff("chartdate", "admitdate"))
@@ -96,7 +96,8 @@ def note_order() -> list[Column]:
     ]
 
 
-def _readable(config: Config) -> Column:
+def readable_notes(config: Config) -> Column:
+    """Whether a note has a text, and in the default profile is not marked as an error."""
     there = F.col("text").isNotNull()
     return there & ~F.col("iserror") if config.profile == "default" else there
 

@@ -16,8 +16,8 @@ from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate
 from readmit_spark.models.classifier import vote_c
-from readmit_spark.models.finetune import Log
 from readmit_spark.models.launch import Launch, line
+from readmit_spark.models.optimisation import Log
 from readmit_spark.models.plan import Plan
 from readmit_spark.models.tracking import CHAMPION, champion_facts
 from readmit_spark.progress import Progress

@@ -11,8 +11,8 @@ from readmit_spark.config import Config, flatten, to_dict
 from readmit_spark.core.balance import balance
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.finetune import Log
 from readmit_spark.models.launch import Launch, line
+from readmit_spark.models.optimisation import Log
 from readmit_spark.models.patients import PatientScores
 from readmit_spark.models.plan import Plan
 from readmit_spark.models.store import Store

@@ -15,8 +15,9 @@ from readmit_spark.core.learnt import KEY
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.finetune import Log, balanced
+from readmit_spark.models.finetune import balanced
 from readmit_spark.models.launch import Launch, line
+from readmit_spark.models.optimisation import Log
 from readmit_spark.models.plan import Plan, best_model
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index
 from readmit_spark.models.tracking import experiment_run, nested_run, register

@@ -19,13 +19,14 @@ from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
-from readmit_spark.models.finetune import Log
+from readmit_spark.models.finetune import finetune
 from readmit_spark.models.launch import Launch
+from readmit_spark.models.optimisation import Log
 from readmit_spark.models.patients import PatientScores
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.shards import admissions_of
 from readmit_spark.models.store import Store
-from readmit_spark.spark.distribute import is_local, run_on_ranks
+from readmit_spark.steps.launching import distributed
 
 # Settings that decide no weight, so a training goes on with other ones where it stopped; and the
 # learning rate, of which there may be several.
@@ -136,38 +137,14 @@ def launcher(spark: SparkSession | None, config: Config) -> Launch:
     if config.train.processes == 1:
         return launch.alone
     assert spark is not None  # the job keeps it
-    return lambda plan, record, _: _distributed(spark, config.train.processes, plan, record)
+    processes = config.train.processes
+    return lambda plan, record, _: distributed(spark, processes, plan, record, finetune)
 
 
 def forget(candidates: list[Candidate]) -> None:
     """Removes the checkpoints of trainings whose result is kept elsewhere."""
     for candidate in candidates:
         Store(candidate.plan.work).remove()
-
-
-def _distributed(spark: SparkSession, processes: int, plan: Plan, record: Log) -> Trained:
-    launch.forget_failures(plan.work)
-    try:
-        shown = plan if is_local(spark) else launch.shared_model(plan)
-        trained: Trained = run_on_ranks(spark, processes, launch.one_rank, shown)
-    except UserError:
-        raise
-    except Exception as error:
-        cause = next(iter(launch.failures(plan.work)), None)
-        if cause and cause["mistake"]:
-            raise UserError(cause["message"]) from None
-        if cause and not cause["secondary"]:
-            raise RuntimeError(
-                f"rank {cause['rank']} failed: {cause['message']}\n{cause['trace']}"
-            ) from None
-        # A rank that only noticed, or none at all, had anything to say.
-        raise RuntimeError(
-            "a training process died without a word: killed, out of memory, or readmit_spark is "
-            "not installed where it ran; what it printed is above"
-        ) from error
-    for step, values in trained.history:
-        record(values, step, trained.steps)
-    return trained
 
 
 def _aurocs(config: Config, trained: Trained) -> dict[float, float]:

@@ -17,7 +17,8 @@ from transformers import Trainer, TrainingArguments
 from readmit_spark.core.vote import vote_score
 from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.finetune import _groups, finetune
+from readmit_spark.models.finetune import finetune
+from readmit_spark.models.optimisation import _groups
 from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Checkpoints, Plan, State, Trained, best_model
 from readmit_spark.models.ranks import Ranks

@@ -11,10 +11,12 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
+from readmit_spark.models.finetune import finetune
 from readmit_spark.models.plan import Plan, Trained, best_model
 from readmit_spark.spark import distribute
 from readmit_spark.spark.distribute import run_on_ranks
-from readmit_spark.steps import training
+from readmit_spark.steps import launching
+from readmit_spark.steps.launching import distributed
 from tests.prepared import WINDOW, learnable, plan
 
 EQUAL = 1e-3
@@ -34,7 +36,7 @@ def quiet(*_: Any) -> None:
 
 
 def with_two(spark: SparkSession, plan: Plan) -> Trained:
-    return training._distributed(spark, 2, plan, quiet)
+    return distributed(spark, 2, plan, quiet, finetune)
 
 
 def test_one_and_two_processes_train_alike(
@@ -53,13 +55,13 @@ def test_one_and_two_processes_train_alike(
     one = launch.alone(plans[0], quiet, quiet)
     assert len(losses(one)) >= 20
     recorded: list[int] = []
-    children = training._distributed(
-        spark, 2, plans[1], lambda values, step, steps: recorded.append(step)
+    children = distributed(
+        spark, 2, plans[1], lambda values, step, steps: recorded.append(step), finetune
     )
     assert recorded == [step for step, _ in children.history]
     # The first rank alone is heard.
     assert capfd.readouterr().out.count("step 3/") == 1
-    monkeypatch.setattr(training, "is_local", lambda spark: False)
+    monkeypatch.setattr(launching, "is_local", lambda spark: False)
     monkeypatch.setattr(distribute, "is_local", lambda spark: False)
     tasks = with_two(spark, plans[2])
     assert (tmp_path / "tasks" / "model" / "config.json").exists()
@@ -124,19 +126,18 @@ def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def second_is_killed(plan: Plan) -> None:
+    def second_is_killed(plan: Plan, train: Any) -> None:
         import os
         import signal
 
         from readmit_spark.models import launch
 
-        def finetune(plan: Any, ranks: Any, log: Any) -> None:
+        def killed(plan: Any, ranks: Any, log: Any) -> None:
             if ranks.rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             ranks.gather(None)
 
-        launch.finetune = finetune
-        launch.one_rank(plan)
+        launch.one_rank(plan, killed)
 
     monkeypatch.setattr(launch, "one_rank", second_is_killed)
     with pytest.raises(RuntimeError, match="died without a word: killed"):
