@@ -68,7 +68,7 @@ class ChunkTokenizer:
         names = ("[CLS]", "[SEP]", "[MASK]")
         cls, sep, mask = (tokenizer.token_to_id(name) for name in names)
         prefix, suffix = _specials(self.definition)
-        if mask is None or (prefix, suffix) != ([cls], [sep]):
+        if cls is None or sep is None or mask is None or (prefix, suffix) != ([cls], [sep]):
             raise UserError(
                 "model.path: pretraining needs a BERT tokenizer, with [CLS], [SEP] and [MASK]"
             )

@@ -124,7 +124,7 @@ def load(plan: PretrainPlan) -> Any:
 
 class _Exercises(nn.Module):
     """Logits of the hidden words [hidden words, vocabulary] and of the pairs [rows, 2]. Words that
-    are not asked for are not projected onto the vocabulary, which is most of a small BERT's work."""
+    are not asked for are not projected onto the vocabulary: most of a small BERT's work."""
 
     def __init__(self, bert: Any) -> None:
         super().__init__()
@@ -167,15 +167,11 @@ class _Phase:
         plan = self.plan
         self.train = read_index(plan.folder, plan.tokens, "train")
         self.held_out = read_index(plan.folder, plan.tokens, "validation")
-        for name, index, least in (
-            ("train", self.train, plan.batch),
-            ("held-out", self.held_out, 1),
-        ):
-            if len(index) < least:
-                raise UserError(
-                    f"pretrain: {len(index)} {name} examples of {plan.tokens} tokens; at least "
-                    f"{least} needed: more notes, or a smaller batch"
-                )
+        if len(self.train) < plan.batch:
+            raise UserError(
+                f"pretrain: {len(self.train)} examples of {plan.tokens} tokens to train on; a step "
+                f"takes {plan.batch}: more notes needed, or lower pretrain.batch_tokens"
+            )
         mine = deal(self.train.lengths, self.lanes)[self.ranks.rank :: self.ranks.world]
         self.examples = read_examples(plan.folder, plan.tokens, "train", np.concatenate(mine))
         asked = np.arange(min(len(self.held_out), _EVAL_EXAMPLES))

@@ -137,8 +137,9 @@ def pretrain_and_register(
 def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[PretrainPlan]:
     """The phases; each one's checkpoints lie where only the same training finds them."""
     settings = asdict(config.pretrain)
+    train = config.train
     decides = [fingerprint(start), examples["run"], settings, config.seed,
-               config.train.warmup_ratio, config.train.weight_decay, config.train.max_grad_norm]  # fmt: skip
+               train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     for i, (tokens, count) in enumerate(
         zip(config.pretrain.tokens, config.pretrain.steps, strict=True)
@@ -149,7 +150,7 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
             tokens=tokens,
             steps=count,
             settings=config.pretrain,
-            train=config.train,
+            train=train,
             scratch=config.pretrain.scratch,
             seed=config.seed,
             work=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
