@@ -140,8 +140,9 @@ class _Phase:
     def __init__(self, plan: PretrainPlan, ranks: Ranks, log: Log) -> None:
         self.plan, self.settings, self.ranks, self.log = plan, plan.train, ranks, log
         micro = max(1, plan.settings.micro_batch_tokens // plan.tokens)
-        keys = tuple(f"pretrain.{k}batch_tokens / {plan.tokens}:" for k in ("", "micro_"))
-        self.lanes = lanes_of(plan.batch, micro, ranks.world, (keys[0], keys[1]))
+        step = f"pretrain.batch_tokens (in examples of {plan.tokens} tokens)"
+        keys = (step, "pretrain.micro_batch_tokens")
+        self.lanes = lanes_of(plan.batch, micro, ranks.world, keys)
         self.micro = plan.batch // self.lanes
         self._read_data()
         self.per_epoch = math.ceil(math.ceil(len(self.train) / self.lanes) / self.micro)
@@ -256,7 +257,7 @@ class _Phase:
                 right[2 * i : 2 * i + 2] += (
                     int((logits.argmax(1) == truth).sum()), len(truth)
                 )  # fmt: skip
-        words_right, words, pairs_right, pairs = sum(self.ranks.gather(right))
+        words_right, words, pairs_right, pairs = sum(self.ranks.gather(right)).tolist()
         self._record(mlm_accuracy=words_right / words, nsp_accuracy=pairs_right / pairs)
 
     def _record(self, **values: float) -> None:
