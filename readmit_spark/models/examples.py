@@ -77,8 +77,8 @@ def _examples(folder: str, tokens: int, split: str) -> Any:
         files = ds.dataset(path, filesystem=filesystem, format="parquet")
     except FileNotFoundError:
         raise UserError(
-            f"pretrain: no {split} example of {tokens} tokens came of the notes: too few notes, or "
-            "pretrain.categories names none of theirs"
+            f"pretrain: no {split} example of {tokens} tokens came of the notes: too few of them, "
+            "sentences too long for it, or pretrain.categories names none of theirs"
         ) from None
     # In the order of the names, on every machine.
     return ds.dataset(sorted(files.files), filesystem=filesystem, format="parquet")
