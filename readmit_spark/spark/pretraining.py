@@ -82,8 +82,8 @@ def examples_table(
 ) -> DataFrame:
     """split, input_ids, n_first, masked, answers, is_next: examples of at most `tokens` tokens.
 
-    `pretrain.copies` times each document, with other pairs and masks each time. Foreign halves come
-    from documents of the same split. The same seed and notes give the same examples, however Spark
+    `pretrain.copies` times each document, with other pairs and masks each time; once where it is
+    held out. Foreign halves come from documents of the same split. The same seed and notes give the same examples, however Spark
     cuts its partitions.
     """
     seed, copies = config.seed, config.pretrain.copies
@@ -97,7 +97,7 @@ def examples_table(
         documents = [[np.asarray(part).tolist() for part in note] for note in rows["segments"]]
         split, place = str(rows["split"].iloc[0]), int(rows["shelf"].iloc[0])
         found = []
-        for copy in range(copies):
+        for copy in range(copies if split == "train" else 1):
             key = [seed, tokens, copy, place, int(split == "train")]
             random = np.random.default_rng(key)
             for pair in sentence_pairs(documents, tokens - 3, random):

@@ -112,7 +112,12 @@ def test_the_same_examples_however_partitions_are_cut(
     assert once == made(backwards, config)
     assert once != made(segments, replace(config, seed=4))
     twice = replace(config, pretrain=replace(config.pretrain, copies=4))
-    assert len(made(segments, twice)) == pytest.approx(2 * len(once), rel=0.1)
+    train, held_out = (
+        [len([row for row in rows if row[0] == split]) for rows in (once, made(segments, twice))]
+        for split in ("train", "validation")
+    )
+    assert train[1] == pytest.approx(2 * train[0], rel=0.1)
+    assert held_out[0] == held_out[1]
 
 
 def test_whole_words_where_asked(
