@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from readmit_spark.core.balance import training_sample
 from readmit_spark.errors import UserError
 from readmit_spark.models.batching import Ids, Index, pad, token_batches
 from readmit_spark.models.classifier import load_for_training
+from readmit_spark.models.loop import Loop, Share
 from readmit_spark.models.optimisation import (
     Log,
     Optimisation,
@@ -24,9 +24,9 @@ from readmit_spark.models.optimisation import (
     quiet_transformers,
 )
 from readmit_spark.models.patients import ChunkScores
-from readmit_spark.models.plan import Checkpoints, Plan, Trained
+from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.schedule import deal, epoch_steps, lanes_of
+from readmit_spark.models.schedule import deal, lanes_of, steps_an_epoch
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
@@ -41,37 +41,45 @@ def finetune(plan: Plan, ranks: Ranks, log: Log) -> Trained:
     """
     quiet_transformers()
     with fast_cpu_products():
-        training = _Training(plan, ranks, log if ranks.first else lambda *_: None)
+        training = _Training(plan, ranks, log)
         training.run()
         return training.result()
 
 
 class _Training:
     def __init__(self, plan: Plan, ranks: Ranks, log: Log) -> None:
-        self.plan, self.settings, self.ranks, self.log = plan, plan.settings, ranks, log
+        self.plan, self.settings, self.ranks = plan, plan.settings, ranks
         self.lanes = lanes_of(self.settings.batch_size, self.settings.micro_batch_size, ranks.world)
         self.micro = self.settings.batch_size // self.lanes
         self._read_data()
-        self.per_epoch = math.ceil(math.ceil(len(self.train) / self.lanes) / self.micro)
-        self.steps = math.ceil(self.per_epoch * self.settings.epochs)
+        an_epoch = steps_an_epoch(len(self.train), self.lanes, self.micro)
+        steps = math.ceil(an_epoch * self.settings.epochs)
 
         set_seed(plan.seed)  # for the new head
         self.model = load_for_training(plan.model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
-        self.optimisation = Optimisation(
+        optimisation = Optimisation(
             self.model,
             ranks,
-            steps=self.steps,
+            steps=steps,
             learning_rate=self.settings.learning_rate,
             warmup_ratio=self.settings.warmup_ratio,
             weight_decay=self.settings.weight_decay,
             max_grad_norm=self.settings.max_grad_norm,
             seed=plan.seed,
         )
-        self.checkpoints = Checkpoints(plan.work)
-        self.state = self.checkpoints.load(self.optimisation.parts, ranks.device)
-        self.loss = torch.tensor(self.state.loss, dtype=torch.float64, device=ranks.device)
-        self.optimisation.connect()
+        self.loop = Loop(
+            optimisation,
+            self.train.lengths,
+            self.lanes,
+            self.micro,
+            steps,
+            self.settings,
+            plan.seed,
+            plan.work,
+            log,
+        )
+        self.state = self.loop.state
 
     def _read_data(self) -> None:
         plan, window = self.plan, self.settings.window
@@ -103,51 +111,23 @@ class _Training:
         return dict(zip(rows.tolist(), ids, strict=True))
 
     def run(self) -> None:
-        for step, values in self.state.history:
-            self.log(values, step, self.steps)
-        saved = time.monotonic()
-        while not self.state.done:
-            epoch, done = divmod(self.state.step, self.per_epoch)
-            lengths, seed = self.train.lengths, self.plan.seed
-            for rows in epoch_steps(lengths, self.lanes, self.micro, seed, epoch)[done:]:
-                self._step(rows)
-                ended = self.state.step in ((epoch + 1) * self.per_epoch, self.steps)
-                if ended:
-                    self._evaluate()
-                minutes = (time.monotonic() - saved) / 60
-                if self.ranks.first and (ended or minutes >= self.settings.checkpoint_minutes):
-                    self.state.loss = self.loss.item()
-                    self.checkpoints.save(self.state, self.optimisation.parts)
-                    saved = time.monotonic()
-                if self.state.done:
-                    break
+        self.loop.run(self._share_of, self._evaluate)
 
     def result(self) -> Trained:
         """Scores what is to be scored, with the model of the best epoch."""
         self.ranks.gather(None)  # the first rank has written its weights
-        self.checkpoints.load_best(self.state, self.model, self.ranks.device)
+        self.loop.checkpoints.load_best(self.state, self.model, self.ranks.device)
         parts: list[Part] = ["validation"] if self.plan.fold is None else ["validation", "test"]
         scores: dict[str, dict[str, ChunkScores]] = {part: {} for part in parts}
         for part in parts:
             for window in self.plan.windows:
                 index = self._index(part, window)
                 scores[part][window] = self._score(index, self._tokens(window, index))
-        return Trained(self.state.history, self.steps, self.state.best_step, scores)
+        return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
 
-    def _step(self, lanes: list[Index]) -> None:
+    def _share_of(self, lanes: list[Index]) -> Share:
         total = sum(map(len, lanes))
-        self.loss += self.optimisation.step(
-            self.state.step, lanes, lambda model, rows: self._share(model, rows, total)
-        )
-        self.state.step += 1
-        if self.state.step % self.settings.log_every == 0 or self.state.step == self.steps:
-            steps = (self.state.step - 1) % self.settings.log_every + 1
-            self._record(
-                train_loss=self.loss.item() / steps,
-                learning_rate=self.optimisation.rate,
-                grad_norm=self.optimisation.norm.item(),
-            )
-            self.loss.zero_()
+        return lambda model, rows: self._share(model, rows, total)
 
     def _share(self, model: nn.Module, rows: Index, total: int) -> Tensor:
         """What these rows add to the mean loss over `total`."""
@@ -164,18 +144,21 @@ class _Training:
             logits: Tensor = model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return logits.float()
 
-    def _evaluate(self) -> None:
+    def _evaluate(self) -> bool:
         """The validation set after an epoch: whether it is the best yet, and whether to stop."""
+        if not self.loop.epoch_ended:
+            return False
         scored, state = self._score(self.validation, self.validation_tokens), self.state
         auroc = scored.votes(self.plan.vote_c).auroc()
         assert auroc is not None  # both classes are there
-        self._record(validation_auroc=auroc, validation_loss=scored.loss())
+        self.loop.record(validation_auroc=auroc, validation_loss=scored.loss())
         state.stale += 1
         if auroc > state.best_auroc:
             state.best_auroc, state.best_step, state.stale = auroc, state.step, 0
             if self.ranks.first:
-                self.checkpoints.save_best(state, self.model)
-        state.done = state.step == self.steps or state.stale >= self.settings.patience
+                self.loop.checkpoints.save_best(state, self.model)
+        state.done = state.step == self.loop.steps or state.stale >= self.settings.patience
+        return True
 
     @torch.no_grad()
     def _score(self, index: ChunkIndex, tokens: dict[int, Ids]) -> ChunkScores:
@@ -190,10 +173,6 @@ class _Training:
         for theirs, values in self.ranks.gather((rows, mine)):
             probabilities[theirs] = values
         return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
-
-    def _record(self, **values: float) -> None:
-        self.state.history.append((self.state.step, values))
-        self.log(values, self.state.step, self.steps)
 
 
 def balanced(index: ChunkIndex, seed: int) -> ChunkIndex:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from readmit_spark.config import Pretrain, Train
 from readmit_spark.errors import UserError
 from readmit_spark.models.batching import Index, pad, token_batches
 from readmit_spark.models.examples import Example, read_examples, read_index
+from readmit_spark.models.loop import Loop, Share
 from readmit_spark.models.optimisation import (
     Log,
     Optimisation,
@@ -25,9 +24,9 @@ from readmit_spark.models.optimisation import (
     half_precision,
     quiet_transformers,
 )
-from readmit_spark.models.plan import Checkpoints, State
+from readmit_spark.models.plan import Checkpoints
 from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.schedule import deal, epoch_steps, lanes_of
+from readmit_spark.models.schedule import deal, lanes_of
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
 _EVAL_EXAMPLES = 20_000  # held-out examples that are asked: enough for a standard error of 0.4 %
@@ -88,10 +87,10 @@ def pretrain(plan: PretrainPlan, ranks: Ranks, log: Log) -> Pretrained:
     """
     quiet_transformers()
     with fast_cpu_products():
-        phase = _Phase(plan, ranks, log if ranks.first else lambda *_: None)
+        phase = _Phase(plan, ranks, log)
         phase.run()
     ranks.gather(None)  # the first rank has written its weights
-    return Pretrained(phase.state.history, plan.steps)
+    return Pretrained(phase.loop.state.history, plan.steps)
 
 
 def pretrained_model(plan: PretrainPlan) -> Any:
@@ -138,31 +137,37 @@ class _Exercises(nn.Module):
 
 class _Phase:
     def __init__(self, plan: PretrainPlan, ranks: Ranks, log: Log) -> None:
-        self.plan, self.settings, self.ranks, self.log = plan, plan.train, ranks, log
+        self.plan, self.ranks = plan, ranks
         micro = max(1, plan.settings.micro_batch_tokens // plan.tokens)
         step = f"pretrain.batch_tokens (in examples of {plan.tokens} tokens)"
         keys = (step, "pretrain.micro_batch_tokens")
         self.lanes = lanes_of(plan.batch, micro, ranks.world, keys)
         self.micro = plan.batch // self.lanes
         self._read_data()
-        self.per_epoch = math.ceil(math.ceil(len(self.train) / self.lanes) / self.micro)
         bert = load(plan).to(ranks.device)
         self.pad_id = bert.config.pad_token_id or 0
         self.model = _Exercises(bert)
-        self.optimisation = Optimisation(
+        optimisation = Optimisation(
             self.model,
             ranks,
             steps=plan.steps,
             learning_rate=plan.settings.learning_rate,
-            warmup_ratio=self.settings.warmup_ratio,
-            weight_decay=self.settings.weight_decay,
-            max_grad_norm=self.settings.max_grad_norm,
+            warmup_ratio=plan.train.warmup_ratio,
+            weight_decay=plan.train.weight_decay,
+            max_grad_norm=plan.train.max_grad_norm,
             seed=plan.seed,
         )
-        self.checkpoints = Checkpoints(plan.work)
-        self.state: State = self.checkpoints.load(self.optimisation.parts, ranks.device)
-        self.loss = torch.tensor(self.state.loss, dtype=torch.float64, device=ranks.device)
-        self.optimisation.connect()
+        self.loop = Loop(
+            optimisation,
+            self.train.lengths,
+            self.lanes,
+            self.micro,
+            plan.steps,
+            plan.train,
+            plan.seed,
+            plan.work,
+            log,
+        )
 
     def _read_data(self) -> None:
         plan = self.plan
@@ -181,39 +186,21 @@ class _Phase:
         )
 
     def run(self) -> None:
-        for step, values in self.state.history:
-            self.log(values, step, self.plan.steps)
-        if not self.state.history:
+        if not self.loop.state.history:
             self._evaluate()
-        saved = time.monotonic()
-        while not self.state.done:
-            epoch, taken = divmod(self.state.step, self.per_epoch)
-            lengths, seed = self.train.lengths, self.plan.seed
-            for rows in epoch_steps(lengths, self.lanes, self.micro, seed, epoch)[taken:]:
-                self._step(rows)
-                if self.state.step == self.plan.steps:
-                    self._evaluate()
-                    self.state.done = True
-                minutes = (time.monotonic() - saved) / 60
-                due = self.state.done or minutes >= self.settings.checkpoint_minutes
-                if self.ranks.first and due:
-                    self.state.loss = self.loss.item()
-                    self.checkpoints.save(self.state, self.optimisation.parts)
-                    saved = time.monotonic()
-                if self.state.done:
-                    break
+        self.loop.run(self._share_of, self._look)
 
-    def _step(self, lanes: list[Index]) -> None:
+    def _look(self) -> bool:
+        state = self.loop.state
+        if state.step == self.loop.steps:
+            self._evaluate()
+            state.done = True
+        return state.done
+
+    def _share_of(self, lanes: list[Index]) -> Share:
         pairs = sum(map(len, lanes))
         words = sum(int(self.train.n_masked[rows].sum()) for rows in lanes)
-        self.loss += self.optimisation.step(
-            self.state.step, lanes, lambda model, rows: self._share(model, rows, pairs, words)
-        )
-        self.state.step += 1
-        if self.state.step % self.settings.log_every == 0 or self.state.step == self.plan.steps:
-            steps = (self.state.step - 1) % self.settings.log_every + 1
-            self._record(train_loss=self.loss.item() / steps, learning_rate=self.optimisation.rate)
-            self.loss.zero_()
+        return lambda model, rows: self._share(model, rows, pairs, words)
 
     def _share(self, model: nn.Module, rows: Index, pairs: int, words: int) -> Tensor:
         weight = 1.0 if len(rows) else 0.0
@@ -258,8 +245,4 @@ class _Phase:
                     int((logits.argmax(1) == truth).sum()), len(truth)
                 )  # fmt: skip
         words_right, words, pairs_right, pairs = sum(self.ranks.gather(right)).tolist()
-        self._record(mlm_accuracy=words_right / words, nsp_accuracy=pairs_right / pairs)
-
-    def _record(self, **values: float) -> None:
-        self.state.history.append((self.state.step, values))
-        self.log(values, self.state.step, self.plan.steps)
+        self.loop.record(mlm_accuracy=words_right / words, nsp_accuracy=pairs_right / pairs)

@@ -8,6 +8,8 @@ numpy only.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,15 @@ def lanes_of(
             f"train.processes {processes} times a whole number; lower {names[1]}"
         )
     return batch // micro
+
+
+def steps_an_epoch(rows: int, lanes: int, micro: int) -> int:
+    """How many steps `epoch_steps` gives.
+
+    >>> steps_an_epoch(33, lanes=4, micro=4)
+    3
+    """
+    return math.ceil(math.ceil(rows / lanes) / micro)
 
 
 def deal(lengths: Index, lanes: int) -> list[Index]:

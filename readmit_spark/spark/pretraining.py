@@ -83,8 +83,8 @@ def examples_table(
     """split, input_ids, n_first, masked, answers, is_next: examples of at most `tokens` tokens.
 
     `pretrain.copies` times each document, with other pairs and masks each time; once where it is
-    held out. Foreign halves come from documents of the same split. The same seed and notes give the same examples, however Spark
-    cuts its partitions.
+    held out. Foreign halves come from documents of the same split. The same seed and notes give the
+    same examples, however Spark cuts its partitions.
     """
     seed, copies = config.seed, config.pretrain.copies
     whole_words, share = config.pretrain.whole_words, config.pretrain.masked

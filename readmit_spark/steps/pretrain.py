@@ -32,7 +32,6 @@ from readmit_spark.steps.launching import distributed
 from readmit_spark.steps.model_checks import SEEN
 from readmit_spark.steps.training import anywhere
 
-LaunchPhase = Callable[[PretrainPlan, Log, Log], Pretrained]
 _LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
 _MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
 
