@@ -66,6 +66,7 @@ class Train:
     learning_rate: float
     batch_size: int
     micro_batch_size: int
+    group_by_length: bool
     processes: int
     checkpoint_minutes: float
     warmup_ratio: float

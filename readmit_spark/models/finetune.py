@@ -26,7 +26,7 @@ from readmit_spark.models.optimisation import (
 from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.schedule import deal, lanes_of, lanes_of_rank, steps_an_epoch
+from readmit_spark.models.schedule import deal, lanes_of, steps_an_epoch
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
@@ -93,8 +93,7 @@ class _Training:
             )
         self.validation = self._index("validation", window)
         _check_classes("validation", self.validation)
-        lanes = deal(self.train.lengths, self.lanes)
-        mine = [lanes[i] for i in lanes_of_rank(self.lanes, self.ranks.rank, self.ranks.world)]
+        mine = deal(self.train.lengths, self.lanes)[self.ranks.rank :: self.ranks.world]
         self.tokens = self._tokens(window, self.train, np.concatenate(mine))
         self.validation_tokens = self._tokens(window, self.validation)
 

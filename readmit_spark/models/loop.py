@@ -64,8 +64,7 @@ class Loop:
         saved = time.monotonic()
         while not self.state.done:
             epoch, taken = divmod(self.state.step, self._an_epoch)
-            table = epoch_steps(self._lengths, self._lanes, self._micro, self._seed, epoch)
-            for lanes in table[taken:]:
+            for lanes in self._epoch(epoch)[taken:]:
                 self._step(lanes, share_of(lanes))
                 due = look() or (time.monotonic() - saved) / 60 >= self._settings.checkpoint_minutes
                 if due and self._ranks.first:
@@ -80,6 +79,12 @@ class Loop:
         """Keeps and logs values of the step that was taken last."""
         self.state.history.append((self.state.step, values))
         self._log(values, self.state.step, self.steps)
+
+    def _epoch(self, epoch: int) -> list[list[Index]]:
+        by_length = self._settings.group_by_length
+        return epoch_steps(
+            self._lengths, self._lanes, self._micro, self._seed, epoch, by_length
+        )  # fmt: skip
 
     def _step(self, lanes: list[Index], share: Share) -> None:
         self._loss += self._optimisation.step(self.state.step, lanes, share)

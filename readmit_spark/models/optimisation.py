@@ -22,7 +22,6 @@ from transformers.utils import logging as transformers_logging
 
 from readmit_spark.models.batching import Index
 from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.schedule import lanes_of_rank
 
 _NO_DECAY = [r"bias", r"layernorm", r"(?:^|\.)norm(?:$|\.)", r"_norm(?:$|\.)"]
 
@@ -76,15 +75,15 @@ class Optimisation:
         lane that has run out is asked for an empty one's share: a forward pass with a weight of 0,
         as the other ranks wait for it.
         """
-        mine = lanes_of_rank(len(lanes), self.ranks.rank, self.ranks.world)
+        mine = list(enumerate(lanes))[self.ranks.rank :: self.ranks.world]
         loss = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         self.parallel.train()
-        for lane in mine:
+        for lane, rows in mine:
             # The seed belongs to step and lane: the same dropout on any rank, and after a restart.
             seed = np.random.SeedSequence([self._seed, number, lane]).generate_state(1)
             torch.manual_seed(int(seed[0]))
-            with self._gradients_meet(lane == mine[-1]):
-                part = share(self.parallel, lanes[lane])
+            with self._gradients_meet(lane == mine[-1][0]):
+                part = share(self.parallel, rows)
                 (part * self.ranks.world).backward()  # ranks average their gradients
                 loss += part.detach()
         self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)

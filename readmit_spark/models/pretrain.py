@@ -26,7 +26,7 @@ from readmit_spark.models.optimisation import (
 )
 from readmit_spark.models.plan import Checkpoints
 from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.schedule import deal, lanes_of, lanes_of_rank
+from readmit_spark.models.schedule import deal, lanes_of
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
 _EVAL_EXAMPLES = 20_000  # held-out examples that are asked: enough for a standard error of 0.4 %
@@ -178,8 +178,7 @@ class _Phase:
                 f"pretrain: {len(self.train)} examples of {plan.tokens} tokens to train on; a step "
                 f"takes {plan.batch}: more notes needed, or lower pretrain.batch_tokens"
             )
-        lanes = deal(self.train.lengths, self.lanes)
-        mine = [lanes[i] for i in lanes_of_rank(self.lanes, self.ranks.rank, self.ranks.world)]
+        mine = deal(self.train.lengths, self.lanes)[self.ranks.rank :: self.ranks.world]
         self.examples = read_examples(plan.folder, plan.tokens, "train", np.concatenate(mine))
         asked = np.arange(min(len(self.held_out), _EVAL_EXAMPLES))
         self.asked = read_examples(

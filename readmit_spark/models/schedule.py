@@ -1,9 +1,9 @@
 """Which chunks each optimiser step takes: the same ones on any number of processes.
 
-A batch is cut into *lanes* of `micro` chunks, each one forward pass. A lane's chunks are of like
-length, and a chunk stays in its lane for the whole training. A process owns whole lanes, so it
-reads its own chunks only; and as the lanes do not depend on the number of processes, neither do the
-batches, the padding or the dropout. numpy only.
+A batch is cut into *lanes* of `micro` chunks, each one forward pass. A chunk stays in its lane for
+the whole training, and a process owns whole lanes, so it reads its own chunks only; and as the
+lanes do not depend on the number of processes, neither do the batches, the padding or the dropout.
+numpy only.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from readmit_spark.errors import UserError
 from readmit_spark.models.batching import Index
+
+_POOL = 50  # micro batches sorted together: like lengths meet, and who meets whom still changes
 
 
 def lanes_of(
@@ -46,36 +49,38 @@ def steps_an_epoch(rows: int, lanes: int, micro: int) -> int:
 
 
 def deal(lengths: Index, lanes: int) -> list[Index]:
-    """Rows of each lane, the longest in the first one. Lanes differ by at most one row.
+    """Rows of each lane, longest first: dealt in the order of length, so lanes are alike.
 
-    lengths: [n] tokens. Every row is in exactly one lane.
+    lengths: [n] tokens. Every row is in exactly one lane; lanes differ by at most one row.
     """
-    return np.array_split(np.argsort(-lengths, kind="stable"), lanes)
+    order = np.argsort(-lengths, kind="stable")
+    return [order[lane::lanes] for lane in range(lanes)]
 
 
-def lanes_of_rank(lanes: int, rank: int, processes: int) -> list[int]:
-    """Which lanes a process owns: one from either end in turn, so that each has long and short
-    chunks, where there are at least two lanes a process.
-
-    >>> [lanes_of_rank(4, rank, processes=2) for rank in range(2)]
-    [[0, 3], [1, 2]]
-    """
-    turn = 2 * processes
-    return [lane for lane in range(lanes) if lane % turn in (rank, turn - 1 - rank)]
-
-
-def epoch_steps(lengths: Index, lanes: int, micro: int, seed: int, epoch: int) -> list[list[Index]]:
+def epoch_steps(
+    lengths: Index, lanes: int, micro: int, seed: int, epoch: int, by_length: bool = True
+) -> list[list[Index]]:
     """The rows of every step of an epoch, lane by lane: steps x lanes arrays of at most `micro`.
 
-    Every row comes once, and which ones meet changes from epoch to epoch. A forward pass has
-    chunks of like length, so little is padded, yet a step has some of all lengths: a step of one
-    length learns what its length has in common and forgets it in the next one, which cost the demo
-    0.05 of its AUROC. Where the rows do not come out even, the last arrays are short or empty.
+    Every row comes once; which ones meet, and in which order, changes from epoch to epoch. With
+    `by_length` chunks of like length share a step, so little is padded and no process waits for
+    another. Where the rows do not come out even, some arrays are short or empty.
     """
+    pool_rows = _POOL * micro if by_length else micro
     columns = []
     for lane, rows in enumerate(deal(lengths, lanes)):
-        shuffled = np.random.default_rng([seed, epoch, lane]).permutation(rows)
-        columns.append([shuffled[at : at + micro] for at in range(0, len(rows), micro)])
+        random = np.random.default_rng([seed, epoch, lane])
+        shuffled = random.permutation(rows)
+        pools = [
+            pool[np.argsort(-lengths[pool], kind="stable")] for pool in _cut(shuffled, pool_rows)
+        ]
+        columns.append([part for pool in pools for part in _cut(pool, micro)])
+    steps = max(len(column) for column in columns)
     none = np.empty(0, dtype=np.int64)
-    steps = steps_an_epoch(len(lengths), lanes, micro)
-    return [[c[step] if step < len(c) else none for c in columns] for step in range(steps)]
+    table = [[c[step] if step < len(c) else none for c in columns] for step in range(steps)]
+    order = np.random.default_rng([seed, epoch]).permutation(steps)
+    return [table[step] for step in order]
+
+
+def _cut(rows: NDArray[np.int64], size: int) -> list[Index]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

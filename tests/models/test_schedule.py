@@ -8,22 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readmit_spark.errors import UserError
-from readmit_spark.models.schedule import deal, epoch_steps, lanes_of, lanes_of_rank
+from readmit_spark.models.schedule import deal, epoch_steps, lanes_of
 
 
 @given(
     st.lists(st.integers(2, 512), min_size=8, max_size=300),
     st.sampled_from([(1, 8), (2, 4), (4, 2), (8, 1)]),
     st.integers(0, 3),
+    st.booleans(),
 )
 def test_an_epoch_has_every_chunk_once_and_each_in_its_own_lane(
-    lengths: list[int], shape: tuple[int, int], epoch: int
+    lengths: list[int], shape: tuple[int, int], epoch: int, by_length: bool
 ) -> None:
     lanes, micro = shape
     sizes = np.array(lengths)
     owned = [set(rows.tolist()) for rows in deal(sizes, lanes)]
     assert max(map(len, owned)) - min(map(len, owned)) <= 1
-    steps = epoch_steps(sizes, lanes, micro, seed=3, epoch=epoch)
+    steps = epoch_steps(sizes, lanes, micro, 3, epoch, by_length)
     assert len(steps) == math.ceil(math.ceil(len(lengths) / lanes) / micro)
     seen: list[int] = []
     for step in steps:
@@ -35,29 +36,18 @@ def test_an_epoch_has_every_chunk_once_and_each_in_its_own_lane(
     assert sorted(seen) == list(range(len(lengths)))
 
 
-def test_a_pass_has_like_lengths_a_step_has_all_and_others_meet_in_each_epoch() -> None:
+def test_chunks_of_like_length_meet_and_others_in_each_epoch() -> None:
     lengths = np.random.default_rng(0).integers(10, 513, 3200)
     epochs = [epoch_steps(lengths, 4, 8, seed=1, epoch=e) for e in range(2)]
     padded = sum(len(rows) * lengths[rows].max() for step in epochs[0] for rows in step)
-    mixed = np.random.default_rng(1).permutation(lengths).reshape(-1, 8).max(axis=1).sum() * 8
-    assert padded < 1.25 * lengths.sum() and mixed > 1.7 * lengths.sum()
-    means = [np.mean(np.concatenate([lengths[rows] for rows in step])) for step in epochs[0]]
-    assert np.std(means) < 0.3 * lengths.std() / np.sqrt(32)  # less than of 32 taken at random
-    # Two ranks have much the same to do.
-    work = [
-        [sum(lengths[step[i]].sum() for i in lanes_of_rank(4, rank, 2)) for rank in range(2)]
-        for step in epochs[0]
-    ]
-    assert sum(map(max, work)) < 1.05 * sum(map(sum, work)) / 2
+    assert padded < 1.05 * lengths.sum()
+    mixed = epoch_steps(lengths, 4, 8, seed=1, epoch=0, by_length=False)
+    assert sum(len(rows) * lengths[rows].max() for step in mixed for rows in step) > 1.5 * padded
+    # All ranks of a step have much the same to do.
+    widest = sum(max(lengths[rows].sum() for rows in step) for step in epochs[0])
+    assert widest < 1.1 * sum(lengths[rows].sum() for step in epochs[0] for rows in step) / 4
     together = [{frozenset(rows.tolist()) for step in e for rows in step} for e in epochs]
     assert not together[0] & together[1]
-
-
-@pytest.mark.parametrize(("lanes", "processes"), [(1, 1), (4, 1), (4, 2), (4, 4), (6, 3), (6, 2)])
-def test_processes_own_all_lanes_as_many_each(lanes: int, processes: int) -> None:
-    owned = [lanes_of_rank(lanes, rank, processes) for rank in range(processes)]
-    assert sorted(lane for mine in owned for lane in mine) == list(range(lanes))
-    assert {len(mine) for mine in owned} == {lanes // processes}
 
 
 @pytest.mark.parametrize(
