@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo nights test test-spark4 test-cluster test-s3 emr-env lint clean
+.PHONY: demo nights compare test test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -18,6 +18,12 @@ demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(SUBMIT) jobs/finetune.py --config conf/demo.yaml
 	$(SUBMIT) jobs/score.py --config conf/demo.yaml
 	$(BIN)/python jobs/demo_summary.py --config conf/demo.yaml
+
+compare: $(VENV)/.installed  ## every model on the synthetic hospital, beside the published figures; and the leak audit
+	$(BIN)/python jobs/demo_data.py --config conf/compare.yaml
+	$(SUBMIT) jobs/compare.py --config conf/compare.yaml
+	$(BIN)/python jobs/demo_compared.py --config conf/compare.yaml
+	$(SUBMIT) jobs/audit.py --config conf/compare.yaml
 
 nights: $(OUT)/mlflow.db  ## three nights of a full house with the demo's model, and their worklist
 	$(BIN)/python jobs/demo_data.py --config conf/demo_nights.yaml

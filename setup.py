@@ -25,12 +25,14 @@ setup(
         "torch>=2.4",
         "transformers>=5,<6",
         "accelerate>=1.0",  # the Trainer needs it
+        "captum>=0.7",  # integrated gradients
         "tokenizers>=0.20",
         "spacy>=3.7,<4",
         "scikit-learn>=1.4",
         "mlflow>=3",
         "boto3>=1.35.30",  # S3's conditional put
         "filelock>=3",
+        "datasketch>=2,<3",  # MinHash, for the leak audit
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "pyyaml>=6",

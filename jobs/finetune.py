@@ -1,4 +1,4 @@
-"""Fine-tunes model.path on the prepared chunks, logs to MLflow and registers the champion."""
+"""Fine-tunes model.path on the prepared chunks, logs to MLflow and registers the model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import manifest
 from readmit_spark.spark.session import build_session
 from readmit_spark.steps.finetune import STEPS, finetune_and_register
+from readmit_spark.steps.training import launcher
 
 
 def main(config: Config) -> None:
@@ -18,9 +19,13 @@ def main(config: Config) -> None:
     located = locate(config)
     spark = build_session("finetune")
     prepared = manifest(spark, config.output_root, "prepare")
-    spark.stop()  # training needs the memory and no Spark
-    name = finetune_and_register(config, located, prepared, progress)
-    progress.say(f"registered {name} as {config.model.name}@champion in {config.tracking_uri}")
+    if config.train.processes == 1:
+        spark.stop()  # training needs the memory and no Spark
+    launch = launcher(spark, config)
+    name, alias = finetune_and_register(config, located, prepared, progress, launch)
+    progress.say(f"registered {name} as {config.model.name}@{alias} in {config.tracking_uri}")
+    if alias != "champion":
+        progress.say("the champion stays until jobs/promote.py has found this one better")
 
 
 if __name__ == "__main__":

@@ -65,11 +65,43 @@ class Train:
     epochs: float
     learning_rate: float
     batch_size: int
+    micro_batch_size: int
+    group_by_length: bool
+    processes: int
+    checkpoint_minutes: float
     warmup_ratio: float
     weight_decay: float
     max_grad_norm: float
     patience: int
     log_every: int
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    categories: tuple[str, ...]
+    copies: int
+    masked: float
+    whole_words: bool
+    tokens: tuple[int, ...]
+    steps: tuple[int, ...]
+    batch_tokens: int
+    micro_batch_tokens: int
+    learning_rate: float
+    scratch: bool
+
+
+@dataclass(frozen=True)
+class Tune:
+    learning_rates: tuple[float, ...] | None
+    vote_c: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Promote:
+    version: int | None
+    min_gain: float
+    max_loss: float
+    min_group: int
 
 
 @dataclass(frozen=True)
@@ -91,12 +123,46 @@ class Vote:
 
 
 @dataclass(frozen=True)
+class Compare:
+    cross_validate: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    max_duplicates: float
+    max_auroc: float
+    sample: int
+
+
+@dataclass(frozen=True)
 class Nightly:
     window: str
     alert: Literal["capacity", "threshold", "precision"]
     alert_value: float
     lookback: int
     include_text: bool
+
+
+@dataclass(frozen=True)
+class Monitor:
+    reference_nights: int
+    reference_from: str | None
+    false_alarm_rate: float
+
+
+@dataclass(frozen=True)
+class Explain:
+    source: Literal["nightly", "score"]
+    window: str | None
+    top: int
+    steps: int
+    deletion: float
+    include_text: bool
+
+
+@dataclass(frozen=True)
+class OverTime:
+    days: int
 
 
 @dataclass(frozen=True)
@@ -143,9 +209,17 @@ class Config:
     split: Split
     model: Model
     train: Train
+    pretrain: Pretrain
+    tune: Tune
+    promote: Promote
     score: Score
     vote: Vote
+    compare: Compare
+    audit: Audit
     nightly: Nightly
+    monitor: Monitor
+    explain: Explain
+    over_time: OverTime
     tracking: Tracking
     demo: Demo
     emr: Emr
@@ -154,6 +228,11 @@ class Config:
     def split_level(self) -> str:
         """`split.level`, or the profile's own: the published split is over admissions."""
         return self.split.level or ("admission" if self.profile == "paper" else "patient")
+
+    @property
+    def split_name(self) -> str:
+        """What decides who is in the test split."""
+        return f"{self.split_level} {self.seed}"
 
     @property
     def output_root(self) -> str:
@@ -287,9 +366,13 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
             return value
         raise UserError(f"{key} is {value!r}: one of {', '.join(typing.get_args(kind))}")
     if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        if isinstance(value, list) and value and item in (int, float):
+            return tuple(_typed(item, v, key) for v in value)
         if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
             return tuple(value)
-        raise UserError(f"{key} is {value!r}: a list is needed, such as [2days, 3days]")
+        like = "[1, 2]" if item in (int, float) else "[2days, 3days]"
+        raise UserError(f"{key} is {value!r}: a list is needed, such as {like}")
     if kind is float and not isinstance(value, bool):
         # YAML reads 2e-5 as a text; people write it all the same.
         try:
@@ -308,8 +391,26 @@ def _check(config: Config) -> None:
         "chunk.words": config.chunk.words,
         "train.epochs": config.train.epochs,
         "train.batch_size": config.train.batch_size,
+        "train.micro_batch_size": config.train.micro_batch_size,
+        "train.processes": config.train.processes,
+        "train.patience": config.train.patience,
+        "train.log_every": config.train.log_every,
+        "pretrain.copies": config.pretrain.copies,
+        "pretrain.masked": config.pretrain.masked,
+        "pretrain.tokens": min(config.pretrain.tokens),
+        "pretrain.steps": min(config.pretrain.steps),
+        "pretrain.batch_tokens": config.pretrain.batch_tokens,
+        "pretrain.micro_batch_tokens": config.pretrain.micro_batch_tokens,
+        "pretrain.learning_rate": config.pretrain.learning_rate,
+        "tune.learning_rates": min(config.tune.learning_rates or (1,)),
+        "tune.vote_c": min(config.tune.vote_c or (1,)),
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
+        "monitor.reference_nights": config.monitor.reference_nights,
+        "explain.top": config.explain.top,
+        "explain.steps": config.explain.steps,
+        "explain.deletion": config.explain.deletion,
+        "over_time.days": config.over_time.days,
         "vote.c": 1 if config.vote.c is None else config.vote.c,
         "nightly.lookback": config.nightly.lookback,
         "demo.patients": config.demo.patients,
@@ -323,6 +424,24 @@ def _check(config: Config) -> None:
     for key, windows in (("windows", config.windows), ("score.windows", config.score.windows)):
         if windows and len(set(windows)) < len(windows):
             raise UserError(f"{key} names a window more than once: {', '.join(windows)}")
+    shares = {
+        "monitor.false_alarm_rate": config.monitor.false_alarm_rate,
+        "explain.deletion": config.explain.deletion,
+        "pretrain.masked": config.pretrain.masked,
+    }
+    for key, value in shares.items():
+        if value >= 1:
+            raise UserError(f"{key} is {value}: it must be below 1")
+    if config.monitor.false_alarm_rate < 0.001:  # its limits are simulated
+        raise UserError(
+            f"monitor.false_alarm_rate is {config.monitor.false_alarm_rate}: it must be 0.001 or "
+            "more"
+        )
+    if len(config.pretrain.tokens) != len(config.pretrain.steps):
+        raise UserError(
+            f"pretrain.tokens has {len(config.pretrain.tokens)} phases and pretrain.steps "
+            f"{len(config.pretrain.steps)}: one of each for every phase"
+        )
     if config.chunk.min_tail_words < 0:
         raise UserError(
             f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more"

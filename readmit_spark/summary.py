@@ -37,6 +37,30 @@ def recovered(metrics: Mapping[str, Any]) -> float:
     return round((auroc - 0.5) / (attainable - 0.5), 9)
 
 
+def unlikely(compared: Mapping[str, Any], transformer: str) -> list[str]:
+    """What a comparison on the demo may not come to, a line each; none where all is well.
+
+    compared: compare.json of one split. Part of the demo's signal is in context, so in every window
+    the transformer's AUROC is above that of the bag of words; and no model's is above that of the
+    true risks.
+    """
+    found = []
+    for window, both in compared["windows"].items():
+        aurocs = {name: m["natural"]["auroc"]["value"] for name, m in both["models"].items()}
+        best = both["attainable_auroc"]["value"]
+        if aurocs[transformer] <= aurocs["bag of words"]:
+            found.append(
+                f"{window}: {transformer}, AUROC {aurocs[transformer]:.3f}, does not beat the bag "
+                f"of words, {aurocs['bag of words']:.3f}"
+            )
+        found += [
+            f"{window}: {name}, AUROC {auroc:.3f}, is above what is attainable, {best:.3f}"
+            for name, auroc in aurocs.items()
+            if auroc > best
+        ]
+    return found
+
+
 def _cell(measure: Mapping[str, Any]) -> str:
     if measure["value"] is None:
         return f"none ({measure['reason']})"

@@ -37,6 +37,8 @@ def test_later_overrides_win(tmp_path: Path) -> None:
     config = load_config(file, ["vote.c=4", "windows=[2days, 5days]", "train.learning_rate=2e-5"])
     assert (config.seed, config.vote.c, config.windows) == (1, 4.0, ("2days", "5days"))
     assert config.train.learning_rate == 2e-5
+    rates = load_config(overrides=["tune.learning_rates=[1e-5, 2]"]).tune.learning_rates
+    assert rates == (1e-5, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,10 @@ def test_later_overrides_win(tmp_path: Path) -> None:
         ("vote.c", r"--set vote\.c: write it as section\.key=value"),
         ("vote.c=[1", r"the value is not valid YAML"),
         ("vote.c=0", r"vote\.c is 0\.0: it must be above 0"),
+        ("tune.learning_rates=1e-5", r"a list is needed, such as \[1, 2\]"),
+        ("tune.learning_rates=[1e-5, fast]", r"tune\.learning_rates is 'fast'"),
+        ("tune.vote_c=[1, 0]", r"tune\.vote_c is 0\.0: it must be above 0"),
+        ("train.processes=0", r"train\.processes is 0"),
         ("chunk.words=0", r"chunk\.words is 0: it must be above 0"),
         ("nightly.lookback=0", r"nightly\.lookback is 0: it must be above 0"),
         ("chunk.min_tail_words=-1", r"it must be 0 or more"),

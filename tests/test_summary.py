@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from readmit_spark.summary import metrics_table, recovered
+from readmit_spark.summary import metrics_table, recovered, unlikely
 
 
 def measure(value: float | None, **more: Any) -> dict[str, Any]:
@@ -35,3 +35,22 @@ def test_intervals_and_the_attainable_auroc_are_shown() -> None:
 def test_recovered_is_counted_from_chance() -> None:
     metrics = {"natural": {"auroc": measure(0.7)}, "attainable_auroc": measure(0.9)}
     assert recovered(metrics) == 0.5
+
+
+def test_a_comparison_that_cannot_be_right_is_told() -> None:
+    def window(transformer: float, words: float, attainable: float = 0.9) -> dict[str, Any]:
+        aurocs = {"readmission": transformer, "bag of words": words}
+        models = {name: {"natural": {"auroc": measure(v)}} for name, v in aurocs.items()}
+        return {"models": models, "attainable_auroc": measure(attainable)}
+
+    def said(**windows: dict[str, Any]) -> list[str]:
+        return unlikely({"windows": windows}, "readmission")
+
+    assert said(early=window(0.8, 0.7), late=window(0.9, 0.7)) == []
+    assert said(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
+        "early: readmission, AUROC 0.700, does not beat the bag of words, 0.700"
+    ]
+    assert said(early=window(0.8, 0.7, 0.75)) == [
+        "early: readmission, AUROC 0.800, is above what is attainable, 0.750"
+    ]
+    assert len(said(early=window(0.8, 0.85, 0.7))) == 3

@@ -29,9 +29,10 @@ def token_chunks(
 ) -> list[str]:
     """Whole segments packed greedily into chunks of at most `budget` tokens; nothing is lost.
 
-    `count_tokens` gives the tokens of each text, without specials, and is additive over words, as
-    WordPiece is. A segment longer than the budget is filled in word by word, and a word longer than
-    the budget is cut between characters. A document of `min_words` words or fewer has no chunk.
+    `count_tokens` gives the tokens of each text, without specials; texts joined by a blank have no
+    more tokens than they have together. A segment longer than the budget is filled in word by word,
+    and a word longer than the budget is cut between characters. A document of `min_words` words or
+    fewer has no chunk.
     """
     if sum(len(s.split()) for s in segments) <= min_words:
         return []

@@ -95,7 +95,7 @@ def evaluate(
     >>> evaluate([0.9, 0.1], [1, 0], [7, 8], replicates=0)["auroc"]["value"]
     1.0
     """
-    s, y, codes, n_patients = _checked(scores, labels, patients)
+    s, y, _, n_patients = _checked(scores, labels, patients)
     result: dict[str, Any] = {
         "n": len(s),
         "positives": int(y.sum()),
@@ -105,23 +105,50 @@ def evaluate(
     }
     if len(s) == 0:
         return result | {m: _absent("no admission to evaluate") for m in MEASURES}
+    point, draws = replicates_of(
+        scores,
+        labels,
+        patients,
+        replicates=replicates,
+        seed=seed,
+        precision_target=precision_target,
+    )
+    for m in MEASURES:
+        value = point[m]
+        if np.isnan(value):
+            result[m] = _absent(why_no_curve(y))
+        else:
+            result[m] = {"value": value} | interval(draws[m])
+    if result["rp80"]["value"] is not None:
+        points = _curves(_Ranking.of(s, y), np.ones(len(s)))
+        best = _best(points, precision_target)
+        result["rp80"]["threshold"] = float(points.thresholds[best]) if best else None
+    return result
+
+
+def replicates_of(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    patients: ArrayLike,
+    *,
+    replicates: int,
+    seed: int,
+    precision_target: float = 0.8,
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Each of ``MEASURES`` and ``mean_score``: the estimates, and [replicates] values of each over
+    bootstrapped patients, not-a-number where one cannot be had.
+
+    Equal labels, patients and seed draw the same patients, whatever the scores: the replicates of
+    two models are paired, and may be subtracted one by one. Errors: as ``evaluate``.
+    """
+    s, y, codes, n_patients = _checked(scores, labels, patients)
     ranking = _Ranking.of(s, y)
     point = _measures(ranking, np.ones(len(s)), precision_target)
     draws = [
         _measures(ranking, weights, precision_target)
         for weights in _resampled(codes, n_patients, replicates, seed)
     ]
-    for m in MEASURES:
-        value = point[m]
-        if np.isnan(value):
-            result[m] = _absent(why_no_curve(y))
-        else:
-            result[m] = {"value": value} | _interval([d[m] for d in draws])
-    if result["rp80"]["value"] is not None:
-        points = _curves(ranking, np.ones(len(s)))
-        best = _best(points, precision_target)
-        result["rp80"]["threshold"] = float(points.thresholds[best]) if best else None
-    return result
+    return point, {m: np.array([draw[m] for draw in draws]) for m in point}
 
 
 def why_no_curve(labels: ArrayLike) -> str | None:
@@ -247,6 +274,7 @@ def _measures(ranking: _Ranking, weights: Floats, precision_target: float) -> di
         "average_precision": float(gained @ precision[1:]),
         "rp80": float(reached if not np.isnan(recall[-1]) else np.nan),
         "prevalence": float(sorted_weights @ ranking.labels / total),
+        "mean_score": float(sorted_weights @ ranking.scores / total),
         "brier": float(sorted_weights @ (ranking.scores - ranking.labels) ** 2 / total),
     }
 
@@ -276,8 +304,10 @@ def _resampled(
         yield np.bincount(drawn, minlength=n_patients)[codes].astype(np.float64)
 
 
-def _interval(drawn: list[float]) -> dict[str, Any]:
-    had = np.array([value for value in drawn if not np.isnan(value)])
+def interval(drawn: Floats) -> dict[str, Any]:
+    """``low`` and ``high``, the 95 % percentile interval of the replicates that could be had, and
+    how many these are; both None without any."""
+    had = drawn[~np.isnan(drawn)]
     if had.size == 0:
         return {"low": None, "high": None, "replicates": int(had.size)}
     low, high = np.percentile(had, (2.5, 97.5))

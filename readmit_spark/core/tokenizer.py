@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 from tokenizers import Tokenizer
+
+from readmit_spark.core.pretraining import Vocabulary
+from readmit_spark.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,51 @@ class ChunkTokenizer:
             for e in self._encode(texts)
         ]
 
+    def pieces(self, texts: Sequence[str]) -> list[list[int]]:
+        """All ids of each text, without specials and uncut."""
+        return [list(e.ids) for e in self._encode(texts)]
+
+    def vocabulary(self) -> Vocabulary:
+        """What pretraining's masks are made with. UserError where the tokenizer is not BERT's."""
+        tokenizer = _build(self.definition)
+        names = ("[CLS]", "[SEP]", "[MASK]")
+        cls, sep, mask = (tokenizer.token_to_id(name) for name in names)
+        prefix, suffix = _specials(self.definition)
+        if cls is None or sep is None or mask is None or (prefix, suffix) != ([cls], [sep]):
+            raise UserError(
+                "model.path: pretraining needs a BERT tokenizer, with [CLS], [SEP] and [MASK]"
+            )
+        entries = sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1])
+        pieces = np.zeros(entries[-1][1] + 1, dtype=bool)
+        pieces[[i for name, i in entries if name.startswith("##")]] = True
+        words = [i for name, i in entries if not re.fullmatch(r"\[.*\]", name)]
+        return Vocabulary(cls, sep, mask, np.array(words), pieces)
+
+    def word_of(self, text: str) -> list[int]:
+        """For each of `encode`'s ids the number of the word that it is a piece of, counted from 0;
+        -1 of the specials. Words are what white space separates."""
+        starts = [match.start() for match in re.finditer(r"\S+", text)]
+        (encoded,) = self._encode([text])
+        prefix, suffix = _specials(self.definition)
+        body = [bisect_right(starts, begin) - 1 for begin, _ in encoded.offsets[: self.budget]]
+        return [-1] * len(prefix) + body + [-1] * len(suffix)
+
+    def tokens(self, input_ids: Sequence[int]) -> list[str]:
+        """The word pieces as the vocabulary spells them: `##` marks one inside a word."""
+        tokenizer = _build(self.definition)
+        return [tokenizer.id_to_token(i) or "" for i in input_ids]
+
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, without specials."""
-        return [len(e.ids) for e in self._encode(texts)]
+        """The most tokens that each text can be in a chunk, without specials.
+
+        To tokenizers of bytes (RoBERTa's, ModernBERT's) the blank before a word is part of it, so
+        a text is not the same tokens at the beginning of a chunk and behind another text.
+        """
+        first = [len(e.ids) for e in self._encode(texts)]
+        if not _blanks_matter(self.definition):
+            return first
+        behind = [len(e.ids) for e in self._encode([f" {text}" for text in texts])]
+        return list(map(max, first, behind))
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)
@@ -63,6 +111,13 @@ class ChunkTokenizer:
 @lru_cache(maxsize=4)
 def _build(definition: str) -> Tokenizer:
     return Tokenizer.from_str(definition)
+
+
+@lru_cache(maxsize=4)
+def _blanks_matter(definition: str) -> bool:
+    tokenizer = _build(definition)
+    alone, behind = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", " a"))
+    return bool(alone != behind)
 
 
 @lru_cache(maxsize=4)

@@ -47,12 +47,19 @@ class Engine(Protocol):
         ...
 
 
-def load_model(folder: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The classifier in `folder`, in eval mode on the CPU; a UserError unless it has one logit."""
+def load_model(
+    folder: str, dtype: torch.dtype = torch.float32, attention: str | None = None
+) -> PreTrainedModel:
+    """The classifier in `folder`, in eval mode on the CPU; a UserError unless it has one logit.
+
+    attention: transformers' `attn_implementation`; None is its own choice.
+    """
     check_head(folder)
     with _quiet():
         try:
-            model: Any = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype)
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=dtype, attn_implementation=attention
+            )
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:200]
             raise UserError(f"model.path: {folder} holds no model that loads ({reason})") from None

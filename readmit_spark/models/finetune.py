@@ -1,181 +1,191 @@
-"""Fine-tuning with the Trainer, chosen by the patient-level AUROC on validation."""
+"""Fine-tuning, chosen by the patient-level AUROC on validation: by one process or by many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from transformers import (
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
-from transformers.utils import logging as transformers_logging
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import set_seed
 
-from readmit_spark.config import Train
-from readmit_spark.core.metrics import evaluate
-from readmit_spark.core.vote import vote_score
+from readmit_spark.core.balance import training_sample
 from readmit_spark.errors import UserError
+from readmit_spark.models.batching import Ids, Index, pad, token_batches
 from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.data import ChunkDataset, Chunks, Collator
+from readmit_spark.models.loop import Loop, Share
+from readmit_spark.models.optimisation import (
+    Log,
+    Optimisation,
+    fast_cpu_products,
+    half_precision,
+    quiet_transformers,
+)
+from readmit_spark.models.patients import ChunkScores
+from readmit_spark.models.plan import Plan, Trained
+from readmit_spark.models.ranks import Ranks
+from readmit_spark.models.schedule import deal, lanes_of, steps_an_epoch
+from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
+
+_EVAL_TOKENS = 8192  # of a forward pass without gradients
 
 
-@dataclass(frozen=True)
-class PatientScores:
-    """Vote scores of admissions: four arrays [n], sorted by hadm_id."""
+def finetune(plan: Plan, ranks: Ranks, log: Log) -> Trained:
+    """Trains `plan`, or goes on from its last checkpoint; every rank calls it.
 
-    hadm_ids: NDArray[np.int64]
-    subject_ids: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Finetuned:
-    """The model of the best epoch, and how it scores the validation set."""
-
-    model: Any
-    validation: PatientScores
-
-
-Log = Callable[[dict[str, float], int, int], None]
-"""Called with (values, step, steps in all) for every logged loss and evaluation."""
-
-
-def finetune(
-    folder: str,
-    train: Chunks,
-    validation: Chunks,
-    settings: Train,
-    *,
-    vote_c: float,
-    seed: int,
-    work: str,
-    log: Log,
-) -> Finetuned:
-    """Trains on `train`, evaluates after each epoch, keeps the epoch with the best AUROC.
-
-    `work` is a folder for checkpoints. bf16 on a GPU that has it, else fp32. UserError where a set
-    lacks a class.
+    Evaluates after each epoch and keeps the epoch with the best AUROC. bf16 on a GPU that has it,
+    else fp32. `log` is called on the first rank alone, and for what was before a restart as well.
+    UserError where a set lacks a class.
     """
-    for name, chunks in (("train", train), ("validation", validation)):
-        labels = set(chunks.labels.tolist())
-        if labels != {0, 1}:
-            missing = "readmitted" if 1 not in labels else "other"
+    quiet_transformers()
+    with fast_cpu_products():
+        training = _Training(plan, ranks, log)
+        training.run()
+        return training.result()
+
+
+class _Training:
+    def __init__(self, plan: Plan, ranks: Ranks, log: Log) -> None:
+        self.plan, self.settings, self.ranks = plan, plan.settings, ranks
+        self.lanes = lanes_of(self.settings.batch_size, self.settings.micro_batch_size, ranks.world)
+        self.micro = self.settings.batch_size // self.lanes
+        self._read_data()
+        an_epoch = steps_an_epoch(len(self.train), self.lanes, self.micro)
+        steps = math.ceil(an_epoch * self.settings.epochs)
+
+        set_seed(plan.seed)  # for the new head
+        self.model = load_for_training(plan.model).to(ranks.device)
+        self.pad_id = self.model.config.pad_token_id or 0
+        optimisation = Optimisation(
+            self.model,
+            ranks,
+            steps=steps,
+            learning_rate=self.settings.learning_rate,
+            warmup_ratio=self.settings.warmup_ratio,
+            weight_decay=self.settings.weight_decay,
+            max_grad_norm=self.settings.max_grad_norm,
+            seed=plan.seed,
+        )
+        self.loop = Loop(
+            optimisation,
+            self.train.lengths,
+            self.lanes,
+            self.micro,
+            steps,
+            self.settings,
+            plan.seed,
+            plan.work,
+            log,
+        )
+        self.state = self.loop.state
+
+    def _read_data(self) -> None:
+        plan, window = self.plan, self.settings.window
+        index = read_index(plan.folder, window, admissions_of(plan.folder, "train", plan.fold))
+        _check_classes("train", index)
+        self.train = balanced(index, plan.seed)
+        if len(self.train) < self.settings.batch_size:
             raise UserError(
-                f"the {name} split has no {missing} admissions with chunks: more patients needed"
+                f"the train split has {len(self.train)} chunks, fewer than train.batch_size "
+                f"{self.settings.batch_size}: more patients needed"
             )
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()  # progress goes through `log`
-    set_seed(seed)
-    model = load_for_training(folder)
-    validation = validation.by_length()  # batches of one length need no padding
-    trainer = _Trainer(
-        model=model,
-        args=_arguments(settings, len(train), seed, work),
-        train_dataset=ChunkDataset(train),
-        eval_dataset=ChunkDataset(validation),
-        data_collator=Collator(model.config.pad_token_id or 0),
-        compute_metrics=lambda p: patient_auroc(p.predictions, validation, vote_c),
-        callbacks=[EarlyStoppingCallback(settings.patience), _Report(log)],
-    )
-    # Its printing of every log to stdout; ours goes through `log`.
-    trainer.remove_callback(next(c for c in trainer.callback_handler.callbacks if _prints(c)))
-    with _fast_cpu_products():
-        trainer.train()
-    logits = trainer.predict(ChunkDataset(validation)).predictions
-    return Finetuned(model, patient_scores(logits, validation, vote_c))
+        self.validation = self._index("validation", window)
+        _check_classes("validation", self.validation)
+        mine = deal(self.train.lengths, self.lanes)[self.ranks.rank :: self.ranks.world]
+        self.tokens = self._tokens(window, self.train, np.concatenate(mine))
+        self.validation_tokens = self._tokens(window, self.validation)
+
+    def _index(self, part: Part, window: str) -> ChunkIndex:
+        """What is scored, longest chunks first: ranks share it out evenly, and pad little."""
+        plan = self.plan
+        index = read_index(plan.folder, window, admissions_of(plan.folder, part, plan.fold))
+        return index.take(np.argsort(-index.lengths, kind="stable"))
+
+    def _tokens(self, window: str, index: ChunkIndex, rows: Index | None = None) -> dict[int, Ids]:
+        """Token ids by row of `index`: of `rows`, or of this rank's share of all."""
+        if rows is None:
+            rows = np.arange(self.ranks.rank, len(index), self.ranks.world)
+        ids = read_tokens(self.plan.folder, window, index.take(rows))
+        return dict(zip(rows.tolist(), ids, strict=True))
+
+    def run(self) -> None:
+        self.loop.run(self._share_of, self._evaluate)
+
+    def result(self) -> Trained:
+        """Scores what is to be scored, with the model of the best epoch."""
+        self.ranks.gather(None)  # the first rank has written its weights
+        self.loop.checkpoints.load_best(self.state, self.model, self.ranks.device)
+        parts: list[Part] = ["validation"] if self.plan.fold is None else ["validation", "test"]
+        scores: dict[str, dict[str, ChunkScores]] = {part: {} for part in parts}
+        for part in parts:
+            for window in self.plan.windows:
+                index = self._index(part, window)
+                scores[part][window] = self._score(index, self._tokens(window, index))
+        return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
+
+    def _share_of(self, lanes: list[Index]) -> Share:
+        total = sum(map(len, lanes))
+        return lambda model, rows: self._share(model, rows, total)
+
+    def _share(self, model: nn.Module, rows: Index, total: int) -> Tensor:
+        """What these rows add to the mean loss over `total`."""
+        weight = 1.0 / total if len(rows) else 0.0
+        rows = rows if len(rows) else np.array([next(iter(self.tokens))])
+        logits = self._logits(model, [self.tokens[row] for row in rows.tolist()])
+        labels = torch.from_numpy(self.train.labels[rows]).to(logits)
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") * weight
+
+    def _logits(self, model: nn.Module, chunks: Sequence[Ids]) -> Tensor:
+        device = self.ranks.device
+        ids, mask = (torch.from_numpy(part).to(device) for part in pad(chunks, self.pad_id))
+        with half_precision(device):
+            logits: Tensor = model(input_ids=ids, attention_mask=mask).logits[:, 0]
+        return logits.float()
+
+    def _evaluate(self) -> bool:
+        """The validation set after an epoch: whether it is the best yet, and whether to stop."""
+        if not self.loop.epoch_ended:
+            return False
+        scored, state = self._score(self.validation, self.validation_tokens), self.state
+        auroc = scored.votes(self.plan.vote_c).auroc()
+        assert auroc is not None  # both classes are there
+        self.loop.record(validation_auroc=auroc, validation_loss=scored.loss())
+        state.stale += 1
+        if auroc > state.best_auroc:
+            state.best_auroc, state.best_step, state.stale = auroc, state.step, 0
+            if self.ranks.first:
+                self.loop.checkpoints.save_best(state, self.model)
+        state.done = state.step == self.loop.steps or state.stale >= self.settings.patience
+        return True
+
+    @torch.no_grad()
+    def _score(self, index: ChunkIndex, tokens: dict[int, Ids]) -> ChunkScores:
+        """P(readmit) of every chunk; each rank computes those whose tokens it has."""
+        self.model.eval()
+        rows = np.fromiter(tokens, dtype=np.int64)
+        mine = np.empty(len(rows))
+        for batch in token_batches(index.lengths[rows], _EVAL_TOKENS):
+            logits = self._logits(self.model, [tokens[row] for row in rows[batch].tolist()])
+            mine[batch] = torch.sigmoid(logits.double()).cpu().numpy()
+        probabilities = np.empty(len(index))
+        for theirs, values in self.ranks.gather((rows, mine)):
+            probabilities[theirs] = values
+        return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
 
 
-def patient_scores(logits: Any, chunks: Chunks, c: float) -> PatientScores:
-    """The vote of each admission's chunks; logits: [n, 1], a row a chunk, in any order."""
-    probabilities = 1.0 / (1.0 + np.exp(-logits[:, 0].astype(np.float64)))
-    order = np.argsort(chunks.hadm_ids, kind="stable")
-    ids, first = np.unique(chunks.hadm_ids[order], return_index=True)
-    groups = np.split(probabilities[order], first[1:])
-    first = order[first]
-    scores = np.array([vote_score(group.tolist(), c) for group in groups])
-    return PatientScores(ids, chunks.subject_ids[first], scores, chunks.labels[first])
+def balanced(index: ChunkIndex, seed: int) -> ChunkIndex:
+    """The training sample of method section 9: balanced by admissions, then by chunks."""
+    ids, labels, counts = index.admissions()
+    kept = ids[training_sample(ids, labels, counts, seed)]
+    return index.take(np.isin(index.hadm_ids, kept))
 
 
-def patient_auroc(logits: Any, chunks: Chunks, c: float) -> dict[str, float]:
-    """{"auroc": ...} at patient level, as the Trainer wants it."""
-    found = patient_scores(logits, chunks, c)
-    measured = evaluate(found.scores, found.labels, found.subject_ids, replicates=0)
-    return {"auroc": measured["auroc"]["value"]}
-
-
-def _arguments(settings: Train, n_chunks: int, seed: int, work: str) -> TrainingArguments:
-    steps = math.ceil(n_chunks / settings.batch_size) * settings.epochs
-    gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=work,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=round(steps * settings.warmup_ratio),
-        weight_decay=settings.weight_decay,  # the Trainer spares biases and LayerNorm
-        max_grad_norm=settings.max_grad_norm,
-        train_sampling_strategy="group_by_length",  # short tails are not padded to 512
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="auroc",
-        greater_is_better=True,
-        logging_steps=settings.log_every,
-        bf16=gpu and torch.cuda.is_bf16_supported(),
-        dataloader_pin_memory=gpu,
-        seed=seed,
-        data_seed=seed,
-        report_to=[],
-        disable_tqdm=True,
-    )
-
-
-@contextmanager
-def _fast_cpu_products() -> Iterator[None]:
-    """fp32 products by oneDNN, 1.7 times as fast as torch's default on CPUs that are not Intel's.
-    Where a CPU has bf16 matrix units they may be used, which training tolerates and scoring does
-    not (see onednn.py)."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-class _Trainer(Trainer):
-    def _get_eval_sampler(self, eval_dataset: Any) -> torch.utils.data.Sampler[int]:
-        """In order: its own, with training grouped by length, shuffles the predictions' rows."""
-        return torch.utils.data.SequentialSampler(eval_dataset)
-
-
-class _Report(TrainerCallback):
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
-    ) -> None:
-        names = {"loss": "train_loss", "eval_loss": "validation_loss",
-                 "eval_auroc": "validation_auroc", "learning_rate": "learning_rate",
-                 "grad_norm": "grad_norm"}  # fmt: skip
-        values = {names[k]: float(v) for k, v in (logs or {}).items() if k in names}
-        if values:
-            self._log(values, state.global_step, state.max_steps)
-
-
-def _prints(callback: Any) -> bool:
-    return type(callback).__name__ in ("PrinterCallback", "ProgressCallback")
+def _check_classes(part: str, index: ChunkIndex) -> None:
+    labels = set(index.labels.tolist())
+    if labels != {0, 1}:
+        missing = "readmitted" if 1 not in labels else "other"
+        raise UserError(
+            f"the {part} split has no {missing} admissions with chunks: more patients needed"
+        )

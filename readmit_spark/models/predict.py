@@ -16,6 +16,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models import backends
 from readmit_spark.models.backends import Engine
 from readmit_spark.models.batching import Ids, Index
+from readmit_spark.models.tokenizer import positions
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Scorer:
             raise UserError(f"device {device}: torch sees no GPU here; use cpu, or fix the driver")
         self._engine, config = backends.build(folder, device, precision, backend, batch_tokens)
         self._vocabulary = config.vocab_size
-        self._longest = getattr(config, "max_position_embeddings", None)
+        self._longest = positions(config)
         self.batch_tokens = batch_tokens or self._engine.budget
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 from readmit_spark.errors import UserError
 
-CHAMPION = "champion"
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
 
 @contextmanager
@@ -40,32 +40,82 @@ def experiment_run(
         yield mlflow
 
 
-def register(
-    mlflow: Any, model: Any, tokenizer: Any, name: str, metadata: Mapping[str, Any]
-) -> str:
-    """Logs the model with its signature, registers it as `name` and makes it the champion.
+def nested_run(mlflow: Any, name: str) -> Any:
+    """A run below the active one, in its experiment (MLflow would take the default one)."""
+    experiment = mlflow.active_run().info.experiment_id
+    return mlflow.start_run(experiment_id=experiment, run_name=name, nested=True)
 
-    Gives `name/version`.
+
+def register(
+    mlflow: Any,
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    metadata: Mapping[str, Any],
+    task: str = "text-classification",
+) -> tuple[str, str]:
+    """Logs the model with its signature and registers it as `name`: the first one as the champion,
+    any later one as the challenger, which `promote` makes the champion once it has proved better.
+
+    task: `feature-extraction` for an encoder without a head. Gives `name/version` and the alias.
     """
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
 
+    outputs: dict[str, list[Any]] = {
+        "text-classification": [ColSpec("string", "label"), ColSpec("double", "score")],
+        "feature-extraction": [ColSpec(Array(DataType.double), "features")],
+    }
     info = mlflow.transformers.log_model(
         transformers_model={"model": model, "tokenizer": tokenizer},
         name="model",
-        task="text-classification",
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("string")]),
-            outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
-        ),
+        task=task,
+        signature=ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema(outputs[task])),
         registered_model_name=name,
         metadata=dict(metadata),
         # Named, not inferred: inferring loads the model a second time.
         pip_requirements=[f"{p}=={version(p)}" for p in ("transformers", "torch")],
     )
     registered = info.registered_model_version
-    mlflow.MlflowClient().set_registered_model_alias(name, CHAMPION, registered)
-    return f"{name}/{registered}"
+    client = mlflow.MlflowClient()
+    alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
+    client.set_registered_model_alias(name, alias, registered)
+    return f"{name}/{registered}", alias
+
+
+def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
+    """Moves the champion's alias to `version`; the one before it stays findable as `previous`.
+
+    why: one line, kept with the version.
+    """
+    import mlflow
+
+    _quiet()
+    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+    aliases = client.get_registered_model(name).aliases
+    client.set_model_version_tag(name, version, "promotion", why)
+    if CHAMPION in aliases:
+        client.set_registered_model_alias(name, PREVIOUS, aliases[CHAMPION])
+    client.set_registered_model_alias(name, CHAMPION, version)
+    if str(aliases.get(CHALLENGER)) == str(version):
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
+    """The metadata that the champion of `name` was registered with; None where there is none."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    _quiet()
+    mlflow.set_tracking_uri(tracking_uri)
+    try:
+        version = mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION).version
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    return dict(mlflow.models.get_model_info(f"models:/{name}/{version}").metadata or {})
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:

@@ -1,6 +1,8 @@
-"""What both pages share: how templates are filled, and how figures and names read."""
+"""What the pages share: how templates are filled, and how figures and names read."""
 
 from __future__ import annotations
+
+from base64 import b64encode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -14,7 +16,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "percent": percent}
+    made.filters |= {"number": number, "percent": percent, "picture": picture}
     return made
 
 
@@ -32,3 +34,8 @@ def window_words(name: str) -> str:
         return "Discharge summary"
     days = name.removesuffix("days")
     return "First day" if days == "1" else f"First {days} days"
+
+
+def picture(png: bytes) -> str:
+    """PNG bytes as an address that a page can hold."""
+    return "data:image/png;base64," + b64encode(png).decode("ascii")

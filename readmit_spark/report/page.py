@@ -6,7 +6,6 @@ patient is an input of it. It loads nothing from the network.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -97,7 +96,6 @@ class Report:
 def render(report: Report) -> str:
     """The page. All text is escaped; a measure without a value shows its reason."""
     pages = environment()
-    pages.filters["picture"] = _data_uri
     pages.globals["ward_precision"] = ward_precision
     return pages.get_template("page.html.j2").render(report=report)
 
@@ -128,7 +126,3 @@ def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:
                 f"{window}: of {step.count} at '{step.label}' {left} remain, "
                 f"but '{following.label}' has {following.count}"
             )
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + b64encode(png).decode("ascii")

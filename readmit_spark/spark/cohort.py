@@ -57,10 +57,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
 
 def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
     """The contract's `cohort` table from `label_admissions`."""
-    key = F.col("subject_id" if config.split_level == "patient" else "hadm_id").cast("string")
-    share = _hash(key, str(config.seed)) / 2**32
-    split = F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
-    fold = (_hash(key, f"{config.seed}:fold") % FOLDS).cast("int")
+    fold = (_hash(_key(config), f"{config.seed}:fold") % FOLDS).cast("int")
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
         "hadm_id",
@@ -71,15 +68,26 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
         "days_next_admit",
         "label",
         "duration_days",
-        split.alias("split"),
+        split_of(config).alias("split"),
         fold.alias("fold"),
     )
+
+
+def split_of(config: Config) -> Column:
+    """train, validation or test: by a hash of subject_id, or with `split.level=admission` of
+    hadm_id; train where that is null."""
+    share = _hash(_key(config), str(config.seed)) / 2**32
+    return F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
 
 
 def exclusions_table(labelled: DataFrame) -> DataFrame:
     """The contract's `exclusions` table: hadm_id, reason."""
     left_out = labelled.where(F.col("exclusion").isNotNull())
     return left_out.select("hadm_id", F.col("exclusion").alias("reason"))
+
+
+def _key(config: Config) -> Column:
+    return F.col("subject_id" if config.split_level == "patient" else "hadm_id").cast("string")
 
 
 def _exclusion(config: Config) -> Column:

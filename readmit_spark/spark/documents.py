@@ -33,7 +33,7 @@ def documents_table(
         how="left",
     )
     joined = notes.join(F.broadcast(admissions), on=ids, how="left")
-    readable = _readable(config)
+    readable = readable_notes(config)
     usable = readable & F.col("admitdate").isNotNull()
     day = F.datediff("chartdate", "admitdate")
     wanted = [_wanted(window, F.col("day"), F.col("category"), config) for window in windows]
@@ -66,6 +66,23 @@ def documents_table(
     )
 
 
+def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Config) -> DataFrame:
+    """subject_id, hadm_id, notes (row_id, category, text): of the admissions in `cohort`, the notes
+    that `documents_table` makes the window's document of, in its order."""
+    ids = ["subject_id", "hadm_id"]
+    admitted = cohort.select(*ids, F.to_date("admittime").alias("admitdate"))
+    mine = notes.join(F.broadcast(admitted), on=ids, how="inner").where(readable_notes(config))
+    note = F.struct(*note_order(), "text", "day", "category")
+    gathered = (
+        mine.withColumn("day", F.datediff("chartdate", "admitdate"))
+        .groupBy(*ids)
+        .agg(F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"))
+        .withColumn("notes", _of_window(parse_window(window), config)["notes"])
+    )
+    bare = F.transform("notes", lambda n: F.struct(n["row_id"], n["category"], n["text"]))
+    return gathered.where(F.size("notes") > 0).select(*ids, bare.alias("notes"))
+
+
 def note_order() -> list[Column]:
     """The order of an admission's notes, as the first fields of a struct to sort by: CHARTDATE,
     CHARTTIME (null last), ROW_ID. Structs compare field by field, nulls first; the flags put them
@@ -79,7 +96,8 @@ def note_order() -> list[Column]:
     ]
 
 
-def _readable(config: Config) -> Column:
+def readable_notes(config: Config) -> Column:
+    """Whether a note has a text, and in the default profile is not marked as an error."""
     there = F.col("text").isNotNull()
     return there & ~F.col("iserror") if config.profile == "default" else there
 

@@ -25,7 +25,7 @@ from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.spark.chunks import cut
 from readmit_spark.spark.score import with_digest
 
-_PASSAGE = T.StructType(
+PASSAGE = T.StructType(
     [
         T.StructField("row_id", T.LongType()),
         T.StructField("category", T.StringType()),
@@ -41,7 +41,7 @@ _PREPARED = T.StructType(
         T.StructField("n_tokens", T.IntegerType()),
         T.StructField("n_tokens_cut", T.IntegerType()),
         T.StructField("n_unknown", T.IntegerType()),
-        T.StructField("passages", T.ArrayType(_PASSAGE)),
+        T.StructField("passages", T.ArrayType(PASSAGE)),
         T.StructField("input_ids", T.ArrayType(T.IntegerType())),
     ]
 )

@@ -16,7 +16,7 @@ from readmit_spark.spark.files import Files
 from readmit_spark.spark.publish import manifest
 
 JOB = "nightly"
-_NAME = "%Y-%m-%dT%H%M%S"  # sorts by time; Hadoop allows no colon in a path
+NIGHT_NAME = "%Y-%m-%dT%H%M%S"  # sorts by time; Hadoop allows no colon in a path
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def tables_of(
 
 def night_name(as_of: datetime) -> str:
     """The night's name among the manifests."""
-    return f"{JOB}/{as_of:{_NAME}}"
+    return f"{JOB}/{as_of:{NIGHT_NAME}}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_nights(
     """A night that is damaged is left out, and said so: its scores are computed again."""
     names = Files(spark, root).names(f"_manifests/{JOB}")
     times = [
-        datetime.strptime(n.removesuffix(".json"), _NAME) for n in names if n.endswith(".json")
+        datetime.strptime(n.removesuffix(".json"), NIGHT_NAME) for n in names if n.endswith(".json")
     ]
     found: list[PublishedNight] = []
     own = None

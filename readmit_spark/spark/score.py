@@ -57,27 +57,34 @@ def build_scorer(settings: ScorerSettings) -> ChunkScorer:
     """The model of this worker. With `device` auto: on the GPU that Spark gave the task, else CUDA
     where there is some, else the CPU. A GPU that was given and fails is a UserError: a job that
     pays for GPUs is not to be scored on CPUs."""
-    # Before torch is imported: a worker that sees all GPUs of a node puts every model on the first.
+    device = task_device(settings)
+    from readmit_spark.models.predict import Scorer
+
+    return Scorer(
+        settings.model.folder(),
+        device=device,
+        precision=settings.precision,
+        backend=settings.backend,
+        batch_tokens=settings.batch_tokens,
+    )
+
+
+def task_device(settings: ScorerSettings) -> str | None:
+    """The device that this worker's model goes to, as torch names it; None is torch's best. To be
+    asked before torch is imported; the errors of `build_scorer`."""
+    # A worker that sees all GPUs of a node puts every model on the first.
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.addresses[0]
     import torch
 
-    from readmit_spark.models.predict import Scorer
-
     if gpus and settings.device == "auto" and not torch.cuda.is_available():
         raise UserError(
             f"GPU {gpus.addresses[0]} of {socket.gethostname()}: torch sees no GPU there (see "
             "nvidia-smi and the driver), or set score.device=cpu"
         )
-    return Scorer(
-        settings.model.folder(),
-        device=settings.device if settings.device != "auto" else None,
-        precision=settings.precision,
-        backend=settings.backend,
-        batch_tokens=settings.batch_tokens,
-    )
+    return settings.device if settings.device != "auto" else None
 
 
 def check_gpus(spark: SparkSession) -> None:

@@ -22,6 +22,10 @@ _ALWAYS = {
     "spark.sql.adaptive.optimizer.excludedRules": (
         "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
     ),
+    # A training that asks for more slots than there are says so in seconds: 40 tries, 15 s apart,
+    # are the default. A few, as executors may still be on their way.
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "3s",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "5",
     # The jobs print their own progress, one line at a time, which a log can hold.
     "spark.ui.showConsoleProgress": "false",
 }

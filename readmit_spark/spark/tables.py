@@ -72,6 +72,20 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
+def read_demographics(spark: SparkSession, path: str) -> DataFrame:
+    """Of ADMISSIONS hadm_id, ethnicity and insurance (text; null where the table lacks them)."""
+    raw = _read(spark, path, ("HADM_ID",), "data.admissions", ("ETHNICITY", "INSURANCE"))
+    texts = (F.trim(name).alias(name.lower()) for name in ("ETHNICITY", "INSURANCE"))
+    return raw.select(_number(raw, "HADM_ID"), *texts)
+
+
+def read_patients(spark: SparkSession, path: str) -> DataFrame:
+    """PATIENTS: subject_id (long), gender (F or M), dob (date or null)."""
+    raw = _read(spark, path, ("SUBJECT_ID", "GENDER", "DOB"), "data.patients")
+    gender = F.upper(F.trim("GENDER")).alias("gender")
+    return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
+
+
 def read_risks(spark: SparkSession, path: str) -> DataFrame:
     """The true risks of a generated cohort: hadm_id (long), risk (double)."""
     raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")

@@ -50,17 +50,34 @@ def evaluate_windows(
     evaluations = []
     for window in windows:
         rows = measured[measured.window == window].sort_values("hadm_id")
-        kept = rows[balance(rows.hadm_id, rows.label, config.seed)] if len(rows) else rows
         metrics: dict[str, Any] = {
             "split": "test" if config.score.split == "all" else config.score.split,
-            "natural": _evaluate(rows, rows.score, config),
-            "balanced": _evaluate(kept, kept.score, config),
+            **at_both_prevalences(rows, config),
             "chunks": by_window.get(window),
         }
         if risks is not None:
-            metrics["attainable_auroc"] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
+            metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
         evaluations.append(Evaluation(window, rows, metrics))
     return evaluations
+
+
+def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """`natural` and `balanced`: what `core.metrics.evaluate` says of all admissions, and of as many
+    negatives as positives. rows: subject_id, hadm_id, score, label."""
+    rows = rows.sort_values("hadm_id")
+    kept = rows[balance(rows.hadm_id, rows.label, config.seed)] if len(rows) else rows
+    return {
+        "natural": _evaluate(rows, rows.score, config),
+        "balanced": _evaluate(kept, kept.score, config),
+    }
+
+
+def attainable_auroc(
+    rows: pd.DataFrame, risks: Mapping[int, float], config: Config
+) -> dict[str, Any]:
+    """The AUROC of the true risks (by hadm_id) on the same admissions."""
+    found: dict[str, Any] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
+    return found
 
 
 def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str, Any]:

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from readmit_spark.config import Config, flatten, to_dict
-from readmit_spark.core.learnt import KEY, Learnt
+from readmit_spark.core.learnt import KEY
 from readmit_spark.core.metrics import evaluate
-from readmit_spark.core.threshold import operating_points
-from readmit_spark.core.vote import PUBLISHED_C
-from readmit_spark.errors import UserError
+from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.data import Chunks, balanced_training, read_chunks
-from readmit_spark.models.finetune import Finetuned, finetune
-from readmit_spark.models.tracking import experiment_run, register
+from readmit_spark.models.finetune import balanced
+from readmit_spark.models.launch import Launch, line
+from readmit_spark.models.optimisation import Log
+from readmit_spark.models.plan import Plan, best_model
+from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index
+from readmit_spark.models.tracking import experiment_run, nested_run, register
 from readmit_spark.progress import Progress
 from readmit_spark.report import pictures
+from readmit_spark.report.card import card_page, card_summary
+from readmit_spark.report.html import window_words
+from readmit_spark.steps.card import card_of
 from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.training import Candidate, choose, forget, plan_of
 
 STEPS = 3
 
 
 def finetune_and_register(
-    config: Config, located: Located, prepared: dict[str, Any], progress: Progress
-) -> str:
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    progress: Progress,
+    launch: Launch = launch.alone,
+) -> tuple[str, str]:
     """Trains from `located` on the chunks that `prepared` (prepare's manifest) describes; gives the
-    registered model as name/version."""
+    registered model as name/version, and its alias: champion or challenger."""
     from transformers import AutoTokenizer
 
     check_tokens(config, located, prepared)
     window = config.train.window
-    c = config.vote.c or PUBLISHED_C
-    if window not in prepared["config"]["windows"]:
-        made = ", ".join(prepared["config"]["windows"])
-        raise UserError(f"train.window is {window}: prepare made {made}; set one of these")
     with progress.step("chunks"):
-        train = balanced_training(read_chunks(prepared["path"], window, "train"), config.seed)
-        validation = read_chunks(prepared["path"], window, "validation")
+        plan = plan_of(config, located, prepared, config.train.learning_rate)
+        train = balanced(_index(plan, "train"), plan.seed)
+        validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
     with experiment_run(
         config.tracking_uri,
@@ -47,7 +56,7 @@ def finetune_and_register(
         f"finetune-{window}",
         config.tracking.artifacts,
     ) as mlflow:
-        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in _LOGGED}))
+        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
         mlflow.log_params(
             {
                 "data.train": train.fingerprint(),
@@ -55,57 +64,120 @@ def finetune_and_register(
                 "data.tokenizer": prepared["tokenizer"],
             }
         )
-        losses: list[tuple[int, float]] = []
-
-        def log(values: dict[str, float], step: int, steps: int) -> None:
-            mlflow.log_metrics(values, step=step)
-            if "train_loss" in values:
-                losses.append((step, values["train_loss"]))
-            shown = ", ".join(f"{k} {v:.3f}" for k, v in values.items() if k in _SHOWN)
-            progress.say(f"step {step}/{steps}: {shown}")
-
-        with progress.step("train"), tempfile.TemporaryDirectory(prefix="readmit-train-") as work:
-            result = finetune(
-                located.folder,
-                train,
-                validation,
-                config.train,
-                vote_c=c,
-                seed=config.seed,
-                work=work,
-                log=log,
+        with progress.step("train"):
+            best, candidates = choose(
+                config,
+                located,
+                prepared,
+                launch,
+                lambda plan: _watch(mlflow, config, plan, progress),
             )
         with progress.step("register"):
-            _log_pictures(mlflow, result, losses, config)
-            points = operating_points(result.validation.scores, result.validation.labels)
-            learnt = Learnt(window, config.model.max_tokens, c, {window: points})
-            setattr(result.model.config, KEY, learnt.to_dict())
-            name = register(
+            rate = best.plan.settings.learning_rate
+            progress.say(
+                f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "
+                f"c {best.c:g}, after step {best.trained.best_step}"
+            )
+            chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
+            mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
+            _log_pictures(mlflow, best, config)
+            model = best_model(best.plan)
+            setattr(model.config, KEY, best.learnt(config.model.max_tokens).to_dict())
+            found = register(
                 mlflow,
-                result.model,
+                model,
                 AutoTokenizer.from_pretrained(located.folder),
                 config.model.name,
-                {"window": window, "max_tokens": config.model.max_tokens, "from": located.name},
+                {
+                    "window": window,
+                    "max_tokens": config.model.max_tokens,
+                    "from": located.name,
+                    "split": config.split_name,
+                },
             )
-    return name
+            _log_card(mlflow, found[0], best, config, prepared, located.name)
+            forget(candidates)
+    return found
 
 
-_LOGGED = ("profile", "seed", "label", "chunk", "split", "model", "train", "vote")
-_SHOWN = ("train_loss", "validation_loss", "validation_auroc")
-
-
-def _counts(chunks: Chunks) -> str:
-    labels = Counter(chunks.admissions()[1].tolist())
-    return f"{len(chunks):,} chunks of {labels[1]:,} readmitted and {labels[0]:,} other admissions"
-
-
-def _log_pictures(
-    mlflow: Any, result: Finetuned, losses: list[tuple[int, float]], config: Config
+def _log_card(
+    mlflow: Any,
+    name: str,
+    best: Candidate,
+    config: Config,
+    prepared: dict[str, Any],
+    base: str,
 ) -> None:
-    found = result.validation
+    """The card of the registered version: an artifact of its run, and its description."""
+    scored = {}
+    for window in best.plan.windows:
+        found = best.patients("validation", window)
+        scored[window] = pd.DataFrame(
+            {
+                "subject_id": found.subject_ids,
+                "hadm_id": found.hadm_ids,
+                "score": found.scores,
+                "label": found.labels,
+            }
+        )
+    facts = {
+        "fine-tuned from": base,
+        "notes trained on": window_words(config.train.window),
+        "learning rate": f"{best.plan.settings.learning_rate:g}",
+        "vote": f"c = {best.c:g}",
+        "best step": str(best.trained.best_step),
+    }
+    card = card_of(config, prepared, name, scored, "validation", facts)
+    mlflow.log_text(card_page(card), "model_card.html")
+    registered, _, version = name.partition("/")
+    mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
+
+
+LOGGED = ("profile", "seed", "label", "chunk", "split", "model", "train", "tune", "vote")
+
+
+def _index(plan: Plan, part: Part) -> ChunkIndex:
+    hadm_ids = admissions_of(plan.folder, part, plan.fold)
+    return read_index(plan.folder, plan.settings.window, hadm_ids)
+
+
+def _counts(chunks: ChunkIndex) -> str:
+    labels = chunks.admissions()[1]
+    readmitted = int(labels.sum())
+    return (
+        f"{len(chunks):,} chunks of {readmitted:,} readmitted and "
+        f"{len(labels) - readmitted:,} other admissions"
+    )
+
+
+@contextmanager
+def _watch(
+    mlflow: Any, config: Config, plan: Plan, progress: Progress
+) -> Iterator[tuple[Log, Log]]:
+    """A nested run for each of several learning rates."""
+    rate = plan.settings.learning_rate
+    several = len(config.tune.learning_rates or ()) > 1
+    run = nested_run(mlflow, f"learning rate {rate:g}") if several else nullcontext()
+
+    def record(values: dict[str, float], step: int, steps: int) -> None:
+        mlflow.log_metrics(values, step=step)
+
+    def say(values: dict[str, float], step: int, steps: int) -> None:
+        progress.say(line(values, step, steps))
+
+    with run:
+        if several:
+            mlflow.log_param("train.learning_rate", rate)
+            progress.say(f"learning rate {rate:g}")
+        yield record, say
+
+
+def _log_pictures(mlflow: Any, best: Candidate, config: Config) -> None:
+    found = best.trained.scores["validation"][config.train.window].votes(best.c)
     shown = (found.scores, found.labels, found.subject_ids)
     measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.seed)
     mlflow.log_dict(measured, "validation.json")
+    losses = [(step, v["train_loss"]) for step, v in best.trained.history if "train_loss" in v]
     with tempfile.TemporaryDirectory() as folder:
         for name, png in {
             "roc_validation": pictures.roc(*shown, measured, title="Validation"),

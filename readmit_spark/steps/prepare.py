@@ -24,12 +24,15 @@ from readmit_spark.spark.cohort import (
 from readmit_spark.spark.documents import documents_table
 from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.session import tasks_done
+from readmit_spark.spark.subgroups import subgroups_table
 from readmit_spark.spark.tables import (
     check_records,
     csv_records,
     large_csv,
     read_admissions,
+    read_demographics,
     read_notes,
+    read_patients,
 )
 
 STEPS = 3
@@ -53,6 +56,7 @@ def prepare(
             labelled, admissions = _admissions(spark, config, publication)
             cohort = publication.write_table(cohort_table(labelled, config), "cohort")
             publication.write_table(exclusions_table(labelled), "exclusions")
+            publication.write_table(_subgroups(spark, config, cohort), "subgroups")
         with progress.step("notes: documents, chunks, tokens", tasks_done(spark)):
             _say_if_large(spark, config, progress)
             notes = _notes(spark, config, tokenizer, labelled, cohort, publication)
@@ -119,6 +123,12 @@ def _say_if_large(spark: SparkSession, config: Config, progress: Progress) -> No
             f"data.notes: {path} has {size >> 20:,} MB and is read by one task, as texts span "
             "lines; jobs/ingest.py makes Parquet of it once, which all tasks read"
         )
+
+
+def _subgroups(spark: SparkSession, config: Config, cohort: DataFrame) -> DataFrame:
+    people = read_demographics(spark, required(config.data.admissions, "data.admissions"))
+    patients = read_patients(spark, config.data.patients) if config.data.patients else None
+    return subgroups_table(cohort, people, patients)
 
 
 def _notes(

@@ -17,6 +17,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.classifier import alert_threshold, vote_c
 from readmit_spark.progress import Progress
+from readmit_spark.report.card import card_page
 from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
 from readmit_spark.spark.publish import Publication
@@ -33,6 +34,7 @@ from readmit_spark.spark.score import (
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_risks
+from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
 from readmit_spark.steps.model_checks import SAMPLE, check_precision, check_tokens
 
@@ -115,8 +117,14 @@ def score(
                 config, located, prepared, evaluations, ledger.toPandas(), _token_loss(asked),
                 progress.seconds,
             )  # fmt: skip
+            card = card_of(
+                config, prepared, located.name, {e.window: e.measured for e in evaluations},
+                evaluations[0].metrics["split"], report.facts,
+            )  # fmt: skip
             with tempfile.TemporaryDirectory() as folder:
                 files = write_result(evaluations, report, Path(folder))
+                files.append(Path(folder) / "model_card.html")
+                files[-1].write_text(card_page(card), encoding="utf-8")
                 for file in files:
                     publication.put(file, file.name)
                 facts = {

@@ -2,133 +2,218 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
+from transformers import Trainer, TrainingArguments
 
-from readmit_spark.config import Config, load_config
 from readmit_spark.core.vote import vote_score
 from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.data import (
-    ChunkDataset,
-    Chunks,
-    Collator,
-    balanced_training,
-    read_chunks,
-)
-from readmit_spark.models.finetune import Finetuned, finetune, patient_scores
-from readmit_spark.models.tracking import experiment_run, fetch, register
+from readmit_spark.models.finetune import finetune
+from readmit_spark.models.optimisation import _groups
+from readmit_spark.models.patients import ChunkScores
+from readmit_spark.models.plan import Checkpoints, Plan, State, Trained, best_model
+from readmit_spark.models.ranks import Ranks
+from readmit_spark.models.tracking import experiment_run, fetch, make_champion, register
+from tests.prepared import WINDOW, learnable, plan, rows, write_prepared
 from tests.tiny import VOCABULARY
 
-CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The model is so small that a second thread is only waited for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
-def learnable(n: int, seed: int) -> Chunks:
-    """n admissions of one or two chunks; every second one starts with "heart" and comes back."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for hadm in range(n):
-        for _ in range(random.integers(1, 3)):
-            words = random.integers(6, 18, size=random.integers(5, 12))
-            words[words == HEART] = HEART + 1
-            if hadm % 2:
-                words[:3] = HEART
-            rows.append((hadm // 2, hadm, hadm % 2, np.array([CLS, *words, SEP], np.int32)))
-    subjects, hadms, labels, ids = zip(*rows, strict=True)
-    return Chunks(np.array(subjects), np.array(hadms), np.array(labels), list(ids))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return learnable(tmp_path_factory.mktemp("prepared"))
 
 
-def config() -> Config:
-    return load_config(
-        overrides=["train.epochs=4", "train.learning_rate=1e-3", "train.batch_size=8"]
-    )
-
-
-def run(model: str, work: Path, train: Chunks, seed: int = 1) -> tuple[Finetuned, list[float]]:
-    losses: list[float] = []
+def run(plan: Plan) -> tuple[Trained, list[tuple[int, dict[str, float]]]]:
+    logged: list[tuple[int, dict[str, float]]] = []
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
         assert 0 < step <= steps
-        losses.extend(v for k, v in values.items() if k == "train_loss")
+        logged.append((step, values))
 
-    result = finetune(
-        model, train, learnable(60, seed=9), config().train,
-        vote_c=2.0, seed=seed, work=str(work), log=log,
-    )  # fmt: skip
-    return result, losses
+    return finetune(plan, Ranks.alone(), log), logged
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_learns_and_keeps_the_best_epoch(tiny_model: str, tmp_path: Path) -> None:
-    result, losses = run(tiny_model, tmp_path, learnable(160, seed=2))
+    work = plan(tiny_model, learnable(tmp_path / "in", train=160), tmp_path / "work")
+    trained, logged = run(work)
+    losses = [v["train_loss"] for _, v in logged if "train_loss" in v]
     assert losses[-1] < losses[0]
-    assert roc_auc_score(result.validation.labels, result.validation.scores) > 0.9
+    scored = trained.scores["validation"][WINDOW]
+    found = scored.votes(2.0)
+    assert roc_auc_score(found.labels, found.scores) > 0.9
+    evaluated = {step: v["validation_auroc"] for step, v in logged if "validation_auroc" in v}
+    assert evaluated[trained.best_step] == max(evaluated.values())
+    assert found.auroc() == pytest.approx(evaluated[trained.best_step], abs=1e-12)
+    # What is kept is what was scored.
+    assert len(scored.probabilities) == len(scored.labels) > 60
+    assert not best_model(work).training
 
 
-def test_the_same_seed_gives_the_same_weights(tiny_model: str, tmp_path: Path) -> None:
-    train = learnable(40, seed=2)
-    first, second = (run(tiny_model, tmp_path / str(i), train)[0].model for i in range(2))
-    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+def test_the_loss_of_the_first_step_is_that_of_the_model_before_it(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    """By the model's own loss, on the whole training set as one batch, without dropout."""
+    # As many admissions of either class: the balanced sample is the whole set.
+    made = [row for row in rows(16, 3) if row["chunk_index"] == 0]
+    folder = write_prepared(tmp_path / "in", made + rows(20, 9, "validation", first=1000))
+    model = load_for_training(tiny_model).eval()
+    losses = []
+    for row in made:
+        ids, label = torch.tensor([row["input_ids"]]), torch.tensor([[float(row["label"])]])
+        losses.append(model(input_ids=ids, labels=label).loss.item())
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(tmp_path / "still")
+    for micro in (2, 16):
+        sizes = {"batch_size": 16, "micro_batch_size": micro, "log_every": 1, "epochs": 1.0}
+        _, logged = run(plan(str(tmp_path / "still"), folder, tmp_path / f"work{micro}", **sizes))
+        assert logged[0][1]["train_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    plans = [plan(tiny_model, folder, tmp_path / str(i), epochs=1.0) for i in range(2)]
+    for each in plans:
+        run(each)
+    assert same_weights(*map(best_model, plans))
+
+
+def test_stops_once_validation_no_longer_gets_better(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    # A learning rate of next to nothing: no epoch is better than the first.
+    work = plan(tiny_model, folder, tmp_path, epochs=6.0, learning_rate=1e-12, patience=2)
+    trained, logged = run(work)
+    evaluations = [step for step, values in logged if "validation_auroc" in values]
+    assert len(evaluations) == 3
+    assert trained.best_step == evaluations[0]
 
 
 def test_no_positives_is_named(tiny_model: str, tmp_path: Path) -> None:
-    train = learnable(20, seed=2)
+    made = [row for row in rows(20, 2) if row["label"] == 0]
+    folder = write_prepared(tmp_path / "in", made)
     with pytest.raises(UserError, match="the train split has no readmitted admissions"):
-        run(tiny_model, tmp_path, train.take(train.labels == 0))
+        run(plan(tiny_model, folder, tmp_path / "work"))
 
 
-def test_the_loss_is_binary_cross_entropy_on_one_logit(tiny_model: str) -> None:
-    model = load_for_training(tiny_model).eval()
-    data = ChunkDataset(learnable(6, seed=3))
-    batch = Collator(0)([data[i] for i in range(len(data))])
-    with torch.no_grad():
-        out = model(**batch)
-    p, y = torch.sigmoid(out.logits[:, 0]).double(), batch["labels"][:, 0].double()
-    expected = -(y * p.log() + (1 - y) * (1 - p).log()).mean()
-    assert out.loss.item() == pytest.approx(expected.item(), abs=1e-6)
+def test_weight_decay_is_where_the_trainer_of_transformers_has_it(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    model = load_for_training(tiny_model)
+    args = TrainingArguments(str(tmp_path), weight_decay=0.3, report_to=[])
+    theirs = Trainer(model, args).create_optimizer().param_groups
+    ours = _groups(model, 0.3)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["weight_decay"] == other["weight_decay"]
+        assert set(map(id, mine["params"])) == set(map(id, other["params"]))  # type: ignore[call-overload]
+
+
+# --- killed and started again ---------------------------------------------------------------------
+
+KILLED = """
+import os, sys
+import torch
+from readmit_spark.models.finetune import finetune
+from readmit_spark.models.ranks import Ranks
+from tests.prepared import plan
+
+def log(values, step, steps):
+    print(step, flush=True)
+
+torch.set_num_threads(1)
+model, folder, work = sys.argv[1:]
+each = plan(model, folder, work, epochs=3.0, checkpoint_minutes=0.0, log_every=1)
+finetune(each, Ranks.alone(), log)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tiny_model: str, folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Plan, Trained]:
+    work = tmp_path_factory.mktemp("undisturbed")
+    done = plan(tiny_model, folder, work, epochs=3.0, log_every=1, checkpoint_minutes=1e9)
+    trained, _ = run(done)
+    return done, trained
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_any_step_it_ends_with_the_same_weights(
+    tiny_model: str, folder: str, tmp_path: Path, undisturbed: tuple[Plan, Trained], seed: int
+) -> None:
+    """A real kill -9, at a random step and a random moment in it, twice; then to the end."""
+    random = np.random.default_rng(seed)
+    command = [sys.executable, "-c", KILLED, tiny_model, folder, str(tmp_path)]
+    steps = undisturbed[1].steps
+    for nth in range(2):
+        stop = int(random.integers(steps * nth // 2 + 1, steps * (nth + 1) // 2))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= stop:
+                break
+        time.sleep(random.random() * 0.05)  # in the step, its evaluation or its checkpoint
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    state = Checkpoints(str(tmp_path)).load({}, "cpu")
+    assert state.step > 0
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] == "1"  # what was before the kill is told again
+    mine = plan(tiny_model, folder, tmp_path)
+    assert same_weights(best_model(undisturbed[0]), best_model(mine))
+    end = Checkpoints(str(tmp_path)).load({}, "cpu")
+    assert end.history == undisturbed[1].history
+
+
+def test_a_checkpoint_that_was_cut_short_is_never_read(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    layer = torch.nn.Linear(2, 2)
+    checkpoints.save(State(step=3), {"layer": layer})
+    (tmp_path / "step-4.pt").write_bytes(b"half a checkpo")
+    (tmp_path / "step-5.pt.new").write_bytes(b"less")
+    assert checkpoints.load({"layer": layer}, "cpu").step == 3
+    checkpoints.save(State(step=6), {"layer": layer})
+    assert {p.name for p in tmp_path.iterdir()} == {"latest.json", "step-6.pt", "step-5.pt.new"}
+
+
+# --- scores and the registry ----------------------------------------------------------------------
 
 
 def test_patient_scores_are_the_vote_of_each_admission() -> None:
-    chunks = learnable(12, seed=4)
-    logits = np.random.default_rng(0).normal(size=(len(chunks), 1)).astype(np.float32)
-    found = patient_scores(logits, chunks, c=2.0)
-    for hadm, score in zip(found.hadm_ids, found.scores, strict=True):
-        mine = 1 / (1 + np.exp(-logits[chunks.hadm_ids == hadm, 0].astype(float)))
-        assert score == pytest.approx(vote_score(mine.tolist(), 2.0), abs=1e-12)
-
-
-def test_chunks_are_read_in_order_with_known_labels_of_the_split(tmp_path: Path) -> None:
-    folder = tmp_path / "chunks" / "window=3days"
-    folder.mkdir(parents=True)
-    rows = [
-        (1, 12, 1, [2, 9, 3], 1, "train"),
-        (1, 12, 0, [2, 8, 3], 1, "train"),
-        (1, 11, 0, [2, 3], 0, "train"),
-        (2, 13, 0, [2, 3], None, "train"),  # outcome not known
-        (3, 14, 0, [2, 3], 1, "test"),
-    ]
-    names = ["subject_id", "hadm_id", "chunk_index", "input_ids", "label", "split"]
-    columns = dict(zip(names, (list(c) for c in zip(*rows, strict=True)), strict=True))
-    columns["input_ids"] = pa.array(columns["input_ids"], pa.list_(pa.int32()))
-    pq.write_table(pa.table(columns), folder / "part.parquet")
-    chunks = read_chunks(str(tmp_path), "3days", "train")
-    assert chunks.hadm_ids.tolist() == [11, 12, 12]
-    assert [ids.tolist() for ids in chunks.input_ids] == [[2, 3], [2, 8, 3], [2, 9, 3]]
-    assert chunks.fingerprint() != chunks.take(chunks.labels == 1).fingerprint()
-
-
-def test_training_is_balanced_by_admissions_and_then_chunks() -> None:
-    chunks = learnable(40, seed=5)
-    few = chunks.take((chunks.labels == 0) | (chunks.hadm_ids < 11))
-    _, labels, counts = balanced_training(few, seed=3).admissions()
-    assert (labels == 0).sum() >= (labels == 1).sum() == 5
-    assert counts[labels == 0].sum() >= counts[labels == 1].sum()
+    random = np.random.default_rng(0)
+    hadm_ids = random.integers(0, 9, 40)
+    p = random.random(40)
+    chunks = ChunkScores(hadm_ids // 2, hadm_ids, hadm_ids % 2, p)
+    found = chunks.votes(3.0)
+    assert found.hadm_ids.tolist() == sorted(set(hadm_ids.tolist()))
+    for hadm, subject, score, label in zip(
+        found.hadm_ids, found.subject_ids, found.scores, found.labels, strict=True
+    ):
+        assert score == pytest.approx(vote_score(p[hadm_ids == hadm].tolist(), 3.0), abs=1e-12)
+        assert (subject, label) == (hadm // 2, hadm % 2)
+    assert chunks.loss() == pytest.approx(log_loss(hadm_ids % 2, p), abs=1e-12)
 
 
 def test_a_registered_model_comes_back_as_it_was(tiny_model: str, tmp_path: Path) -> None:
@@ -136,14 +221,19 @@ def test_a_registered_model_comes_back_as_it_was(tiny_model: str, tmp_path: Path
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     model = load_for_training(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     with experiment_run(uri, "e", "r") as mlflow:
-        name = register(mlflow, model, AutoTokenizer.from_pretrained(tiny_model), "m", {"a": 1})
-    assert name == "m/1"
+        assert register(mlflow, model, tokenizer, "m", {"a": 1}) == ("m/1", "champion")
+        assert register(mlflow, model, tokenizer, "m", {"a": 1}) == ("m/2", "challenger")
     folder, fetched = fetch("models:/m@champion", uri)
     assert fetched == "m/1"
     again = AutoModelForSequenceClassification.from_pretrained(folder)
-    pairs = zip(model.state_dict().values(), again.state_dict().values(), strict=True)
-    assert all(torch.equal(a, b) for a, b in pairs)
+    assert same_weights(model, again)
     assert len(AutoTokenizer.from_pretrained(folder)) == len(VOCABULARY)
     with pytest.raises(UserError, match="models:/m@nobody is not in the registry"):
         fetch("models:/m@nobody", uri)
+    make_champion(uri, "m", "2", "better")
+    assert fetch("models:/m@champion", uri)[1] == "m/2"
+    assert fetch("models:/m@previous", uri)[1] == "m/1"
+    with pytest.raises(UserError, match="m@challenger is not in the registry"):
+        fetch("models:/m@challenger", uri)

@@ -141,6 +141,7 @@ def test_the_contract_s_tables_and_files_are_there(ran: Ran) -> None:
         "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
         "days_next_admit label duration_days split fold",
         "exclusions": "hadm_id reason",
+        "subgroups": "hadm_id sex age_band ethnicity insurance admission_type",
         "chunks": "subject_id hadm_id chunk_index text n_words input_ids n_tokens n_tokens_cut "
         "label split window",
         "chunk_scores": "window hadm_id chunk_index probability model",
@@ -153,7 +154,8 @@ def test_the_contract_s_tables_and_files_are_there(ran: Ran) -> None:
     for window in WINDOWS:
         for picture in (f"roc_{window}.png", f"pr_{window}.png"):
             assert (ran.root / picture).read_bytes().startswith(b"\x89PNG"), picture
-    assert "<html" in (ran.root / "report.html").read_text()
+    for page in ("report.html", "model_card.html"):
+        assert "<html" in (ran.root / page).read_text()
 
 
 def test_the_ledger_has_every_admission_once_a_window(ran: Ran, inputs: tuple[str, str]) -> None:

@@ -1,0 +1,30 @@
+"""Looks for leaks in the prepared cohort; exit code 2 where a check fails."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.audit import STEPS, audit, table
+
+
+def main(config: Config) -> None:
+    progress = Progress("audit", STEPS)
+    spark = build_session("audit")
+    prepared = manifest(spark, config.output_root, "prepare")
+    checks = audit(spark, config, prepared, progress, datetime.now)
+    print(table(checks))
+    progress.say(f"page: {config.output_root}/audit.html")
+    failed = list(dict.fromkeys(check.name for check in checks if check.passed is False))
+    if failed:
+        raise UserError(f"the cohort leaks: {'; '.join(failed)}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("audit", __doc__, main, sys.argv[1:]))

@@ -1,0 +1,36 @@
+"""The transformer beside bag of words, TF-IDF, BiLSTM, length alone and the published figures."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.report.comparison import comparison_table
+from readmit_spark.spark.publish import has_result, manifest
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps import prepare
+from readmit_spark.steps.compare import STEPS, compare
+from readmit_spark.steps.training import launcher
+
+
+def main(config: Config) -> None:
+    progress = Progress("compare", STEPS)
+    spark = build_session("compare")
+    root = config.output_root
+    if not has_result(spark, root, "prepare"):
+        tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
+        steps = Progress("compare: prepare", prepare.STEPS)
+        prepare.prepare(spark, config, tokenizer, steps, datetime.now)
+    prepared = manifest(spark, root, "prepare")
+    result = compare(spark, config, prepared, progress, datetime.now, launcher(spark, config))
+    print(comparison_table(result))
+    progress.say(f"page: {root}/compare.html")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("compare", __doc__, main, sys.argv[1:]))

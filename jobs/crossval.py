@@ -1,0 +1,29 @@
+"""Cross-validates model.path over five folds of patients: mean and spread of every metric."""
+
+from __future__ import annotations
+
+import sys
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.crossval import STEPS, crossval, table
+from readmit_spark.steps.training import launcher
+
+
+def main(config: Config) -> None:
+    progress = Progress("crossval", STEPS)
+    located = locate(config)
+    spark = build_session("crossval")
+    prepared = manifest(spark, config.output_root, "prepare")
+    if config.train.processes == 1:
+        spark.stop()  # training needs the memory and no Spark
+    print(table(crossval(config, located, prepared, progress, launcher(spark, config))))
+    progress.say(f"all of it is in {config.output_root}/crossval.json")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("crossval", __doc__, main, sys.argv[1:]))

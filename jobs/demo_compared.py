@@ -1,0 +1,24 @@
+"""Whether the demo's comparison is as it must be: context helps, and nothing beats the truth."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.summary import unlikely
+
+
+def main(config: Config) -> None:
+    root = Path(config.output_root)
+    compared = json.loads((root / "compare.json").read_text())
+    if problems := unlikely(compared, config.model.name):
+        raise RuntimeError("; ".join(problems))
+    print("the transformer beats the bag of words, and nothing beats the true risks")
+    print(f"page    {root}/compare.html")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("demo_compared", __doc__, main, sys.argv[1:]))

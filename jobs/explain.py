@@ -1,0 +1,45 @@
+"""Explains scores: the driving chunk of an admission, its segments and words, and their places."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.explain import STEPS, Wanted, explain_scores
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--text", help="explain this text, and show its attention maps")
+    what.add_argument(
+        "--admission", type=int, metavar="HADM_ID", help="explain this one, with attention maps"
+    )
+    parser.add_argument(
+        "--as-of", metavar="TIME", help="the night: 2026-11-22T02:00:00 (default: the last one)"
+    )
+
+
+def main(config: Config, given: argparse.Namespace) -> None:
+    as_of = None
+    if given.as_of:
+        try:
+            as_of = datetime.fromisoformat(given.as_of)
+        except ValueError:
+            raise UserError(f"--as-of {given.as_of}: write it as 2026-11-22T02:00:00") from None
+    progress = Progress("explain", STEPS)
+    located = locate_scorer(config)
+    progress.say(f"model {located.name}")
+    spark = build_session("explain")
+    wanted = Wanted(given.text, given.admission, as_of)
+    print(explain_scores(spark, config, located, wanted, progress, datetime.now))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("explain", __doc__, main, sys.argv[1:], arguments))

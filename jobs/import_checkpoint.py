@@ -1,0 +1,31 @@
+"""Converts a published checkpoint (pytorch_pretrained_bert) and registers it in MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.progress import Progress
+from readmit_spark.steps.import_checkpoint import STEPS, import_checkpoint
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="with bert_config.json, pytorch_model.bin and vocab.txt; without a vocab.txt the "
+        "tokenizer of model.path is taken, where it has as many entries",
+    )
+
+
+def main(config: Config, given: argparse.Namespace) -> None:
+    progress = Progress("import_checkpoint", STEPS)
+    name, alias = import_checkpoint(config, given.folder, progress)
+    progress.say(f"registered {name} as the {alias} in {config.tracking_uri}")
+    progress.say(f"use it as model.path=models:/{name}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("import_checkpoint", __doc__, main, sys.argv[1:], arguments))

@@ -1,0 +1,37 @@
+"""Holds the published nights against their own beginning: drift, calibration, alerts' precision."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.progress import Progress
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.monitor import STEPS, monitor
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as-of",
+        metavar="TIME",
+        help="the last night to look at: 2026-11-22T02:00:00 (default: the last published one)",
+    )
+
+
+def main(config: Config, given: argparse.Namespace) -> None:
+    as_of = None
+    if given.as_of:
+        try:
+            as_of = datetime.fromisoformat(given.as_of)
+        except ValueError:
+            raise UserError(f"--as-of {given.as_of}: write it as 2026-11-22T02:00:00") from None
+    spark = build_session("monitor")
+    print(monitor(spark, config, as_of, Progress("monitor", STEPS), datetime.now))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("monitor", __doc__, main, sys.argv[1:], arguments))

@@ -1,0 +1,30 @@
+"""Scores admissions after each day of their stay, from the notes that were there by then."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.over_time import STEPS, over_time
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--admission", type=int, metavar="HADM_ID", help="this one alone")
+
+
+def main(config: Config, given: argparse.Namespace) -> None:
+    progress = Progress("over_time", STEPS)
+    located = locate_scorer(config)
+    progress.say(f"model {located.name}")
+    spark = build_session("over_time")
+    print(over_time(spark, config, located, given.admission, progress, datetime.now))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("over_time", __doc__, main, sys.argv[1:], arguments))

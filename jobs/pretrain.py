@@ -1,0 +1,39 @@
+"""Pretrains the BERT of model.path on physicians' and nurses' notes, and registers the encoder."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.models.checkpoint import locate
+from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.pretrain import make_examples, pretrain_and_register, steps
+
+
+def main(config: Config) -> None:
+    progress = Progress("pretrain", steps(config))
+    located = locate(config)
+    tokenizer = load_tokenizer(located.folder, max(config.pretrain.tokens))
+    spark = build_session("pretrain")
+    examples = make_examples(spark, config, tokenizer, progress, datetime.now)
+    if config.train.processes == 1:
+        spark.stop()  # training needs the memory and no Spark
+    name, alias, phases = pretrain_and_register(config, located, examples, progress, spark)
+    print("on held-out notes        hidden words    next sentence")
+    for tokens, phase in zip(config.pretrain.tokens, phases, strict=True):
+        words, pairs = (
+            f"{phase.before[key]:.3f} to {phase.after[key]:.3f}"
+            for key in ("mlm_accuracy", "nsp_accuracy")
+        )
+        print(f"{phase.steps:>9,} x {tokens:<4} tokens   {words}  {pairs}")
+    print("published (MIMIC-III)    BERT .495, ClinicalBERT .857; BERT .539, ClinicalBERT .994")
+    progress.say(f"registered {name} as the {alias} in {config.tracking_uri}")
+    progress.say(f"fine-tune it with model.path=models:/{name}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("pretrain", __doc__, main, sys.argv[1:]))

@@ -1,0 +1,29 @@
+"""Makes a registered version the champion if it is better than the present one, and says why."""
+
+from __future__ import annotations
+
+import sys
+
+from readmit_spark import cli
+from readmit_spark.config import Config
+from readmit_spark.progress import Progress
+from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.session import build_session
+from readmit_spark.steps.promote import STEPS, promote, table
+
+
+def main(config: Config) -> None:
+    progress = Progress("promote", STEPS)
+    spark = build_session("promote")
+    prepared = manifest(spark, config.output_root, "prepare")
+    decision = promote(spark, config, prepared, progress)
+    print(table(decision))
+    if decision.objections:
+        print(f"{decision.champion} stays the champion:")
+        print("\n".join(f"- {reason}" for reason in decision.objections))
+    else:
+        print(f"{decision.challenger} is the champion now; {decision.champion} is @previous")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run("promote", __doc__, main, sys.argv[1:]))

@@ -1,0 +1,203 @@
+"""The test scores of the transformer and of the baselines, for `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.models.checkpoint import Located, locate
+from readmit_spark.models.classifier import vote_c
+from readmit_spark.models.launch import Launch, line
+from readmit_spark.models.optimisation import Log
+from readmit_spark.models.plan import Plan
+from readmit_spark.models.tracking import CHAMPION, champion_facts
+from readmit_spark.progress import Progress
+from readmit_spark.spark.cohort import FOLDS
+from readmit_spark.spark.publish import Publication
+from readmit_spark.spark.score import (
+    ScorerSettings,
+    check_gpus,
+    distinct_chunks,
+    patient_scores,
+    score_chunks,
+    workload,
+)
+from readmit_spark.spark.ship import ship
+from readmit_spark.steps.baselines import baseline_scores, data_of
+from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
+from readmit_spark.steps.finetune import finetune_and_register
+from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.training import Candidate, choose, training_key
+
+COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]
+
+
+class Models:
+    """Test scores of every model, trained where that has not been done."""
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        config: Config,
+        prepared: dict[str, Any],
+        publication: Publication,
+        progress: Progress,
+        launch: Launch,
+    ) -> None:
+        self.spark, self.config, self.prepared = spark, config, prepared
+        self.publication, self.progress, self.launch = publication, progress, launch
+        self.folds: list[int | None] = [None]
+        if config.compare.cross_validate:
+            self.folds = list(range(FOLDS))
+        self.candidates: list[Candidate] = []  # whose checkpoints can go once all is published
+
+    def key(self, what: Any) -> dict[str, Any]:
+        """What a model's scores depend on; `what` tells it from others."""
+        return {
+            "prepared": self.prepared["run"],
+            "train.window": self.config.train.window,
+            "seed": self.config.seed,
+            "vote.c": self.config.vote.c,
+            "cross_validate": self.config.compare.cross_validate,
+            "what": what,
+        }
+
+    def baseline(self, name: str, trainings: Mapping[str, Sequence[str]]) -> DataFrame:
+        found = []
+        for trained, tested in trainings.items():
+            for fold in self.folds:
+                data = data_of(self.spark, self.config, self.prepared, trained, tested, fold)
+                place = f"{trained}-{fold}"
+
+                def keep(frame: DataFrame, table: str, place: str = place) -> DataFrame:
+                    return self.publication.write_work(frame, f"{table}-{place}")
+
+                patients = baseline_scores(name, data, self.config, keep, self.progress.say)
+                found.append(self._kept(patients, fold, f"{name}-{place}"))
+        return union(found)
+
+    def transformer(
+        self, trainings: Mapping[str, Sequence[str]], before: dict[str, Any] | None
+    ) -> tuple[DataFrame | None, dict[str, Any]]:
+        """Its scores (None: as before), and their key."""
+        if self.config.compare.cross_validate:
+            make, what = self._cross_validated, [self._training_key(t) for t in trainings]
+        else:
+            models = {trained: self._champion(trained) for trained in trainings}
+            make = partial(self._scored, models)
+            what = [model.name for model in models.values()]
+        key = self.key(what)
+        if key == before:
+            self.progress.say("compared before: reused")
+            return None, key
+        return union([make(trained, tested) for trained, tested in trainings.items()]), key
+
+    def _champion(self, trained: str) -> Located:
+        """The champion for the window, fine-tuned now where there is none."""
+        config = self._config(trained)
+        known = champion_facts(config.tracking_uri, config.model.name)
+        if known is None:
+            progress = Progress(f"compare: finetune {trained}", FINETUNE_STEPS)
+            finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
+        elif known.get("split") not in (None, config.split_name):
+            raise UserError(
+                f"the champion of {config.model.name} was trained on the split {known['split']}, "
+                f"not {config.split_name}: test patients are among those it has seen; "
+                "set another model.name, or the seed and split it was trained with"
+            )
+        elif "split" not in known:
+            self.progress.say(
+                f"{config.model.name}: nobody knows which patients it was trained on; those of the "
+                "test split may be among them"
+            )
+        model = locate(config, f"models:/{config.model.name}@{CHAMPION}")
+        check_tokens(config, model, self.prepared)
+        return model
+
+    def _scored(
+        self, models: Mapping[str, Located], trained: str, tested: Sequence[str]
+    ) -> DataFrame:
+        model = models[trained]
+        check_gpus(self.spark)
+        path, score = self.prepared["path"], self.config.score
+        chunks, cohort = (self.spark.read.parquet(f"{path}/{t}") for t in ("chunks", "cohort"))
+        asked = chunks.where(
+            F.col("window").isin(list(tested))
+            & (F.col("split") == "test")
+            & F.col("label").isNotNull()
+        )
+        distinct = self.publication.write_work(distinct_chunks(asked), f"distinct-{trained}")
+        settings = ScorerSettings(
+            ship(self.spark, model.folder, model.source),
+            score.backend,
+            score.precision,
+            score.batch_tokens,
+            score.device,
+        )
+        scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
+        self.progress.say(f"{model.name} scores {', '.join(tested)}")
+        patients = patient_scores(scores, cohort, tested, vote_c(self.config, model.folder))
+        return self._kept(patients, None, f"transformer-{trained}")
+
+    def _training_key(self, trained: str) -> str:
+        """Of all that decides the scores of its folds."""
+        config, base = self._config(trained), locate(self.config)
+        check_tokens(config, base, self.prepared)
+        chosen = [config.tune.learning_rates or (config.train.learning_rate,), config.tune.vote_c]
+        return training_key(config, base, self.prepared, chosen)
+
+    def _cross_validated(self, trained: str, tested: Sequence[str]) -> DataFrame:
+        """Of a model a fold. A job that was killed goes on from the folds' checkpoints."""
+        config, base = self._config(trained), locate(self.config)
+        rows = []
+        for number, fold in enumerate(self.folds, start=1):
+            self.progress.say(f"fold {number} of {len(self.folds)}, {trained}")
+            best, candidates = choose(config, base, self.prepared, self.launch, self._watch, fold)
+            self.candidates += candidates
+            for window in tested:
+                found = best.patients("test", window)
+                columns = (found.subject_ids, found.hadm_ids, found.scores, found.labels)
+                rows.append(pd.DataFrame(dict(zip(COLUMNS[3:], columns, strict=True))))
+                rows[-1].insert(0, "window", window)
+                rows[-1].insert(0, "fold", fold)
+        schema = "fold int, window string, subject_id long, hadm_id long, score double, label int"
+        return self.spark.createDataFrame(pd.concat(rows), schema)
+
+    @contextmanager
+    def _watch(self, plan: Plan) -> Iterator[tuple[Log, Log]]:
+        yield lambda *_: None, lambda *logged: self.progress.say(line(*logged))
+
+    def _config(self, trained: str) -> Config:
+        config = self.config
+        if trained == config.train.window:
+            return config
+        name = f"{config.model.name}-{trained}"
+        return replace(
+            config,
+            train=replace(config.train, window=trained),
+            model=replace(config.model, name=name),
+        )
+
+    def _kept(self, patients: DataFrame, fold: int | None, name: str) -> DataFrame:
+        """The columns of the table, of those that are measured."""
+        rows = patients.where("actionable and label is not null").select(
+            F.lit(-1 if fold is None else fold).alias("fold"), *COLUMNS[2:]
+        )
+        return self.publication.write_work(rows, f"scores-{name.replace(' ', '_')}")
+
+
+def union(frames: Sequence[DataFrame]) -> DataFrame:
+    """All their rows."""
+    together = frames[0]
+    for frame in frames[1:]:
+        together = together.unionByName(frame)
+    return together

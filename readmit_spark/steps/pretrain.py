@@ -1,0 +1,192 @@
+"""Pretrain: notes to examples, and examples to a registered encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from readmit_spark.config import Config, flatten, required, to_dict
+from readmit_spark.core.tokenizer import ChunkTokenizer
+from readmit_spark.models import launch
+from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
+from readmit_spark.models.launch import line
+from readmit_spark.models.optimisation import Log
+from readmit_spark.models.pretrain import Pretrained, PretrainPlan, pretrain, pretrained_model
+from readmit_spark.models.store import Store
+from readmit_spark.models.tracking import experiment_run, nested_run, register
+from readmit_spark.progress import Progress
+from readmit_spark.spark.pretraining import examples_table, segments_table
+from readmit_spark.spark.publish import Publication, has_result, manifest
+from readmit_spark.spark.session import tasks_done
+from readmit_spark.spark.tables import read_notes
+from readmit_spark.steps.launching import distributed
+from readmit_spark.steps.model_checks import SEEN
+from readmit_spark.steps.training import anywhere
+
+_LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
+_MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
+
+
+def steps(config: Config) -> int:
+    """Of the job: examples, each phase, register."""
+    return len(config.pretrain.tokens) + 2
+
+
+def make_examples(
+    spark: SparkSession,
+    config: Config,
+    tokenizer: ChunkTokenizer,
+    progress: Progress,
+    now: Callable[[], datetime],
+) -> dict[str, Any]:
+    """Publishes the examples of every phase and gives the manifest; those that were made before,
+    with these settings and this tokenizer, are used again."""
+    root, path = config.output_root, required(config.data.notes, "data.notes")
+    made_of = {
+        "notes": path,
+        "tokenizer": tokenizer.fingerprint,
+        "split": config.split_name,
+        "profile": config.profile,
+        **{name: getattr(config.pretrain, name) for name in _MAKES},
+    }
+    made_of = json.loads(json.dumps(made_of))
+    with progress.step("examples: notes, segments, pairs", tasks_done(spark)):
+        if has_result(spark, root, "pretrain"):
+            found = manifest(spark, root, "pretrain")
+            if found["made_of"] == made_of and not config.output.overwrite:
+                progress.say(f"{_counts(found)}, made before")
+                return found
+        tokenizer.vocabulary()  # a tokenizer that is not BERT's is told before the work
+        publication = Publication(spark, root, "pretrain", config.output.overwrite, now)
+        try:
+            notes = read_notes(spark, path)
+            segments = publication.write_work(segments_table(notes, config, tokenizer), "segments")
+            for tokens in config.pretrain.tokens:
+                examples = examples_table(segments, config, tokenizer, tokens)
+                publication.write_table(examples, _table(tokens), partition_by=["split"])
+            publication.publish({"made_of": made_of})
+        except BaseException:
+            publication.abandon()
+            raise
+        found = manifest(spark, root, "pretrain")
+        progress.say(_counts(found))
+    return found
+
+
+def pretrain_and_register(
+    config: Config,
+    located: Located,
+    examples: dict[str, Any],
+    progress: Progress,
+    spark: SparkSession | None = None,
+) -> tuple[str, str, list[Pretrained]]:
+    """Trains the phases one after another from `located`, on the examples that `examples` (the
+    manifest) describes. Gives the registered encoder as name/version, its alias, and the phases."""
+    from transformers import AutoTokenizer
+
+    plans: list[PretrainPlan] = []
+    phases: list[Pretrained] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="readmit-pretrain-") as folder,
+        experiment_run(
+            config.tracking_uri,
+            config.tracking.experiment,
+            "pretrain",
+            config.tracking.artifacts,
+        ) as mlflow,
+    ):
+        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in _LOGGED}))
+        start = local_folder(located.folder)
+        for plan in _plans(config, start, examples):
+            if plans:
+                start = str(Path(folder) / str(plan.tokens))
+                pretrained_model(plans[-1]).save_pretrained(start)
+                plan = replace(plan, model=start, scratch=False)
+            with (
+                progress.step(f"train: {plan.steps} steps of {plan.tokens} tokens"),
+                _watch(mlflow, plan, progress) as (record, say),
+            ):
+                plans.append(plan)
+                phases.append(_launch(spark, config, plan, record, say))
+        with progress.step("register"):
+            model = pretrained_model(plans[-1])
+            setattr(model.config, SEEN, config.split_name)
+            name, alias = register(
+                mlflow,
+                model,
+                AutoTokenizer.from_pretrained(located.folder),
+                f"{config.model.name}-encoder",
+                {"from": located.name, "split": config.split_name, **phases[-1].after},
+                task="feature-extraction",
+            )
+            for plan in plans:
+                Store(plan.work).remove()
+    return name, alias, phases
+
+
+def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[PretrainPlan]:
+    """The phases; each one's checkpoints lie where only the same training finds them."""
+    settings = asdict(config.pretrain)
+    train = config.train
+    decides = [fingerprint(start), examples["run"], settings, config.seed,
+               train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
+    key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+    for i, (tokens, count) in enumerate(
+        zip(config.pretrain.tokens, config.pretrain.steps, strict=True)
+    ):
+        yield PretrainPlan(
+            model=start,
+            folder=anywhere(examples["path"]),
+            tokens=tokens,
+            steps=count,
+            settings=config.pretrain,
+            train=train,
+            scratch=config.pretrain.scratch,
+            seed=config.seed,
+            work=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
+        )
+
+
+def _launch(
+    spark: SparkSession | None, config: Config, plan: PretrainPlan, record: Log, say: Log
+) -> Pretrained:
+    if config.train.processes == 1:
+        found: Pretrained = launch.alone(plan, record, say, pretrain)
+    else:
+        assert spark is not None  # the job keeps it
+        found = distributed(spark, config.train.processes, plan, record, pretrain)
+    return found
+
+
+@contextmanager
+def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tuple[Log, Log]]:
+    """A nested run a phase."""
+
+    def record(values: dict[str, float], step: int, steps: int) -> None:
+        mlflow.log_metrics(values, step=step)
+
+    def say(values: dict[str, float], step: int, steps: int) -> None:
+        progress.say(line(values, step, steps))
+
+    with nested_run(mlflow, f"{plan.tokens} tokens"):
+        yield record, say
+
+
+def _table(tokens: int) -> str:
+    return f"examples_{tokens}"
+
+
+def _counts(found: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{found['tables'][_table(tokens)]['rows']:,} examples of {tokens} tokens"
+        for tokens in found["made_of"]["tokens"]
+    )

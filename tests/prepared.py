@@ -1,0 +1,137 @@
+"""What prepare leaves, of a task that a two-layer BERT can learn: the first words decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from readmit_spark.config import Train, load_config
+from readmit_spark.core.subgroups import FACTORS
+from readmit_spark.models.plan import Plan
+from readmit_spark.models.tokenizer import load_tokenizer
+from tests.tiny import VOCABULARY
+
+CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))
+WINDOW = "3days"
+# Two values of each subgroup's factor, which have nothing to do with the outcome.
+VALUES = {
+    "sex": ("female", "male"),
+    "age_band": ("18 to 44", "65 to 79"),
+    "ethnicity": ("black", "white"),
+    "insurance": ("medicare", "private"),
+    "admission_type": ("emergency", "urgent"),
+}
+
+Row = dict[str, Any]
+
+
+def rows(n: int, seed: int, split: str = "train", first: int = 0) -> list[Row]:
+    """n admissions of one or two chunks; every second one starts with "heart" and comes back."""
+    random = np.random.default_rng(seed)
+    found = []
+    for hadm in range(first, first + n):
+        for chunk in range(random.integers(1, 3)):
+            words = random.integers(6, 18, size=random.integers(5, 60))
+            words[words == HEART] = HEART + 1
+            if hadm % 2:
+                words[:3] = HEART
+            found.append(
+                {
+                    "subject_id": hadm // 2,
+                    "hadm_id": hadm,
+                    "chunk_index": chunk,
+                    "input_ids": [CLS, *words.tolist(), SEP],
+                    "n_tokens": len(words) + 2,
+                    "label": hadm % 2,
+                    "split": split,
+                    "fold": hadm // 2 % 5,
+                    "duration_days": 5.0,
+                    **{f: VALUES[f][hadm // 2 ** (i + 1) % 2] for i, f in enumerate(FACTORS)},
+                }
+            )
+    return found
+
+
+def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str:
+    """The cohort and chunks tables as prepare writes them, in two files each."""
+    schema = {
+        "subject_id": pa.int64(),
+        "hadm_id": pa.int64(),
+        "chunk_index": pa.int32(),
+        "input_ids": pa.list_(pa.int32()),
+        "n_tokens": pa.int32(),
+        "label": pa.int32(),
+        "split": pa.string(),
+    }
+    admissions = list({row["hadm_id"]: row for row in chunks}.values())
+    cohort = {
+        "subject_id": pa.int64(),
+        "hadm_id": pa.int64(),
+        "split": pa.string(),
+        "fold": pa.int32(),
+        "duration_days": pa.float64(),
+        "label": pa.int32(),
+        "admission_type": pa.string(),
+    }
+    groups = {"hadm_id": pa.int64(), **{factor: pa.string() for factor in FACTORS}}
+    for name, part, fields in (
+        (f"chunks/window={window}", chunks, schema),
+        ("cohort", admissions, cohort),
+        ("subgroups", [{**dict.fromkeys(FACTORS, "unknown"), **row} for row in admissions], groups),
+        ("exclusions", [], {"hadm_id": pa.int64(), "reason": pa.string()}),
+    ):
+        (folder / name).mkdir(parents=True)
+        for i in range(2):
+            columns = {f: pa.array([row[f] for row in part[i::2]], t) for f, t in fields.items()}
+            pq.write_table(pa.table(columns), folder / name / f"part-{i}.parquet")
+    return str(folder)
+
+
+def manifest(folder: str, model: str) -> dict[str, Any]:
+    """What the steps read of prepare's manifest."""
+    tokenizer = load_tokenizer(model, 128).fingerprint
+    made = {"windows": [WINDOW], "model": {"max_tokens": 128}}
+    rows = pq.read_table(f"{folder}/cohort").num_rows
+    return {
+        "path": folder,
+        "run": "prepare/1",
+        "finished": "2026-01-01T00:00:00",
+        "tokenizer": tokenizer,
+        "config": made,
+        "admissions": {"rows": rows, "duplicate_rows": 0},
+    }
+
+
+def learnable(folder: Path, train: int = 40, validation: int = 60) -> str:
+    """A folder with both splits, and a few test admissions."""
+    return write_prepared(
+        folder,
+        rows(train, 2)
+        + rows(validation, 9, "validation", first=1000)
+        + rows(10, 5, "test", first=2000),
+    )
+
+
+def settings(**changes: Any) -> Train:
+    """Small batches and large steps."""
+    base = {"window": WINDOW, "epochs": 4.0, "learning_rate": 1e-3, "batch_size": 8,
+            "micro_batch_size": 4}  # fmt: skip
+    return replace(load_config().train, **{**base, **changes})
+
+
+def plan(model: str, folder: str, work: Path, fold: int | None = None, **changes: Any) -> Plan:
+    return Plan(
+        model=model,
+        folder=folder,
+        fold=fold,
+        windows=(WINDOW,),
+        settings=settings(**changes),
+        vote_c=2.0,
+        seed=1,
+        work=str(work),
+    )
