@@ -8,7 +8,6 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.spark.session import build_session
 from readmit_spark.steps.monitor import STEPS, monitor
@@ -23,12 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = None
-    if given.as_of:
-        try:
-            as_of = datetime.fromisoformat(given.as_of)
-        except ValueError:
-            raise UserError(f"--as-of {given.as_of}: write it as 2026-11-22T02:00:00") from None
+    as_of = cli.hospital_time(given.as_of) if given.as_of else None
     spark = build_session("monitor")
     print(monitor(spark, config, as_of, Progress("monitor", STEPS), datetime.now))
 

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import locate_scorer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.session import build_session
@@ -39,13 +38,7 @@ def main(config: Config, given: argparse.Namespace) -> None:
 def _time(text: str) -> datetime:
     if text == "now":
         return datetime.now().replace(microsecond=0)
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"--as-of {text}: write it as 2026-11-22T02:00:00") from None
-    if time.tzinfo is not None:
-        raise UserError(f"--as-of {text}: the hospital's own time, without a zone")
-    return time.replace(microsecond=0)
+    return cli.hospital_time(text)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from readmit_spark.config import base_yaml, load_config
 from readmit_spark.errors import UserError
@@ -67,6 +68,17 @@ def run(
         traceback.print_exc()
         return FAULT
     return result if isinstance(result, int) else OK
+
+
+def hospital_time(text: str) -> datetime:
+    """--as-of as the hospital's own time, to the second; UserError where it is none, or zoned."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(f"--as-of {text}: write it as 2026-11-22T02:00:00") from None
+    if time.tzinfo is not None:
+        raise UserError(f"--as-of {text}: the hospital's own time, without a zone")
+    return time.replace(microsecond=0)
 
 
 def _mistake(line: str) -> int:

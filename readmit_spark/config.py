@@ -227,12 +227,12 @@ class Config:
     @property
     def split_level(self) -> str:
         """`split.level`, or the profile's own: the published split is over admissions."""
-        return self.split.level or ("admission" if self.profile == "paper" else "patient")
+        return _split_level(self.profile, self.split.level)
 
     @property
     def split_name(self) -> str:
         """What decides who is in the test split."""
-        return f"{self.split_level} {self.seed}"
+        return split_name(to_dict(self))
 
     @property
     def output_root(self) -> str:
@@ -250,6 +250,19 @@ class Config:
                 "keep its database on an object store; set tracking.uri"
             )
         return f"sqlite:///{Path(self.output_root).absolute()}/mlflow.db"
+
+
+def split_name(values: Mapping[str, Any]) -> str:
+    """What decided who is in the test split of a run with this configuration, as `to_dict` has it.
+
+    >>> split_name({"profile": "paper", "split": {"level": None}, "seed": 7})
+    'admission 7'
+    """
+    return f"{_split_level(values['profile'], values['split']['level'])} {values['seed']}"
+
+
+def _split_level(profile: str, level: str | None) -> str:
+    return level or ("admission" if profile == "paper" else "patient")
 
 
 def required(value: str | None, key: str) -> str:

@@ -95,7 +95,10 @@ def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str
 def manifest(folder: str, model: str) -> dict[str, Any]:
     """What the steps read of prepare's manifest."""
     tokenizer = load_tokenizer(model, 128).fingerprint
-    made = {"windows": [WINDOW], "model": {"max_tokens": 128}}
+    made = {
+        "windows": [WINDOW], "model": {"max_tokens": 128},
+        "profile": "default", "split": {"level": None}, "seed": 1,
+    }  # fmt: skip
     rows = pq.read_table(f"{folder}/cohort").num_rows
     return {
         "path": folder,

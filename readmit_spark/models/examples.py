@@ -44,7 +44,8 @@ def read_index(folder: str, tokens: int, split: str) -> ExampleIndex:
 
 
 def read_examples(folder: str, tokens: int, split: str, rows: Index) -> dict[int, Example]:
-    """Those at these places of the index. Only they stay in memory."""
+    """Those at these places of the index. Only they stay in memory, as copies: a view would keep
+    the batch."""
     wanted, found, before = np.sort(rows), {}, 0
     for batch in _examples(folder, tokens, split).to_batches(columns=list(Example._fields)):
         here = wanted[np.searchsorted(wanted, before) :]
@@ -60,7 +61,7 @@ def _values(batch: Any, places: NDArray[np.int64]) -> Iterator[Example]:
     for i in places.tolist():
         ids, n_first, masked, answers, is_next = (column[i] for column in columns)
         yield Example(
-            *(part.values.to_numpy() if hasattr(part, "values") else part.as_py()
+            *(part.values.to_numpy().copy() if hasattr(part, "values") else part.as_py()
               for part in (ids, n_first, masked, answers, is_next))
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ class PretrainPlan:
     @property
     def batch(self) -> int:
         """Examples an optimiser step."""
-        return max(1, self.settings.batch_tokens // self.tokens)
+        return _examples_a_step(self.settings, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,20 @@ def pretrained_model(plan: PretrainPlan) -> Any:
     return model.eval()
 
 
+def lanes_of_phase(settings: Pretrain, tokens: int, processes: int) -> int:
+    """Forward passes a step, over all processes; UserError where they do not come out even."""
+    micro = max(1, settings.micro_batch_tokens // tokens)
+    keys = (
+        f"pretrain.batch_tokens (in examples of {tokens} tokens)",
+        "pretrain.micro_batch_tokens",
+    )
+    return lanes_of(_examples_a_step(settings, tokens), micro, processes, keys)
+
+
+def _examples_a_step(settings: Pretrain, tokens: int) -> int:
+    return max(1, settings.batch_tokens // tokens)
+
+
 def load(plan: PretrainPlan) -> Any:
     """A BERT with both heads: those of the folder where it has them, else new ones."""
     from transformers import AutoConfig, BertForPreTraining
@@ -138,10 +152,7 @@ class _Exercises(nn.Module):
 class _Phase:
     def __init__(self, plan: PretrainPlan, ranks: Ranks, log: Log) -> None:
         self.plan, self.ranks = plan, ranks
-        micro = max(1, plan.settings.micro_batch_tokens // plan.tokens)
-        step = f"pretrain.batch_tokens (in examples of {plan.tokens} tokens)"
-        keys = (step, "pretrain.micro_batch_tokens")
-        self.lanes = lanes_of(plan.batch, micro, ranks.world, keys)
+        self.lanes = lanes_of_phase(plan.settings, plan.tokens, ranks.world)
         self.micro = plan.batch // self.lanes
         self._read_data()
         bert = load(plan).to(ranks.device)

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, to_dict
+from readmit_spark.errors import UserError
 from readmit_spark.models.launch import Launch
 from readmit_spark.progress import Progress
 from readmit_spark.report.comparison import comparison_page
@@ -85,7 +86,10 @@ def _before(spark: SparkSession, config: Config) -> tuple[dict[str, Any], Any]:
     """Keys of the models of the last run, and the scores."""
     if not has_result(spark, config.output_root, "compare"):
         return {}, None
-    found = manifest(spark, config.output_root, "compare")
+    try:
+        found = manifest(spark, config.output_root, "compare")
+    except UserError:  # damaged: all is made anew
+        return {}, None
     return found["models"], spark.read.parquet(f"{found['path']}/{SCORES}")
 
 

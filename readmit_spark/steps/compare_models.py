@@ -12,7 +12,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config
+from readmit_spark.config import Config, split_name
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate
 from readmit_spark.models.classifier import vote_c
@@ -35,7 +35,7 @@ from readmit_spark.spark.ship import ship
 from readmit_spark.steps.baselines import baseline_scores, data_of
 from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
 from readmit_spark.steps.finetune import finetune_and_register
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import check_tokens, check_unseen
 from readmit_spark.steps.training import Candidate, choose, training_key
 
 COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]
@@ -104,14 +104,15 @@ class Models:
     def _champion(self, trained: str) -> Located:
         """The champion for the window, fine-tuned now where there is none."""
         config = self._config(trained)
+        split = split_name(self.prepared["config"])
         known = champion_facts(config.tracking_uri, config.model.name)
         if known is None:
             progress = Progress(f"compare: finetune {trained}", FINETUNE_STEPS)
             finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
-        elif known.get("split") not in (None, config.split_name):
+        elif known.get("split") not in (None, split):
             raise UserError(
                 f"the champion of {config.model.name} was trained on the split {known['split']}, "
-                f"not {config.split_name}: test patients are among those it has seen; "
+                f"not {split}: test patients are among those it has seen; "
                 "set another model.name, or the seed and split it was trained with"
             )
         elif "split" not in known:
@@ -152,6 +153,7 @@ class Models:
         """Of all that decides the scores of its folds."""
         config, base = self._config(trained), locate(self.config)
         check_tokens(config, base, self.prepared)
+        check_unseen(base, None)
         chosen = [config.tune.learning_rates or (config.train.learning_rate,), config.tune.vote_c]
         return training_key(config, base, self.prepared, chosen)
 

@@ -20,7 +20,7 @@ from readmit_spark.models.tracking import experiment_run, nested_run
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
 from readmit_spark.steps.finetune import LOGGED
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import check_tokens, check_unseen
 from readmit_spark.steps.training import anywhere, choose, forget, training_key
 
 STEPS = FOLDS
@@ -43,6 +43,7 @@ def crossval(
     done is kept; a job that was killed goes on in the one it was in.
     """
     check_tokens(config, located, prepared)
+    check_unseen(located, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)
     chosen = [rates, config.tune.vote_c, config.score.bootstrap]
     key = training_key(config, located, prepared, "crossval", chosen)
@@ -50,7 +51,10 @@ def crossval(
     kept = Store(f"{root}/_crossval/{key}")
     folds = []
     with experiment_run(
-        config.tracking_uri, config.tracking.experiment, f"crossval-{config.train.window}"
+        config.tracking_uri,
+        config.tracking.experiment,
+        f"crossval-{config.train.window}",
+        config.tracking.artifacts,
     ) as mlflow:
         mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
         for fold in range(FOLDS):

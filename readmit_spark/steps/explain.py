@@ -167,6 +167,9 @@ def _of_night(
             "first, or set explain.source=score"
         )
     last = nights[0]
+    if wanted.as_of not in (None, last.as_of):
+        raise UserError(f"--as-of {wanted.as_of}: there is no such night; the one before is of "
+                        f"{last.as_of}")  # fmt: skip
     made = made_with(spark, config, located)
     if last.facts["basis"] != made.basis:
         raise UserError(

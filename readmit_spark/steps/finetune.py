@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from readmit_spark.config import Config, flatten, to_dict
+from readmit_spark.config import Config, flatten, split_name, to_dict
 from readmit_spark.core.learnt import KEY
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.models import launch
@@ -26,7 +26,7 @@ from readmit_spark.report import pictures
 from readmit_spark.report.card import card_page, card_summary
 from readmit_spark.report.html import window_words
 from readmit_spark.steps.card import card_of
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import SEEN, check_tokens, check_unseen
 from readmit_spark.steps.training import Candidate, choose, forget, plan_of
 
 STEPS = 3
@@ -44,6 +44,8 @@ def finetune_and_register(
     from transformers import AutoTokenizer
 
     check_tokens(config, located, prepared)
+    split = split_name(prepared["config"])
+    check_unseen(located, split)
     window = config.train.window
     with progress.step("chunks"):
         plan = plan_of(config, located, prepared, config.train.learning_rate)
@@ -82,6 +84,7 @@ def finetune_and_register(
             mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
             _log_pictures(mlflow, best, config)
             model = best_model(best.plan)
+            setattr(model.config, SEEN, split)
             setattr(model.config, KEY, best.learnt(config.model.max_tokens).to_dict())
             found = register(
                 mlflow,
@@ -92,7 +95,7 @@ def finetune_and_register(
                     "window": window,
                     "max_tokens": config.model.max_tokens,
                     "from": located.name,
-                    "split": config.split_name,
+                    "split": split,
                 },
             )
             _log_card(mlflow, found[0], best, config, prepared, located.name)

@@ -34,7 +34,9 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
             )
         with (
             progress.step("register"),
-            experiment_run(config.tracking_uri, config.tracking.experiment, "import") as mlflow,
+            experiment_run(
+                config.tracking_uri, config.tracking.experiment, "import", config.tracking.artifacts
+            ) as mlflow,
         ):
             loader = AutoModelForSequenceClassification if made.has_head else AutoModel
             origin = Path(source).name

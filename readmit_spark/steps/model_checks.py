@@ -13,30 +13,35 @@ from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.score import Probe
 
-SEEN = "readmit_split"  # in a pretrained encoder's configuration: the split it has learnt from
+SEEN = "readmit_split"  # in a model's configuration: the split whose training patients it knows
 SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
 
 
 def check_tokens(config: Config, located: Located, prepared: dict[str, Any]) -> None:
-    """UserError where the chunks were tokenised for another model than `located`, or where it was
-    pretrained on notes of what is now the test split."""
+    """UserError where the chunks were tokenised for another model than `located`."""
     tokenizer = load_tokenizer(located.folder, prepared["config"]["model"]["max_tokens"])
     if tokenizer.fingerprint != prepared["tokenizer"]:
         raise UserError(
             f"model.path: {located.name} has another tokenizer than the one the chunks under "
             f"{config.output_root} were made with; run jobs/prepare.py with this model.path"
         )
-    _check_split(config, located)
 
 
-def _check_split(config: Config, located: Located) -> None:
+def check_unseen(located: Located, split: str | None) -> None:
+    """UserError where the model was trained with another split than this one, so that it knows test
+    patients; None stands for folds, in which everybody is tested."""
     file = Path(located.folder) / "config.json"
     seen = json.loads(file.read_text()).get(SEEN) if file.exists() else None
-    if seen not in (None, config.split_name):
+    if seen is not None and split is None:
         raise UserError(
-            f"model.path: {located.name} was pretrained with the split `{seen}`, and this one is "
-            f"`{config.split_name}`: it has read notes of test patients; use the same seed and "
-            "split.level, or pretrain again"
+            f"model.path: {located.name} was trained on patients whom the folds test; "
+            "start from a model that has seen none of them"
+        )
+    if seen not in (None, split):
+        raise UserError(
+            f"model.path: {located.name} was trained with the split `{seen}`, and the data have "
+            f"`{split}`: it knows test patients; prepare with the same seed and split.level, or "
+            "train again"
         )
 
 

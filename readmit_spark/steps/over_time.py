@@ -58,6 +58,11 @@ def over_time(
         raise UserError(
             f"model.path: the scores were made by {scored['model']}, not by {located.name}"
         )
+    if scored["prepared"] != prepared["run"]:
+        raise UserError(
+            f"output.root: the scores under {config.output_root} are of another run of prepare; "
+            "run jobs/score.py again"
+        )
     if prepared["config"]["chunk"] != to_dict(config)["chunk"]:
         raise UserError(f"chunk: jobs/prepare.py was run with {prepared['config']['chunk']}")
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)

@@ -16,20 +16,28 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config, flatten, required, to_dict
 from readmit_spark.core.tokenizer import ChunkTokenizer
+from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
 from readmit_spark.models.launch import line
 from readmit_spark.models.optimisation import Log
-from readmit_spark.models.pretrain import Pretrained, PretrainPlan, pretrain, pretrained_model
+from readmit_spark.models.pretrain import (
+    Pretrained,
+    PretrainPlan,
+    lanes_of_phase,
+    pretrain,
+    pretrained_model,
+)
 from readmit_spark.models.store import Store
 from readmit_spark.models.tracking import experiment_run, nested_run, register
 from readmit_spark.progress import Progress
+from readmit_spark.spark.files import Files
 from readmit_spark.spark.pretraining import examples_table, segments_table
 from readmit_spark.spark.publish import Publication, has_result, manifest
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_notes
 from readmit_spark.steps.launching import distributed
-from readmit_spark.steps.model_checks import SEEN
+from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
 
 _LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
@@ -50,9 +58,12 @@ def make_examples(
 ) -> dict[str, Any]:
     """Publishes the examples of every phase and gives the manifest; those that were made before,
     with these settings and this tokenizer, are used again."""
-    root, path = config.output_root, required(config.data.notes, "data.notes")
+    check_batches(config)
+    root, path = config.output_root, required(config.data.notes, "data.notes").rstrip("/")
+    folder, _, name = path.rpartition("/")
     made_of = {
         "notes": path,
+        "bytes": sum(Files(spark, folder or ".").sizes(name).values()),
         "tokenizer": tokenizer.fingerprint,
         "split": config.split_name,
         "profile": config.profile,
@@ -60,11 +71,10 @@ def make_examples(
     }
     made_of = json.loads(json.dumps(made_of))
     with progress.step("examples: notes, segments, pairs", tasks_done(spark)):
-        if has_result(spark, root, "pretrain"):
-            found = manifest(spark, root, "pretrain")
-            if found["made_of"] == made_of and not config.output.overwrite:
-                progress.say(f"{_counts(found)}, made before")
-                return found
+        before = _whole_result(spark, config)
+        if before and before["made_of"] == made_of:
+            progress.say(f"{_counts(before)}, made before")
+            return before
         tokenizer.vocabulary()  # a tokenizer that is not BERT's is told before the work
         publication = Publication(spark, root, "pretrain", config.output.overwrite, now)
         try:
@@ -93,6 +103,8 @@ def pretrain_and_register(
     manifest) describes. Gives the registered encoder as name/version, its alias, and the phases."""
     from transformers import AutoTokenizer
 
+    if not config.pretrain.scratch:
+        check_unseen(located, config.split_name)
     plans: list[PretrainPlan] = []
     phases: list[Pretrained] = []
     with (
@@ -137,7 +149,7 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
     """The phases; each one's checkpoints lie where only the same training finds them."""
     settings = asdict(config.pretrain)
     train = config.train
-    decides = [fingerprint(start), examples["run"], settings, config.seed,
+    decides = [fingerprint(start), examples["run"], settings, config.seed, train.group_by_length,
                train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     for i, (tokens, count) in enumerate(
@@ -179,6 +191,24 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
 
     with nested_run(mlflow, f"{plan.tokens} tokens"):
         yield record, say
+
+
+def check_batches(config: Config) -> None:
+    """UserError where the batch of a phase does not come out even, before any work."""
+    for tokens in config.pretrain.tokens:
+        lanes_of_phase(config.pretrain, tokens, config.train.processes)
+
+
+def _whole_result(spark: SparkSession, config: Config) -> dict[str, Any] | None:
+    """The last examples. Damaged ones are a UserError, unless they are to be replaced."""
+    if not has_result(spark, config.output_root, "pretrain"):
+        return None
+    try:
+        return manifest(spark, config.output_root, "pretrain")
+    except UserError:
+        if config.output.overwrite:
+            return None
+        raise
 
 
 def _table(tokens: int) -> str:

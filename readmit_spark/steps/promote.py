@@ -10,7 +10,7 @@ import pandas as pd
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config
+from readmit_spark.config import Config, split_name
 from readmit_spark.core.paired import Comparison, Gate, compare, has_a_say, objections
 from readmit_spark.core.subgroups import FACTORS
 from readmit_spark.errors import UserError
@@ -28,7 +28,7 @@ from readmit_spark.spark.score import (
 )
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.ship import ship
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import check_tokens, check_unseen
 
 STEPS = 2
 
@@ -56,6 +56,9 @@ def promote(
     challenger = locate(config, f"models:/{name}{f'/{wanted}' if wanted else f'@{CHALLENGER}'}")
     if champion.name == challenger.name:
         raise UserError(f"promote.version: {champion.name} is the champion already")
+    made = prepared["config"]["windows"]
+    if config.train.window not in made:
+        raise UserError(f"train.window is {config.train.window}: prepare made {', '.join(made)}")
     check_gpus(spark)
     with progress.step("scores of both", tasks_done(spark)):
         scored = [_scored(spark, config, prepared, model) for model in (champion, challenger)]
@@ -63,6 +66,10 @@ def promote(
         both = old.merge(new, on="hadm_id", suffixes=("", "_challenger"), validate="1:1")
         if len(both) < max(map(len, scored)):
             raise RuntimeError("the two models did not score the same admissions")
+        if both.empty:
+            raise UserError(
+                f"no admission of the test split can be measured in {config.train.window}"
+            )
     with progress.step("comparison"):
         gate = Gate(config.promote.min_gain, config.promote.max_loss, config.promote.min_group)
         overall = _compare(both, config)
@@ -104,6 +111,7 @@ def _scored(
 ) -> pd.DataFrame:
     """hadm_id, subject_id, score, label and the subgroups, of those that metrics are of."""
     check_tokens(config, model, prepared)
+    check_unseen(model, split_name(prepared["config"]))
     window = config.train.window
     chunks, cohort, groups = (
         spark.read.parquet(f"{prepared['path']}/{t}") for t in ("chunks", "cohort", "subgroups")
@@ -144,7 +152,9 @@ def _compare(rows: pd.DataFrame, config: Config) -> Comparison:
 def _record(config: Config, decision: Decision) -> None:
     name, _, version = decision.challenger.partition("/")
     promoted = not decision.objections
-    with experiment_run(config.tracking_uri, config.tracking.experiment, "promote") as mlflow:
+    with experiment_run(
+        config.tracking_uri, config.tracking.experiment, "promote", config.tracking.artifacts
+    ) as mlflow:
         mlflow.log_params({"champion": decision.champion, "challenger": decision.challenger})
         mlflow.log_dict(asdict(decision), "comparison.json")
         for measure, gain in decision.overall.gains.items():

@@ -13,7 +13,7 @@ import mlflow
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config, load_config, split_name
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
@@ -23,7 +23,7 @@ from readmit_spark.models.pretrain import pretrain
 from readmit_spark.progress import Progress
 from readmit_spark.steps import pretrain as step
 from readmit_spark.steps.launching import distributed
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import check_tokens, check_unseen
 from readmit_spark.steps.pretrain import make_examples, pretrain_and_register, steps
 from tests.examples import write_examples
 from tests.models.test_pretrain import plan
@@ -95,10 +95,13 @@ def test_the_encoder_can_be_fine_tuned(
     located = locate(config, "models:/readmission-encoder@champion")
     assert not has_head(located.folder)
     check_tokens(config, located, ward.prepared)
+    check_unseen(located, split_name(ward.prepared["config"]))
     model = load_for_training(located.folder)
     assert model.config.num_labels == 1
-    with pytest.raises(UserError, match="has read notes of test patients"):
-        check_tokens(replace(config, seed=4), located, ward.prepared)
+    with pytest.raises(UserError, match="trained with the split `patient 3`, and the data have `p"):
+        check_unseen(located, "patient 4")
+    with pytest.raises(UserError, match="trained on patients whom the folds test"):
+        check_unseen(located, None)
 
 
 def test_examples_are_made_once(
