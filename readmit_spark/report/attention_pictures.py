@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from readmit_spark.report.canvas import png
@@ -29,6 +30,9 @@ def one_map(values: Map, tokens: Sequence[str] | None, *, title: str) -> bytes:
     if named and tokens is not None:
         axes.set_xticks(range(n), [_plain(t) for t in tokens], rotation=90, fontsize=8)
         axes.set_yticks(range(n), [_plain(t) for t in tokens], fontsize=8)
+    else:
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("is read" if named else "token that is read, by number")
     axes.set_ylabel("reads" if named else "token that reads, by number")
     figure.colorbar(shown, ax=axes, shrink=0.7)
