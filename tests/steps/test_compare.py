@@ -179,8 +179,9 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
 def test_a_champion_of_another_split_is_refused(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
+    prepared = {**ward.prepared, "config": {**ward.prepared["config"], "seed": 4}}
     with pytest.raises(UserError, match=r"trained on the split patient 3, not patient 4"):
-        run(spark, ward, seed=4)
+        run(spark, replace(ward, prepared=prepared))
 
 
 def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward: Ward) -> None:
