@@ -145,7 +145,7 @@ def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
 ) -> None:
     stays, notes = hospital()
     tables = (write_csv(tmp_path / "A.csv", stays), write_csv(tmp_path / "N.csv", notes))
-    overrides = [*settings(f"{ward}/out", tables, tiny_model), "train.epochs=1"]
+    overrides = [*settings(f"{ward}/out", tables, tiny_model), "train.epochs=1", "train.batch_size=8"]
     with pytest.raises(UserError, match=r"tracking\.uri is not set"):
         _ = load_config(overrides=overrides).tracking_uri
     overrides += [f"tracking.uri=sqlite:///{tmp_path}/m.db", "tracking.artifacts=s3://ward/mlflow"]
