@@ -11,12 +11,18 @@ from readmit_spark.models.checkpoint import locate
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.session import build_session
-from readmit_spark.steps.pretrain import make_examples, pretrain_and_register, steps
+from readmit_spark.steps.pretrain import (
+    check_start,
+    make_examples,
+    pretrain_and_register,
+    steps,
+)
 
 
 def main(config: Config) -> None:
     progress = Progress("pretrain", steps(config))
     located = locate(config)
+    check_start(config, located)
     tokenizer = load_tokenizer(located.folder, max(config.pretrain.tokens))
     spark = build_session("pretrain")
     examples = make_examples(spark, config, tokenizer, progress, datetime.now)

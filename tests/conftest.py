@@ -89,3 +89,14 @@ def tokenizer(tiny_model: str) -> ChunkTokenizer:
     from readmit_spark.models.tokenizer import load_tokenizer
 
     return load_tokenizer(tiny_model, 128)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """The models are so small that a second thread is only waited for."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

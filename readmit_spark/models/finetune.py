@@ -58,27 +58,10 @@ class _Training:
         set_seed(plan.seed)  # for the new head
         self.model = load_for_training(plan.model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
-        optimisation = Optimisation(
-            self.model,
-            ranks,
-            steps=steps,
-            learning_rate=self.settings.learning_rate,
-            warmup_ratio=self.settings.warmup_ratio,
-            weight_decay=self.settings.weight_decay,
-            max_grad_norm=self.settings.max_grad_norm,
-            seed=plan.seed,
-        )
+        optimisation = Optimisation(self.model, ranks, self.settings, steps, plan.seed)
         self.loop = Loop(
-            optimisation,
-            self.train.lengths,
-            self.lanes,
-            self.micro,
-            steps,
-            self.settings,
-            plan.seed,
-            plan.work,
-            log,
-        )
+            optimisation, self.train.lengths, self.lanes, self.micro, plan.work, log
+        )  # fmt: skip
         self.state = self.loop.state
 
     def _read_data(self) -> None:

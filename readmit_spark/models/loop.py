@@ -8,7 +8,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from readmit_spark.config import Train
 from readmit_spark.models.batching import Index
 from readmit_spark.models.optimisation import Log, Optimisation
 from readmit_spark.models.plan import Checkpoints
@@ -31,16 +30,13 @@ class Loop:
         lengths: Index,
         lanes: int,
         micro: int,
-        steps: int,
-        settings: Train,
-        seed: int,
         work: str,
         log: Log,
     ) -> None:
-        self.steps = steps
+        self.steps = optimisation.steps
         self._optimisation, self._ranks = optimisation, optimisation.ranks
         self._lengths, self._lanes, self._micro = lengths, lanes, micro
-        self._settings, self._seed = settings, seed
+        self._settings = optimisation.settings
         self._log = log if self._ranks.first else lambda *_: None
         self._an_epoch = steps_an_epoch(len(lengths), lanes, micro)
         self.checkpoints = Checkpoints(work)
@@ -48,7 +44,7 @@ class Loop:
         self._loss = torch.tensor(self.state.loss, dtype=torch.float64, device=self._ranks.device)
         optimisation.connect()
         for step, values in self.state.history:
-            self._log(values, step, steps)
+            self._log(values, step, self.steps)
 
     @property
     def epoch_ended(self) -> bool:
@@ -83,7 +79,7 @@ class Loop:
     def _epoch(self, epoch: int) -> list[list[Index]]:
         by_length = self._settings.group_by_length
         return epoch_steps(
-            self._lengths, self._lanes, self._micro, self._seed, epoch, by_length
+            self._lengths, self._lanes, self._micro, self._optimisation.seed, epoch, by_length
         )  # fmt: skip
 
     def _step(self, lanes: list[Index], share: Share) -> None:

@@ -20,6 +20,7 @@ from transformers import get_linear_schedule_with_warmup
 from transformers.trainer_pt_utils import get_parameter_names
 from transformers.utils import logging as transformers_logging
 
+from readmit_spark.config import Train
 from readmit_spark.models.batching import Index
 from readmit_spark.models.ranks import Ranks
 
@@ -30,27 +31,21 @@ Log = Callable[[dict[str, float], int, int], None]
 
 
 class Optimisation:
-    """AdamW with a linear warm-up and decay of the learning rate, of one model on many ranks."""
+    """AdamW with a linear warm-up and decay of the learning rate, of one model on many ranks.
+
+    Of `settings` the learning rate, warmup_ratio, weight_decay and max_grad_norm; `steps` in all.
+    """
 
     def __init__(
-        self,
-        model: nn.Module,
-        ranks: Ranks,
-        *,
-        steps: int,
-        learning_rate: float,
-        warmup_ratio: float,
-        weight_decay: float,
-        max_grad_norm: float,
-        seed: int,
+        self, model: nn.Module, ranks: Ranks, settings: Train, steps: int, seed: int
     ) -> None:
-        self.model, self.ranks = model, ranks
-        self._max_grad_norm, self._seed = max_grad_norm, seed
+        self.model, self.ranks, self.settings = model, ranks, settings
+        self.steps, self.seed = steps, seed
         self.optimizer = torch.optim.AdamW(
-            _groups(model, weight_decay), lr=learning_rate, fused=True
+            _groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
         self.scheduler = get_linear_schedule_with_warmup(
-            self.optimizer, round(steps * warmup_ratio), steps
+            self.optimizer, round(steps * settings.warmup_ratio), steps
         )
         self.parallel: nn.Module = model
         self.rate, self.norm = 0.0, torch.zeros(())  # of the last step; the gradient's length
@@ -80,13 +75,13 @@ class Optimisation:
         self.parallel.train()
         for lane, rows in mine:
             # The seed belongs to step and lane: the same dropout on any rank, and after a restart.
-            seed = np.random.SeedSequence([self._seed, number, lane]).generate_state(1)
+            seed = np.random.SeedSequence([self.seed, number, lane]).generate_state(1)
             torch.manual_seed(int(seed[0]))
             with self._gradients_meet(lane == mine[-1][0]):
                 part = share(self.parallel, rows)
                 (part * self.ranks.world).backward()  # ranks average their gradients
                 loss += part.detach()
-        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._max_grad_norm)
+        self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
         self.rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.scheduler.step()

@@ -37,9 +37,9 @@ class PretrainPlan:
     """One phase, as every process is told it.
 
     model: folder to start from. folder: run of the examples. tokens, steps: of this phase. train:
-    of its keys those that any training has. scratch: the folder gives the shape alone, and weights
-    are drawn. work: folder of the checkpoints. Every process can read `model` and `folder`, and
-    read and write `work`.
+    the keys that any training has, with pretraining's learning rate. scratch: the folder gives the
+    shape alone, and weights are drawn. work: folder of the checkpoints. Every process can read
+    `model` and `folder`, and read and write `work`.
     """
 
     model: str
@@ -158,27 +158,10 @@ class _Phase:
         bert = load(plan).to(ranks.device)
         self.pad_id = bert.config.pad_token_id or 0
         self.model = _Exercises(bert)
-        optimisation = Optimisation(
-            self.model,
-            ranks,
-            steps=plan.steps,
-            learning_rate=plan.settings.learning_rate,
-            warmup_ratio=plan.train.warmup_ratio,
-            weight_decay=plan.train.weight_decay,
-            max_grad_norm=plan.train.max_grad_norm,
-            seed=plan.seed,
-        )
+        optimisation = Optimisation(self.model, ranks, plan.train, plan.steps, plan.seed)
         self.loop = Loop(
-            optimisation,
-            self.train.lengths,
-            self.lanes,
-            self.micro,
-            plan.steps,
-            plan.train,
-            plan.seed,
-            plan.work,
-            log,
-        )
+            optimisation, self.train.lengths, self.lanes, self.micro, plan.work, log
+        )  # fmt: skip
 
     def _read_data(self) -> None:
         plan = self.plan

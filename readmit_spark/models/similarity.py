@@ -42,7 +42,7 @@ def embed(folder: str, terms: Sequence[str]) -> NDArray[np.float64]:
 
 def similarities(folder: str, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
     """The cosine between the terms of each pair."""
-    left, right = (embed(folder, [pair[i] for pair in pairs]) for i in (0, 1))
+    left, right = np.split(embed(folder, [pair[i] for i in (0, 1) for pair in pairs]), 2)
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     cosines: NDArray[np.float64] = (left * right).sum(1) / norms
     return cosines

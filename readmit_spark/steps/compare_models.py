@@ -15,7 +15,6 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, split_name
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate
-from readmit_spark.models.classifier import vote_c
 from readmit_spark.models.launch import Launch, line
 from readmit_spark.models.optimisation import Log
 from readmit_spark.models.plan import Plan
@@ -23,19 +22,11 @@ from readmit_spark.models.tracking import CHAMPION, champion_facts
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.score import (
-    ScorerSettings,
-    check_gpus,
-    distinct_chunks,
-    patient_scores,
-    score_chunks,
-    workload,
-)
-from readmit_spark.spark.ship import ship
 from readmit_spark.steps.baselines import baseline_scores, data_of
 from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
 from readmit_spark.steps.finetune import finetune_and_register
 from readmit_spark.steps.model_checks import check_tokens, check_unseen
+from readmit_spark.steps.scoring import scores_of_test_split
 from readmit_spark.steps.training import Candidate, choose, training_key
 
 COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]
@@ -128,25 +119,15 @@ class Models:
         self, models: Mapping[str, Located], trained: str, tested: Sequence[str]
     ) -> DataFrame:
         model = models[trained]
-        check_gpus(self.spark)
-        path, score = self.prepared["path"], self.config.score
-        chunks, cohort = (self.spark.read.parquet(f"{path}/{t}") for t in ("chunks", "cohort"))
-        asked = chunks.where(
-            F.col("window").isin(list(tested))
-            & (F.col("split") == "test")
-            & F.col("label").isNotNull()
+        patients = scores_of_test_split(
+            self.spark,
+            self.config,
+            self.prepared,
+            model,
+            tested,
+            lambda frame: self.publication.write_work(frame, f"distinct-{trained}"),
         )
-        distinct = self.publication.write_work(distinct_chunks(asked), f"distinct-{trained}")
-        settings = ScorerSettings(
-            ship(self.spark, model.folder, model.source),
-            score.backend,
-            score.precision,
-            score.batch_tokens,
-            score.device,
-        )
-        scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
         self.progress.say(f"{model.name} scores {', '.join(tested)}")
-        patients = patient_scores(scores, cohort, tested, vote_c(self.config, model.folder))
         return self._kept(patients, None, f"transformer-{trained}")
 
     def _training_key(self, trained: str) -> str:

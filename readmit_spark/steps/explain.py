@@ -29,10 +29,10 @@ from readmit_spark.spark.nights import find_nights
 from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.score import ScorerSettings, check_gpus
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_notes
 from readmit_spark.steps.night_made import made_with
 from readmit_spark.steps.prepare import all_admissions
+from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 3
 PAGE, ARRAYS = "explain.html", "attention.npz"
@@ -128,7 +128,7 @@ def _asked(
         )
         c = vote_c(config, located.folder)
         frame = spark.createDataFrame(rows, kind)
-        return _Asked(frame, c, _settings(spark, config, located), "the text given")
+        return _Asked(frame, c, scorer_settings(spark, config, located), "the text given")
     if config.explain.source == "score":
         return _of_score(spark, config, located, wanted)
     return _of_night(spark, config, located, wanted, progress)
@@ -153,7 +153,7 @@ def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wan
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
     c = float(scored["config"]["vote"]["c"])
     where = f"the scores of {window}, {scored['finished']}"
-    return _Asked(joined, c, _settings(spark, config, located), where)
+    return _Asked(joined, c, scorer_settings(spark, config, located), where)
 
 
 def _of_night(
@@ -188,14 +188,6 @@ def _of_night(
     documents = night.document_notes(notes, night.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")
     return _Asked(joined, made.c, made.settings, f"the night of {last.as_of}")
-
-
-def _settings(spark: SparkSession, config: Config, located: Located) -> ScorerSettings:
-    score = config.score
-    return ScorerSettings(
-        ship(spark, located.folder, located.source), score.backend, score.precision,
-        score.batch_tokens, score.device,
-    )  # fmt: skip
 
 
 def _chosen(scores: DataFrame, config: Config, wanted: Wanted) -> DataFrame:

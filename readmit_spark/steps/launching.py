@@ -13,6 +13,17 @@ from readmit_spark.models.optimisation import Log
 from readmit_spark.spark.distribute import is_local, run_on_ranks
 
 
+def launcher(
+    spark: SparkSession | None, processes: int, train: Callable[..., Any]
+) -> Callable[[Any, Log, Log], Any]:
+    """(plan, record, say): runs train(plan, ranks, log) in this process, or on so many through
+    Spark, where the ranks print what is said themselves."""
+    if processes == 1:
+        return lambda plan, record, say: launch.alone(plan, record, say, train)
+    assert spark is not None  # the job keeps it
+    return lambda plan, record, _: distributed(spark, processes, plan, record, train)
+
+
 def distributed(
     spark: SparkSession, processes: int, plan: Any, record: Log, train: Callable[..., Any]
 ) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -19,8 +19,8 @@ from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
 from readmit_spark.spark.score import ScorerSettings, check_gpus, probe
-from readmit_spark.spark.ship import ship
 from readmit_spark.steps.model_checks import SAMPLE, check_precision
+from readmit_spark.steps.scoring import scorer_settings
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,7 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
         folder=located.folder,
         # One chunk a pass: what shares a pass moves the last bits of a probability, and a chunk
         # that is scored on its own night must get what it would have got on any other.
-        settings=ScorerSettings(
-            ship(spark, located.folder, located.source),
-            score.backend,
-            score.precision,
-            batch_tokens=1,
-            device=score.device,
-        ),
+        settings=replace(scorer_settings(spark, config, located), batch_tokens=1),
         tokenizer=tokenizer,
         learnt=learnt,
         alert=alert_rule(nightly.alert, nightly.alert_value, nightly.window, learnt),

@@ -29,10 +29,10 @@ from readmit_spark.spark.over_time import (
     to_score,
 )
 from readmit_spark.spark.publish import Publication, manifest
-from readmit_spark.spark.score import ScorerSettings, check_gpus, score_chunks, workload
+from readmit_spark.spark.score import check_gpus, score_chunks, workload
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_notes
+from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 4
 PAGE = "over_time.html"
@@ -69,10 +69,7 @@ def over_time(
     if tokenizer.fingerprint != prepared["tokenizer"]:
         raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")
     check_gpus(spark)
-    settings = ScorerSettings(
-        ship(spark, located.folder, located.source), config.score.backend,
-        config.score.precision, config.score.batch_tokens, config.score.device,
-    )  # fmt: skip
+    settings = scorer_settings(spark, config, located)
     publication = Publication(spark, config.output_root, "over_time", True, now)
     try:
         of_score = spark.read.parquet(f"{scored['path']}/chunk_scores")

@@ -17,7 +17,6 @@ from pyspark.sql import SparkSession
 from readmit_spark.config import Config, flatten, required, to_dict
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
-from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
 from readmit_spark.models.launch import line
 from readmit_spark.models.optimisation import Log
@@ -36,7 +35,7 @@ from readmit_spark.spark.pretraining import examples_table, segments_table
 from readmit_spark.spark.publish import Publication, has_result, manifest
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_notes
-from readmit_spark.steps.launching import distributed
+from readmit_spark.steps.launching import launcher
 from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
 
@@ -58,7 +57,6 @@ def make_examples(
 ) -> dict[str, Any]:
     """Publishes the examples of every phase and gives the manifest; those that were made before,
     with these settings and this tokenizer, are used again."""
-    check_batches(config)
     root, path = config.output_root, required(config.data.notes, "data.notes").rstrip("/")
     folder, _, name = path.rpartition("/")
     made_of = {
@@ -103,8 +101,7 @@ def pretrain_and_register(
     manifest) describes. Gives the registered encoder as name/version, its alias, and the phases."""
     from transformers import AutoTokenizer
 
-    if not config.pretrain.scratch:
-        check_unseen(located, config.split_name)
+    launch = launcher(spark, config.train.processes, pretrain)
     plans: list[PretrainPlan] = []
     phases: list[Pretrained] = []
     with (
@@ -128,7 +125,7 @@ def pretrain_and_register(
                 _watch(mlflow, plan, progress) as (record, say),
             ):
                 plans.append(plan)
-                phases.append(_launch(spark, config, plan, record, say))
+                phases.append(launch(plan, record, say))
         with progress.step("register"):
             model = pretrained_model(plans[-1])
             setattr(model.config, SEEN, config.split_name)
@@ -161,22 +158,11 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
             tokens=tokens,
             steps=count,
             settings=config.pretrain,
-            train=train,
+            train=replace(train, learning_rate=config.pretrain.learning_rate),
             scratch=config.pretrain.scratch,
             seed=config.seed,
             work=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
         )
-
-
-def _launch(
-    spark: SparkSession | None, config: Config, plan: PretrainPlan, record: Log, say: Log
-) -> Pretrained:
-    if config.train.processes == 1:
-        found: Pretrained = launch.alone(plan, record, say, pretrain)
-    else:
-        assert spark is not None  # the job keeps it
-        found = distributed(spark, config.train.processes, plan, record, pretrain)
-    return found
 
 
 @contextmanager
@@ -193,8 +179,11 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
         yield record, say
 
 
-def check_batches(config: Config) -> None:
-    """UserError where the batch of a phase does not come out even, before any work."""
+def check_start(config: Config, located: Located) -> None:
+    """UserError, before any work, where the start knows test patients, or where the batch of a
+    phase does not come out even."""
+    if not config.pretrain.scratch:
+        check_unseen(located, config.split_name)
     for tokens in config.pretrain.tokens:
         lanes_of_phase(config.pretrain, tokens, config.train.processes)
 

@@ -8,27 +8,17 @@ from typing import Any
 
 import pandas as pd
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, split_name
 from readmit_spark.core.paired import Comparison, Gate, compare, has_a_say, objections
 from readmit_spark.core.subgroups import FACTORS
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate
-from readmit_spark.models.classifier import vote_c
 from readmit_spark.models.tracking import CHALLENGER, CHAMPION, experiment_run, make_champion
 from readmit_spark.progress import Progress
-from readmit_spark.spark.score import (
-    ScorerSettings,
-    check_gpus,
-    distinct_chunks,
-    patient_scores,
-    score_chunks,
-    workload,
-)
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.ship import ship
 from readmit_spark.steps.model_checks import check_tokens, check_unseen
+from readmit_spark.steps.scoring import scores_of_test_split
 
 STEPS = 2
 
@@ -59,7 +49,6 @@ def promote(
     made = prepared["config"]["windows"]
     if config.train.window not in made:
         raise UserError(f"train.window is {config.train.window}: prepare made {', '.join(made)}")
-    check_gpus(spark)
     with progress.step("scores of both", tasks_done(spark)):
         scored = [_scored(spark, config, prepared, model) for model in (champion, challenger)]
         old, new = scored
@@ -113,22 +102,10 @@ def _scored(
     check_tokens(config, model, prepared)
     check_unseen(model, split_name(prepared["config"]))
     window = config.train.window
-    chunks, cohort, groups = (
-        spark.read.parquet(f"{prepared['path']}/{t}") for t in ("chunks", "cohort", "subgroups")
+    groups = spark.read.parquet(f"{prepared['path']}/subgroups")
+    patients = scores_of_test_split(
+        spark, config, prepared, model, [window], lambda frame: frame.persist()
     )
-    asked = chunks.where(
-        (F.col("window") == window) & (F.col("split") == "test") & F.col("label").isNotNull()
-    )
-    settings = ScorerSettings(
-        ship(spark, model.folder, model.source),
-        config.score.backend,
-        config.score.precision,
-        config.score.batch_tokens,
-        config.score.device,
-    )
-    distinct = distinct_chunks(asked)
-    scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
-    patients = patient_scores(scores, cohort, [window], vote_c(config, model.folder))
     return (
         patients.where("actionable")
         .select("hadm_id", "subject_id", "score", "label")

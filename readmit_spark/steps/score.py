@@ -22,7 +22,6 @@ from readmit_spark.report.page import TokenLoss
 from readmit_spark.spark.ledger import ledger_table
 from readmit_spark.spark.publish import Publication
 from readmit_spark.spark.score import (
-    ScorerSettings,
     check_gpus,
     chunk_facts,
     distinct_chunks,
@@ -32,11 +31,11 @@ from readmit_spark.spark.score import (
     workload,
 )
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.ship import ship
 from readmit_spark.spark.tables import read_risks
 from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
 from readmit_spark.steps.model_checks import SAMPLE, check_precision, check_tokens
+from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 4
 
@@ -71,13 +70,7 @@ def score(
     if config.score.split != "all":
         asked = asked.where(F.col("split") == config.score.split)
     check_gpus(spark)
-    settings = ScorerSettings(
-        ship(spark, located.folder, located.source),
-        config.score.backend,
-        config.score.precision,
-        config.score.batch_tokens,
-        config.score.device,
-    )
+    settings = scorer_settings(spark, config, located)
     try:
         with progress.step("start", tasks_done(spark)):
             # Read and told apart by their tokens once; all that follows goes by this table.

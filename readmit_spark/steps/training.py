@@ -17,7 +17,6 @@ from readmit_spark.core.learnt import Learnt
 from readmit_spark.core.threshold import operating_points
 from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
-from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
 from readmit_spark.models.finetune import finetune
 from readmit_spark.models.launch import Launch
@@ -26,7 +25,7 @@ from readmit_spark.models.patients import PatientScores
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.shards import admissions_of
 from readmit_spark.models.store import Store
-from readmit_spark.steps.launching import distributed
+from readmit_spark.steps import launching
 
 # Settings that decide no weight, so a training goes on with other ones where it stopped; and the
 # learning rate, of which there may be several.
@@ -133,12 +132,8 @@ def anywhere(folder: str) -> str:
 
 
 def launcher(spark: SparkSession | None, config: Config) -> Launch:
-    """Training in this process, or on `train.processes` of them through Spark."""
-    if config.train.processes == 1:
-        return launch.alone
-    assert spark is not None  # the job keeps it
-    processes = config.train.processes
-    return lambda plan, record, _: distributed(spark, processes, plan, record, finetune)
+    """Fine-tuning in this process, or on `train.processes` of them through Spark."""
+    return launching.launcher(spark, config.train.processes, finetune)
 
 
 def forget(candidates: list[Candidate]) -> None:

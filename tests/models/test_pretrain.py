@@ -46,14 +46,14 @@ def plan(model: str, folder: str, work: Path, steps: int = 10, **changes: Any) -
     config = load_config()
     train = {k: changes.pop(k) for k in list(changes) if hasattr(config.train, k)
              and k != "learning_rate"}  # fmt: skip
-    sizes = {"batch_tokens": 16 * TOKENS, "micro_batch_tokens": 8 * TOKENS, "learning_rate": 2e-3}
+    sizes = {"batch_tokens": 16 * TOKENS, "micro_batch_tokens": 8 * TOKENS}
     return PretrainPlan(
         model=model,
         folder=folder,
         tokens=TOKENS,
         steps=steps,
         settings=replace(config.pretrain, **{**sizes, **changes}),
-        train=replace(config.train, **{"log_every": 1, **train}),
+        train=replace(config.train, **{"log_every": 1, "learning_rate": 2e-3, **train}),
         scratch=False,
         seed=7,
         work=str(work),

@@ -11,7 +11,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import pytest
-import torch
 from pyspark.sql import SparkSession
 from sklearn.metrics import roc_auc_score
 
@@ -34,14 +33,6 @@ from tests.prepared import VALUES, WINDOW, learnable, manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RATES = (1e-6, 1e-3)  # the first one learns nothing
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from readmit_spark.models.checkpoint import Located, locate
 from readmit_spark.models.classifier import has_head, load_for_training
 from readmit_spark.models.pretrain import pretrain
 from readmit_spark.progress import Progress
-from readmit_spark.steps import pretrain as step
+from readmit_spark.steps import launching
 from readmit_spark.steps.launching import distributed
 from readmit_spark.steps.model_checks import check_tokens, check_unseen
 from readmit_spark.steps.pretrain import make_examples, pretrain_and_register, steps
@@ -144,7 +144,7 @@ def test_killed_in_the_second_phase_it_goes_on_there(
         return alone(plan, record, log, train)
 
     alone: Callable[..., Any] = launch.alone
-    monkeypatch.setattr(step.launch, "alone", dies)
+    monkeypatch.setattr(launching.launch, "alone", dies)
 
     def run() -> Any:
         located = Located(long_model, "tiny")
