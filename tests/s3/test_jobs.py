@@ -18,7 +18,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from readmit_spark import cli
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
@@ -145,7 +146,8 @@ def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
 ) -> None:
     stays, notes = hospital()
     tables = (write_csv(tmp_path / "A.csv", stays), write_csv(tmp_path / "N.csv", notes))
-    overrides = [*settings(f"{ward}/out", tables, tiny_model), "train.epochs=1", "train.batch_size=8"]
+    overrides = settings(f"{ward}/out", tables, tiny_model)
+    overrides += ["train.epochs=1", "train.batch_size=8"]
     with pytest.raises(UserError, match=r"tracking\.uri is not set"):
         _ = load_config(overrides=overrides).tracking_uri
     overrides += [f"tracking.uri=sqlite:///{tmp_path}/m.db", "tracking.artifacts=s3://ward/mlflow"]
