@@ -17,7 +17,8 @@ import torch
 from pyspark.sql import SparkSession
 from transformers import AutoTokenizer
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.demo.hospital import make_hospital
 from readmit_spark.demo.tables import write_hospital
 from readmit_spark.models.checkpoint import Located

@@ -91,7 +91,7 @@ class _Server:
 
 
 def _measure(folder: Path, server: _Server, patients: int, rounds: int) -> dict[str, object]:
-    from readmit_spark.config import load_config
+    from readmit_spark.config_file import load_config
     from readmit_spark.demo.hospital import make_hospital
     from readmit_spark.demo.tables import write_hospital
     from tests.s3.hospital import results, run_prepare, run_score, settings

@@ -31,7 +31,8 @@ import pyarrow.dataset as ds
 from _machine import ROOT, describe, keep_to_cores, write_result
 from score_gpu import random_bert, real_chunks
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.models.checkpoint import Located, locate_scorer
 from readmit_spark.models.classifier import alert_threshold
 from readmit_spark.models.predict import compare_precisions

@@ -42,7 +42,8 @@ import torch
 from _text import load_sentences
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from readmit_spark.config import Train, load_config
+from readmit_spark.config import Train
+from readmit_spark.config_file import load_config
 from readmit_spark.core.chunk import word_chunks
 from readmit_spark.core.clean import clean
 from readmit_spark.models.batching import pad

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from readmit_spark.config import base_yaml, load_config
+from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
 from readmit_spark.failures import s3_failure
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from readmit_spark.config import Train, load_config
+from readmit_spark.config import Train
+from readmit_spark.config_file import load_config
 from readmit_spark.core.subgroups import FACTORS
 from readmit_spark.models.plan import Plan
 from readmit_spark.models.tokenizer import load_tokenizer

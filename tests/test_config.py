@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from readmit_spark.config import Config, base_yaml, flatten, load_config, to_dict
+from readmit_spark.config import Config, flatten, to_dict
+from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
 
 CONF = Path(__file__).parent.parent / "conf"

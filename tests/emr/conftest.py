@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.emr.code import Code, code_of
 from readmit_spark.emr.request import SHAPES, Order, build, read_shapes, read_template
 

@@ -12,7 +12,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.emr.code import code_of, package, run_config
 from readmit_spark.emr.request import read_shapes, read_template
 from readmit_spark.emr.validate import validate
@@ -272,12 +273,12 @@ def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
     # Isolated: neither this clone nor what is installed beside it is on the path.
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
-        "from readmit_spark import config\n"
+        "from readmit_spark import config, config_file\n"
         "from readmit_spark.report import page\n"
         "from importlib.resources import files\n"
         "files(page.__package__).joinpath('page.html.j2').read_text()\n"
         "from readmit_spark.code_version import code_version\n"
-        "print(config.__file__, config.load_config().chunk.words, code_version())"
+        "print(config.__file__, config_file.load_config().chunk.words, code_version())"
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", program], capture_output=True, text=True, cwd=tmp_path

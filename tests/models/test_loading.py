@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from readmit_spark.config import load_config
+from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import locate, locate_scorer
 from readmit_spark.models.classifier import check_head, has_head, load_for_training

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertForPreTraining, DistilBertConfig, DistilBertModel
 
-from readmit_spark.config import load_config
+from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.examples import read_examples, read_index

@@ -285,7 +285,7 @@ def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", [True, False])
 def test_it_is_registered_and_comes_back(tmp_path: Path, head: bool) -> None:
-    from readmit_spark.config import load_config
+    from readmit_spark.config_file import load_config
 
     tiny = save_tiny_model(tmp_path / "tiny")
     config = load_config(overrides=[f"output.root={tmp_path}", f"model.path={tiny}"])

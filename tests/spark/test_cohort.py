@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import load_config
+from readmit_spark.config_file import load_config
 from readmit_spark.spark.cohort import cohort_table, label_admissions
 
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.spark.chunks import chunk_rows, chunks_table
 from readmit_spark.spark.cohort import (

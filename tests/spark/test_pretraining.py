@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.spark.pretraining import examples_table, segments_table
 from tests import oracles

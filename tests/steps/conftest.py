@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.demo import make_hospital, write_hospital
 from readmit_spark.progress import Progress

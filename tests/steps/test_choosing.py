@@ -14,7 +14,8 @@ import pytest
 from pyspark.sql import SparkSession
 from sklearn.metrics import roc_auc_score
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.threshold import threshold_for_precision
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch

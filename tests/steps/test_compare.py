@@ -20,7 +20,8 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from readmit_spark.config import Compare, load_config
+from readmit_spark.config import Compare
+from readmit_spark.config_file import load_config
 from readmit_spark.core.words import WORD
 from readmit_spark.errors import UserError
 from readmit_spark.models.launch import Launch, alone

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import load_config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.chunk import word_chunks
 from readmit_spark.core.clean import clean
 from readmit_spark.core.tokenizer import ChunkTokenizer

@@ -17,7 +17,8 @@ import pytest
 from pyspark.sql import SparkSession
 from sklearn.metrics import roc_auc_score
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.core.vote import vote_score
 from readmit_spark.models.checkpoint import Located, locate_scorer

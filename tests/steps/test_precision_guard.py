@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from readmit_spark.config import Config, load_config
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.learnt import KEY, Learnt
 from readmit_spark.core.threshold import Threshold
 from readmit_spark.errors import UserError

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import load_config
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located

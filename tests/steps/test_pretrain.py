@@ -13,7 +13,8 @@ import mlflow
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, load_config, split_name
+from readmit_spark.config import Config, split_name
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
