@@ -1,6 +1,6 @@
 """How fast ours fine-tunes, beside transformers' Trainer as its examples use it.
 
-    python bench/train.py              about 7 minutes on 2 quiet cores
+    python bench/train.py              half an hour on 2 quiet cores with AVX2
     python bench/train.py --steps 4 --rounds 1        a rehearsal
 
 A BERT of 6 layers and width 384 (pretrained), batches of 32 chunks of real text, up to 318 words,
