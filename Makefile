@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo nights compare test test-spark4 test-cluster test-s3 emr-env lint clean
+.PHONY: demo nights compare test test-killed test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml

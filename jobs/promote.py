@@ -22,7 +22,11 @@ def main(config: Config) -> None:
         print(f"{decision.champion} stays the champion:")
         print("\n".join(f"- {reason}" for reason in decision.objections))
     else:
-        print(f"{decision.challenger} is the champion now; {decision.champion} is @previous")
+        print(
+            f"{decision.challenger} is the champion now and {decision.champion} @previous: its "
+            f"AUROC is shown to be better by more than {config.promote.min_gain:g}, and no other "
+            "measure and no subgroup to be worse"
+        )
 
 
 if __name__ == "__main__":

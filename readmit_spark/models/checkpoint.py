@@ -52,8 +52,8 @@ def locate(config: Config, path: str | None = None) -> Located:
 
 
 def locate_scorer(config: Config) -> Located:
-    """The model to score with: `model.path` where it has a readmission head, else the champion
-    that was fine-tuned from it (`model.name` in the registry). UserError where that is no
+    """The model to score with: `model.path` where it has a readmission head, else the champion of
+    `model.name` in the registry. UserError where that is no
     classifier with one logit."""
     located = locate(config)
     if not has_head(located.folder):
