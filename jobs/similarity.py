@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.core.ratings import agreement, read_ratings
+from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import local_folder, locate
 from readmit_spark.models.similarity import similarities
+from readmit_spark.models.tokenizer import load_tokenizer
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(config: Config, given: argparse.Namespace) -> None:
     pairs, ratings = read_ratings(Path(given.pairs))
     located = locate(config)
+    load_tokenizer(located.folder, max_tokens=8)  # where it is no model, this says so
     found = similarities(local_folder(located.folder), pairs)
     rank = agreement(found, ratings)
+    if math.isnan(rank):
+        raise UserError(f"{given.pairs}: all ratings, or all similarities, are equal: no rank")
     print(f"{located.name}: rank correlation {rank:.3f} over {len(pairs)} pairs")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import types
 import typing
@@ -49,6 +50,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"config file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"config file {path} cannot be read as a text file") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -121,6 +124,8 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
             return float(value)
         except (TypeError, ValueError):
             pass
+    if kind is str and isinstance(value, datetime.date):  # YAML reads 2101-02-26 as a date
+        return value.isoformat()
     if type(value) is kind:
         return value
     raise UserError(f"{key} is {value!r} ({type(value).__name__}): a {kind.__name__} is needed")
@@ -148,6 +153,8 @@ def _check(config: Config) -> None:
         "tune.vote_c": min(config.tune.vote_c or (1,)),
         "train.learning_rate": config.train.learning_rate,
         "score.bootstrap": config.score.bootstrap,
+        "score.batch_tokens": 1 if config.score.batch_tokens is None else config.score.batch_tokens,
+        "audit.sample": config.audit.sample,
         "monitor.reference_nights": config.monitor.reference_nights,
         "explain.top": config.explain.top,
         "explain.steps": config.explain.steps,
@@ -170,6 +177,8 @@ def _check(config: Config) -> None:
         "monitor.false_alarm_rate": config.monitor.false_alarm_rate,
         "explain.deletion": config.explain.deletion,
         "pretrain.masked": config.pretrain.masked,
+        "train.warmup_ratio": config.train.warmup_ratio,
+        "score.alert_threshold": config.score.alert_threshold or 0,
     }
     for key, value in shares.items():
         if value >= 1:
@@ -184,9 +193,14 @@ def _check(config: Config) -> None:
             f"pretrain.tokens has {len(config.pretrain.tokens)} phases and pretrain.steps "
             f"{len(config.pretrain.steps)}: one of each for every phase"
         )
-    if config.chunk.min_tail_words < 0:
-        raise UserError(
-            f"chunk.min_tail_words is {config.chunk.min_tail_words}: it must be 0 or more"
-        )
+    not_negative = {
+        "chunk.min_tail_words": config.chunk.min_tail_words,
+        "train.warmup_ratio": config.train.warmup_ratio,
+        "train.checkpoint_minutes": config.train.checkpoint_minutes,
+        "score.alert_threshold": config.score.alert_threshold or 0,
+    }
+    for key, value in not_negative.items():
+        if value < 0:
+            raise UserError(f"{key} is {value}: it must be 0 or more")
     if config.model.max_tokens < 8:
         raise UserError(f"model.max_tokens is {config.model.max_tokens}: it must be 8 or more")

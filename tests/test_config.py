@@ -68,6 +68,11 @@ def test_later_overrides_win(tmp_path: Path) -> None:
         ("nightly.lookback=0", r"nightly\.lookback is 0: it must be above 0"),
         ("chunk.min_tail_words=-1", r"it must be 0 or more"),
         ("model.max_tokens=3", r"it must be 8 or more"),
+        ("score.batch_tokens=0", r"score\.batch_tokens is 0: it must be above 0"),
+        ("score.alert_threshold=7", r"score\.alert_threshold is 7\.0: it must be below 1"),
+        ("train.warmup_ratio=-0.1", r"train\.warmup_ratio is -0\.1: it must be 0 or more"),
+        ("train.checkpoint_minutes=-1", r"train\.checkpoint_minutes is -1\.?0?: it must be 0"),
+        ("audit.sample=0", r"audit\.sample is 0: it must be above 0"),
     ],
 )
 def test_a_mistake_is_named(override: str, message: str) -> None:
@@ -85,6 +90,15 @@ def test_a_missing_file_and_broken_yaml_are_named(tmp_path: Path) -> None:
     broken.write_text("- a\n- b\n")
     with pytest.raises(UserError, match="must hold sections and keys"):
         load_config(broken)
+    broken.write_bytes(b"\xff\xfe")
+    for path in (broken, tmp_path):
+        with pytest.raises(UserError, match="cannot be read as a text file"):
+            load_config(path)
+
+
+def test_a_date_may_be_written_without_quotes() -> None:
+    found = load_config(overrides=["monitor.reference_from=2101-02-26"])
+    assert found.monitor.reference_from == "2101-02-26"
 
 
 def test_the_paper_profile_splits_over_admissions_unless_told() -> None:

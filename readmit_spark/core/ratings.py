@@ -22,8 +22,10 @@ def read_ratings(path: Path) -> tuple[list[tuple[str, str]], NDArray[np.float64]
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError):
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError):
         raise UserError(f"{path} is not a CSV") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first field as a name
+        raise UserError(f"{path} has rows with more fields than its header")
     missing = [name for name in _COLUMNS if name not in table.columns]
     if missing:
         raise UserError(

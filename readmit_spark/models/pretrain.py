@@ -114,21 +114,28 @@ def _examples_a_step(settings: Pretrain, tokens: int) -> int:
     return max(1, settings.batch_tokens // tokens)
 
 
-def load(plan: PretrainPlan) -> Any:
-    """A BERT with both heads: those of the folder where it has them, else new ones."""
-    from transformers import AutoConfig, BertForPreTraining
+def check_bert(folder: str, tokens: int) -> None:
+    """UserError where `folder` is no BERT, or takes fewer than `tokens`."""
+    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(plan.model)
+    config = AutoConfig.from_pretrained(folder)
     if config.model_type != "bert":
         raise UserError(
             f"model.path: pretraining takes a BERT, not {config.model_type}: next-sentence "
             "prediction needs its two sentence types"
         )
-    if config.max_position_embeddings < plan.tokens:
+    if config.max_position_embeddings < tokens:
         raise UserError(
-            f"pretrain: examples of {plan.tokens} tokens, and the model takes "
-            f"{config.max_position_embeddings}; lower pretrain.tokens"
+            f"pretrain.tokens: examples of {tokens} tokens, and the model takes "
+            f"{config.max_position_embeddings}"
         )
+
+
+def load(plan: PretrainPlan) -> Any:
+    """A BERT with both heads: those of the folder where it has them, else new ones."""
+    from transformers import AutoConfig, BertForPreTraining
+
+    config = AutoConfig.from_pretrained(plan.model)
     set_seed(plan.seed)  # for new weights
     return BertForPreTraining(config) if plan.scratch else BertForPreTraining.from_pretrained(
         plan.model

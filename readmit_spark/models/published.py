@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
+from transformers.activations import ACT2FN
 
 from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import LABEL
@@ -45,10 +46,10 @@ class Imported:
     left_out: Sequence[str]
 
 
-def convert(source: str, target: str, tokenizer: str) -> Imported:
+def convert(source: str, target: str, tokenizer: Callable[[], str]) -> Imported:
     """Writes `source` as safetensors, config.json and tokenizer into the folder `target`.
 
-    tokenizer: folder of the model to take the tokenizer of where `source` has no vocab.txt. Every
+    tokenizer: the folder to take the tokenizer of, asked where `source` has no vocab.txt. Every
     tensor is read back and compared, bit by bit. UserError, one line, for a folder that is not
     such a checkpoint, that is cut short, holds more than weights, or does not fit its own config.
     """
@@ -76,6 +77,8 @@ def _read_config(path: Path) -> BertConfig:
         raise UserError(f"{path} lacks {', '.join(missing)}, as whole numbers")
     if values["hidden_size"] % values["num_attention_heads"]:
         raise UserError(f"{path}: hidden_size is no multiple of num_attention_heads")
+    if values.get("hidden_act", "gelu") not in ACT2FN:
+        raise UserError(f"{path}: hidden_act is no activation that transformers knows")
     head: dict[str, Any] = {
         "num_labels": 1,
         "problem_type": "multi_label_classification",
@@ -147,18 +150,21 @@ def _check(kind: Any, target: str, expected: Mapping[str, Tensor]) -> None:
         raise RuntimeError(f"{len(wrong)} weights are not what they were, such as {wrong[0]}")
 
 
-def _write_tokenizer(source: Path, target: Path, other: str, size: int) -> None:
+def _write_tokenizer(source: Path, target: Path, other: Callable[[], str], size: int) -> None:
     vocabulary = source / VOCABULARY
     if vocabulary.exists():
+        try:
+            words = vocabulary.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise UserError(f"{vocabulary} is not UTF-8: it is damaged") from None
         shutil.copy(vocabulary, target)
         tokenizer = AutoTokenizer.from_pretrained(str(target))
-        words = vocabulary.read_text(encoding="utf-8").splitlines()
         # transformers may ignore a vocabulary without a word, and then knows five tokens.
         if tokenizer.get_vocab() != {word: i for i, word in enumerate(words)}:
             raise UserError(f"{vocabulary} is not a WordPiece vocabulary, a token a line")
         origin = str(vocabulary)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(other)
+        tokenizer = AutoTokenizer.from_pretrained(other())
         origin = f"{source} has no {VOCABULARY}, and the tokenizer of model.path"
     if len(tokenizer) != size:
         raise UserError(

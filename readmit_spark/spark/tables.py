@@ -147,6 +147,13 @@ def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: s
         )
 
 
+def size_of(spark: SparkSession, path: str) -> int | None:
+    """The bytes of a table's files; None where there is no such file or folder."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    files = Files(spark, folder or ("/" if path.startswith("/") else "."))
+    return sum(files.sizes(name).values()) if files.exists(name) else None
+
+
 def large_csv(spark: SparkSession, path: str) -> int | None:
     """The bytes of a CSV that is read by one task for minutes; None where a table is anything else.
 
@@ -154,8 +161,7 @@ def large_csv(spark: SparkSession, path: str) -> int | None:
     """
     if not is_csv(path):
         return None
-    folder, _, name = path.rpartition("/")
-    found = sum(Files(spark, folder or ".").sizes(name).values())
+    found = size_of(spark, path) or 0
     return found if found > (_LARGE // 4 if path.lower().endswith(".gz") else _LARGE) else None
 
 

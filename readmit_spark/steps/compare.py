@@ -42,7 +42,14 @@ def compare(
     A model that was compared before, on these chunks and with these settings, is not run again, and
     the transformers of other `model.name`s stay in the table.
     """
-    trainings = trainings_of(config, prepared["config"]["windows"])
+    windows = prepared["config"]["windows"]
+    lacking = [window for window in config.windows if window not in windows]
+    if lacking:
+        raise UserError(
+            f"windows: {', '.join(lacking)} not prepared, only {', '.join(windows)}; run "
+            "jobs/prepare.py with all of them, or set windows"
+        )
+    trainings = trainings_of(config, windows)
     name = config.model.name
     before, scores_before = _before(spark, config)
     publication = Publication(spark, config.output_root, "compare", True, now)

@@ -25,6 +25,7 @@ from readmit_spark.report.explain import Attention, explained_of, render_explain
 from readmit_spark.spark import night
 from readmit_spark.spark.documents import window_notes
 from readmit_spark.spark.explain import Ask, explain, published
+from readmit_spark.spark.files import Files
 from readmit_spark.spark.nights import find_nights
 from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.score import ScorerSettings, check_gpus
@@ -112,6 +113,8 @@ def explain_scores(
                     "seconds": progress.seconds,
                 }
                 publication.publish(facts, front=local)
+            if ARRAYS not in files:  # those of an earlier run are of another page
+                Files(spark, config.output_root).delete(ARRAYS)
     finally:
         publication.abandon()  # what has not been published
     return _told(rows, asked.where, config.output_root, files)

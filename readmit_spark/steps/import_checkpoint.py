@@ -8,6 +8,7 @@ from pathlib import Path
 from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import fingerprint, locate
 from readmit_spark.models.published import WEIGHTS, convert
+from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.models.tracking import experiment_run, register
 from readmit_spark.progress import Progress
 
@@ -23,7 +24,11 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
     name/version and its alias."""
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = locate(config).folder
+    def tokenizer() -> str:
+        found = locate(config).folder
+        load_tokenizer(found, max_tokens=8)  # where it is no model, this says so
+        return found
+
     with tempfile.TemporaryDirectory(prefix="readmit-import-") as folder:
         with progress.step("convert"):
             made = convert(source, folder, tokenizer)

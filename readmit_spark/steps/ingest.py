@@ -34,7 +34,8 @@ _NEEDED = {"admissions": ADMISSIONS, "notes": NOTES, "patients": ()}
 
 
 def sources(config: Config) -> dict[str, str]:
-    """The CSV files that the configuration names, by table. UserError where there is none."""
+    """The CSV files that the configuration names, by table. UserError where there is none, or where
+    one does not exist."""
     named = {name: getattr(config.data, name) for name in _NEEDED}
     found = {name: path for name, path in named.items() if path and is_csv(path)}
     if not found:
@@ -42,6 +43,8 @@ def sources(config: Config) -> dict[str, str]:
             "there is nothing to ingest: data.admissions, data.notes and data.patients name no "
             ".csv or .csv.gz"
         )
+    for name, path in found.items():
+        _source(f"data.{name}", path)  # before the first one is read for minutes
     return found
 
 
@@ -70,13 +73,18 @@ def ingest(
     return facts
 
 
+def _source(key: str, path: str) -> tuple[fs.FileSystem, fs.FileInfo]:
+    source, inside = filesystem_of(path)
+    found = source.get_file_info(inside)
+    if found.type != fs.FileType.File:
+        raise UserError(f"{key}: {path} does not exist, or is no single file")
+    return source, found
+
+
 def _convert(key: str, path: str, folder: str, progress: Progress) -> dict[str, Any]:
     """Writes the table's files and holds them against a second reading of the source."""
-    source, inside = filesystem_of(path)
-    before = source.get_file_info(inside)
-    if before.type != fs.FileType.File:
-        raise UserError(f"{key}: {path} does not exist, or is no single file")
-    read = _Read(before.size)
+    source, before = _source(key, path)
+    inside, read = before.path, _Read(before.size)
 
     def opened() -> BinaryIO:
         # Buffered: gunzip begins with two bytes, for which S3 would be asked.

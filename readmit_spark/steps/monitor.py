@@ -63,7 +63,7 @@ def monitor(
                 charts=charts,
                 stays=stays,
                 outcomes=known,
-                facts=_facts(nights, config),
+                facts=_facts(nights),
                 horizon_days=config.label.horizon_days,
             )
             alarms = alarm_rows(charts)
@@ -154,13 +154,14 @@ def _record(charts: Sequence[Chart], nights: Sequence[datetime]) -> dict[str, An
     }
 
 
-def _facts(nights: Sequence[PublishedNight], config: Config) -> dict[str, str]:
+def _facts(nights: Sequence[PublishedNight]) -> dict[str, str]:
     last = nights[-1].facts
+    nightly = last["config"]["nightly"]
     return {
         "model": last["model"],
-        "window": config.nightly.window,
+        "window": nightly["window"],
         "nights": f"{len(nights):,}, {nights[0].as_of} to {nights[-1].as_of}",
-        "alert": f"{config.nightly.alert} {config.nightly.alert_value:g}",
+        "alert": f"{nightly['alert']} {nightly['alert_value']:g}",
     }
 
 

@@ -63,8 +63,15 @@ def over_time(
             f"output.root: the scores under {config.output_root} are of another run of prepare; "
             "run jobs/score.py again"
         )
-    if prepared["config"]["chunk"] != to_dict(config)["chunk"]:
-        raise UserError(f"chunk: jobs/prepare.py was run with {prepared['config']['chunk']}")
+    made = prepared["config"]
+    if made["chunk"] != to_dict(config)["chunk"]:
+        raise UserError(f"chunk: jobs/prepare.py was run with {made['chunk']}")
+    if made["profile"] != config.profile:
+        raise UserError(f"profile: jobs/prepare.py was run with {made['profile']}")
+    if made["model"]["max_tokens"] != config.model.max_tokens:
+        raise UserError(
+            f"model.max_tokens: jobs/prepare.py was run with {made['model']['max_tokens']}"
+        )
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     if tokenizer.fingerprint != prepared["tokenizer"]:
         raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")

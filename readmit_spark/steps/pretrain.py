@@ -23,6 +23,7 @@ from readmit_spark.models.optimisation import Log
 from readmit_spark.models.pretrain import (
     Pretrained,
     PretrainPlan,
+    check_bert,
     lanes_of_phase,
     pretrain,
     pretrained_model,
@@ -30,11 +31,10 @@ from readmit_spark.models.pretrain import (
 from readmit_spark.models.store import Store
 from readmit_spark.models.tracking import experiment_run, nested_run, register
 from readmit_spark.progress import Progress
-from readmit_spark.spark.files import Files
 from readmit_spark.spark.pretraining import examples_table, segments_table
 from readmit_spark.spark.publish import Publication, has_result, manifest
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.tables import read_notes, size_of
 from readmit_spark.steps.launching import launcher
 from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
@@ -58,10 +58,12 @@ def make_examples(
     """Publishes the examples of every phase and gives the manifest; those that were made before,
     with these settings and this tokenizer, are used again."""
     root, path = config.output_root, required(config.data.notes, "data.notes").rstrip("/")
-    folder, _, name = path.rpartition("/")
+    size = size_of(spark, path)
+    if size is None:
+        raise UserError(f"data.notes: {path} does not exist")
     made_of = {
         "notes": path,
-        "bytes": sum(Files(spark, folder or ".").sizes(name).values()),
+        "bytes": size,
         "tokenizer": tokenizer.fingerprint,
         "split": config.split_name,
         "profile": config.profile,
@@ -180,8 +182,9 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
 
 
 def check_start(config: Config, located: Located) -> None:
-    """UserError, before any work, where the start knows test patients, or where the batch of a
-    phase does not come out even."""
+    """UserError, before any work, where the start is no BERT or too short for a phase, where it
+    knows test patients, or where the batch of a phase does not come out even."""
+    check_bert(located.folder, max(config.pretrain.tokens))
     if not config.pretrain.scratch:
         check_unseen(located, config.split_name)
     for tokens in config.pretrain.tokens:

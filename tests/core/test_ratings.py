@@ -34,6 +34,7 @@ def test_pairs_and_ratings(tmp_path: Path) -> None:
         ("term,other,rating\na,b,1\n", "has 1 pairs: at least 3"),
         ("", "is not a CSV"),
         ("a,b\n1,2,3\n4,5,6,7,8\n", "is not a CSV"),
+        ("term,other,rating\na,b,c,1\na,b,c,2\nc,d,c,3\n", "rows with more fields than its header"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, text: str, says: str) -> None:
@@ -42,6 +43,8 @@ def test_mistakes_are_one_line(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="does not exist"):
         read_ratings(tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match="is not a CSV"):
+        read_ratings(tmp_path)
 
 
 def test_agreement_is_spearman_s() -> None:

@@ -35,6 +35,10 @@ SHAPE = {
 Weights = dict[str, NDArray[np.float32]]
 
 
+def unused() -> str:
+    raise AssertionError("a checkpoint with a vocabulary asks for no other tokenizer")
+
+
 def random_weights(head: bool = True, old_norms: bool = True) -> Weights:
     rng = np.random.default_rng(5)
     scale, shift = ("gamma", "beta") if old_norms else ("weight", "bias")
@@ -141,7 +145,7 @@ def chunks() -> list[list[int]]:
 def test_logits_are_those_of_the_equations(tmp_path: Path, old_norms: bool, zipped: bool) -> None:
     weights = random_weights(old_norms=old_norms)
     source = write_checkpoint(tmp_path / "in", weights, zipped=zipped)
-    made = convert(source, str(tmp_path / "out"), "unused")
+    made = convert(source, str(tmp_path / "out"), unused)
     assert (made.has_head, made.tensors, made.left_out) == (True, len(weights), [])
     assert (tmp_path / "out" / "model.safetensors").exists()
     assert not list((tmp_path / "out").glob("*.bin"))
@@ -155,7 +159,7 @@ def test_logits_are_those_of_the_equations(tmp_path: Path, old_norms: bool, zipp
 
 def test_the_scorer_takes_a_converted_folder(tmp_path: Path) -> None:
     weights = random_weights()
-    convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), "unused")
+    convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), unused)
     check_head(str(tmp_path / "out"))
     found = Scorer(str(tmp_path / "out"), device="cpu").score(
         [np.array(ids, np.int32) for ids in chunks()]
@@ -169,7 +173,7 @@ def test_an_encoder_without_a_head(tmp_path: Path, prefix: str) -> None:
     weights = random_weights(head=False)
     named = {prefix + name.removeprefix("bert."): value for name, value in weights.items()}
     named["cls.seq_relationship.weight"] = np.zeros((2, HIDDEN), np.float32)
-    made = convert(write_checkpoint(tmp_path / "in", named), str(tmp_path / "out"), "unused")
+    made = convert(write_checkpoint(tmp_path / "in", named), str(tmp_path / "out"), unused)
     assert made.has_head is False
     assert made.left_out == ["cls.seq_relationship.weight"]
     assert not has_head(str(tmp_path / "out"))
@@ -181,7 +185,7 @@ def test_an_encoder_without_a_head(tmp_path: Path, prefix: str) -> None:
 
 
 def test_the_tokenizer_has_the_whole_vocabulary(tmp_path: Path) -> None:
-    convert(write_checkpoint(tmp_path / "in", random_weights()), str(tmp_path / "out"), "unused")
+    convert(write_checkpoint(tmp_path / "in", random_weights()), str(tmp_path / "out"), unused)
     tokenizer = load_tokenizer(str(tmp_path / "out"), POSITIONS)
     words = ["[CLS]", "heart", "failure", "x", "##q", "[SEP]"]
     assert tokenizer.encode(["Heart failure xq"])[0].input_ids == list(map(VOCABULARY.index, words))
@@ -190,7 +194,7 @@ def test_the_tokenizer_has_the_whole_vocabulary(tmp_path: Path) -> None:
 def test_without_a_vocabulary_the_model_s_own_is_taken(tmp_path: Path) -> None:
     other = save_tiny_model(tmp_path / "other")
     source = write_checkpoint(tmp_path / "in", random_weights(), vocabulary=False)
-    convert(source, str(tmp_path / "out"), other)
+    convert(source, str(tmp_path / "out"), lambda: other)
     found = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
     assert found == {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -202,10 +206,10 @@ def test_a_tokenizer_of_another_size_is_named(tmp_path: Path) -> None:
     more = {"vocab_size": len(VOCABULARY) + 1}
     source = write_checkpoint(tmp_path / "in", weights, vocabulary=False, **more)
     with pytest.raises(UserError, match=rf"model\.path has {len(VOCABULARY)} entries, but the"):
-        convert(source, str(tmp_path / "out"), save_tiny_model(tmp_path / "other"))
+        convert(source, str(tmp_path / "out"), lambda: save_tiny_model(tmp_path / "other"))
     source = write_checkpoint(tmp_path / "in", weights, **more)
     with pytest.raises(UserError, match=rf"vocab\.txt has {len(VOCABULARY)} entries"):
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
 
 
 class Runs:
@@ -223,7 +227,7 @@ def test_no_code_of_a_checkpoint_runs(tmp_path: Path, zipped: bool) -> None:
     ran = tmp_path / "ran"
     source = write_checkpoint(tmp_path / "in", [Runs(ran)], zipped=zipped)
     with pytest.raises(UserError, match=r"holds more than weights.*nothing in it was run"):
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
     assert not ran.exists()
     pickle.loads(pickle.dumps(Runs(ran)))
     assert ran.exists()  # it would have
@@ -237,7 +241,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path, zipped: bool, share: float) -
     raw = path.read_bytes()
     path.write_bytes(raw[: int(len(raw) * share)])
     with pytest.raises(UserError, match=r"pytorch_model\.bin is .*(cut short|damaged)") as error:
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
     assert "\n" not in str(error.value)
 
 
@@ -268,19 +272,36 @@ def changed(**changes: Any) -> Weights:
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, weights: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), "unused")
+        convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), unused)
 
 
 def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "in", random_weights(), num_hidden_layers=None)
     with pytest.raises(UserError, match=r"bert_config\.json lacks num_hidden_layers"):
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
+    source = write_checkpoint(tmp_path / "in", random_weights(), hidden_act="gelu_2")
+    with pytest.raises(UserError, match="hidden_act is no activation"):
+        convert(source, str(tmp_path / "out"), unused)
     (tmp_path / "in" / "bert_config.json").write_text('{"hidden_size": 3')
     with pytest.raises(UserError, match=r"bert_config\.json is not JSON"):
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
     (tmp_path / "in" / "bert_config.json").unlink()
     with pytest.raises(UserError, match=r"has no bert_config\.json: it is no pytorch_pretrained"):
-        convert(source, str(tmp_path / "out"), "unused")
+        convert(source, str(tmp_path / "out"), unused)
+
+
+def test_a_damaged_vocabulary_and_a_model_path_without_a_model_are_named(tmp_path: Path) -> None:
+    from readmit_spark.config_file import load_config
+
+    source = write_checkpoint(tmp_path / "in", random_weights())
+    (tmp_path / "in" / "vocab.txt").write_bytes(b"[PAD]\n\xff\xfe\n")
+    with pytest.raises(UserError, match=r"vocab\.txt is not UTF-8"):
+        convert(source, str(tmp_path / "out"), unused)
+    (tmp_path / "in" / "vocab.txt").unlink()
+    (tmp_path / "empty").mkdir()
+    config = load_config(overrides=[f"output.root={tmp_path}", f"model.path={tmp_path / 'empty'}"])
+    with pytest.raises(UserError, match="empty has no tokenizer"):
+        import_checkpoint(config, source, Progress("import_checkpoint", 2))
 
 
 @pytest.mark.parametrize("head", [True, False])

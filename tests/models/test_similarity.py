@@ -54,3 +54,9 @@ def test_the_job(tiny_model: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "rank correlation" in done.stdout and "over 3 pairs" in done.stdout
+    pairs.write_text("term,other,rating\nheart failure,z,4\npain,no pain,4\na,z,4\n")
+    done = subprocess.run(
+        job, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "are equal: no rank" in done.stderr

@@ -155,7 +155,7 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
     windows = {**ward.prepared["config"], "windows": ["3days"]}
     other = replace(ward, prepared={**ward.prepared, "path": str(tmp_path), "config": windows})
     output = replace(ward.config.output, root=str(tmp_path / "out"))
-    changes = {"output": output, "compare": Compare(cross_validate=True)}
+    changes = {"output": output, "compare": Compare(cross_validate=True), "windows": ("3days",)}
     found = run(spark, other, launch, **changes)
     assert folds == [0, 1]
     stayed = cohort[cohort.label.notna() & ~(cohort.duration_days < 3)]
@@ -183,6 +183,14 @@ def test_a_champion_of_another_split_is_refused(
     prepared = {**ward.prepared, "config": {**ward.prepared["config"], "seed": 4}}
     with pytest.raises(UserError, match=r"trained on the split patient 3, not patient 4"):
         run(spark, replace(ward, prepared=prepared))
+
+
+def test_a_window_that_was_not_prepared_is_named(
+    spark: SparkSession, ward: Ward, compared: Compared
+) -> None:
+    facts = {**ward.prepared["config"], "windows": ["3days"]}
+    with pytest.raises(UserError, match="windows: 2days, discharge not prepared, only 3days"):
+        run(spark, replace(ward, prepared={**ward.prepared, "config": facts}))
 
 
 def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward: Ward) -> None:

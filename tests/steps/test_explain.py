@@ -211,6 +211,8 @@ def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokeni
     ran.explain(text="pain")  # too short for a chunk, and read all the same
     with pytest.raises(UserError, match="no word is left"):
         ran.explain(text="[**gone**]")
+    ran.explain()
+    assert not (ran.root / "attention.npz").exists()  # it would be another page's
 
 
 def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
@@ -267,5 +269,9 @@ def test_one_admission_over_time(ran: Ran) -> None:
         ran.over_time(admission=999)
     with pytest.raises(UserError, match="chunk: jobs/prepare"):
         ran.over_time("chunk.words=13")
+    with pytest.raises(UserError, match=r"model\.max_tokens: jobs/prepare\.py was run with 128"):
+        ran.over_time("model.max_tokens=64")
+    with pytest.raises(UserError, match=r"profile: jobs/prepare\.py was run with default"):
+        ran.over_time("profile=paper")
     record = json.loads((ran.root / "_manifests" / "over_time.json").read_text())
     assert record["model"] == "planted"

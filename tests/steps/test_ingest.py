@@ -185,6 +185,31 @@ def test_a_file_that_is_not_there_and_nothing_to_ingest_are_named(
         run(f"{tmp_path}/parquet")
 
 
+def test_all_files_are_looked_for_before_one_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    notes = write_csv(tmp_path / "n.csv", [note(1, 1, 1, "a")])
+    config = load_config(
+        overrides=[f"data.notes={notes}", f"data.patients={tmp_path}/none.csv",
+                   f"output.root={tmp_path}/raw"]
+    )  # fmt: skip
+    said = io.StringIO()
+    with pytest.raises(UserError, match=r"data\.patients: .*none\.csv does not exist"):
+        ingest(spark, config, Progress("i", 4, said), datetime.now)
+    assert "write Parquet" not in said.getvalue()
+    assert left(tmp_path / "raw") == []
+
+
+def test_prepare_names_notes_that_are_not_there(
+    spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    admissions = write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
+    config = load_config(
+        overrides=[f"data.admissions={admissions}", f"data.notes={tmp_path}/none.csv",
+                   f"output.root={tmp_path}/out", "model.max_tokens=128"]
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
+        prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+
+
 def test_a_file_that_changes_meanwhile_is_noticed(
     run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

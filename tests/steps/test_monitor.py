@@ -119,6 +119,12 @@ def test_the_night_on_which_the_notes_change_is_flagged(watched: Watched) -> Non
     assert STRANGE not in (watched.root() / "monitor.html").read_text()
 
 
+def test_the_page_names_what_the_nights_were_made_with(watched: Watched) -> None:
+    watched.run("nightly.alert_value=77")
+    text = Page((watched.root() / "monitor.html").read_text()).text
+    assert "capacity 4" in text and "capacity 77" not in text
+
+
 def test_the_night_before_it_was_quiet(watched: Watched) -> None:
     printed, record = watched.run(as_of=NIGHTS[-2])
     assert alarms(record) == set() and record["nights"][-1] == NIGHTS[-2].isoformat()

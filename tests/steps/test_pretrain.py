@@ -118,6 +118,9 @@ def test_examples_are_made_once(
     other = replace(config, pretrain=replace(config.pretrain, copies=2))
     with pytest.raises(UserError, match="has a result of pretrain already"):
         made(spark, other, tokenizer)
+    nowhere = replace(config, data=replace(config.data, notes="/none/notes"))
+    with pytest.raises(UserError, match=r"data\.notes: /none/notes does not exist"):
+        made(spark, nowhere, tokenizer)
     overwrite = replace(other, output=replace(config.output, overwrite=True))
     assert made(spark, overwrite, tokenizer)[0]["run"] != again["run"]
 
