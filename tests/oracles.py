@@ -264,6 +264,11 @@ def clean(text: str | None) -> str:
     return text
 
 
+def clean_for_pretraining(text: str | None) -> str:
+    """Section 4, its last line."""
+    return re.sub(r"\s+", " ", re.sub(r"[0-9]", "", clean(text))).strip()
+
+
 @cache
 def _sentencizer() -> Any:
     import spacy

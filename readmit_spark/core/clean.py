@@ -6,6 +6,7 @@ import re
 
 # The published pattern is `\[(.*?)\]`. Line ends are blanks by then, so `[^\]]*` is the same.
 _BRACKETS = re.compile(r"\[[^\]]*\]")
+_DIGITS = re.compile("[0-9]+")
 _GONE = "X"  # no lower-case text has one
 
 
@@ -32,6 +33,15 @@ def clean(text: str | None) -> str:
     # As `--|__|==` in one pass: what stands on both sides of a pair that goes makes no new pair.
     text = text.replace("--", _GONE).replace("__", _GONE).replace("==", _GONE)
     return text.replace(_GONE, "")
+
+
+def clean_for_pretraining(text: str | None) -> str:
+    """`clean`, and then without digits and with white space folded, as published for pretraining.
+
+    >>> clean_for_pretraining("BP 120/80,  2 units given. 3. CHF")
+    'bp /, units given. chf'
+    """
+    return " ".join(_DIGITS.sub("", clean(text)).split())
 
 
 def _without_numbers(text: str) -> str:

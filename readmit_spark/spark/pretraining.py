@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.config import Config
-from readmit_spark.core.clean import clean
+from readmit_spark.core.clean import clean_for_pretraining
 from readmit_spark.core.pretraining import masked_example, sentence_pairs
 from readmit_spark.core.segment import segment
 from readmit_spark.core.tokenizer import ChunkTokenizer
@@ -65,7 +65,7 @@ def segments_table(notes: DataFrame, config: Config, tokenizer: ChunkTokenizer) 
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             parts = [
-                [part for text in texts for part in segment(clean(text))]
+                [part for text in texts for part in segment(clean_for_pretraining(text))]
                 for texts in batch["texts"].to_pylist()
             ]
             pieces = iter(tokenizer.pieces([part for document in parts for part in document]))

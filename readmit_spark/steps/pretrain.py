@@ -40,6 +40,7 @@ from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
 
 _LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
+_VERSION = 2  # of the way from notes to examples; 2: digits are left out
 _MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
 
 
@@ -62,6 +63,7 @@ def make_examples(
     if size is None:
         raise UserError(f"data.notes: {path} does not exist")
     made_of = {
+        "version": _VERSION,
         "notes": path,
         "bytes": size,
         "tokenizer": tokenizer.fingerprint,
