@@ -35,7 +35,7 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.models.checkpoint import Located, locate_scorer
 from readmit_spark.models.classifier import alert_threshold
-from readmit_spark.models.predict import compare_precisions
+from readmit_spark.models.predict import Scorer, compare_precisions
 from readmit_spark.spark.score import ScorerSettings, distinct_chunks, score_chunks, workload
 from readmit_spark.spark.session import build_session
 from readmit_spark.spark.ship import ship
@@ -83,7 +83,10 @@ def _guard(config: Config, located: Located, chunks: pd.DataFrame) -> dict[str, 
     window = str(test["window"].iloc[0])
     threshold = alert_threshold(config, located.folder, [window])
     sample = [ids.astype(np.int32) for ids in test["input_ids"]]
-    found = compare_precisions(located.folder, sample, "bf16", threshold)
+    exact, half = (
+        Scorer(located.folder, precision=precision).score(sample) for precision in ("fp32", "bf16")
+    )
+    found = compare_precisions(exact, half, threshold)
     return {
         "chunks": found.n,
         "threshold": round(threshold, 4),

@@ -49,7 +49,7 @@ def build(model: Any, device: str, budget: int | None = None) -> Engine:
         for layer in bert.layers:
             layer.compile(dynamic=True)  # one compilation serves all layers and pack sizes
     name = f"torch {precision}, {device}, packed, {'compiled, ' if compiled else ''}CUDA graphs"
-    return PackedGraphs(bert, torch.device(device), capture_cuda, name, budget or GPU_TOKENS)
+    return PackedGraphs(bert, torch.device(device), cuda_capture(), name, budget or GPU_TOKENS)
 
 
 def _flash_attend(longest: int) -> Attend | None:
@@ -71,22 +71,31 @@ def _can_compile() -> bool:
     return has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
-def capture_cuda(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """Record `run` as a CUDA graph, after the warm-up runs that compile and choose kernels."""
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            run()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = run()
-    return graph.replay, out
+def cuda_capture() -> Capture:
+    """Records what runs as a CUDA graph, after the warm-up runs that compile and choose kernels.
+
+    All graphs of one capture work in the same memory, as only one of them runs at a time: after
+    memory ran out, a smaller one takes what a larger one had.
+    """
+    pool = torch.cuda.graph_pool_handle()
+
+    def capture(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                run()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            out = run()
+        return graph.replay, out
+
+    return capture
 
 
 def capture_nothing(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """What `capture_cuda` does, without a GPU: each replay runs again."""
+    """What `cuda_capture` does, without a GPU: each replay runs again."""
     out = run()
     return lambda: out.copy_(run()), out
 

@@ -109,6 +109,12 @@ class Scorer:
         if not parts:
             return np.empty(0)
         logits = torch.cat([logits for _, logits in parts]).double().cpu()
+        lost = int((~logits.isfinite()).sum())
+        if lost:
+            raise UserError(
+                f"the model gives no finite number for {lost:,} of {len(logits):,} chunks: its "
+                "weights are damaged, or too large for score.precision; try fp32"
+            )
         scores = np.empty(len(logits))
         scores[np.concatenate([rows for rows, _ in parts])] = [*map(_sigmoid, logits.tolist())]
         return scores
@@ -163,25 +169,14 @@ class PrecisionCheck:
 
 
 def compare_precisions(
-    folder: str,
-    sample: Sequence[Ids],
-    precision: str,
-    threshold: float,
-    *,
-    device: str | None = None,
-    backend: str = "auto",
+    exact: Probabilities, other: Probabilities, threshold: float
 ) -> PrecisionCheck:
-    """Score `sample` in `precision` and in fp32, on the same device and backend.
+    """Probabilities [n] of the same chunks, in fp32 and in another precision.
 
-    threshold: the alert threshold; a chunk is an alert at P >= threshold. Two models are loaded,
-    one after the other. n = 0 gives max_shift 0.
+    threshold: the alert threshold; a chunk is an alert at P >= threshold. n = 0 gives max_shift 0.
     """
-    exact, other = (
-        Scorer(folder, device=device, precision=name, backend=backend).score(sample)
-        for name in ("fp32", precision)
-    )
     return PrecisionCheck(
         max_shift=float(np.abs(exact - other).max(initial=0.0)),
         flips=int(((exact >= threshold) != (other >= threshold)).sum()),
-        n=len(sample),
+        n=len(exact),
     )

@@ -8,7 +8,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -242,19 +242,14 @@ def probe(distinct: DataFrame, settings: ScorerSettings, sample: int, threshold:
 def _probe(settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float) -> Probe:
     start = time.monotonic()
     scorer = _cached_scorer(settings, build_scorer)
+    (found,) = scorer.stream([ids])  # with the first chunks a GPU compiles and captures
     seconds = time.monotonic() - start
     if settings.precision == "fp32":
         return Probe(scorer.backend, seconds, 0.0, 0, 0)
     from readmit_spark.models.predict import compare_precisions
 
-    check = compare_precisions(
-        settings.model.folder(),
-        ids,
-        settings.precision,
-        threshold,
-        device=settings.device if settings.device != "auto" else None,
-        backend=settings.backend,
-    )
+    (exact,) = build_scorer(replace(settings, precision="fp32")).stream([ids])
+    check = compare_precisions(exact, found, threshold)
     return Probe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
 
 

@@ -126,6 +126,7 @@ class Models:
             model,
             tested,
             lambda frame: self.publication.write_work(frame, f"distinct-{trained}"),
+            self.progress,
         )
         self.progress.say(f"{model.name} scores {', '.join(tested)}")
         return self._kept(patients, None, f"transformer-{trained}")

@@ -47,14 +47,14 @@ def check_unseen(located: Located, split: str | None) -> None:
 
 def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:
     """Says what scores, and how far a 16-bit precision is from fp32; UserError where too far."""
-    progress.say(f"scoring with {found.backend}; model loaded in {found.load_seconds:.1f} s")
+    progress.say(f"scoring with {found.backend}; ready in {found.load_seconds:.1f} s")
     if not found.n:
         return
     progress.say(
         f"{config.score.precision} against fp32 on {found.n} chunks: probabilities move by at most "
         f"{found.max_shift:.4f}, {found.flips} decisions at {threshold:.3f} flip"
     )
-    if found.max_shift > config.score.max_probability_shift:
+    if not found.max_shift <= config.score.max_probability_shift:  # also where it is no number
         raise UserError(
             f"score.precision={config.score.precision} moves a probability by "
             f"{found.max_shift:.4f}, and score.max_probability_shift allows "

@@ -72,6 +72,10 @@ def over_time(
         raise UserError(
             f"model.max_tokens: jobs/prepare.py was run with {made['model']['max_tokens']}"
         )
+    if scored["config"]["score"]["precision"] != config.score.precision:
+        raise UserError(
+            f"score.precision: jobs/score.py scored in {scored['config']['score']['precision']}"
+        )
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     if tokenizer.fingerprint != prepared["tokenizer"]:
         raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")

@@ -40,7 +40,7 @@ def promote(
 ) -> Decision:
     """Scores the test admissions of `train.window` with both, compares them, and moves the
     champion's alias where `promote` in the configuration allows it. The comparison goes to MLflow,
-    the reason to the version as a tag."""
+    the reason for a move to the version as a tag."""
     name, wanted = config.model.name, config.promote.version
     champion = locate(config, f"models:/{name}@{CHAMPION}")
     challenger = locate(config, f"models:/{name}{f'/{wanted}' if wanted else f'@{CHALLENGER}'}")
@@ -50,7 +50,9 @@ def promote(
     if config.train.window not in made:
         raise UserError(f"train.window is {config.train.window}: prepare made {', '.join(made)}")
     with progress.step("scores of both", tasks_done(spark)):
-        scored = [_scored(spark, config, prepared, model) for model in (champion, challenger)]
+        scored = [
+            _scored(spark, config, prepared, model, progress) for model in (champion, challenger)
+        ]
         old, new = scored
         both = old.merge(new, on="hadm_id", suffixes=("", "_challenger"), validate="1:1")
         if len(both) < max(map(len, scored)):
@@ -96,7 +98,11 @@ def table(decision: Decision) -> str:
 
 
 def _scored(
-    spark: SparkSession, config: Config, prepared: dict[str, Any], model: Located
+    spark: SparkSession,
+    config: Config,
+    prepared: dict[str, Any],
+    model: Located,
+    progress: Progress,
 ) -> pd.DataFrame:
     """hadm_id, subject_id, score, label and the subgroups, of those that metrics are of."""
     check_tokens(config, model, prepared)
@@ -104,7 +110,7 @@ def _scored(
     window = config.train.window
     groups = spark.read.parquet(f"{prepared['path']}/subgroups")
     patients = scores_of_test_split(
-        spark, config, prepared, model, [window], lambda frame: frame.persist()
+        spark, config, prepared, model, [window], lambda frame: frame.persist(), progress
     )
     return (
         patients.where("actionable")

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, Vote, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.classifier import alert_threshold, vote_c
+from readmit_spark.models.classifier import vote_c
 from readmit_spark.progress import Progress
 from readmit_spark.report.card import card_page
 from readmit_spark.report.page import TokenLoss
@@ -26,7 +26,6 @@ from readmit_spark.spark.score import (
     chunk_facts,
     distinct_chunks,
     patient_scores,
-    probe,
     score_chunks,
     workload,
 )
@@ -34,8 +33,8 @@ from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_risks
 from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
-from readmit_spark.steps.model_checks import SAMPLE, check_precision, check_tokens
-from readmit_spark.steps.scoring import scorer_settings
+from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.scoring import check_scorer, scorer_settings
 
 STEPS = 4
 
@@ -75,9 +74,7 @@ def score(
         with progress.step("start", tasks_done(spark)):
             # Read and told apart by their tokens once; all that follows goes by this table.
             distinct = publication.write_work(distinct_chunks(asked), "distinct_chunks")
-            threshold = alert_threshold(config, located.folder, windows)
-            found = probe(distinct, settings, SAMPLE, threshold)
-            check_precision(config, found, threshold, progress)
+            check_scorer(config, located, windows, distinct, settings, progress)
             work = workload(distinct)
             progress.say(
                 f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "

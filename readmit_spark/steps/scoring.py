@@ -10,16 +10,19 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.classifier import vote_c
+from readmit_spark.models.classifier import alert_threshold, vote_c
+from readmit_spark.progress import Progress
 from readmit_spark.spark.score import (
     ScorerSettings,
     check_gpus,
     distinct_chunks,
     patient_scores,
+    probe,
     score_chunks,
     workload,
 )
 from readmit_spark.spark.ship import ship
+from readmit_spark.steps.model_checks import SAMPLE, check_precision
 
 
 def scorer_settings(spark: SparkSession, config: Config, located: Located) -> ScorerSettings:
@@ -34,6 +37,20 @@ def scorer_settings(spark: SparkSession, config: Config, located: Located) -> Sc
     )
 
 
+def check_scorer(
+    config: Config,
+    located: Located,
+    windows: Sequence[str],
+    distinct: DataFrame,
+    settings: ScorerSettings,
+    progress: Progress,
+) -> None:
+    """Builds the scorer on an executor and says which it is; UserError where 16 bits move a
+    probability too far from fp32."""
+    threshold = alert_threshold(config, located.folder, windows)
+    check_precision(config, probe(distinct, settings, SAMPLE, threshold), threshold, progress)
+
+
 def scores_of_test_split(
     spark: SparkSession,
     config: Config,
@@ -41,6 +58,7 @@ def scores_of_test_split(
     located: Located,
     windows: Sequence[str],
     keep: Callable[[DataFrame], DataFrame],
+    progress: Progress,
 ) -> DataFrame:
     """`patient_scores` of the test admissions of known outcome, by the vote that the model brings
     along. `keep` holds a table that is read several times."""
@@ -53,5 +71,6 @@ def scores_of_test_split(
     )
     distinct = keep(distinct_chunks(asked))
     settings = scorer_settings(spark, config, located)
+    check_scorer(config, located, windows, distinct, settings, progress)
     scores = score_chunks(distinct, workload(distinct).tasks, settings, located.name)
     return patient_scores(scores, cohort, windows, vote_c(config, located.folder))

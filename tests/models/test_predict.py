@@ -15,6 +15,7 @@ from transformers import (
 
 from readmit_spark.errors import UserError
 from readmit_spark.models import onednn
+from readmit_spark.models.backends import load_model
 from readmit_spark.models.batching import token_batches
 from readmit_spark.models.predict import Scorer, compare_precisions, submit_all
 from tests.models.conftest import save_bert
@@ -157,7 +158,7 @@ def test_precisions_are_compared_chunk_by_chunk(tiny_bert, chunks) -> None:
     exact = Scorer(tiny_bert, device="cpu").score(chunks)
     half = Scorer(tiny_bert, device="cpu", precision="bf16").score(chunks)
     threshold = float((exact[0] + half[0]) / 2)  # chunk 0 changes sides
-    check = compare_precisions(tiny_bert, chunks, "bf16", threshold, device="cpu")
+    check = compare_precisions(exact, half, threshold)
     assert check.n == 40
     assert check.max_shift == pytest.approx(np.abs(exact - half).max(), abs=1e-6)
     assert 0 < check.max_shift < 0.05
@@ -165,8 +166,19 @@ def test_precisions_are_compared_chunk_by_chunk(tiny_bert, chunks) -> None:
 
 
 def test_fp32_against_itself_moves_nothing(tiny_bert, chunks) -> None:
-    check = compare_precisions(tiny_bert, chunks, "fp32", 0.5, device="cpu")
+    exact = Scorer(tiny_bert, device="cpu").score(chunks)
+    check = compare_precisions(exact, exact, 0.5)
     assert (check.max_shift, check.flips, check.n) == (0.0, 0, 40)
+    assert compare_precisions(np.empty(0), np.empty(0), 0.5).max_shift == 0.0
+
+
+def test_a_model_that_gives_no_number_is_no_score(tiny_bert, chunks, tmp_path) -> None:
+    model = load_model(tiny_bert)
+    model.classifier.bias.data.fill_(float("nan"))
+    model.save_pretrained(tmp_path)
+    scorer = Scorer(str(tmp_path), device="cpu")
+    with pytest.raises(UserError, match="no finite number for 40 of 40 chunks"):
+        scorer.score(chunks)
 
 
 @pytest.mark.parametrize(

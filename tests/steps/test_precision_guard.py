@@ -37,6 +37,9 @@ def test_past_the_tolerance_it_is_refused() -> None:
     with pytest.raises(UserError, match=r"moves a probability by 0\.0201, and .* allows 0\.02"):
         check_precision(bf16(), found, 0.5, Progress("score", 4))
     check_precision(bf16("score.max_probability_shift=0.03"), found, 0.5, Progress("score", 4))
+    overflow = Probe("torch fp16", 1.0, max_shift=float("nan"), flips=0, n=64)
+    with pytest.raises(UserError, match="moves a probability by nan"):
+        check_precision(bf16(), overflow, 0.5, Progress("score", 4))
 
 
 def learnt_bert(folder: Path, alerts: dict[str, list[Threshold]]) -> str:
