@@ -61,9 +61,17 @@ def token_packs(lengths: Sequence[int] | Index, budget: int, max_rows: int) -> l
     return packs
 
 
-def pad(chunks: Sequence[Ids], pad_id: int) -> tuple[Index, Index]:
-    """Stack chunks into `(ids, mask)`, both [rows, longest]; mask is 1 on tokens, 0 on padding."""
-    width = max(len(chunk) for chunk in chunks)
+def pad(
+    chunks: Sequence[Ids], pad_id: int, multiple: int = 1, limit: int | None = None
+) -> tuple[Index, Index]:
+    """Stack chunks into `(ids, mask)`, both [rows, width]; mask is 1 on tokens, 0 on padding.
+
+    width: the longest chunk's, rounded up to a `multiple`, but not past `limit`.
+    """
+    longest = max(len(chunk) for chunk in chunks)
+    width = -(-longest // multiple) * multiple
+    if limit is not None:
+        width = max(longest, min(width, limit))
     ids = np.full((len(chunks), width), pad_id, dtype=np.int64)
     mask = np.zeros((len(chunks), width), dtype=np.int64)
     for row, chunk in enumerate(chunks):

@@ -22,12 +22,14 @@ from readmit_spark.models.optimisation import (
     fast_cpu_products,
     half_precision,
     quiet_transformers,
+    widths,
 )
 from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.ranks import Ranks
 from readmit_spark.models.schedule import deal, lanes_of, steps_an_epoch
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
+from readmit_spark.models.tokenizer import positions
 
 _EVAL_TOKENS = 8192  # of a forward pass without gradients
 
@@ -58,6 +60,7 @@ class _Training:
         set_seed(plan.seed)  # for the new head
         self.model = load_for_training(plan.model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
+        self.positions = positions(self.model.config)
         optimisation = Optimisation(self.model, ranks, self.settings, steps, plan.seed)
         self.loop = Loop(
             optimisation, self.train.lengths, self.lanes, self.micro, plan.work, log
@@ -122,7 +125,8 @@ class _Training:
 
     def _logits(self, model: nn.Module, chunks: Sequence[Ids]) -> Tensor:
         device = self.ranks.device
-        ids, mask = (torch.from_numpy(part).to(device) for part in pad(chunks, self.pad_id))
+        padded = pad(chunks, self.pad_id, widths(device), self.positions)
+        ids, mask = (torch.from_numpy(part).to(device) for part in padded)
         with half_precision(device):
             logits: Tensor = model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return logits.float()

@@ -23,6 +23,7 @@ from readmit_spark.models.optimisation import (
     fast_cpu_products,
     half_precision,
     quiet_transformers,
+    widths,
 )
 from readmit_spark.models.plan import Checkpoints
 from readmit_spark.models.ranks import Ranks
@@ -215,7 +216,8 @@ class _Phase:
         )
 
     def _logits(self, model: nn.Module, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        ids, mask = pad([example.input_ids for example in examples], self.pad_id)
+        multiple = widths(self.ranks.device)
+        ids, mask = pad([e.input_ids for e in examples], self.pad_id, multiple, self.plan.tokens)
         place = np.arange(ids.shape[1])
         first = np.array([example.n_first for example in examples])
         types = (place >= first[:, None]) & (mask == 1)

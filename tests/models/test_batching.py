@@ -44,6 +44,15 @@ def test_no_chunks_make_no_batches(group) -> None:
     assert group([]) == []
 
 
+def test_widths_may_be_few() -> None:
+    chunks = [np.arange(70), np.arange(3)]
+    widths = [pad(chunks, 0, multiple, limit)[0].shape[1]
+              for multiple, limit in ((1, None), (64, None), (64, 100), (64, 50))]  # fmt: skip
+    assert widths == [70, 128, 100, 70]
+    ids, mask = pad(chunks, 9, 64)
+    assert mask.sum(1).tolist() == [70, 3] and (ids[mask == 0] == 9).all()
+
+
 def test_padding_is_masked_and_tokens_are_not() -> None:
     ids, mask = pad([np.array([5, 6, 7]), np.array([8])], pad_id=99)
     assert ids.tolist() == [[5, 6, 7], [8, 99, 99]]

@@ -26,7 +26,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.spark.nights import night_name
 from readmit_spark.spark.publish import manifest
 from readmit_spark.spark.tables import read_notes
-from readmit_spark.steps import score as step
+from readmit_spark.steps import scoring
 from readmit_spark.steps.finetune import finetune_and_register
 from readmit_spark.steps.ingest import ingest
 from tests.s3.hospital import (
@@ -278,13 +278,13 @@ def test_an_object_that_goes_while_it_is_read_is_one_line(
     spark: SparkSession, kept: list[str], gone: Callable[[], None], ward: str,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    ship = step.ship
+    ship = scoring.ship
 
     def ship_late(*arguments: Any) -> Any:  # when the tables' files have been listed
         gone()
         return ship(*arguments)
 
-    monkeypatch.setattr(step, "ship", ship_late)
+    monkeypatch.setattr(scoring, "ship", ship_late)
     code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
     assert (code, len(said.splitlines())) == (cli.FAULT, 1), said
     assert "is gone" in said and "no result is left half" in said
