@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.classifier import load_for_training, read_learnt
+from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Plan, Trained
 from readmit_spark.models.predict import Scorer
 from readmit_spark.models.shards import admissions_of, read_index, read_tokens
@@ -30,6 +32,7 @@ from readmit_spark.steps import promote as promotion
 from readmit_spark.steps.crossval import crossval, table
 from readmit_spark.steps.finetune import finetune_and_register
 from readmit_spark.steps.promote import promote
+from readmit_spark.steps.training import choose
 from tests.prepared import VALUES, WINDOW, learnable, manifest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -89,6 +92,37 @@ def test_each_learning_rate_is_a_nested_run_and_the_best_is_registered(tuned: Co
     assert float(chosen["chosen.vote_c"]) in (1.0, 4.0)
     assert client.get_metric_history(best.info.run_id, "train_loss")
     assert client.get_metric_history(best.info.run_id, "validation_auroc")
+
+
+def test_rate_and_c_are_chosen_on_validation_alone(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    """With the rate that is worse on validation, and the c that is, the test set would be told
+    right: it has no say."""
+
+    def chunks(positive: list[float], negative: list[float]) -> ChunkScores:
+        """One admission of each kind, of two chunks."""
+        ids, labels = np.array([1, 1, 2, 2]), np.array([1, 1, 0, 0])
+        return ChunkScores(ids, ids, labels, np.array([*positive, *negative]))
+
+    # Told right by the largest (a large c), and by the mean (a small one).
+    by_max, by_mean = chunks([0.9, 0.1], [0.6, 0.6]), chunks([0.6, 0.6], [0.9, 0.1])
+    wrong = chunks([0.1, 0.1], [0.9, 0.9])
+
+    def launch(plan: Plan, record: Any, say: Any) -> Trained:
+        good = plan.settings.learning_rate == 1e-3
+        parts = {"validation": by_max if good else wrong, "test": wrong if good else by_mean}
+        return Trained([], 1, 1, {part: {WINDOW: found} for part, found in parts.items()})
+
+    config = settings(tmp_path, "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[0.01, 100]")
+    prepared = manifest(folder, tiny_model)
+    quiet = nullcontext((lambda *_: None, lambda *_: None))
+    best, both = choose(
+        config, Located(tiny_model, "tiny"), prepared, launch, lambda _: quiet, fold=0
+    )
+    assert best.plan.settings.learning_rate == 1e-3 and best.c == 100
+    assert best.aurocs == {0.01: 0.0, 100: 1.0}
+    assert both[0].aurocs == {0.01: 0.0, 100: 0.0}
 
 
 def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from readmit_spark.config import Compare
 from readmit_spark.config_file import load_config
+from readmit_spark.core.literature import PAPER
 from readmit_spark.core.words import WORD
 from readmit_spark.errors import UserError
 from readmit_spark.models.launch import Launch, alone
@@ -265,6 +266,16 @@ def test_the_published_figures_stand_beside(compared: Compared, ward: Ward) -> N
     assert rows["bag of words"].published == ["0.648", "0.650", "0.144"]
     assert rows["length only"].published == ["", "", ""]
     assert rows["ClinicalBERT, article"].published == ["0.748", "", "0.387"]
+    for window, names in {
+        "discharge": {"bag of words": (0.684, 0.674, 0.217), "BiLSTM": (0.694, 0.686, 0.223),
+                      "BERT": (0.692, 0.678, 0.172), "ClinicalBERT": (0.714, 0.701, 0.242)},
+        "2days": {"bag of words": (0.648, 0.650, 0.144), "BiLSTM": (0.649, 0.660, 0.143),
+                  "BERT": (0.659, 0.656, 0.141), "ClinicalBERT": (0.674, 0.674, 0.154)},
+        "3days": {"bag of words": (0.654, 0.657, 0.122), "BiLSTM": (0.656, 0.668, 0.150),
+                  "BERT": (0.661, 0.668, 0.167), "ClinicalBERT": (0.672, 0.677, 0.170)},
+    }.items():  # fmt: skip
+        for name, figures in names.items():
+            assert tuple(figure.mean for figure in PAPER[window][name].values()) == figures
     page = (ward.root / "compare.html").read_text()
     assert "0.748" in page and "data:image/png;base64," in page and "://" not in page
     assert json.loads((ward.root / "compare.json").read_text()) == compared.result

@@ -207,6 +207,9 @@ def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokeni
     assert arrays["maps"].shape == (2, 2, len(ids), len(ids))
     page = Page((ran.root / "explain.html").read_text())
     assert "no explanation" in page.text
+    maps = [image for image in page.all("img") if "ayer" in (image["alt"] or "")
+            or "rollout" in (image["alt"] or "")]  # fmt: skip
+    assert len(maps) == 5
     assert all((image["src"] or "").startswith("data:image/png") for image in page.all("img"))
     ran.explain(text="pain")  # too short for a chunk, and read all the same
     with pytest.raises(UserError, match="no word is left"):

@@ -21,6 +21,7 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.core.vote import vote_score
+from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate_scorer
 from readmit_spark.models.classifier import read_learnt
 from readmit_spark.models.tracking import fetch
@@ -259,6 +260,28 @@ def test_no_word_of_a_note_is_in_anything_but_the_chunks(ran: Ran) -> None:
     assert {Path(place).parts[2] for place in found} == {"chunks"}
     assert len([p for p in ran.root.rglob("*") if p.is_file()]) > 50  # MLflow's are among them
     assert any(ran.root.glob("mlflow.db*"))
+
+
+def test_scoring_says_what_equal_chunks_save(ran: Ran) -> None:
+    chunks = table(ran.root, "chunks")
+    distinct = len({tuple(row["input_ids"]) for row in chunks})
+    assert distinct < len(chunks)  # a 2-day document is the beginning of the 3-day one
+    saved = f"{len(chunks):,} chunks, {distinct:,} distinct ones to score"
+    assert f"{saved} ({1 - distinct / len(chunks):.0%} saved)" in ran.printed
+
+
+def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
+    spark: SparkSession, ran: Ran
+) -> None:
+    config = load_config(
+        overrides=[f"output.root={ran.root}", "score.precision=bf16", "output.overwrite=true",
+                   "score.max_probability_shift=0", "model.max_tokens=128"]
+    )  # fmt: skip
+    before = (ran.root / "_manifests" / "score.json").read_text()
+    champion = locate_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
+    with pytest.raises(UserError, match=r"score\.precision=bf16 moves a probability by"):
+        score.score(spark, config, champion, ran.prepared, Progress("s", 4), datetime.now)
+    assert (ran.root / "_manifests" / "score.json").read_text() == before
 
 
 def test_no_word_of_a_note_is_printed(ran: Ran) -> None:
