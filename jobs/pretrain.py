@@ -22,10 +22,9 @@ from readmit_spark.steps.pretrain import (
 def main(config: Config) -> None:
     progress = Progress("pretrain", steps(config))
     located = locate(config)
-    shortest, longest = min(config.pretrain.tokens), max(config.pretrain.tokens)
-    load_tokenizer(located.folder, shortest)  # first of all: is it a model?
+    # Examples have lengths of their own, so the tokenizer's own limit decides nothing.
+    tokenizer = load_tokenizer(located.folder, min(config.pretrain.tokens))
     check_start(config, located)
-    tokenizer = load_tokenizer(located.folder, longest)
     spark = build_session("pretrain")
     examples = make_examples(spark, config, tokenizer, progress, datetime.now)
     if config.train.processes == 1:

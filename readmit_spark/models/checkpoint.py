@@ -53,8 +53,7 @@ def locate(config: Config, path: str | None = None) -> Located:
 
 def locate_scorer(config: Config) -> Located:
     """The model to score with: `model.path` where it has a readmission head, else the champion of
-    `model.name` in the registry. UserError where that is no
-    classifier with one logit."""
+    `model.name` in the registry. UserError where that is no classifier with one logit."""
     located = locate(config)
     if not has_head(located.folder):
         located = locate(config, f"models:/{config.model.name}@{CHAMPION}")
