@@ -1,14 +1,16 @@
-"""The two programs that prepare is held against, in pandas, each as it would be written.
+"""The programs that prepare is held against, each as it would be written.
 
 `published` is the algorithm of the paper's own preprocessing code: labels looked up an admission
 at a time, a row appended to a data frame a chunk. `linear` is what a careful person would write
-instead for the text alone: compiled expressions, one list, one core.
+instead for the text alone: compiled expressions, one list, one core. `segments` asks spaCy for the
+sentences of each text.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -70,6 +72,23 @@ def linear(texts: pd.Series) -> pd.DataFrame:
             if len(piece) == WORDS or len(piece) > MIN_TAIL_WORDS:
                 rows.append((identity, index, " ".join(piece)))
     return pd.DataFrame(rows, columns=["id", "chunk_index", "text"])
+
+
+def segments(nlp: Any, text: str, min_words: int = 20) -> list[str]:
+    """spaCy's sentences, each of fewer words fused onto the one before it. A sentence that ends
+    inside a word ends behind it. nlp: a tokenizer and the sentencizer."""
+    sentences, words = [], re.finditer(r"\S+", text)
+    word = next(words, None)
+    for sentence in nlp(text).sents:
+        mine = []
+        while word and word.start() < sentence.end_char:
+            mine.append(word.group())
+            word = next(words, None)
+        if sentences and len(mine) < min_words:
+            sentences[-1] += mine
+        elif mine:
+            sentences.append(mine)
+    return [" ".join(words) for words in sentences]
 
 
 def _labels(admissions: pd.DataFrame) -> pd.DataFrame:

@@ -25,15 +25,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import peers
+import spacy
 from _machine import ROOT, Watch, describe, keep_to_cores, write_result
 from _parts import spark_session, time_clean_and_chunk, time_parts
 from _picture import draw
 from _text import Cohort, add_text, load_sentences, write_cohort
 
+from readmit_spark.core.clean import clean
+from readmit_spark.core.segment import segment
+
 CORES = 2
 BASE_NOTES = 8_000
 MIMIC_NOTES = 2_083_180
 WINDOWS = ("2days", "3days", "discharge")
+SEGMENTED, TURN = 2_000, 100  # notes, of which each of ours and spaCy takes so many in turn
 ASSUMPTION = (
     "MIMIC-III's notes are taken to be like the bench's: of as many characters, 35 an admission, "
     "evenly over the stay"
@@ -97,6 +102,7 @@ def _measure(cohorts: dict[int, Cohort], rounds: int, out: Path) -> dict[str, An
         "parts": parts,
         "published": {"rows": published, "times_faster": _ratios(jobs, published)},
         "clean_and_chunk": linear,
+        "segments": _against_spacy(largest),
     }
 
 
@@ -177,6 +183,31 @@ def _against_linear(spark: Any, cohort: Cohort, rounds: int) -> dict[str, Any]:
         "notes_per_cpu_second": round(cohort.notes / median(cpu)),
         "times_faster": _ratio(with_reading, ours),
         "times_faster_than_in_memory": _ratio(in_memory, ours),
+    }
+
+
+def _against_spacy(cohort: Cohort) -> dict[str, Any]:
+    """Sentences of cleaned notes on one core, with no word met before; the two take turns."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    table = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"), columns=["TEXT"])
+    texts = [clean(text) for text in table["TEXT"].dropna()[:SEGMENTED]]
+    ours, theirs = [], []
+    for first in range(0, len(texts), TURN):
+        turn = texts[first : first + TURN]
+        seconds, made = _timed(lambda turn=turn: [segment(text) for text in turn])
+        ours.append(seconds)
+        seconds, expected = _timed(lambda turn=turn: [peers.segments(nlp, text) for text in turn])
+        theirs.append(seconds)
+        if made != expected:
+            raise RuntimeError("ours and spaCy cut a note differently")
+    _say(f"segments: {sum(ours):.1f} s, spaCy {sum(theirs):.1f} s")
+    return {
+        "notes": len(texts),
+        "notes_per_second": round(len(texts) / sum(ours)),
+        "spacy_notes_per_second": round(len(texts) / sum(theirs)),
+        "times_faster": round(sum(theirs) / sum(ours), 2),
+        "times_faster_at_first": round(theirs[0] / ours[0], 2),
     }
 
 
