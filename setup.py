@@ -29,6 +29,7 @@ setup(
         "tokenizers>=0.20",
         "spacy>=3.7,<4",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
         "mlflow>=3",
         "boto3>=1.35.30",  # S3's conditional put
         "filelock>=3",

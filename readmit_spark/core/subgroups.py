@@ -45,9 +45,9 @@ def by_subgroup(
 ) -> list[Group]:
     """Each value of each factor in `groups` (factor -> [n] values), by factor and name.
 
-    A group is suppressed where it, its readmitted or its others are 1 to 10 admissions. Where that
-    is one group of its factor alone, the smallest of the others is too: the total less the rest
-    would tell. Other arguments and errors: as `core.metrics.evaluate`.
+    A group is suppressed where it, its readmitted or its others are 1 to 10 admissions; and so are
+    the smallest of the rest, until the same holds of none of the suppressed ones' sums, which the
+    total less the rest tells. Other arguments and errors: as `core.metrics.evaluate`.
     """
     s, y, who = np.asarray(scores), np.asarray(labels), np.asarray(patients)
     found = []
@@ -69,11 +69,16 @@ def by_subgroup(
 
 
 def _suppressed(labels: Mapping[str, NDArray[Any]]) -> set[str]:
-    def small(y: NDArray[Any]) -> bool:
-        readmitted = int(y.sum())
-        return any(0 < count < SMALLEST for count in (len(y), readmitted, len(y) - readmitted))
+    def small(n: int, readmitted: int) -> bool:
+        return any(0 < count < SMALLEST for count in (n, readmitted, n - readmitted))
 
-    hidden = {name for name, y in labels.items() if small(y)}
-    if len(hidden) == 1 and len(labels) > 1:
+    def told(names: set[str]) -> bool:
+        """Whether the sums of these, or a single one of them, give few people away."""
+        return len(names) == 1 or small(
+            sum(len(labels[name]) for name in names), sum(int(labels[name].sum()) for name in names)
+        )
+
+    hidden = {name for name, y in labels.items() if small(len(y), int(y.sum()))}
+    while told(hidden) and hidden < labels.keys():
         hidden.add(min(labels.keys() - hidden, key=lambda name: (len(labels[name]), name)))
     return hidden

@@ -84,7 +84,11 @@ class ChunkTokenizer:
         starts = [match.start() for match in re.finditer(r"\S+", text)]
         (encoded,) = self._encode([text])
         prefix, suffix = _specials(self.definition)
-        body = [bisect_right(starts, begin) - 1 for begin, _ in encoded.offsets[: self.budget]]
+        # By a token's end: tokenizers of bytes count the blank before a word as part of it.
+        body = [
+            bisect_right(starts, max(begin, end - 1)) - 1
+            for begin, end in encoded.offsets[: self.budget]
+        ]
         return [-1] * len(prefix) + body + [-1] * len(suffix)
 
     def tokens(self, input_ids: Sequence[int]) -> list[str]:

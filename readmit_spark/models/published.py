@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ _SHAPE = (
 )  # fmt: skip
 _OPTIONS = (
     "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range",
+)  # fmt: skip
+# What torch.load says of a file that breaks off or holds a wrong byte.
+_DAMAGED = (
+    RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError,
+    struct.error,
 )  # fmt: skip
 _PRETRAINING = "cls."  # heads for masked words and next sentences
 _RENAMED = ((".gamma", ".weight"), (".beta", ".bias"))
@@ -72,12 +78,13 @@ def _read_config(path: Path) -> BertConfig:
         values = json.loads(path.read_text())
     except ValueError:
         raise UserError(f"{path} is not JSON: it is damaged or cut short") from None
-    missing = [k for k in _SHAPE if not isinstance(values, dict) or type(values.get(k)) is not int]
+    found = values if isinstance(values, dict) else {}
+    missing = [k for k in _SHAPE if type(found.get(k)) is not int or found[k] < 1]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}, as whole numbers")
+        raise UserError(f"{path} lacks {', '.join(missing)}, as whole numbers above 0")
     if values["hidden_size"] % values["num_attention_heads"]:
         raise UserError(f"{path}: hidden_size is no multiple of num_attention_heads")
-    if values.get("hidden_act", "gelu") not in ACT2FN:
+    if values.get("hidden_act", "gelu") not in list(ACT2FN):
         raise UserError(f"{path}: hidden_act is no activation that transformers knows")
     head: dict[str, Any] = {
         "num_labels": 1,
@@ -98,7 +105,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         else:
             reason = "is no file of torch.save, or is damaged"
         raise UserError(f"{path} {reason}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError):
+    except _DAMAGED:
         raise UserError(f"{path} is damaged or cut short: fetch it again") from None
     if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
         raise UserError(f"{path} holds no table of weights by name (a state_dict)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import shutil
 import tempfile
@@ -119,7 +120,8 @@ def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
-    """models:/NAME@ALIAS or models:/NAME/VERSION as a Hugging Face folder, and NAME/VERSION."""
+    """models:/NAME@ALIAS or models:/NAME/VERSION as a Hugging Face folder, and NAME/VERSION.
+    The folder lasts as long as this process."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -132,8 +134,10 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
     try:
         if at:
             name = f"{name}/{mlflow.MlflowClient().get_model_version_by_alias(name, alias).version}"
+        scratch = tempfile.mkdtemp(prefix="readmit-model-")
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         local = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{name}", dst_path=tempfile.mkdtemp(prefix="readmit-model-")
+            artifact_uri=f"models:/{name}", dst_path=scratch
         )
     except MlflowException as error:
         reason = str(error).splitlines()[0][:200]

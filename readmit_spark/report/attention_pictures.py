@@ -18,23 +18,24 @@ Map = NDArray[np.floating]
 
 
 def one_map(values: Map, tokens: Sequence[str] | None, *, title: str) -> bytes:
-    """One map [tokens, tokens], with the tokens on both axes, or their numbers where they may not
-    be shown or are too many."""
+    """One map [tokens, tokens], with the tokens on both axes (of many, every so many), or their
+    numbers where they may not be shown."""
     n = len(values)
-    named = tokens is not None and n <= _MOST_NAMED
-    side = min(11.0, max(5.2, 2.0 + 0.2 * n)) if named else 5.2
+    step = -(-n // _MOST_NAMED)
+    side = 5.2 if tokens is None else min(11.0, max(5.2, 2.0 + 0.2 * n))
     figure = Figure(figsize=(side, side * 0.95), layout="constrained")
     axes = figure.add_subplot()
     shown = axes.imshow(values, cmap=_COLOURS, vmin=0, interpolation="nearest")
     axes.set_title(title, fontsize=11, loc="left")
-    if named and tokens is not None:
-        axes.set_xticks(range(n), [_plain(t) for t in tokens], rotation=90, fontsize=8)
-        axes.set_yticks(range(n), [_plain(t) for t in tokens], fontsize=8)
+    if tokens is not None:
+        names = [_plain(token) for token in tokens[::step]]
+        axes.set_xticks(range(0, n, step), names, rotation=90, fontsize=8)
+        axes.set_yticks(range(0, n, step), names, fontsize=8)
     else:
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("is read" if named else "token that is read, by number")
-    axes.set_ylabel("reads" if named else "token that reads, by number")
+    axes.set_xlabel("is read" if tokens is not None else "token that is read, by number")
+    axes.set_ylabel("reads" if tokens is not None else "token that reads, by number")
     figure.colorbar(shown, ax=axes, shrink=0.7)
     return png(figure)
 
@@ -45,10 +46,16 @@ def layer_grid(maps: Map) -> bytes:
     rows = -(-len(maps) // columns)
     figure = Figure(figsize=(2.0 * columns, 2.15 * rows), layout="constrained")
     for head, axes in enumerate(np.ravel(figure.subplots(rows, columns))):
-        axes.set_axis_off()
-        if head < len(maps):
-            axes.imshow(maps[head], cmap=_COLOURS, vmin=0, interpolation="nearest")
-            axes.set_title(f"head {head + 1}", fontsize=8)
+        if head >= len(maps):
+            axes.set_axis_off()
+            continue
+        axes.imshow(maps[head], cmap=_COLOURS, vmin=0, interpolation="nearest")
+        axes.set_title(f"head {head + 1}", fontsize=8)
+        axes.tick_params(labelsize=6)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(3, integer=True))
+    figure.supxlabel("token that is read, by number", fontsize=8)
+    figure.supylabel("token that reads, by number", fontsize=8)
     return png(figure)
 
 

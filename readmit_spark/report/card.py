@@ -38,11 +38,13 @@ class CardWindow:
 
 @dataclass(frozen=True)
 class Card:
-    """split: on whom it was measured. chosen_on: whether settings were chosen on the same."""
+    """split: on whom it was measured. chosen_on: whether settings were chosen on the same. unseen:
+    False where nobody knows whether it was trained on them."""
 
     model: str
     split: str
     chosen_on: bool
+    unseen: bool
     horizon_days: float
     flow: Sequence[FlowStep]
     windows: Sequence[CardWindow]

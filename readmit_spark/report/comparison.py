@@ -17,6 +17,7 @@ BASELINES = {
     "BiLSTM": "a bidirectional LSTM over word vectors of the training text",
     "length only": "the number of notes, chunks and words, and no word of them",
 }
+TRANSFORMERS = ("ClinicalBERT", "BERT")  # whose published figures have rows of their own
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ def rows_of(models: Mapping[str, Any], window: str) -> list[Row]:
     rows = []
     for name, found in models.items():
         natural, balanced = ([_cell(found[p][m]) for m in MEASURES] for p in _PREVALENCES)
-        theirs = paper.get(name if name in BASELINES else "ClinicalBERT")
-        rows.append(Row(name, natural, balanced, _published(theirs)))
-    only = {"BERT, published": paper.get("BERT"), "ClinicalBERT, article": ARTICLE.get(window)}
+        rows.append(Row(name, natural, balanced, _published(paper.get(name))))
+    only = {
+        **{f"{name}, published": paper.get(name) for name in TRANSFORMERS},
+        "ClinicalBERT, article": ARTICLE.get(window),
+    }
     rows += [Row(n, none, none, _published(figures)) for n, figures in only.items() if figures]
     return rows
 
@@ -101,7 +104,7 @@ def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
         dots = []
         for name, model in found["models"].items():
             ours = model["balanced"]["auroc"]
-            theirs = paper.get(name if name in BASELINES else "ClinicalBERT")
+            theirs = paper.get(name)
             if "mean" in ours:
                 value, sd = ours["mean"], ours["sd"] or 0.0
                 low, high = (value - sd, value + sd) if value is not None else (None, None)
@@ -110,6 +113,11 @@ def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
             dots.append(
                 pictures.Dot(name, value, low, high, theirs["auroc"].mean if theirs else None)
             )
+        dots += [
+            pictures.Dot(f"{name}, published", None, None, None, paper[name]["auroc"].mean)
+            for name in TRANSFORMERS
+            if name in paper
+        ]
         best = found.get("attainable_auroc", {}).get("value")
         panels[window_words(window)] = pictures.Panel(dots, best)
     return panels

@@ -157,17 +157,20 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
             if dot.value is not None:
                 if dot.low is not None and dot.high is not None:
                     axes.plot([dot.low, dot.high], [y, y], color=BLUE, lw=2, alpha=0.45)
-                axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="here" if y == 0 else None)
+                axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="here")
             if dot.published is not None:
                 axes.plot(dot.published, y, "D", color=RUST, ms=6, mfc="none", zorder=3,
-                          label="published (MIMIC-III)" if y == 0 else None)  # fmt: skip
+                          label="published (MIMIC-III)")  # fmt: skip
         axes.axvline(0.5, color=GREY, lw=1, ls="--", label="by chance")
         if panel.attainable is not None:
             axes.axvline(panel.attainable, color=GREY, lw=1, ls=":", label="attainable")
         axes.set_yticks(list(places), [dot.name for dot in panel.dots])
         axes.set_ylim(rows - 0.5, -0.5)
     handles, names = all_axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    once = dict(zip(names, handles, strict=True))
+    figure.legend(
+        once.values(), once.keys(), loc="outside lower center", ncols=len(once), frameon=False
+    )
     return png(figure)
 
 

@@ -151,8 +151,9 @@ def _score_by_length(
 ) -> list[Check]:
     """How far the published scores follow the number of words: Spearman's rho among those who were
     not readmitted, whose scores have no reason to rise with it."""
+    name = "the score follows the number of words"
     if scores is None:
-        return []
+        return [Check(name, "all", "not told: jobs/score.py has not scored these chunks", "", None)]
     both = lengths.merge(scores, on=["window", "hadm_id"])
     checks = []
     for window in windows:
@@ -160,7 +161,9 @@ def _score_by_length(
         if rows.score.nunique() > 1 and rows.words.nunique() > 1:
             rho = rows.score.corr(rows.words, method="spearman")
             said = f"rho {rho:+.2f} over {len(rows):,} test admissions not readmitted"
-            checks.append(Check("the score follows the number of words", window, said, "", None))
+        else:
+            said = f"not told: {len(rows):,} scored test admissions not readmitted, all alike"
+        checks.append(Check(name, window, said, "", None))
     return checks
 
 

@@ -12,10 +12,11 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.core.balance import training_sample
-from readmit_spark.core.metrics import evaluate, why_no_curve
+from readmit_spark.core.metrics import why_no_curve
 from readmit_spark.core.vote import PUBLISHED_C
 from readmit_spark.errors import UserError
 from readmit_spark.models.bilstm import Labelled, score_texts, train_bilstm
+from readmit_spark.models.patients import ChunkScores
 from readmit_spark.spark import baselines
 from readmit_spark.spark.score import patient_scores
 
@@ -80,27 +81,21 @@ def data_of(
 def baseline_scores(
     name: str, data: Data, config: Config, keep: Keep, say: Callable[[str], None]
 ) -> DataFrame:
-    """Test admissions as `patient_scores` has them, by the baseline of this name."""
-    c = config.vote.c or PUBLISHED_C
+    """Test admissions as `patient_scores` has them, by the baseline of this name: with the c of
+    `tune.vote_c` that is best on validation, as for the transformer."""
 
-    def patients(scores: DataFrame, part: str) -> DataFrame:
-        mine = scores.where(F.col("part") == part).drop("part")
+    def chosen(scores: DataFrame) -> tuple[float, float]:
+        return best_c(scores.where("part = 'validation'"), data.cohort, config)
+
+    def tested(scores: DataFrame, c: float) -> DataFrame:
+        mine = scores.where("part = 'test'").drop("part")
         windows = [row["window"] for row in mine.select("window").distinct().collect()]
+        say(f"{name}, {data.trained}: votes with c {c:g}")
         return patient_scores(mine, data.cohort, windows, c)
 
-    def auroc(scores: DataFrame) -> float:
-        found: pd.DataFrame = patients(scores, "validation").orderBy("hadm_id").toPandas()
-        measured = evaluate(
-            found.score.to_numpy(float), found.label.to_numpy(int), found.subject_id.to_numpy(),
-            replicates=0,
-        )["auroc"]  # fmt: skip
-        if measured["value"] is None:
-            raise UserError(f"no baseline can be chosen on validation: {measured['reason']}")
-        value: float = measured["value"]
-        return value
-
     if name == "BiLSTM":
-        return patients(_bilstm(data, config, say), "test")
+        scores = keep(_bilstm(data, config, say), "bilstm")
+        return tested(scores, chosen(scores)[1])
     if name == "length only":
         rows = keep(baselines.lengths(data.documents, data.rows), "lengths")
         stages = baselines.length()
@@ -110,10 +105,31 @@ def baseline_scores(
     train = rows.where(F.col("part") == "train")
     features = keep(baselines.fitted_features(stages, train, rows), name.replace(" ", "_"))
     scores, penalty = baselines.logistic(
-        features.where(F.col("part") == "train"), features.where(F.col("part") != "train"), auroc
+        features.where(F.col("part") == "train"),
+        features.where(F.col("part") != "train"),
+        lambda scores: chosen(scores)[0],
     )
     say(f"{name}, {data.trained}: L2 penalty {penalty:g} chosen on validation")
-    return patients(scores, "test")
+    return tested(scores, chosen(scores)[1])
+
+
+def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float, float]:
+    """The best AUROC of the admissions of these chunks, and the c of the vote that reaches it: of
+    `tune.vote_c`, else `vote.c`. The first of equals."""
+    known = scores.join(cohort.select("hadm_id", "subject_id", "label"), "hadm_id")
+    rows: pd.DataFrame = known.orderBy("hadm_id", "chunk_index").toPandas()
+    chunks = ChunkScores(
+        rows.subject_id.to_numpy(), rows.hadm_id.to_numpy(), rows.label.to_numpy("int64"),
+        rows.probability.to_numpy(),
+    )  # fmt: skip
+    found = []
+    for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
+        auroc = chunks.votes(c).auroc()
+        if auroc is None:
+            reason = why_no_curve(chunks.labels)
+            raise UserError(f"no baseline can be chosen on validation, as there is {reason}")
+        found.append((auroc, c))
+    return max(found, key=lambda one: one[0])
 
 
 def _bilstm(data: Data, config: Config, say: Callable[[str], None]) -> DataFrame:

@@ -26,14 +26,17 @@ def card_of(
     scored: Mapping[str, pd.DataFrame],
     split: str,
     facts: Mapping[str, str],
+    unseen: bool,
 ) -> Card:
     """scored: by window subject_id, hadm_id, score and label of those that are measured, of
-    `split`. prepared: prepare's manifest."""
+    `split`. prepared: prepare's manifest. unseen: that the model was not trained on the validation
+    and test patients; False where nobody knows."""
     groups = _read(prepared["path"], "subgroups").set_index("hadm_id")
     return Card(
         model=model,
         split=split,
         chosen_on=split == "validation",
+        unseen=unseen,
         horizon_days=config.label.horizon_days,
         flow=_flow(prepared),
         windows=[_window(name, rows, groups, config) for name, rows in scored.items()],

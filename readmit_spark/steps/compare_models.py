@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,20 +11,18 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, split_name
-from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located, locate
-from readmit_spark.models.launch import Launch, line
-from readmit_spark.models.optimisation import Log
-from readmit_spark.models.plan import Plan
-from readmit_spark.models.tracking import CHAMPION, champion_facts
+from readmit_spark.config import Config, flatten, split_name, to_dict
+from readmit_spark.models.checkpoint import Located, fingerprint, locate
+from readmit_spark.models.launch import Launch
+from readmit_spark.models.tracking import CHAMPION, champion_facts, experiment_run, nested_run
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
 from readmit_spark.spark.publish import Publication
 from readmit_spark.steps.baselines import baseline_scores, data_of
+from readmit_spark.steps.crossval import watch_fold
+from readmit_spark.steps.finetune import LOGGED, finetune_and_register
 from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
-from readmit_spark.steps.finetune import finetune_and_register
-from readmit_spark.steps.model_checks import check_tokens, check_unseen
+from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
 from readmit_spark.steps.scoring import scores_of_test_split
 from readmit_spark.steps.training import Candidate, choose, training_key
 
@@ -58,6 +55,7 @@ class Models:
             "train.window": self.config.train.window,
             "seed": self.config.seed,
             "vote.c": self.config.vote.c,
+            "tune.vote_c": self.config.tune.vote_c,
             "cross_validate": self.config.compare.cross_validate,
             "what": what,
         }
@@ -80,12 +78,14 @@ class Models:
         self, trainings: Mapping[str, Sequence[str]], before: dict[str, Any] | None
     ) -> tuple[DataFrame | None, dict[str, Any]]:
         """Its scores (None: as before), and their key."""
+        what: list[Any]
         if self.config.compare.cross_validate:
             make, what = self._cross_validated, [self._training_key(t) for t in trainings]
         else:
             models = {trained: self._champion(trained) for trained in trainings}
             make = partial(self._scored, models)
-            what = [model.name for model in models.values()]
+            what = [[model.name, fingerprint(model.folder)] for model in models.values()]
+            what.append(self.config.score.precision)
         key = self.key(what)
         if key == before:
             self.progress.say("compared before: reused")
@@ -95,24 +95,13 @@ class Models:
     def _champion(self, trained: str) -> Located:
         """The champion for the window, fine-tuned now where there is none."""
         config = self._config(trained)
-        split = split_name(self.prepared["config"])
-        known = champion_facts(config.tracking_uri, config.model.name)
-        if known is None:
+        if champion_facts(config.tracking_uri, config.model.name) is None:
             progress = Progress(f"compare: finetune {trained}", FINETUNE_STEPS)
             finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
-        elif known.get("split") not in (None, split):
-            raise UserError(
-                f"the champion of {config.model.name} was trained on the split {known['split']}, "
-                f"not {split}: test patients are among those it has seen; "
-                "set another model.name, or the seed and split it was trained with"
-            )
-        elif "split" not in known:
-            self.progress.say(
-                f"{config.model.name}: nobody knows which patients it was trained on; those of the "
-                "test split may be among them"
-            )
         model = locate(config, f"models:/{config.model.name}@{CHAMPION}")
         check_tokens(config, model, self.prepared)
+        if not check_unseen(model, split_name(self.prepared["config"])):
+            say_unknown(model, self.progress)
         return model
 
     def _scored(
@@ -143,22 +132,31 @@ class Models:
         """Of a model a fold. A job that was killed goes on from the folds' checkpoints."""
         config, base = self._config(trained), locate(self.config)
         rows = []
-        for number, fold in enumerate(self.folds, start=1):
-            self.progress.say(f"fold {number} of {len(self.folds)}, {trained}")
-            best, candidates = choose(config, base, self.prepared, self.launch, self._watch, fold)
-            self.candidates += candidates
-            for window in tested:
-                found = best.patients("test", window)
-                columns = (found.subject_ids, found.hadm_ids, found.scores, found.labels)
-                rows.append(pd.DataFrame(dict(zip(COLUMNS[3:], columns, strict=True))))
-                rows[-1].insert(0, "window", window)
-                rows[-1].insert(0, "fold", fold)
+        with experiment_run(
+            config.tracking_uri,
+            config.tracking.experiment,
+            f"compare-{trained}",
+            config.tracking.artifacts,
+        ) as mlflow:
+            mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
+            for number, fold in enumerate(self.folds, start=1):
+                self.progress.say(f"fold {number} of {len(self.folds)}, {trained}")
+                with nested_run(mlflow, f"fold {number}"):
+                    watch = watch_fold(mlflow, self.progress)
+                    best, candidates = choose(config, base, self.prepared, self.launch, watch, fold)
+                self.candidates += candidates
+                rows += [self._held_out(best, fold, window) for window in tested]
         schema = "fold int, window string, subject_id long, hadm_id long, score double, label int"
         return self.spark.createDataFrame(pd.concat(rows), schema)
 
-    @contextmanager
-    def _watch(self, plan: Plan) -> Iterator[tuple[Log, Log]]:
-        yield lambda *_: None, lambda *logged: self.progress.say(line(*logged))
+    @staticmethod
+    def _held_out(best: Candidate, fold: int | None, window: str) -> pd.DataFrame:
+        found = best.patients("test", window)
+        columns = (found.subject_ids, found.hadm_ids, found.scores, found.labels)
+        rows = pd.DataFrame(dict(zip(COLUMNS[3:], columns, strict=True)))
+        rows.insert(0, "window", window)
+        rows.insert(0, "fold", fold)
+        return rows
 
     def _config(self, trained: str) -> Config:
         config = self.config

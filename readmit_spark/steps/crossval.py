@@ -21,7 +21,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
 from readmit_spark.steps.finetune import LOGGED
 from readmit_spark.steps.model_checks import check_tokens, check_unseen
-from readmit_spark.steps.training import anywhere, choose, forget, training_key
+from readmit_spark.steps.training import Watch, anywhere, choose, forget, training_key
 
 STEPS = FOLDS
 MEASURES = ("auroc", "auprc", "rp80")
@@ -106,15 +106,10 @@ def table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def _fold(
-    mlflow: Any,
-    config: Config,
-    located: Located,
-    prepared: dict[str, Any],
-    launch: Launch,
-    fold: int,
-    progress: Progress,
-) -> Result:
+def watch_fold(mlflow: Any, progress: Progress) -> Watch:
+    """What is logged while a fold trains, to the active MLflow run, which is the fold's: values by
+    learning rate."""
+
     @contextmanager
     def watch(plan: Plan) -> Iterator[tuple[Log, Log]]:
         rate = plan.settings.learning_rate
@@ -124,6 +119,19 @@ def _fold(
 
         yield record, lambda *logged: progress.say(line(*logged))
 
+    return watch
+
+
+def _fold(
+    mlflow: Any,
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    launch: Launch,
+    fold: int,
+    progress: Progress,
+) -> Result:
+    watch = watch_fold(mlflow, progress)
     best, candidates = choose(config, located, prepared, launch, watch, fold)
     found = {
         "fold": fold,

@@ -82,10 +82,12 @@ def finetune_and_register(
             )
             chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
             mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
+            learnt = best.learnt(config.model.max_tokens).to_dict()
+            mlflow.log_dict(learnt, "learnt.json")
             _log_pictures(mlflow, best, config)
             model = best_model(best.plan)
             setattr(model.config, SEEN, split)
-            setattr(model.config, KEY, best.learnt(config.model.max_tokens).to_dict())
+            setattr(model.config, KEY, learnt)
             found = register(
                 mlflow,
                 model,
@@ -130,7 +132,7 @@ def _log_card(
         "vote": f"c = {best.c:g}",
         "best step": str(best.trained.best_step),
     }
-    card = card_of(config, prepared, name, scored, "validation", facts)
+    card = card_of(config, prepared, name, scored, "validation", facts, unseen=True)
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))

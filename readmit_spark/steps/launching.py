@@ -44,9 +44,10 @@ def distributed(
                 f"rank {cause['rank']} failed: {cause['message']}\n{cause['trace']}"
             ) from None
         # A rank that only noticed, or none at all, had anything to say.
+        noticed = f" (rank {cause['rank']} noticed: {cause['message']})" if cause else ""
         raise RuntimeError(
             "a training process died without a word: killed, out of memory, or readmit_spark is "
-            "not installed where it ran; what it printed is above"
+            f"not installed where it ran; what it printed is above{noticed}"
         ) from error
     for step, values in trained.history:
         record(values, step, trained.steps)

@@ -27,9 +27,10 @@ def check_tokens(config: Config, located: Located, prepared: dict[str, Any]) -> 
         )
 
 
-def check_unseen(located: Located, split: str | None) -> None:
+def check_unseen(located: Located, split: str | None) -> bool:
     """UserError where the model was trained with another split than this one, so that it knows test
-    patients; None stands for folds, in which everybody is tested."""
+    patients; None stands for folds, in which everybody is tested. False where nobody knows whom it
+    was trained on: a model from elsewhere."""
     file = Path(located.folder) / "config.json"
     seen = json.loads(file.read_text()).get(SEEN) if file.exists() else None
     if seen is not None and split is None:
@@ -43,6 +44,15 @@ def check_unseen(located: Located, split: str | None) -> None:
             f"`{split}`: it knows test patients; prepare with the same seed and split.level, or "
             "train again"
         )
+    return seen is not None
+
+
+def say_unknown(located: Located, progress: Progress) -> None:
+    """For a model of which `check_unseen` knows nothing."""
+    progress.say(
+        f"{located.name}: nobody knows which patients it was trained on; those of the test split "
+        "may be among them"
+    )
 
 
 def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:

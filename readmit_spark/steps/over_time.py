@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, required, to_dict
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located
+from readmit_spark.models.checkpoint import Located, fingerprint
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.report.over_time import Day, OverTime, render_over_time
@@ -57,6 +57,11 @@ def over_time(
     if scored["model"] != located.name:
         raise UserError(
             f"model.path: the scores were made by {scored['model']}, not by {located.name}"
+        )
+    if scored.get("fingerprint") != fingerprint(located.folder):
+        raise UserError(
+            f"model.path: {located.name} has other weights than when it made the scores; run "
+            "jobs/score.py again"
         )
     if scored["prepared"] != prepared["run"]:
         raise UserError(

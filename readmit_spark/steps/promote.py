@@ -17,7 +17,7 @@ from readmit_spark.models.checkpoint import Located, locate
 from readmit_spark.models.tracking import CHALLENGER, CHAMPION, experiment_run, make_champion
 from readmit_spark.progress import Progress
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.steps.model_checks import check_tokens, check_unseen
+from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
 from readmit_spark.steps.scoring import scores_of_test_split
 
 STEPS = 2
@@ -106,7 +106,8 @@ def _scored(
 ) -> pd.DataFrame:
     """hadm_id, subject_id, score, label and the subgroups, of those that metrics are of."""
     check_tokens(config, model, prepared)
-    check_unseen(model, split_name(prepared["config"]))
+    if not check_unseen(model, split_name(prepared["config"])):
+        say_unknown(model, progress)
     window = config.train.window
     groups = spark.read.parquet(f"{prepared['path']}/subgroups")
     patients = scores_of_test_split(

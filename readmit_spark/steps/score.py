@@ -12,9 +12,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, Vote, to_dict
+from readmit_spark.config import Config, Vote, split_name, to_dict
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located
+from readmit_spark.models.checkpoint import Located, fingerprint
 from readmit_spark.models.classifier import vote_c
 from readmit_spark.progress import Progress
 from readmit_spark.report.card import card_page
@@ -33,7 +33,7 @@ from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_risks
 from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
-from readmit_spark.steps.model_checks import check_tokens
+from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
 from readmit_spark.steps.scoring import check_scorer, scorer_settings
 
 STEPS = 4
@@ -59,6 +59,9 @@ def score(
     started = now()
     windows = _windows(config, prepared)
     check_tokens(config, located, prepared)
+    unseen = check_unseen(located, split_name(prepared["config"]))
+    if not unseen:
+        say_unknown(located, progress)
     config = replace(config, vote=Vote(vote_c(config, located.folder)))
     publication = Publication(spark, config.output_root, "score", config.output.overwrite, now)
     cohort, exclusions, documents, chunks = (
@@ -109,7 +112,7 @@ def score(
             )  # fmt: skip
             card = card_of(
                 config, prepared, located.name, {e.window: e.measured for e in evaluations},
-                evaluations[0].metrics["split"], report.facts,
+                evaluations[0].metrics["split"], report.facts, unseen,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as folder:
                 files = write_result(evaluations, report, Path(folder))
@@ -122,6 +125,7 @@ def score(
                     "finished": now().isoformat(timespec="seconds"),
                     "config": to_dict(config),
                     "model": located.name,
+                    "fingerprint": fingerprint(located.folder),
                     "prepared": prepared["run"],
                     "counts": counts,
                     "seconds": progress.seconds,

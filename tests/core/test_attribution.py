@@ -82,6 +82,18 @@ def test_tokens_belong_to_words(tokenizer: ChunkTokenizer) -> None:
     assert short.word_of(text) == [-1, *word_of[1:5], -1]
 
 
+def test_tokens_of_bytes_belong_to_the_word_behind_their_blank() -> None:
+    """Such a tokenizer gives ` heart` the place of its blank, unless it is told to trim it."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("Ġ", "h"), ("h", "e")]
+    entries = [*letters, *("".join(pair) for pair in merges)]
+    bytes_ = Tokenizer(models.BPE({entry: i for i, entry in enumerate(entries)}, merges))
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    assert ChunkTokenizer(bytes_.to_str(), 64).word_of("ah  he h") == [0, 0, 1, 1, 1, 2]
+
+
 def test_words_get_their_tokens_sums() -> None:
     sums = by_word([9.0, 1.0, 2.0, -4.0, 8.0], [-1, 0, 0, 2, -1], 4)
     assert sums.tolist() == [3.0, 0.0, -4.0, 0.0]

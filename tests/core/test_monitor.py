@@ -13,7 +13,12 @@ from sklearn.metrics import roc_auc_score
 
 from readmit_spark.core.drift import NumberBins, dispersion
 from readmit_spark.core.monitor import Chart, Rules, drift_charts, quantities
-from readmit_spark.core.outcome_charts import auroc, outcome_charts
+from readmit_spark.core.outcome_charts import (
+    _auroc_limits,
+    _count_limits,
+    auroc,
+    outcome_charts,
+)
 from tests.quiet_nights import night_times, quiet_nights
 
 REFERENCE = 28
@@ -174,6 +179,53 @@ def test_false_alarms_come_no_more_often_than_stated() -> None:
         )
         alarms += sum(int(c.alarms.sum()) for c in drift_charts(stays, nights, rules))
     assert 0 < alarms <= 45
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 10), (10, 40), (60, 30)])
+def test_a_share_passes_its_limits_as_often_as_stated(n: int, m: int) -> None:
+    """Every count of the reference and of the block, with its probability; over Jeffreys' prior,
+    which the limits assume, and at each rate."""
+    level = 0.01
+    rates = np.linspace(0.01, 0.99, 99)
+    beyond = np.zeros(len(rates))
+    for hits in range(n + 1):
+        low, high = _count_limits([hits], [n], [m], level)
+        outside = scipy_stats.binom.cdf(low - 1, m, rates) + scipy_stats.binom.sf(high, m, rates)
+        beyond += scipy_stats.binom.pmf(hits, n, rates) * outside
+    weights = scipy_stats.beta.pdf(rates, 0.5, 0.5)
+    assert 0 < (beyond * weights).sum() / weights.sum() <= level
+    assert beyond.max() <= 2 * level
+
+
+def test_the_limits_of_groups_are_those_of_their_sum() -> None:
+    hits, size, now = [3, 9], [12, 20], [6, 9]
+    each = [
+        scipy_stats.betabinom(m, a + 0.5, n - a + 0.5)
+        for a, n, m in zip(hits, size, now, strict=True)
+    ]
+    found = np.zeros(sum(now) + 1)
+    for i in range(now[0] + 1):
+        for j in range(now[1] + 1):
+            found[i + j] += each[0].pmf(i) * each[1].pmf(j)
+    for level in (0.2, 0.01):
+        low, high = _count_limits(hits, size, now, level)
+        assert found[:low].sum() <= level / 2 < found[: low + 1].sum()
+        assert found[high + 1 :].sum() <= level / 2 < found[high:].sum()
+
+
+def test_the_auroc_of_few_passes_its_limits_as_often_as_stated() -> None:
+    """Ten who came back and thirty who did not. (Limits on AUROC's own scale: three times.)"""
+    rng = np.random.default_rng(0)
+    label = np.repeat([1, 0], [10, 30])
+    alarms = 0
+    for _ in range(3000):
+        reference, block = (
+            pd.DataFrame({"score": rng.normal(size=40) + 0.36 * label, "label": label})
+            for _ in range(2)
+        )
+        value, low, high = _auroc_limits(reference, block, 0.005)
+        alarms += not low <= value <= high
+    assert 0 < alarms <= scipy_stats.binom.isf(0.01, 3000, 0.005)
 
 
 def test_weekdays_widen_the_limits() -> None:

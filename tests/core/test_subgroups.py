@@ -57,5 +57,20 @@ def test_one_hidden_group_hides_the_smallest_of_the_others() -> None:
     assert {name for name, group in groups.items() if group.n is None} == {"a", "c"}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "hidden"),
+    [
+        ({"a": (1, 2), "b": (2, 2), "c": (30, 60), "d": (20, 40)}, {"a", "b", "d"}),
+        ({"a": (5, 0), "b": (0, 30), "c": (3, 30), "d": (40, 60)}, {"a", "b", "c", "d"}),
+        ({"a": (9, 30), "b": (9, 30), "c": (30, 60), "d": (20, 40)}, {"a", "b"}),
+    ],
+)
+def test_what_is_hidden_together_is_not_few(
+    sizes: dict[str, tuple[int, int]], hidden: set[str]
+) -> None:
+    """The row of all less the rows that are shown is the sum of those that are not."""
+    assert {name for name, group in found(sizes).items() if group.n is None} == hidden
+
+
 def test_a_group_by_itself_can_only_hide_itself() -> None:
     assert found({"a": (1, 2)})["a"].n is None

@@ -245,6 +245,19 @@ def test_a_file_cut_short_is_named(tmp_path: Path, zipped: bool, share: float) -
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_wherever_a_file_is_cut_it_is_one_line(tmp_path: Path, zipped: bool) -> None:
+    """Inside a length, an opcode's argument, a name: every kind of place in the first bytes."""
+    source = write_checkpoint(tmp_path / "in", random_weights(), zipped=zipped)
+    path = tmp_path / "in" / "pytorch_model.bin"
+    raw = path.read_bytes()
+    for size in range(1, 1500, 7):
+        path.write_bytes(raw[:size])
+        with pytest.raises(UserError, match=r"pytorch_model\.bin is ") as error:
+            convert(source, str(tmp_path / "out"), unused)
+        assert "\n" not in str(error.value)
+
+
 def changed(**changes: Any) -> Weights:
     weights = random_weights() | changes
     return {name: value for name, value in weights.items() if value is not None}
@@ -279,9 +292,13 @@ def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "in", random_weights(), num_hidden_layers=None)
     with pytest.raises(UserError, match=r"bert_config\.json lacks num_hidden_layers"):
         convert(source, str(tmp_path / "out"), unused)
-    source = write_checkpoint(tmp_path / "in", random_weights(), hidden_act="gelu_2")
-    with pytest.raises(UserError, match="hidden_act is no activation"):
+    source = write_checkpoint(tmp_path / "in", random_weights(), num_attention_heads=0)
+    with pytest.raises(UserError, match="lacks num_attention_heads, as whole numbers above 0"):
         convert(source, str(tmp_path / "out"), unused)
+    for activation in ("gelu_2", ["gelu"]):
+        source = write_checkpoint(tmp_path / "in", random_weights(), hidden_act=activation)
+        with pytest.raises(UserError, match="hidden_act is no activation"):
+            convert(source, str(tmp_path / "out"), unused)
     (tmp_path / "in" / "bert_config.json").write_text('{"hidden_size": 3')
     with pytest.raises(UserError, match=r"bert_config\.json is not JSON"):
         convert(source, str(tmp_path / "out"), unused)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def card() -> Card:
         model="readmission/<3>",
         split="validation",
         chosen_on=True,
+        unseen=True,
         horizon_days=30,
         flow=[FlowStep("admissions in the table", 500, [("died_in_hospital", 100)])],
         windows=[window()],
@@ -59,8 +61,15 @@ def test_the_page_says_for_whom_and_how_well(card: Card) -> None:
     for words in ("Intended use", "Not for", "Limits", "100 died in hospital", "c = 2",
                   "were chosen on these same patients"):  # fmt: skip
         assert words in told
+    assert "none of whom it was trained on" in told
     assert "readmission/&lt;3&gt;" in page
     assert "data:image/png;base64," in page and "://" not in page
+
+
+def test_of_a_model_from_elsewhere_nobody_knows_whom_it_was_trained_on(card: Card) -> None:
+    told = cells(card_page(replace(card, unseen=False)))
+    assert "who may be among those it was trained on" in told
+    assert "none of whom" not in told
 
 
 def test_small_groups_are_hidden_with_one_more(card: Card) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,10 +37,17 @@ class Ward:
 
 def run_job(name: str, ward: Ward, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """jobs/NAME.py as a program of its own, on the ward."""
+    return run_program(name, [*ward.overrides, *more], folder)
+
+
+def run_program(
+    name: str, overrides: Sequence[str], folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """jobs/NAME.py as a program of its own, with these settings alone."""
     empty = folder / "empty.yaml"
     empty.write_text("")
-    command = [sys.executable, f"jobs/{name}.py", "--config", str(empty)]
-    for override in (*ward.overrides, *more):
+    command = [sys.executable, f"jobs/{name}.py", *arguments, "--config", str(empty)]
+    for override in overrides:
         command += ["--set", override]
     submit = "--conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false pyspark-shell"
     return subprocess.run(

@@ -165,3 +165,8 @@ def test_how_far_the_score_follows_length(spark: SparkSession, ward: Ward, tmp_p
         found = checks_of(spark, ward, folder, {})[name, "3days"]
         assert found.passed is None
         assert found.found.startswith(f"rho {sign:+.2f} over "), found
+    (tmp_path / "unscored").mkdir()
+    found = checks_of(spark, ward, tmp_path / "unscored", {})[name, "all"]
+    assert (found.passed, found.found) == (
+        None, "not told: jobs/score.py has not scored these chunks"
+    )  # fmt: skip

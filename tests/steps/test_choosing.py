@@ -136,11 +136,17 @@ def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> N
         assert words in told
 
 
-def test_what_it_learnt_is_what_its_validation_scores_say(tuned: Config, folder: str) -> None:
+def test_what_it_learnt_is_what_its_validation_scores_say(
+    tuned: Config, folder: str, tmp_path: Path
+) -> None:
     """Scored again by the scorer that the jobs use, from the registered folder."""
     home = champion(tuned)
     learnt = read_learnt(home)
     assert learnt is not None
+    client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
+    run = client.get_model_version("readmission", "1").run_id
+    logged = Path(client.download_artifacts(run, "learnt.json", str(tmp_path)))
+    assert json.loads(logged.read_text()) == learnt.to_dict()
     index = read_index(folder, WINDOW, admissions_of(folder, "validation", None, WINDOW))
     p = Scorer(home).score(read_tokens(folder, WINDOW, index))
     scores, labels = [], []
@@ -240,6 +246,11 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
     assert auroc["sd"] == pytest.approx(np.std(values, ddof=1))
     assert f"{auroc['mean']:.3f} ± {auroc['sd']:.3f}" in table(result)
     assert not list(tmp_path.glob("_*/*"))
+    client = mlflow.MlflowClient(tracking_uri=config.tracking_uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'readmission'")
+    runs = client.search_runs([experiment.experiment_id])
+    nested = {run.info.run_name for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert nested == {f"fold {number}" for number in range(1, 6)}
 
 
 # --- champion and challenger ----------------------------------------------------------------------
@@ -267,7 +278,10 @@ def test_the_gate_decides_who_is_champion(
     prepared = manifest(write_prepared(tmp_path / "in", tested), tiny_model)
     config = replace(tuned, promote=replace(tuned.promote, min_group=5))
     assert register_random(config, tiny_model) == ("readmission/2", "challenger")
-    kept = promote(spark, config, prepared, progress())
+    said = io.StringIO()
+    kept = promote(spark, config, prepared, Progress("promote", promotion.STEPS, said))
+    assert "readmission/2: nobody knows which patients it was trained on" in said.getvalue()
+    assert "readmission/1: nobody" not in said.getvalue()
     assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
     assert kept.overall.n == 80
     assert set(kept.groups) == {f"{factor} {v}" for factor, two in VALUES.items() for v in two}

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from readmit_spark.errors import UserError
 from readmit_spark.models import launch
 from readmit_spark.models.finetune import finetune
-from readmit_spark.models.plan import Plan, Trained, best_model
+from readmit_spark.models.plan import Checkpoints, Plan, Trained, best_model
 from readmit_spark.spark import distribute
 from readmit_spark.spark.distribute import run_on_ranks
 from readmit_spark.steps import launching
@@ -142,6 +142,38 @@ def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
     monkeypatch.setattr(launch, "one_rank", second_is_killed)
     with pytest.raises(RuntimeError, match="died without a word: killed"):
         with_two(spark, plan(tiny_model, folder, tmp_path))
+
+
+def test_two_processes_that_were_killed_go_on_to_the_same_weights(
+    spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    """A real kill -9 of the first rank, in its seventh step, which ends the other too."""
+
+    def killed_in_the_seventh(plan: Plan, ranks: Any, log: Any) -> Trained:
+        import os
+        import signal
+
+        from readmit_spark.models.finetune import finetune
+
+        def stop(values: dict[str, float], step: int, steps: int) -> None:
+            log(values, step, steps)
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return finetune(plan, ranks, stop)
+
+    whole, killed = (
+        plan(tiny_model, folder, tmp_path / name, log_every=1, checkpoint_minutes=minutes)
+        for name, minutes in (("whole", 1e9), ("killed", 0.0))
+    )
+    undisturbed = with_two(spark, whole)
+    with pytest.raises(RuntimeError, match="died without a word: killed"):
+        distributed(spark, 2, killed, quiet, killed_in_the_seventh)
+    assert 0 < Checkpoints(killed.work).load({}, "cpu").step <= 7
+    ended = with_two(spark, killed)
+    assert ended.history == undisturbed.history
+    pairs = zip(best_model(whole).parameters(), best_model(killed).parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_more_processes_than_slots_is_said_at_once(

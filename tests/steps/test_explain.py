@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from safetensors.torch import load_file, save_file
 
 from readmit_spark.config_file import load_config
 from readmit_spark.core.chunk import word_chunks
@@ -278,3 +280,15 @@ def test_one_admission_over_time(ran: Ran) -> None:
         ran.over_time("profile=paper")
     record = json.loads((ran.root / "_manifests" / "over_time.json").read_text())
     assert record["model"] == "planted"
+
+
+def test_the_same_name_with_other_weights_is_no_longer_the_model(ran: Ran, tmp_path: Path) -> None:
+    other = shutil.copytree(ran.model, tmp_path / "model")
+    weights = load_file(other / "model.safetensors")
+    save_file({k: v + 1 if "bias" in k else v for k, v in weights.items()},
+              other / "model.safetensors", {"format": "pt"})  # fmt: skip
+    retrained = ran._replace(model=str(other))
+    with pytest.raises(UserError, match="planted has other weights than when it made the scores"):
+        retrained.over_time()
+    # Nobody knows whom a model from elsewhere was trained on.
+    assert "who may be among those" in (ran.root / "model_card.html").read_text()

@@ -284,6 +284,15 @@ def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
     assert (ran.root / "_manifests" / "score.json").read_text() == before
 
 
+def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
+    champion = locate_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
+    other = {**ran.prepared, "config": {**ran.prepared["config"], "seed": SEED + 1}}
+    with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
+        score.score(spark, ran.config, champion, other, Progress("s", 4), datetime.now)
+    assert "none of whom it was trained on" in (ran.root / "model_card.html").read_text()
+    assert "nobody knows which patients" not in ran.printed
+
+
 def test_no_word_of_a_note_is_printed(ran: Ran) -> None:
     assert "step 2/" in ran.printed  # the training was heard
     assert CANARY not in ran.printed.lower()

@@ -23,6 +23,7 @@ from readmit_spark.spark.nights import find_nights
 from readmit_spark.spark.publish import manifest
 from readmit_spark.steps import monitor, nightly
 from tests.pages import Page
+from tests.steps.conftest import run_program
 from tests.tables_in import Row, note, stay, words, write_csv
 
 A_DAY = 8  # patients who come
@@ -95,6 +96,12 @@ def watched(
             Progress("nightly", nightly.STEPS, io.StringIO()), datetime.now,
         )  # fmt: skip
     yield Watched(spark, folder, settings)
+
+
+def test_it_runs_as_a_program(watched: Watched, tmp_path: Path) -> None:
+    done = run_program("monitor", watched.settings, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == watched.run()[0].strip()
 
 
 def alarms(record: dict[str, Any]) -> set[tuple[str, int, str]]:
