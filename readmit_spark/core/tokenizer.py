@@ -9,13 +9,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from readmit_spark.core.pretraining import Vocabulary
 from readmit_spark.errors import UserError
+
+_RULES = ("normalizer", "pre_tokenizer")
+_MEMORY = 200_000  # distinct words remembered a process; beyond it the memory starts afresh
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,25 @@ class ChunkTokenizer:
         prefix, suffix = _specials(self.definition)
         budget = self.budget
         return [
-            Encoded(prefix + e.ids[:budget] + suffix, max(0, len(e.ids) - budget))
-            for e in self._encode(texts)
+            Encoded(prefix + ids[:budget] + suffix, max(0, len(ids) - budget))
+            for ids in self.pieces(texts)
         ]
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """All ids of each text, without specials and uncut."""
-        return [list(e.ids) for e in self._encode(texts)]
+        tokenizer = _build(self.definition)
+        if not _words_stand_alone(self.definition):
+            encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [list(e.ids) for e in encoded]
+        # A tokenizer of BERT's kind takes most of the time of `prepare`: each word meets it once.
+        known = _known(self.definition)
+        words = [text.split(" ") for text in texts]
+        if len(known) > _MEMORY:
+            known.clear()
+        new = list({word for each in words for word in each}.difference(known))
+        encoded = tokenizer.encode_batch_fast(new, add_special_tokens=False)
+        known.update(zip(new, (tuple(e.ids) for e in encoded), strict=True))
+        return [[i for word in each for i in known[word]] for each in words]
 
     def vocabulary(self) -> Vocabulary:
         """What pretraining's masks are made with. UserError where the tokenizer is not BERT's."""
@@ -82,7 +96,7 @@ class ChunkTokenizer:
         """For each of `encode`'s ids the number of the word that it is a piece of, counted from 0;
         -1 of the specials. Words are what white space separates."""
         starts = [match.start() for match in re.finditer(r"\S+", text)]
-        (encoded,) = self._encode([text])
+        encoded = _build(self.definition).encode(text, add_special_tokens=False)
         prefix, suffix = _specials(self.definition)
         # By a token's end: tokenizers of bytes count the blank before a word as part of it.
         body = [
@@ -102,19 +116,38 @@ class ChunkTokenizer:
         To tokenizers of bytes (RoBERTa's, ModernBERT's) the blank before a word is part of it, so
         a text is not the same tokens at the beginning of a chunk and behind another text.
         """
-        first = [len(e.ids) for e in self._encode(texts)]
+        first = [len(ids) for ids in self.pieces(texts)]
         if not _blanks_matter(self.definition):
             return first
-        behind = [len(e.ids) for e in self._encode([f" {text}" for text in texts])]
+        behind = [len(ids) for ids in self.pieces([f" {text}" for text in texts])]
         return list(map(max, first, behind))
-
-    def _encode(self, texts: Sequence[str]) -> list[Any]:
-        return _build(self.definition).encode_batch(list(texts), add_special_tokens=False)
 
 
 @lru_cache(maxsize=4)
 def _build(definition: str) -> Tokenizer:
     return Tokenizer.from_str(definition)
+
+
+@lru_cache(maxsize=4)
+def _words_stand_alone(definition: str) -> bool:
+    """Whether what a blank separates is encoded the same wherever it stands: BERT's rules look at
+    single characters, and split at every blank."""
+    made = json.loads(definition)
+    (normalizer, splitter) = ((made[part] or {}).get("type") for part in _RULES)
+    return (
+        splitter == "BertPreTokenizer"
+        and normalizer in (None, "BertNormalizer")
+        and not any(
+            " " in token["content"] or token["lstrip"] or token["rstrip"] or token["single_word"]
+            for token in made["added_tokens"]
+        )
+    )
+
+
+@lru_cache(maxsize=4)
+def _known(definition: str) -> dict[str, tuple[int, ...]]:
+    """The ids of the words that this process has met."""
+    return {}
 
 
 @lru_cache(maxsize=4)

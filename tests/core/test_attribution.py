@@ -91,7 +91,7 @@ def test_tokens_of_bytes_belong_to_the_word_behind_their_blank() -> None:
     entries = [*letters, *("".join(pair) for pair in merges)]
     bytes_ = Tokenizer(models.BPE({entry: i for i, entry in enumerate(entries)}, merges))
     bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    assert ChunkTokenizer(bytes_.to_str(), 64).word_of("ah  he h") == [0, 0, 1, 1, 1, 2]
+    assert ChunkTokenizer(bytes_.to_str(), 64).word_of("ah  he h") == [0, 0, 0, 1, 1, 2]
 
 
 def test_words_get_their_tokens_sums() -> None:

@@ -159,7 +159,7 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
     changes = {"output": output, "compare": Compare(cross_validate=True), "windows": ("3days",)}
     found = run(spark, other, launch, **changes)
     assert folds == [0, 1]
-    client = mlflow.MlflowClient(tracking_uri=other.config.tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/out/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'readmission'")
     runs = {r.info.run_id: r for r in client.search_runs([experiment.experiment_id])}
     nested = {r.info.run_name: r for r in runs.values() if "mlflow.parentRunId" in r.data.tags}

@@ -289,7 +289,6 @@ def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ra
     other = {**ran.prepared, "config": {**ran.prepared["config"], "seed": SEED + 1}}
     with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
         score.score(spark, ran.config, champion, other, Progress("s", 4), datetime.now)
-    assert "none of whom it was trained on" in (ran.root / "model_card.html").read_text()
     assert "nobody knows which patients" not in ran.printed
 
 

@@ -14,24 +14,26 @@ CHAMPION = "model.path=models:/readmission@champion"
 
 def test_they_run_one_after_another(ward: Ward, tmp_path: Path) -> None:
     root = tmp_path / "out"
-    # Two windows are quicker than three.
-    settings = [*ward.overrides, f"output.root={root}", "windows=[3days]", "explain.source=score",
-                "explain.top=2"]  # fmt: skip
+    for made in ("prepare", "_manifests"):
+        shutil.copytree(ward.root / made, root / made)
+    settings = [*ward.overrides, f"output.root={root}"]
     checkpoint = write_checkpoint(tmp_path / "checkpoint", random_weights())
     for job, arguments, more, made in (
-        ("prepare", [], [], "_manifests/prepare.json"),
         ("finetune", [], [], "mlflow.db"),
-        ("score", [], [CHAMPION], "metrics.json"),
+        ("score", [], [CHAMPION, "score.windows=[3days]"], "metrics.json"),
         ("over_time", [], [CHAMPION, "over_time.days=2"], "over_time.html"),
-        ("explain", [], [CHAMPION], "explain.html"),
         ("explain", ["--text", "chest pain"], [CHAMPION], "attention.npz"),
-        ("finetune", [], ["train.learning_rate=2e-3"], "mlflow.db"),
-        ("promote", [], [], "mlflow.db"),
-        ("crossval", [], [], "crossval.json"),
-        ("import_checkpoint", [checkpoint], [], "mlflow.db"),
+        ("import_checkpoint", [checkpoint], ["model.name=imported"], "mlflow.db"),
     ):
         done = run_program(job, [*settings, *more], tmp_path, *arguments)
         assert done.returncode == 0, f"{job}: {done.stderr}"
-        assert "Traceback" not in done.stderr and done.stdout.strip(), job
+        assert "Traceback" not in done.stderr, job
         assert (root / made).is_file(), job
-    shutil.rmtree(root)
+    for job, said in (
+        ("promote", "readmission@challenger is not in the registry"),
+        # The ward is too small for the second of five folds.
+        ("crossval", "the validation split has no readmitted admissions with chunks"),
+    ):
+        done = run_program(job, settings, tmp_path)
+        assert done.returncode == 2, f"{job}: {done.stderr}"
+        assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr, job
