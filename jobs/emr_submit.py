@@ -42,7 +42,8 @@ def main(config: Config, args: argparse.Namespace) -> int:
         print(estimate.page(config, template, estimate.read_table(args.estimate)))
         return cli.OK
     code, shapes = collect(config, ROOT), request.read_shapes(ROOT / "conf")
-    order = request.Order(args.jobs or ["nightly"], args.as_of, args.cluster, args.keep)
+    as_of = args.as_of if args.as_of == "now" else cli.hospital_time(args.as_of).isoformat()
+    order = request.Order(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
     asked = request.build(config, order, template, shapes, code)
     if args.dry_run:
         print(json.dumps(asked, indent=2))

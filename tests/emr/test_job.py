@@ -37,6 +37,7 @@ def test_a_dry_run_prints_a_valid_request_and_sends_nothing() -> None:
         (["--terminate"], "--terminate needs --cluster J-ID"),
         (["demo_data", "--dry-run"], "no job demo_data for a cluster"),
         (["score", "--dry-run", "--set", "output.root=out"], "output.root is out"),
+        (["--as-of", "bed 7", "--dry-run"], "--as-of bed 7: write it as 2026-11-22T02:00:00"),
         (["--estimate", "nowhere.yaml"], "--estimate: nowhere.yaml does not exist"),
     ],
 )
