@@ -70,7 +70,8 @@ def raised(call: Callable[[], Any]) -> BotoCoreError | ClientError:
 
 def client(service: str, **more: Any) -> Any:
     config = Config(retries={"mode": "standard", "max_attempts": 3})
-    return boto3.client(service, region_name="eu-west-1", config=config, **more)
+    # Not the default session, which keeps what credentials it has found.
+    return boto3.Session().client(service, region_name="eu-west-1", config=config, **more)
 
 
 def answering(service: str, status: int, body: str) -> Any:

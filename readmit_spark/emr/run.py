@@ -157,8 +157,9 @@ def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
 def running(emr: Any, request: Mapping[str, Any], progress: Progress) -> Iterator[Submitted]:
     """`begin`, and whatever ends the block early leaves nothing running by accident.
 
-    Ctrl-C or a SIGTERM: a cluster of ours ends; on another's our steps are cancelled. Both wait
-    while `begin` runs: nobody could end a cluster whose id is not known yet.
+    Ctrl-C or a SIGTERM: a cluster of ours ends; on another's our steps are cancelled, which ends
+    spark-submit and not a driver that YARN has started. Both wait while `begin` runs: nobody could
+    end a cluster whose id is not known yet.
     """
     submitted = None
     try:
@@ -182,7 +183,10 @@ def _clear_up(emr: Any, submitted: Submitted, progress: Progress) -> None:
         progress.say(f"interrupted: ending cluster {submitted.cluster}")
         end_cluster(emr, submitted.cluster, progress)
         return
-    progress.say(f"interrupted: cancelling the steps; cluster {submitted.cluster} stays")
+    progress.say(
+        f"interrupted: cancelling the steps; cluster {submitted.cluster} stays, and a driver that "
+        "runs on one of its nodes by now may go on and publish: `yarn application -kill` ends it"
+    )
     emr.cancel_steps(
         ClusterId=submitted.cluster,
         StepIds=list(submitted.steps),

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from typing import Any
 
+import boto3
 import pytest
 
+from readmit_spark import cli
+from readmit_spark.emr import run
 from readmit_spark.emr.validate import validate
 from tests.emr.conftest import ACCOUNT, ROOT
 
+SETTINGS = ["--config", "conf/emr.yaml", *(p for s in ACCOUNT for p in ("--set", s))]
+
 
 def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
-    settings = [part for setting in ACCOUNT for part in ("--set", setting)]
     return subprocess.run(
-        [sys.executable, "jobs/emr_submit.py", "--config", "conf/emr.yaml", *settings, *arguments],
+        [sys.executable, "jobs/emr_submit.py", *SETTINGS, *arguments],
         cwd=ROOT, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), "AWS_EC2_METADATA_DISABLED": "true"},
     )  # fmt: skip
@@ -52,3 +57,35 @@ def test_the_estimate_needs_no_account() -> None:
     done = submit("--estimate")
     assert done.returncode == 0
     assert "in all $" in done.stdout and "not measured" in done.stdout
+
+
+def test_an_upload_puts_the_code_in_place_and_starts_nothing(bucket: str) -> None:
+    done = submit("nightly", "--upload")
+    assert done.returncode == 0, done.stderr
+    args = json.loads(done.stdout)["Steps"][0]["HadoopJarStep"]["Args"]
+    named = {arg.removeprefix(f"{bucket}/") for arg in args if arg.startswith(bucket)}
+    there = boto3.client("s3").list_objects_v2(Bucket="ward")["Contents"]
+    assert len(named) == 3 and named <= {entry["Key"] for entry in there}
+    assert boto3.client("emr").list_clusters()["Clusters"] == []
+
+
+@pytest.mark.parametrize(("completed", "code"), [(True, cli.OK), (False, cli.FAULT)])
+def test_the_steps_verdict_is_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, completed: bool, code: int
+) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(run, "submit", lambda *_, **__: completed)
+    job = runpy.run_path("jobs/emr_submit.py")
+    found = cli.run("emr_submit", "", job["main"], [*SETTINGS, "nightly"], job["arguments"])
+    assert found == code
+
+
+def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(run, "submit", interrupted)
+    job = runpy.run_path("jobs/emr_submit.py")
+    found = cli.run("emr_submit", "", job["main"], [*SETTINGS, "nightly"], job["arguments"])
+    assert found == cli.INTERRUPTED

@@ -331,6 +331,10 @@ def test_emr_yaml_names_what_is_missing_one_at_a_time() -> None:
         code(config)
 
 
+def test_a_published_night_is_not_replaced_unasked(config: Config) -> None:
+    assert config.output.overwrite is False
+
+
 def test_a_template_that_is_no_json(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{\n"a": 1,\n}')
     with pytest.raises(UserError, match="not valid JSON at line 3"):

@@ -230,6 +230,7 @@ def test_an_interrupt_cancels_our_steps_on_a_cluster_of_others(emr: Any, config:
         {"ClusterId": cluster, "StepIds": list(ours.steps),
          "StepCancellationOption": "TERMINATE_PROCESS"}
     ]  # fmt: skip
+    assert any("may go on and publish: `yarn application -kill`" in line for line in said.lines)
     assert state(emr, cluster) not in run._GOING
 
 
