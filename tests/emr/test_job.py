@@ -7,10 +7,12 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import boto3
 import pytest
+from moto import mock_aws
 
 from readmit_spark import cli
 from readmit_spark.emr import run
@@ -59,33 +61,57 @@ def test_the_estimate_needs_no_account() -> None:
     assert "in all $" in done.stdout and "not measured" in done.stdout
 
 
-def test_an_upload_puts_the_code_in_place_and_starts_nothing(bucket: str) -> None:
-    done = submit("nightly", "--upload")
-    assert done.returncode == 0, done.stderr
-    args = json.loads(done.stdout)["Steps"][0]["HadoopJarStep"]["Args"]
-    named = {arg.removeprefix(f"{bucket}/") for arg in args if arg.startswith(bucket)}
-    there = boto3.client("s3").list_objects_v2(Bucket="ward")["Contents"]
-    assert len(named) == 3 and named <= {entry["Key"] for entry in there}
-    assert boto3.client("emr").list_clusters()["Clusters"] == []
+# --- in this process ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The job's exit code, for its arguments."""
+    monkeypatch.chdir(ROOT)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    names = runpy.run_path("jobs/emr_submit.py")
+    return lambda *arguments: cli.run(
+        "emr_submit", "", names["main"], [*SETTINGS, *arguments], names["arguments"]
+    )
+
+
+@mock_aws
+def test_an_upload_puts_the_code_in_place_and_starts_nothing(
+    job: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3, emr = boto3.client("s3", "us-east-1"), boto3.client("emr", "eu-west-1")
+    s3.create_bucket(Bucket="ward")
+    assert job("nightly", "--upload") == cli.OK
+    args = json.loads(capsys.readouterr().out)["Steps"][0]["HadoopJarStep"]["Args"]
+    named = {arg.removeprefix("s3://ward/") for arg in args if arg.startswith("s3://ward/")}
+    there = {entry["Key"] for entry in s3.list_objects_v2(Bucket="ward")["Contents"]}
+    assert len(named) == 3 and named <= there
+    assert emr.list_clusters()["Clusters"] == []
+
+
+@mock_aws
+def test_what_aws_refuses_is_one_line_and_2(
+    job: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job("nightly") == cli.MISTAKE
+    _, *said = capsys.readouterr().err.splitlines()  # after the step that it is at
+    assert said == [
+        "emr_submit: AWS refuses PutObject: The specified bucket does not exist (NoSuchBucket)"
+    ]
 
 
 @pytest.mark.parametrize(("completed", "code"), [(True, cli.OK), (False, cli.FAULT)])
 def test_the_steps_verdict_is_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, completed: bool, code: int
+    job: Callable[..., int], monkeypatch: pytest.MonkeyPatch, completed: bool, code: int
 ) -> None:
-    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(run, "submit", lambda *_, **__: completed)
-    job = runpy.run_path("jobs/emr_submit.py")
-    found = cli.run("emr_submit", "", job["main"], [*SETTINGS, "nightly"], job["arguments"])
-    assert found == code
+    assert job("nightly") == code
 
 
-def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_130(job: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.chdir(ROOT)
     monkeypatch.setattr(run, "submit", interrupted)
-    job = runpy.run_path("jobs/emr_submit.py")
-    found = cli.run("emr_submit", "", job["main"], [*SETTINGS, "nightly"], job["arguments"])
-    assert found == cli.INTERRUPTED
+    assert job("nightly") == cli.INTERRUPTED
