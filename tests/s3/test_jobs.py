@@ -265,7 +265,7 @@ def test_a_run_that_published_meanwhile_is_not_overwritten(
         publication.publish({})
     publication.abandon()
     assert s3.get_object(**manifest_at)["Body"].read() == other
-    assert keys("out/audit/") == []
+    assert not [key for key in keys("out/audit/") if key.endswith(".parquet")]
     again = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
     again.write_table(spark.range(3), "checks")
     again.publish({})
