@@ -8,6 +8,7 @@
 # each run. PIP OPTIONs choose another build of torch, such as
 # --extra-index-url https://download.pytorch.org/whl/cu126 for an older driver.
 set -euo pipefail
+umask 022 # executors run as another user than the one who unpacks it
 
 PYTHON=${PYTHON:-python3.11}
 OUT=$(realpath -m "${1:?"usage: emr_env.sh ARCHIVE.tar.gz [PIP OPTION ...]"}")

@@ -31,7 +31,7 @@ setup(
         "scikit-learn>=1.4",
         "scipy>=1.11",
         "mlflow>=3",
-        "boto3>=1.35.30",  # S3's conditional put
+        "boto3>=1.35.69",  # S3's conditional put, over an object that was seen
         "filelock>=3",
         "datasketch>=2,<3",  # MinHash, for the leak audit
         "matplotlib>=3.8",

@@ -15,7 +15,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "conf/aws/estimate.yaml"
+CONF = ROOT / "conf"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("--keep", action="store_true", help="a new cluster stays until idle for emr.idle_minutes")
     add("--terminate", action="store_true", help="end --cluster, after the steps if there are any")
     add("--dry-run", action="store_true", help="check and print the request, send nothing")
-    add("--estimate", nargs="?", const=TABLE, metavar="FILE", help="hours and dollars, from a table"
-        " to edit (default: conf/aws/estimate.yaml)", type=Path)  # fmt: skip
+    add("--upload", action="store_true", help="--dry-run, with code and configuration sent to S3")
+    add("--estimate", nargs="?", const=CONF / "aws/estimate.yaml", metavar="FILE", type=Path,
+        help="hours and dollars, from a table to edit (conf/aws/estimate.yaml)")  # fmt: skip
 
 
 def main(config: Config, args: argparse.Namespace) -> int:
@@ -37,14 +38,18 @@ def main(config: Config, args: argparse.Namespace) -> int:
     if args.terminate and not args.jobs:
         run.end_cluster(run.clients(config)[0], args.cluster, progress)
         return cli.OK
-    template = request.read_template(ROOT / "conf/emr_cluster.json")
+    template, shapes = request.read_template(CONF / "emr_cluster.json"), request.read_shapes(CONF)
     if args.estimate:
-        print(estimate.page(config, template, estimate.read_table(args.estimate)))
+        table = estimate.read_table(args.estimate)
+        print(estimate.page(config, template, shapes["prepare"], table))
         return cli.OK
-    code, shapes = collect(config, ROOT), request.read_shapes(ROOT / "conf")
-    order = request.Order(args.jobs or ["nightly"], args.as_of, args.cluster, args.keep)
+    code = collect(config, ROOT)
+    as_of = args.as_of if args.as_of == "now" else cli.hospital_time(args.as_of).isoformat()
+    order = request.Order(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
     asked = request.build(config, order, template, shapes, code)
-    if args.dry_run:
+    if args.upload:
+        run.upload(run.clients(config)[1], code)
+    if args.dry_run or args.upload:
         print(json.dumps(asked, indent=2))
         return cli.OK
     done = run.submit(*run.clients(config), asked, code, progress, terminate=args.terminate)

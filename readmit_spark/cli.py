@@ -12,7 +12,7 @@ from datetime import datetime
 
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
-from readmit_spark.failures import s3_failure
+from readmit_spark.failures import failure_of
 
 OK, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -60,9 +60,9 @@ def run(
         mistake = _MISTAKE_IN_A_WORKER.search(str(error))
         if mistake:
             return _mistake(f"{job}: {mistake.group(1)}")
-        failure = s3_failure(str(error))
+        failure = failure_of(error)
         if failure:
-            _mistake(f"{job}: {failure.message}; no result is left half")
+            _mistake(f"{job}: {failure.message}")
             return FAULT if failure.passing else MISTAKE
         print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""Saying in a line what S3 did: its clients say it in fifty, each in its own words."""
+"""Saying in a line what S3 or AWS did: clients say it in fifty, each in its own words."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failure:
-    """What S3 did, for the person who runs the job; passing: the same run may succeed later."""
+    """What was done, for the person who runs the job; passing: the same run may succeed later."""
 
     message: str
     passing: bool
 
+
+_NO_CREDENTIALS = (
+    "there are no AWS credentials here: an instance profile, or AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY"
+)
 
 # The marks that Hadoop's connector, boto3 and pyarrow leave in their messages; the first that is
 # found decides. They name objects and hold nothing of what is in them.
@@ -26,8 +31,7 @@ _FAILURES = (
     (
         r"NoAuthWithAWSException|NoCredentialsError|Unable to locate credentials"
         r"|No AWS Credentials provided",
-        "there are no AWS credentials here: an instance profile, or AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY",
+        _NO_CREDENTIALS,
         False,
     ),
     (r"UnknownStoreException|NoSuchBucket", "this bucket does not exist", False),
@@ -51,12 +55,46 @@ _FAILURES = (
 )
 
 
+def failure_of(error: BaseException) -> Failure | None:
+    """What an exception says of AWS or S3, if it does: one line."""
+    return _aws_failure(error) or s3_failure(str(error))
+
+
 def s3_failure(error: str) -> Failure | None:
     """What an exception's text says of S3, if it does: one line, with the path where it has one."""
-    if "s3" not in error.lower():
+    if not re.search(r"s3|botocore\.", error, re.IGNORECASE):
         return None
     for mark, message, passing in _FAILURES:
         if re.search(mark, error):
             path = re.search(r"s3[an]?://[^\s:,\"')]+", error)
-            return Failure(f"{path.group() if path else 's3'}: {message}", passing)
+            at = path.group() if path else "s3"
+            return Failure(f"{at}: {message}; no result is left half", passing)
     return None
+
+
+def _aws_failure(error: BaseException) -> Failure | None:
+    """What boto3 raises itself, by type: its texts do not all say whose they are."""
+    from botocore import exceptions as aws
+
+    if isinstance(error, aws.ClientError):
+        told, facts = error.response["Error"], error.response.get("ResponseMetadata", {})
+        said = f"AWS refuses {error.operation_name}: {told.get('Message')} ({told.get('Code')})"
+        # boto3 knows what may pass, and has tried it again until its patience ended.
+        return Failure(_line(said), passing=facts.get("MaxAttemptsReached", False))
+    if isinstance(error, aws.NoCredentialsError):
+        return Failure(_NO_CREDENTIALS, passing=False)
+    if isinstance(
+        error,
+        aws.NoRegionError | aws.ProfileNotFound | aws.PartialCredentialsError
+        | aws.CredentialRetrievalError | aws.SSOError | aws.TokenRetrievalError,
+    ):  # fmt: skip
+        return Failure(_line(f"AWS cannot be asked, as this machine is set up: {error}"), False)
+    if isinstance(error, aws.HTTPClientError | aws.ConnectionError | aws.IncompleteReadError):
+        return Failure(
+            _line(f"the connection to AWS breaks for longer than is tried: {error}"), True
+        )
+    return None
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -44,22 +44,50 @@ def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
     return system, inside
 
 
-def put_new(path: str, text: str) -> bool:
-    """Writes an object of S3 unless there is one; of all who try at once, one gets True.
-
-    S3 decides it (If-None-Match), which Hadoop's connector cannot ask for.
-    """
+def etag(path: str) -> str | None:
+    """What tells an object of S3 from the one that replaces it; None where there is none."""
     from botocore.exceptions import ClientError
 
     bucket, key = split_s3(path)
     try:
-        _client().put_object(Bucket=bucket, Key=key, Body=text.encode(), IfNoneMatch="*")
+        return str(_client().head_object(Bucket=bucket, Key=key)["ETag"])
     except ClientError as error:
-        # 412: there is one; 409: another was being written at that moment.
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-            return False
+        if _status(error) == 404:
+            return None
         raise
+
+
+def put_unless_changed(path: str, text: str, seen: str | None) -> bool:
+    """Writes an object of S3 where it still has the ETag `seen`, or where that is None, is not
+    there; of all who try at once, one gets True.
+
+    S3 decides it (If-Match, If-None-Match), which Hadoop's connector cannot ask for.
+    """
+    from botocore.exceptions import ClientError
+
+    bucket, key = split_s3(path)
+    client, body = _client(), text.encode()
+    condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
+    try:
+        client.put_object(Bucket=bucket, Key=key, Body=body, **condition)
+    except ClientError as error:
+        # 412: it is another; 409: another was being written at that moment; or it is gone.
+        if _status(error) not in (409, 412) and error.response["Error"]["Code"] != "NoSuchKey":
+            raise
+        # It may be this very one: the answer to a first try was lost, and it was tried again.
+        return _content(client, bucket, key) == body
     return True
+
+
+def _content(client: Any, bucket: str, key: str) -> bytes | None:
+    try:
+        return bytes(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except client.exceptions.NoSuchKey:
+        return None
+
+
+def _status(error: Any) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
 
 
 def fetch_folder(path: str, version: str | None = None, cache: Path | None = None) -> Path:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -14,7 +17,15 @@ from botocore.exceptions import ClientError
 
 from readmit_spark import storage
 from readmit_spark.errors import UserError
-from readmit_spark.storage import fetch_folder, filesystem_of, is_s3, put_new, split_s3
+from readmit_spark.spark.ship import Shipped, ship
+from readmit_spark.storage import (
+    etag,
+    fetch_folder,
+    filesystem_of,
+    is_s3,
+    put_unless_changed,
+    split_s3,
+)
 
 FILES = {"config.json": b"{}", "model.safetensors": b"w" * 300_000, "onnx/part.bin": b"x"}
 
@@ -52,7 +63,7 @@ def test_other_paths_are_not_on_s3(path: str) -> None:
 
 def test_of_all_who_put_at_once_one_is_first(bucket: str) -> None:
     def put(i: int) -> bool:
-        return put_new(f"{bucket}/locks/1.json", f"{i}")
+        return put_unless_changed(f"{bucket}/locks/1.json", f"{i}", None)
 
     with ThreadPoolExecutor(8) as pool:
         won = [i for i, first in enumerate(pool.map(put, range(8))) if first]
@@ -63,7 +74,46 @@ def test_of_all_who_put_at_once_one_is_first(bucket: str) -> None:
 
 def test_a_bucket_that_is_not_there_is_no_lost_race(bucket: str) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        put_new("s3://no-such-ward/x", "")
+        put_unless_changed("s3://no-such-ward/x", "", None)
+
+
+def test_only_what_was_seen_is_replaced(bucket: str) -> None:
+    path = f"{bucket}/_manifests/score.json"
+    assert etag(path) is None
+    assert put_unless_changed(path, "first", None)
+    seen = etag(path)
+    assert put_unless_changed(path, "second", seen)
+    assert not put_unless_changed(path, "third", seen)
+    assert not put_unless_changed(path, "third", None)
+    assert text_of(path) == "second"
+    boto3.client("s3").delete_object(Bucket="ward", Key="_manifests/score.json")
+    assert not put_unless_changed(path, "third", seen)
+    assert etag(path) is None
+
+
+def test_a_put_whose_answer_was_lost_is_known_again(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto3 tries again, and S3 says of the second try that the object has changed."""
+    path = f"{bucket}/_manifests/score.json"
+    client = storage._client()
+    put = client.put_object
+
+    def twice(**asked: Any) -> Any:
+        put(**asked)
+        return put(**asked)
+
+    monkeypatch.setattr(client, "put_object", twice)
+    monkeypatch.setattr(storage, "_client", lambda: client)
+    assert put_unless_changed(path, "first", None)
+    assert put_unless_changed(path, "second", etag(path))
+    assert text_of(path) == "second"
+
+
+def text_of(path: str) -> str:
+    bucket, key = split_s3(path)
+    content: bytes = boto3.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+    return content.decode()
 
 
 # --- model folders --------------------------------------------------------------------------------
@@ -166,6 +216,22 @@ def test_a_model_that_is_replaced_while_it_is_read_is_not_used(
     with pytest.raises(UserError, match="was replaced while it was read"):
         fetch_folder(path, cache=tmp_path)
     assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_a_model_goes_to_a_node_by_its_name_on_s3(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's driver sends the version, and a node fetches that from S3 itself."""
+    path = put_files(FILES)
+    yarn: Any = SimpleNamespace(sparkContext=SimpleNamespace(master="yarn"))
+    shipped = ship(yarn, str(fetch_folder(path, cache=tmp_path / "driver")), source=path)
+    shutil.rmtree(tmp_path / "driver")
+    monkeypatch.setattr(storage, "_cache", lambda: tmp_path / "node")
+    (tmp_path / "node").mkdir()
+    folder = Path(pickle.loads(pickle.dumps(shipped)).folder())
+    assert (folder.parent, contents(folder)) == (tmp_path / "node", FILES)
+    with pytest.raises(UserError, match="was replaced while the job ran"):
+        Shipped("model-of-yesterday", archived=False, source=path).folder()
 
 
 def test_a_folder_that_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:

@@ -51,11 +51,17 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def estimate(config: Config, template: Mapping[str, Any], table: Mapping[str, Any]) -> Estimate:
+def estimate(
+    config: Config,
+    template: Mapping[str, Any],
+    shape: Mapping[str, str],
+    table: Mapping[str, Any],
+) -> Estimate:
     """Hours = set-up + notes / prepare's rate + tokens / the GPUs' rate; every node is paid for all
     of them. The first machine of each fleet stands for it; the GPU fleet at its spot price.
 
-    prepare runs on every node, as the cores of the table's rate scale; scoring on the GPU nodes.
+    prepare runs in the executors of `shape` that every node has room for, as the cores of the
+    table's rate scale; scoring on the GPU nodes.
     """
     first = {
         fleet["InstanceFleetType"]: fleet["InstanceTypeConfigs"][0]["InstanceType"]
@@ -64,7 +70,10 @@ def estimate(config: Config, template: Mapping[str, Any], table: Mapping[str, An
     nodes = {"MASTER": 1, "CORE": config.emr.cpu_nodes, "TASK": config.emr.gpu_nodes}
     kinds = {fleet: _machine(table, first[fleet]) for fleet in nodes}
     work, prepare = table["workload"], table["prepare"]
-    cores = sum(nodes[fleet] * kinds[fleet]["cores"] for fleet in ("CORE", "TASK"))
+    free = [kinds[fleet]["cores"] for fleet in ("CORE", "TASK") for _ in range(nodes[fleet])]
+    free[0] -= 1  # the driver's
+    each = int(shape["spark.executor.cores"])
+    cores = sum(node // each * each for node in free)
     gpu = kinds["TASK"]
     if not gpu.get("tokens_per_second"):
         raise UserError(
@@ -84,9 +93,14 @@ def estimate(config: Config, template: Mapping[str, Any], table: Mapping[str, An
     return Estimate(setup, prepare_hours, score_hours, tuple(lines))
 
 
-def page(config: Config, template: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+def page(
+    config: Config,
+    template: Mapping[str, Any],
+    shape: Mapping[str, str],
+    table: Mapping[str, Any],
+) -> str:
     """The estimate as lines for a terminal."""
-    found, work = estimate(config, template, table), table["workload"]
+    found, work = estimate(config, template, shape, table), table["workload"]
     rows = [
         f"{work['notes']:,} notes, {work['tokens']:,} tokens to score",
         f"set-up {found.setup_hours:.2f} h + prepare {found.prepare_hours:.2f} h + score "

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from readmit_spark.config import Config, required
@@ -112,7 +113,14 @@ def _step(
 def _spark_submit(
     config: Config, job: str, code: Code, shape: Mapping[str, str], as_of: str
 ) -> list[str]:
-    properties = {**shape, "spark.yarn.appMasterEnv.TZ": config.emr.time_zone}
+    region = required(config.emr.region, "emr.region")
+    properties = {
+        **shape,
+        "spark.yarn.appMasterEnv.TZ": config.emr.time_zone,
+        # boto3 does not ask the node where it is.
+        "spark.yarn.appMasterEnv.AWS_DEFAULT_REGION": region,
+        "spark.executorEnv.AWS_DEFAULT_REGION": region,
+    }
     if SHAPES[job] == "score":
         gpus = config.emr.gpu_nodes
         properties["spark.executor.instances"] = str(gpus)
@@ -138,10 +146,12 @@ def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool
     has been idle for emr.idle_minutes."""
     emr = config.emr
     prefix = required(emr.prefix, "emr.prefix").rstrip("/")
-    request: dict[str, Any] = {
+    return {
         "Name": emr.name,
         "ReleaseLabel": emr.release,
         "LogUri": (emr.logs or f"{prefix}/logs").rstrip("/") + "/",
+        # Without a key EMR asks for S3's own encryption, which the bucket's policy refuses.
+        "LogEncryptionKmsKeyId": required(emr.log_key, "emr.log_key"),
         "ServiceRole": emr.service_role,
         "JobFlowRole": emr.instance_profile,
         "SecurityConfiguration": required(
@@ -164,9 +174,6 @@ def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool
         **{key: value for key, value in template.items()
            if key not in ("InstanceFleets", "GpuNodeConfigurations")},
     }  # fmt: skip
-    if emr.log_key:
-        request["LogEncryptionKmsKeyId"] = emr.log_key
-    return request
 
 
 def _fleets(config: Config, template: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -200,6 +207,16 @@ def _check_run(config: Config, jobs: Sequence[str]) -> None:
         raise UserError(f"emr.time_zone is {config.emr.time_zone}: a name such as Europe/Amsterdam")
     if config.emr.idle_minutes > 7 * 24 * 60:
         raise UserError(f"emr.idle_minutes is {config.emr.idle_minutes}: EMR takes 7 days at most")
+    if config.emr.logs and not config.emr.logs.startswith("s3://"):
+        raise UserError(f"emr.logs is {config.emr.logs}: write it as s3://BUCKET/FOLDER")
+    _check_paths(config)
+    if set(jobs) != {"ingest"}:  # which reads no model
+        _check_model(config, jobs)
+    if "finetune" in jobs:
+        _check_training(config)
+
+
+def _check_paths(config: Config) -> None:
     paths = {
         "output.root": config.output_root,
         "data.admissions": required(config.data.admissions, "data.admissions"),
@@ -209,12 +226,27 @@ def _check_run(config: Config, jobs: Sequence[str]) -> None:
     for key, path in paths.items():
         if path and not path.startswith(("s3://", "s3a://", "hdfs://")):
             raise UserError(f"{key} is {path}: a cluster reads and writes s3://, not this machine")
-    if config.model.path.startswith(("/", ".", "~")):
-        raise UserError(f"model.path is {config.model.path}, a folder of this machine: put it on "
-                        "S3, or use models:/NAME@ALIAS")  # fmt: skip
-    scores = set(jobs) - {"ingest", "prepare"}
-    if scores and not config.model.path.startswith(("s3://", "s3a://")):
-        _ = config.tracking_uri  # a UserError where there is no registry to take the model from
+
+
+def _check_model(config: Config, jobs: Sequence[str]) -> None:
+    """The nodes have no model of their own, and no way to a hub or to a file of this machine."""
+    path, registered = config.model.path, config.model.path.startswith("models:/")
+    if not registered and not path.startswith(("s3://", "s3a://")):
+        raise UserError(f"model.path is {path}, which a cluster's nodes cannot reach: use a folder "
+                        "on s3://, or models:/NAME@ALIAS")  # fmt: skip
+    # A UserError where there is no registry to take the model from, or to put it into.
+    uri = config.tracking_uri if registered or "finetune" in jobs else config.tracking.uri
+    if uri and urlsplit(uri).scheme in ("", "file", "sqlite"):
+        raise UserError(f"tracking.uri is {uri}, a file of one machine: a cluster needs an MLflow "
+                        "server, https://HOST")  # fmt: skip
+
+
+def _check_training(config: Config) -> None:
+    processes, gpus = config.train.processes, config.emr.gpu_nodes
+    if not 1 < processes <= gpus:
+        raise UserError(f"train.processes is {processes}, and emr.gpu_nodes {gpus}: finetune takes "
+                        "a GPU node a process, and 1 trains on the driver's CPU; set it to 2 or "
+                        "more, and to emr.gpu_nodes at most")  # fmt: skip
 
 
 def _without_comments(value: Any) -> Any:

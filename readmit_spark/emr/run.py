@@ -58,26 +58,29 @@ def submit(
 class Submitted:
     """Steps on a cluster; `ours`: this process started the cluster with them, and answers for it.
 
-    steps: ids in order; empty for a cluster's own first ones, which EMR names later.
+    steps: ids in order; empty for a cluster's own first ones, which EMR names later. asked: how
+    many there are to be.
     """
 
     cluster: str
     steps: tuple[str, ...]
+    asked: int
     ours: bool
     logs: str
 
 
 def begin(emr: Any, request: Mapping[str, Any]) -> Submitted:
     """Sends RunJobFlow's or AddJobFlowSteps' request. UserError where a cluster takes no steps."""
+    asked = len(request["Steps"])
     if "JobFlowId" not in request:
         cluster = emr.run_job_flow(**request)["JobFlowId"]
-        return Submitted(cluster, (), ours=True, logs=request["LogUri"])
+        return Submitted(cluster, (), asked, ours=True, logs=request["LogUri"])
     cluster = request["JobFlowId"]
     found = _cluster(emr, cluster)
     if found["Status"]["State"] in _GOING:
         raise UserError(f"cluster {cluster} is {found['Status']['State']}: it takes no more steps")
     ids = emr.add_job_flow_steps(**request)["StepIds"]
-    return Submitted(cluster, tuple(ids), ours=False, logs=found.get("LogUri", ""))
+    return Submitted(cluster, tuple(ids), asked, ours=False, logs=found.get("LogUri", ""))
 
 
 def follow(
@@ -93,10 +96,12 @@ def follow(
     fetched: a trace may hold what a terminal should not.
     """
     said: dict[str, str] = {}
-    ids = submitted.steps or _steps_of(emr, submitted.cluster)
+    ids = submitted.steps
     while True:
         found = _cluster(emr, submitted.cluster)
         state = found["Status"]["State"]
+        if len(ids) < submitted.asked:  # EMR may list a new cluster's steps a little later
+            ids = _steps_of(emr, submitted.cluster)[: submitted.asked]
         states = [emr.describe_step(ClusterId=submitted.cluster, StepId=step)["Step"]
                   for step in ids]  # fmt: skip
         now = {submitted.cluster: f"cluster {submitted.cluster} is {state}"}
@@ -105,28 +110,38 @@ def follow(
             if said.get(key) != line:
                 progress.say(line)
         said = now
-        if all(step["Status"]["State"] in _ENDED for step in states) or state in _GOING - {
-            "TERMINATING"
-        }:
+        known = len(states) == submitted.asked
+        if known and all(step["Status"]["State"] in _ENDED for step in states):
+            break
+        if state in _GOING - {"TERMINATING"}:
             break
         sleep(seconds)
     failed = [step for step in states if step["Status"]["State"] != "COMPLETED"]
     for step in failed:
         progress.say(_verdict(step, submitted, found))
-    return not failed
+    if not known:
+        progress.say(
+            f"cluster {submitted.cluster} ended with {len(states)} of {submitted.asked} steps, "
+            f"reason: {_reason(found) or 'not given'}"
+        )
+    return known and not failed
 
 
 def _verdict(step: Mapping[str, Any], submitted: Submitted, cluster: Mapping[str, Any]) -> str:
     details = step["Status"].get("FailureDetails", {})
-    change = step["Status"].get("StateChangeReason", {}).get("Message")
-    ended = cluster["Status"].get("StateChangeReason", {}).get("Message")
-    reason = details.get("Reason") or details.get("Message") or change or ended or "not given"
+    reason = details.get("Reason") or details.get("Message") or _reason(step) or _reason(cluster)
     folder = f"{submitted.logs.rstrip('/')}/{submitted.cluster}"
     log = details.get("LogFile") or f"{folder}/steps/{step['Id']}/stderr.gz"
     return (
-        f"step {step['Name']} is {step['Status']['State']}, reason: {reason}; "
+        f"step {step['Name']} is {step['Status']['State']}, reason: {reason or 'not given'}; "
         f"its log: {log}, the job's own lines: {folder}/containers/"
     )
+
+
+def _reason(of: Mapping[str, Any]) -> str | None:
+    """EMR's, for the state of a step or cluster."""
+    reason: str | None = of["Status"].get("StateChangeReason", {}).get("Message")
+    return reason
 
 
 def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
@@ -142,8 +157,9 @@ def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
 def running(emr: Any, request: Mapping[str, Any], progress: Progress) -> Iterator[Submitted]:
     """`begin`, and whatever ends the block early leaves nothing running by accident.
 
-    Ctrl-C or a SIGTERM: a cluster of ours ends; on another's our steps are cancelled. Both wait
-    while `begin` runs: nobody could end a cluster whose id is not known yet.
+    Ctrl-C or a SIGTERM: a cluster of ours ends; on another's our steps are cancelled, which ends
+    spark-submit and not a driver that YARN has started. Both wait while `begin` runs: nobody could
+    end a cluster whose id is not known yet.
     """
     submitted = None
     try:
@@ -167,7 +183,10 @@ def _clear_up(emr: Any, submitted: Submitted, progress: Progress) -> None:
         progress.say(f"interrupted: ending cluster {submitted.cluster}")
         end_cluster(emr, submitted.cluster, progress)
         return
-    progress.say(f"interrupted: cancelling the steps; cluster {submitted.cluster} stays")
+    progress.say(
+        f"interrupted: cancelling the steps; cluster {submitted.cluster} stays, and a driver that "
+        "runs on one of its nodes by now may go on and publish: `yarn application -kill` ends it"
+    )
     emr.cancel_steps(
         ClusterId=submitted.cluster,
         StepIds=list(submitted.steps),
@@ -205,12 +224,7 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[int, Any], object]]) -
 
 
 def _cluster(emr: Any, cluster: str) -> dict[str, Any]:
-    from botocore.exceptions import ClientError
-
-    try:
-        found: dict[str, Any] = emr.describe_cluster(ClusterId=cluster)["Cluster"]
-    except ClientError as error:
-        raise UserError(f"cluster {cluster}: {error.response['Error']['Message']}") from None
+    found: dict[str, Any] = emr.describe_cluster(ClusterId=cluster)["Cluster"]
     return found
 
 

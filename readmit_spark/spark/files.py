@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from readmit_spark.storage import put_new
+from readmit_spark.storage import etag, put_unless_changed
 
 _OBJECT_STORES = ("s3", "s3a", "s3n")
 
@@ -46,6 +46,17 @@ class Files:
         """One small object, which readers see whole: what was there before, or `text`."""
         self._whole(name, lambda target: self._create(target, text))
 
+    def seen(self, name: str) -> str | None:
+        """What `replace` knows an object by: S3's ETag; None elsewhere, and where there is none."""
+        return etag(self.path(name)) if self._scheme in _OBJECT_STORES else None
+
+    def replace(self, name: str, text: str, seen: str | None) -> bool:
+        """`write`; but on S3 only over the object that was `seen`: False where it is another."""
+        if self._scheme in _OBJECT_STORES:
+            return put_unless_changed(self.path(name), text, seen)
+        self.write(name, text)
+        return True
+
     def put(self, local: Path, name: str) -> None:
         """A copy of a local file, which readers see whole like `write`'s."""
         self._whole(name, lambda target: self._copy(local, target))
@@ -63,7 +74,7 @@ class Files:
                 os.unlink(self._local(aside))
             return True
         if self._scheme in _OBJECT_STORES:  # the connector looks first and writes then
-            return put_new(self.path(name), text)
+            return put_unless_changed(self.path(name), text, seen=None)
         if self.exists(name):
             return False
         self._create(name, text, overwrite=False)

@@ -8,7 +8,8 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,10 @@ class Lock:
         """UserError, naming the holder, where another run has it."""
         self._files = files
         self._folder = f"_locks/{job}"
-        self._now = now
+        # In UTC: two hosts, or a host and a cluster, may have clocks of two zones.
+        self._now = lambda: now().astimezone(UTC)
         holder = self._holder()
-        if holder and _lives(holder, now()):
+        if holder and _lives(holder, self._now()):
             raise _held(job, holder)
         number = holder["number"] + 1 if holder else 1
         self._mine = {
@@ -42,8 +44,8 @@ class Lock:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "process": _process(os.getpid()),
-            "started": now().isoformat(timespec="seconds"),
-            "beat": now().isoformat(timespec="seconds"),
+            "started": self._now().isoformat(timespec="seconds"),
+            "beat": self._now().isoformat(timespec="seconds"),
             "released": False,
         }
         self._name = f"{self._folder}/{number:09d}.json"
@@ -81,7 +83,8 @@ class Lock:
     def _beat(self) -> None:
         while not self._done.wait(BEAT.total_seconds()):
             beat = self._now().isoformat(timespec="seconds")
-            self._files.write(self._name, json.dumps({**self._mine, "beat": beat}))
+            with suppress(Exception):  # the next beat makes up for one that S3 did not take
+                self._files.write(self._name, json.dumps({**self._mine, "beat": beat}))
 
 
 def _lives(holder: dict[str, Any], now: datetime) -> bool:
@@ -89,7 +92,8 @@ def _lives(holder: dict[str, Any], now: datetime) -> bool:
         return False
     if holder["host"] == socket.gethostname():
         return _runs(holder["pid"]) and holder["process"] == _process(holder["pid"])
-    return now - datetime.fromisoformat(holder["beat"]) < SILENCE
+    beat = datetime.fromisoformat(holder["beat"]).astimezone(UTC)  # one without a zone: this host's
+    return now - beat < SILENCE
 
 
 def _runs(pid: int) -> bool:

@@ -42,14 +42,16 @@ class Publication:
         self._files = Files(spark, root)
         self._name = name
         self._tables: dict[str, dict[str, Any]] = {}
+        job = name.partition("/")[0]
+        self._lock = Lock(self._files, job, now)
+        self._seen = self._files.seen(_manifest(name))
         self._before = _read(self._files, name)
         if self._before and not overwrite:
+            self._lock.release()
             raise UserError(
                 f"output.root: {root} has a result of {name} already; "
                 "set output.overwrite=true to replace it, or another output.root"
             )
-        job = name.partition("/")[0]
-        self._lock = Lock(self._files, job, now)
         self._files.delete(f"_work/{job}")  # of runs that died,
         self._tidy({})  # and what else they left
         run = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -100,7 +102,12 @@ class Publication:
         manifest = {"job": self._name, "run": self._run, "tables": self._tables, **facts}
         manifest["previous"] = self._before["run"] if self._before else None
         self._lock.check()
-        self._files.write(_manifest(self._name), json.dumps(manifest, indent=1))
+        text = json.dumps(manifest, indent=1)
+        if not self._files.replace(_manifest(self._name), text, self._seen):
+            raise UserError(
+                f"output.root: another run published {self._name} under {self._files.root} while "
+                "this one ran; that result is kept, run the job again to replace it"
+            )
         for file in front:
             self._files.put(file, file.name)
         self._tidy(manifest)

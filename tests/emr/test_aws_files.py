@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,9 +16,10 @@ from moto import mock_aws
 
 from readmit_spark.config import Config
 from readmit_spark.emr.validate import validate
-from tests.emr.conftest import ROOT, request
+from tests.emr.conftest import ROOT, configured, request
 
 FOLDER = ROOT / "conf/aws"
+README = (ROOT / "README.md").read_text()
 VALUES = {
     "ACCOUNT": "123456789012",
     "REGION": "eu-west-1",
@@ -134,6 +138,21 @@ def test_the_nodes_reach_what_the_request_names(config: Config) -> None:
     assert not may_read("s3://ward/other/table")
 
 
+def test_the_nodes_may_ask_what_is_in_the_bucket() -> None:
+    """Without a condition on the prefix: HeadBucket carries none, and S3 answers 403 and not 404
+    for an object that is not there to who may not list."""
+    (on_bucket,) = [s for s in statements("nodes") if s["Resource"] == "arn:aws:s3:::ward"]
+    # The second is what Spark's connector aborts a dead job's uploads by.
+    assert on_bucket["Action"] == ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
+    assert "Condition" not in on_bucket
+
+
+def test_who_submits_may_read_the_log_that_is_named(config: Config) -> None:
+    log = request(config)["LogUri"].replace("s3://", "arn:aws:s3:::") + "*"
+    readable = [s["Resource"] for s in statements("submitter") if s["Action"] == "s3:GetObject"]
+    assert readable == [log]
+
+
 def test_everything_is_encrypted() -> None:
     found = filled("security-configuration")["EncryptionConfiguration"]
     assert found["EnableAtRestEncryption"] and found["EnableInTransitEncryption"]
@@ -156,8 +175,25 @@ def test_the_buckets_settings_are_what_s3_takes() -> None:
     assert any(aborted)
 
 
-def test_the_schedule_starts_the_same_request(config: Config) -> None:
-    schedule = filled("schedule")
-    schedule["Target"]["Input"] = json.dumps(request(config))
+def test_the_schedule_starts_the_same_request(tmp_path: Path) -> None:
+    """In the request's time zone, as the README's jq fills it in."""
+    jq = shutil.which("jq")
+    if jq is None:
+        pytest.skip("jq is not installed")
+    asked = request(configured("emr.time_zone=Pacific/Auckland"), as_of="now")
+    (tmp_path / "build/aws").mkdir(parents=True)
+    (tmp_path / "build/aws/schedule.json").write_text(json.dumps(filled("schedule")))
+    (tmp_path / "build/request.json").write_text(json.dumps(asked, indent=2))
+    (command,) = re.findall(r"^jq .*?> build/schedule\.json$", README, re.MULTILINE | re.DOTALL)
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    schedule = json.loads((tmp_path / "build/schedule.json").read_text())
     validate("scheduler", "CreateSchedule", schedule)
     assert schedule["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:emr:runJobFlow"
+    assert json.loads(schedule["Target"]["Input"]) == asked
+    assert schedule["ScheduleExpressionTimezone"] == "Pacific/Auckland"
+
+
+def test_the_roles_that_aws_makes_at_the_first_cluster_are_made_before_it() -> None:
+    assert "aws iam create-service-linked-role" in README
+    assert not [action for name in ("submitter", "scheduler") for s in statements(name)
+                for action in listed(s["Action"]) if "ServiceLinkedRole" in action]  # fmt: skip

@@ -255,7 +255,7 @@ if sys.argv[1:3] == ["-m", "pip"]:
     python.chmod(0o755)
     return subprocess.run(
         [ROOT / "emr_env.sh", folder / "out/env.tar.gz"], capture_output=True, text=True,
-        env={**os.environ, "PYTHON": str(python)},
+        env={**os.environ, "PYTHON": str(python)}, umask=0o077,
     )  # fmt: skip
 
 
@@ -267,6 +267,7 @@ def test_the_archive_knows_the_driver_its_torch_needs(
     assert done.returncode == 0, done.stderr
     assert f"CUDA {cuda}, driver {driver} or later" in done.stdout
     with tarfile.open(tmp_path / "out/env.tar.gz") as tar:
+        assert all(member.mode & 0o044 == 0o044 for member in tar)  # executors are another user
         tar.extractall(tmp_path / "env", filter="data")
     assert (tmp_path / "env/min_driver").read_text() == f"{driver}\n"
     assert os.access(tmp_path / "env/bin/gpu_addresses", os.X_OK)

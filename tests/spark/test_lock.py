@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 import threading
-from datetime import datetime, timedelta
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.spark.files import Files
 from readmit_spark.spark.lock import SILENCE, Lock
 
-NOON = datetime(2026, 1, 1, 12)
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -95,8 +97,66 @@ def test_it_says_that_it_lives(
     times = iter([NOON] * 3 + [NOON + timedelta(hours=1)] * 100_000)
     lock = Lock(files, "job", lambda: next(times))
     (at,) = (tmp_path / "_locks" / "job").glob("*.json")
-    while json.loads(at.read_text())["beat"] != "2026-01-01T13:00:00":
+    while json.loads(at.read_text())["beat"] != "2026-01-01T13:00:00+00:00":
         pass
     lock.check()
     lock.release()
     assert json.loads(at.read_text())["released"]
+
+
+def test_a_beat_that_fails_is_not_the_last(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("readmit_spark.spark.lock.BEAT", timedelta(milliseconds=1))
+    beaten = threading.Event()
+    faults = iter([OSError("503"), RuntimeError("cut")])
+
+    def write(name: str, text: str) -> None:
+        for fault in faults:
+            raise fault
+        beaten.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", write)
+        lock = take(files)
+        assert beaten.wait(10)
+        lock._done.set()
+        lock._beating.join()
+    lock.release()
+
+
+@pytest.fixture
+def clock_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Sets this process's time zone."""
+
+    def set_zone(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(("holder", "taker"), [("Asia/Tokyo", "UTC"), ("UTC", "Asia/Tokyo")])
+def test_hosts_of_two_zones_understand_each_other(
+    files: Files, tmp_path: Path, clock_of: Any, holder: str, taker: str
+) -> None:
+    clock_of(holder)
+    Lock(files, "job", datetime.now)  # as jobs pass it
+    rewrite(tmp_path, host="elsewhere")
+    clock_of(taker)
+    with pytest.raises(UserError, match="on elsewhere"):
+        Lock(files, "job", datetime.now)
+    with pytest.raises(UserError, match="on elsewhere"):
+        Lock(files, "job", lambda: datetime.now() + SILENCE - timedelta(seconds=30))
+    Lock(files, "job", lambda: datetime.now() + SILENCE + timedelta(seconds=30)).release()
+
+
+def test_a_lock_without_a_zone_is_of_this_hosts(files: Files, tmp_path: Path) -> None:
+    local = NOON.astimezone().replace(tzinfo=None)
+    take(files)
+    rewrite(tmp_path, host="elsewhere", beat=local.isoformat())
+    with pytest.raises(UserError, match="on elsewhere"):
+        take(files)
+    take(files, NOON + SILENCE).release()

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
 from readmit_spark.spark.files import Files
+from readmit_spark.spark.lock import Lock
 from readmit_spark.spark.publish import Publication, manifest
 
 
@@ -149,12 +150,32 @@ def test_a_second_run_refuses_and_names_the_first(spark: SparkSession, tmp_path:
     assert state(spark, tmp_path / "root") == {"first"}
 
 
+def test_what_another_run_published_before_the_lock_was_taken_is_kept(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    publish(written(spark, root, "older", 4), root, "older")
+    publish(written(spark, root, "old", 5), root, "old")
+
+    def late(*arguments: Any) -> Lock:
+        monkeypatch.undo()
+        publish(written(spark, root, "new", 3), root, "new")
+        return Lock(*arguments)
+
+    monkeypatch.setattr("readmit_spark.spark.publish.Lock", late)
+    publication = begin(spark, root)
+    assert state(spark, root) == {"new"}
+    publication.abandon()
+    assert state(spark, root) == {"new"}
+
+
 def test_a_result_that_is_there_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:
     root = tmp_path / "root"
     publish(written(spark, root, "old", 5), root, "old")
     with pytest.raises(UserError, match=r"has a result of prepare already; .*overwrite=true"):
         begin(spark, root, overwrite=False)
     assert state(spark, root) == {"old"}
+    begin(spark, root).abandon()  # who was refused holds no lock
 
 
 def test_what_nobody_finished_is_no_obstacle_to_a_first_run(
