@@ -1,7 +1,7 @@
 """How fast prepare is, where its time and memory go, and how it does beside two pandas programs.
 
-    python bench/prepare.py --text FILE           1x and 4x, about 3 minutes on 2 cores
-    python bench/prepare.py --text FILE --full    1x, 4x and 16x, three times; about 25 minutes
+    python bench/prepare.py --text FILE           1x, 4x and 16x, about 10 minutes on 2 cores
+    python bench/prepare.py --text FILE --full    each three times; about 25 minutes
 
 Writes bench/results/prepare.json (figures, machine, commit) and prepare.png. The job runs as a user
 runs it, in a process of its own, on 2 cores, for three windows. A ratio is the median over rounds
@@ -35,7 +35,7 @@ from readmit_spark.core.clean import clean
 from readmit_spark.core.segment import segment
 
 CORES = 2
-BASE_NOTES = 8_000
+BASE_NOTES, SCALES = 8_000, (1, 4, 16)
 MIMIC_NOTES = 2_083_180
 WINDOWS = ("2days", "3days", "discharge")
 SEGMENTED, TURN = 2_000, 100  # notes, of which each of ours and spaCy takes so many in turn
@@ -49,11 +49,11 @@ def main() -> int:
     arguments = _arguments()
     keep_to_cores(CORES)
     machine = describe()
-    scales, rounds = ((1, 4, 16), 3) if arguments.full else ((1, 4), 1)
+    rounds = 3 if arguments.full else 1
     sentences = load_sentences(arguments.text)
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
         cohorts = {}
-        for scale in scales:
+        for scale in SCALES:
             cohorts[scale] = write_cohort(Path(folder) / f"{scale}x", BASE_NOTES * scale, sentences)
             _say(f"{scale}x: {cohorts[scale].notes:,} notes written")
         result = _measure(cohorts, rounds, Path(folder) / "out")
@@ -66,7 +66,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="16x as well, and three rounds")
+    parser.add_argument("--full", action="store_true", help="three rounds")
     add_text(parser)
     return parser.parse_args()
 
