@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, set_seed
 
 from readmit_spark.core.vote import vote_score
 from readmit_spark.errors import UserError
 from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.finetune import finetune
+from readmit_spark.models.finetune import balanced, finetune
 from readmit_spark.models.optimisation import _groups
 from readmit_spark.models.patients import ChunkScores
 from readmit_spark.models.plan import Checkpoints, Plan, State, Trained, best_model
 from readmit_spark.models.ranks import Ranks
+from readmit_spark.models.schedule import epoch_steps
+from readmit_spark.models.shards import admissions_of, read_index, read_tokens
 from readmit_spark.models.tracking import experiment_run, fetch, make_champion, register
 from tests.prepared import WINDOW, learnable, plan, rows, write_prepared
 from tests.tiny import VOCABULARY
@@ -119,6 +124,67 @@ def test_weight_decay_is_where_the_trainer_of_transformers_has_it(
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["weight_decay"] == other["weight_decay"]
         assert set(map(id, mine["params"])) == set(map(id, other["params"]))  # type: ignore[call-overload]
+
+
+def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    """On the same batches, without dropout, which both draw for themselves."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (model / "config.json").write_text(json.dumps(config))
+    folder = learnable(tmp_path / "in", train=160)
+    ours = plan(str(model), folder, tmp_path / "ours", epochs=1.0, log_every=1, learning_rate=2e-3)
+    losses = [v["train_loss"] for _, v in run(ours)[0].history if "train_loss" in v]
+
+    index = balanced(read_index(folder, WINDOW, admissions_of(folder, "train", None)), ours.seed)
+    chunks = read_tokens(folder, WINDOW, index)
+    labels = torch.from_numpy(index.labels).float()
+    steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.seed, 0)]
+    told: list[float] = []
+
+    class InOurOrder(Trainer):
+        def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
+            def full_width(rows: list[int]) -> dict[str, torch.Tensor]:
+                ids = np.zeros((len(rows), 128), dtype=np.int64)
+                for line, row in zip(ids, rows, strict=True):
+                    line[: len(chunks[row])] = chunks[row]
+                tokens = torch.from_numpy(ids)
+                mask = (tokens > 0).long()
+                return {"input_ids": tokens, "attention_mask": mask, "labels": labels[rows, None]}
+
+            return torch.utils.data.DataLoader(
+                range(len(chunks)),  # type: ignore[arg-type]
+                batch_sampler=[step.tolist() for step in steps],
+                collate_fn=full_width,
+            )
+
+        def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
+            told.extend([logs["loss"]] if "loss" in logs else [])
+
+    settings = ours.settings
+    set_seed(ours.seed)
+    InOurOrder(
+        load_for_training(str(model)),
+        TrainingArguments(
+            str(tmp_path / "theirs"),
+            max_steps=len(steps),
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=round(len(steps) * settings.warmup_ratio),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        train_dataset=range(len(chunks)),  # type: ignore[arg-type]
+    ).train()
+    assert len(losses) >= 20 and np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert told == pytest.approx(losses, abs=1e-3)
 
 
 # --- killed and started again ---------------------------------------------------------------------
