@@ -1,0 +1,63 @@
+"""From a row of explanations to what the page shows: segments, their places, the strongest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from readmit_spark.report.explain import Explained, Place, explained_of
+
+
+def word(attribution: float, segment: int, *places: tuple[int, int, int]) -> dict[str, Any]:
+    return {
+        "attribution": attribution,
+        "segment": segment,
+        "text": None,
+        "places": [
+            {"row_id": note, "category": f" Nursing{note} ", "start": start, "end": end}
+            for note, start, end in places
+        ],
+    }
+
+
+@pytest.fixture
+def explained() -> Explained:
+    """Two segments; the first goes over from note 7 to note 8."""
+    words = [
+        word(0.5, 3, (7, 90, 94)),
+        word(-0.25, 3, (7, 95, 99)),
+        word(0.125, 3, (8, 0, 6)),
+        word(-2.0, 4, (8, 30, 36), (8, 38, 40)),
+        word(1.0, 4, (8, 10, 20)),
+    ]
+    chunks = [{"probability": 0.2, "adds": 0.1}, {"probability": 0.8, "adds": 0.4}]
+    return explained_of(
+        {"subject_id": 1, "hadm_id": 11, "score": 0.5, "chunks": chunks, "driving_chunk": 1,
+         "logit": 1.0, "baseline": 1.625, "error": 0.0, "steps": 32, "complete": True,
+         "deletion": None, "words": words}
+    )  # fmt: skip
+
+
+def test_a_segment_is_the_sum_of_its_words_and_spans_them_in_each_note(
+    explained: Explained,
+) -> None:
+    first, second = explained.segments
+    assert (first.number, first.attribution) == (1, 0.375)
+    assert first.places == [Place(7, "Nursing7", 90, 99), Place(8, "Nursing8", 0, 6)]
+    assert (second.number, second.attribution) == (2, -1.0)
+    assert second.places == [Place(8, "Nursing8", 10, 40)]
+    assert [segment.number for segment in explained.top_segments] == [1, 2]
+    total = sum(segment.attribution for segment in explained.segments)
+    assert total == pytest.approx(explained.logit - explained.baseline)
+
+
+def test_words_are_told_by_what_they_raise_and_lower(explained: Explained) -> None:
+    assert [w.number for w in explained.strongest] == [5, 1, 3]
+    assert [w.number for w in explained.lowering] == [4, 2]
+    assert [w.strength for w in explained.words] == [0.25, -0.125, 0.0625, -1.0, 0.5]
+
+
+def test_chunks_share_the_score(explained: Explained) -> None:
+    assert [chunk.share for chunk in explained.chunks] == pytest.approx([0.2, 0.8])
+    assert explained.driving is explained.chunks[1]
