@@ -36,9 +36,10 @@ from readmit_spark.config_file import load_config
 from readmit_spark.models.checkpoint import Located, locate_scorer
 from readmit_spark.models.classifier import alert_threshold
 from readmit_spark.models.predict import Scorer, compare_precisions
-from readmit_spark.spark.score import ScorerSettings, distinct_chunks, score_chunks, workload
+from readmit_spark.spark.score import ScorerSettings, distinct_chunks, score_chunks
 from readmit_spark.spark.session import build_session
 from readmit_spark.spark.ship import ship
+from readmit_spark.spark.workload import workload
 
 CORES = 2
 WORKERS = (1, 2, 4)

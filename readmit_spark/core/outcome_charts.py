@@ -122,20 +122,21 @@ def _enough(stays: Table) -> bool:
 def _auroc_limits(reference: Table, block: Table, level: float) -> Limits:
     """Normal limits on the logit scale (Pepe 2003, The Statistical Evaluation of Medical Tests,
     5.2.5): on AUROC's own, small samples pass them three times as often as they should."""
-    (then, its), (_, mine) = _logit(reference), _logit(block)
+    (_, centre, its), (value, _, mine) = _logit(reference), _logit(block)
     spread = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(its + mine)
-    value = auroc(block.score.to_numpy(), block.label.to_numpy()).value
-    return value, _expit(then - spread), _expit(then + spread)
+    return value, _expit(centre - spread), _expit(centre + spread)
 
 
-def _logit(stays: Table) -> tuple[float, float]:
-    """The AUROC's, and its variance; half a pair from 0 and 1, where it would be infinite."""
+def _logit(stays: Table) -> tuple[float, float, float]:
+    """The AUROC, its logit, half a pair from 0 and 1, where it would be infinite, and the logit's
+    variance."""
     found = auroc(stays.score.to_numpy(), stays.label.to_numpy())
     positives = int(stays.label.sum())
     pairs = positives * (len(stays) - positives)
-    value = min(max(found.value, 0.5 / pairs), 1 - 0.5 / pairs)
-    chance = value * (1 - value)
-    return math.log(value / (1 - value)), max(found.variance, chance / pairs) / chance**2
+    inside = min(max(found.value, 0.5 / pairs), 1 - 0.5 / pairs)
+    chance = inside * (1 - inside)
+    variance = max(found.variance, chance / pairs) / chance**2
+    return found.value, math.log(inside / (1 - inside)), variance
 
 
 def _expit(x: float) -> float:

@@ -93,14 +93,9 @@ def estimate(
     return Estimate(setup, prepare_hours, score_hours, tuple(lines))
 
 
-def page(
-    config: Config,
-    template: Mapping[str, Any],
-    shape: Mapping[str, str],
-    table: Mapping[str, Any],
-) -> str:
-    """The estimate as lines for a terminal."""
-    found, work = estimate(config, template, shape, table), table["workload"]
+def page(found: Estimate, table: Mapping[str, Any]) -> str:
+    """The estimate as lines for a terminal. table: what it was made from."""
+    work = table["workload"]
     rows = [
         f"{work['notes']:,} notes, {work['tokens']:,} tokens to score",
         f"set-up {found.setup_hours:.2f} h + prepare {found.prepare_hours:.2f} h + score "

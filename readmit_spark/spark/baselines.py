@@ -91,11 +91,13 @@ def fitted_features(stages: Stages, train: DataFrame, rows: DataFrame) -> DataFr
 
 
 def logistic(
-    train: DataFrame, rows: DataFrame, auroc: Callable[[DataFrame], float]
-) -> tuple[DataFrame, float]:
-    """L2 logistic regression: window, hadm_id, chunk_index, probability of `rows`; and the penalty.
+    train: DataFrame, rows: DataFrame, best_c: Callable[[DataFrame], tuple[float, float]]
+) -> tuple[DataFrame, float, float]:
+    """L2 logistic regression: window, hadm_id, chunk_index, probability of `rows`; the penalty and
+    the vote's c that are best on validation.
 
-    train: features and label. auroc: how well such probabilities do on validation.
+    train: features and label. best_c: the best AUROC that such probabilities reach on validation,
+    and the c that reaches it.
     """
     found = []
     for penalty in PENALTIES:
@@ -104,9 +106,10 @@ def logistic(
         scored = model.transform(rows.drop("label")).select(
             "window", "hadm_id", "chunk_index", "part", probability.alias("probability")
         )
-        found.append((auroc(scored.where("part = 'validation'")), -penalty, scored))
-    _, penalty, best = max(found, key=lambda one: one[:2])
-    return best, -penalty
+        auroc, c = best_c(scored.where("part = 'validation'"))
+        found.append((auroc, -penalty, c, scored))
+    _, penalty, c, best = max(found, key=lambda one: one[:2])
+    return best, -penalty, c
 
 
 def word_vectors(

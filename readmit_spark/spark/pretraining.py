@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -42,19 +42,31 @@ _EXAMPLES = T.StructType(
 )
 
 
-def segments_table(notes: DataFrame, config: Config, tokenizer: ChunkTokenizer) -> DataFrame:
+def segments_table(
+    notes: DataFrame, config: Config, tokenizer: ChunkTokenizer, counts: Observation
+) -> DataFrame:
     """split, subject_id, hadm_id, segments (token ids of each): one row a stay to learn from.
 
     Its notes of `pretrain.categories` that can be read, once each (by row_id) and in order: one
     document, as many notes are too short to have a next sentence. Notes of no stay make one
     document a patient. Patients of the test split are left out, whatever became of their
-    admissions.
+    admissions. `counts` fills while the table is computed: notes and malformed; of the notes
+    learnt, nameless (without a ROW_ID or SUBJECT_ID) and tested; the others are not wanted.
     """
     wanted = readable_notes(config) & F.col("category").isin(list(config.pretrain.categories))
+    named = F.col("row_id").isNotNull() & F.col("subject_id").isNotNull()
+    tested = F.col("split") == "test"
     learnable = (
-        notes.where(wanted & F.col("row_id").isNotNull() & F.col("subject_id").isNotNull())
-        .withColumn("split", split_of(config))
-        .where(F.col("split") != "test")
+        notes.withColumn("split", split_of(config))
+        .observe(
+            counts,
+            F.count(F.lit(1)).alias("notes"),
+            F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
+            F.count(F.when(wanted & named & ~tested, 1)).alias("learnt"),
+            F.count(F.when(wanted & ~named, 1)).alias("nameless"),
+            F.count(F.when(wanted & named & tested, 1)).alias("tested"),
+        )
+        .where(wanted & named & ~tested)
         .dropDuplicates(["row_id"])
     )
     note = F.struct(*note_order(), "text")

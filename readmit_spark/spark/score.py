@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -24,10 +23,6 @@ from readmit_spark.core.windows import parse_window
 from readmit_spark.errors import UserError
 from readmit_spark.spark.ship import Shipped
 
-# A task long enough to pay for its overhead and short enough to lose when a spot node goes.
-_TASK_TOKENS = 2_000_000
-_TASKS_A_SLOT = 4  # so that a slow slot is not waited for by all others
-_MIN_CHUNKS = 64  # below that a task is all overhead
 _PROBABILITY = T.StructField("probability", T.DoubleType())
 
 
@@ -103,16 +98,6 @@ def check_gpus(spark: SparkSession) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Workload:
-    """What a run has to score: distinct chunks and their tokens, of `chunks` in all, in `tasks`."""
-
-    chunks: int
-    distinct: int
-    tokens: int
-    tasks: int
-
-
 def distinct_chunks(chunks: DataFrame) -> DataFrame:
     """digest, input_ids, n_tokens, owners: each sequence of token ids once, and the chunks (window,
     hadm_id, chunk_index) that consist of it."""
@@ -132,23 +117,6 @@ def with_digest(chunks: DataFrame) -> DataFrame:
     return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
 
 
-def workload(distinct: DataFrame) -> Workload:
-    """Counts the work in `distinct_chunks`, and chooses the tasks.
-
-    As many tasks as make four a slot, or more where a task would have over two million tokens (a
-    minute of a GPU), or fewer where one would have less than 64 chunks. Chunks go to tasks by their
-    digest, whoever owns them: each task has the same mix of lengths, and an admission with a
-    hundred times the text of another makes no straggler.
-    """
-    sums = distinct.agg(F.sum(F.size("owners")), F.count(F.lit(1)), F.sum("n_tokens")).first()
-    assert sums is not None  # an aggregate without groups always has one row
-    total, n, tokens = (int(value or 0) for value in sums)
-    slots = distinct.sparkSession.sparkContext.defaultParallelism
-    wanted = max(slots * _TASKS_A_SLOT, math.ceil(tokens / _TASK_TOKENS))
-    tasks = max(1, min(wanted, math.ceil(n / _MIN_CHUNKS)))
-    return Workload(total, n, tokens, tasks)
-
-
 def score_chunks(
     distinct: DataFrame,
     tasks: int,
@@ -159,8 +127,10 @@ def score_chunks(
     """The contract's `chunk_scores`: window, hadm_id, chunk_index, probability, model.
 
     distinct: of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the beginning
-    of the 3-day one, and notes are copied forward. Rows are sorted by length within a task, so that
-    a batch is padded to much the same length; a probability travels with its chunk's owners.
+    of the 3-day one, and notes are copied forward. Chunks go to tasks by their digest, whoever owns
+    them: each task has the same mix of lengths, and an admission with a hundred times the text of
+    another makes no straggler. Rows are sorted by length within a task, so that a batch is padded
+    to much the same length; a probability travels with its chunk's owners.
     """
     spread = distinct.repartition(tasks, "digest")
 

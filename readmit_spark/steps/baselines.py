@@ -84,8 +84,8 @@ def baseline_scores(
     """Test admissions as `patient_scores` has them, by the baseline of this name: with the c of
     `tune.vote_c` that is best on validation, as for the transformer."""
 
-    def chosen(scores: DataFrame) -> tuple[float, float]:
-        return best_c(scores.where("part = 'validation'"), data.cohort, config)
+    def on_validation(scores: DataFrame) -> tuple[float, float]:
+        return best_c(scores, data.cohort, config)
 
     def tested(scores: DataFrame, c: float) -> DataFrame:
         mine = scores.where("part = 'test'").drop("part")
@@ -95,7 +95,7 @@ def baseline_scores(
 
     if name == "BiLSTM":
         scores = keep(_bilstm(data, config, say), "bilstm")
-        return tested(scores, chosen(scores)[1])
+        return tested(scores, on_validation(scores.where("part = 'validation'"))[1])
     if name == "length only":
         rows = keep(baselines.lengths(data.documents, data.rows), "lengths")
         stages = baselines.length()
@@ -104,13 +104,13 @@ def baseline_scores(
         stages = {"bag of words": baselines.bag_of_words, "TF-IDF": baselines.tf_idf}[name]()
     train = rows.where(F.col("part") == "train")
     features = keep(baselines.fitted_features(stages, train, rows), name.replace(" ", "_"))
-    scores, penalty = baselines.logistic(
+    scores, penalty, c = baselines.logistic(
         features.where(F.col("part") == "train"),
         features.where(F.col("part") != "train"),
-        lambda scores: chosen(scores)[0],
+        on_validation,
     )
     say(f"{name}, {data.trained}: L2 penalty {penalty:g} chosen on validation")
-    return tested(scores, chosen(scores)[1])
+    return tested(scores, c)
 
 
 def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float, float]:

@@ -11,18 +11,19 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, flatten, split_name, to_dict
+from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import Located, fingerprint, locate
 from readmit_spark.models.launch import Launch
-from readmit_spark.models.tracking import CHAMPION, champion_facts, experiment_run, nested_run
+from readmit_spark.models.tracking import CHAMPION, champion_facts, nested_run
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
 from readmit_spark.spark.publish import Publication
 from readmit_spark.steps.baselines import baseline_scores, data_of
 from readmit_spark.steps.crossval import watch_fold
-from readmit_spark.steps.finetune import LOGGED, finetune_and_register
 from readmit_spark.steps.finetune import STEPS as FINETUNE_STEPS
-from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
+from readmit_spark.steps.finetune import finetune_and_register
+from readmit_spark.steps.job_run import TRAINING, job_run
+from readmit_spark.steps.model_checks import check_before_test, check_tokens, check_unseen
 from readmit_spark.steps.scoring import scores_of_test_split
 from readmit_spark.steps.training import Candidate, choose, training_key
 
@@ -99,9 +100,7 @@ class Models:
             progress = Progress(f"compare: finetune {trained}", FINETUNE_STEPS)
             finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
         model = locate(config, f"models:/{config.model.name}@{CHAMPION}")
-        check_tokens(config, model, self.prepared)
-        if not check_unseen(model, split_name(self.prepared["config"])):
-            say_unknown(model, self.progress)
+        check_before_test(config, model, self.prepared, self.progress)
         return model
 
     def _scored(
@@ -132,13 +131,7 @@ class Models:
         """Of a model a fold. A job that was killed goes on from the folds' checkpoints."""
         config, base = self._config(trained), locate(self.config)
         rows = []
-        with experiment_run(
-            config.tracking_uri,
-            config.tracking.experiment,
-            f"compare-{trained}",
-            config.tracking.artifacts,
-        ) as mlflow:
-            mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
+        with job_run(config, f"compare-{trained}", TRAINING) as mlflow:
             for number, fold in enumerate(self.folds, start=1):
                 self.progress.say(f"fold {number} of {len(self.folds)}, {trained}")
                 with nested_run(mlflow, f"fold {number}"):

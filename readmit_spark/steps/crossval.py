@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from readmit_spark.config import Config, flatten, to_dict
+from readmit_spark.config import Config
 from readmit_spark.core.balance import balance
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.models.checkpoint import Located
@@ -16,10 +16,10 @@ from readmit_spark.models.optimisation import Log
 from readmit_spark.models.patients import PatientScores
 from readmit_spark.models.plan import Plan
 from readmit_spark.models.store import Store
-from readmit_spark.models.tracking import experiment_run, nested_run
+from readmit_spark.models.tracking import nested_run
 from readmit_spark.progress import Progress
 from readmit_spark.spark.cohort import FOLDS
-from readmit_spark.steps.finetune import LOGGED
+from readmit_spark.steps.job_run import TRAINING, job_run
 from readmit_spark.steps.model_checks import check_tokens, check_unseen
 from readmit_spark.steps.training import Watch, anywhere, choose, forget, training_key
 
@@ -50,13 +50,7 @@ def crossval(
     root = anywhere(config.output_root)
     kept = Store(f"{root}/_crossval/{key}")
     folds = []
-    with experiment_run(
-        config.tracking_uri,
-        config.tracking.experiment,
-        f"crossval-{config.train.window}",
-        config.tracking.artifacts,
-    ) as mlflow:
-        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
+    with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
         for fold in range(FOLDS):
             with progress.step(f"fold {fold + 1} of {FOLDS}"):
                 found = kept.read_json(f"fold-{fold}.json")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from readmit_spark.config import Config, flatten, split_name, to_dict
+from readmit_spark.config import Config, split_name
 from readmit_spark.core.learnt import KEY
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.models import launch
@@ -20,12 +20,13 @@ from readmit_spark.models.launch import Launch, line
 from readmit_spark.models.optimisation import Log
 from readmit_spark.models.plan import Plan, best_model
 from readmit_spark.models.shards import ChunkIndex, Part, admissions_of, read_index
-from readmit_spark.models.tracking import experiment_run, nested_run, register
+from readmit_spark.models.tracking import nested_run, register
 from readmit_spark.progress import Progress
 from readmit_spark.report import pictures
 from readmit_spark.report.card import card_page, card_summary
 from readmit_spark.report.html import window_words
 from readmit_spark.steps.card import card_of
+from readmit_spark.steps.job_run import TRAINING, job_run
 from readmit_spark.steps.model_checks import SEEN, check_tokens, check_unseen
 from readmit_spark.steps.training import Candidate, choose, forget, plan_of
 
@@ -52,13 +53,7 @@ def finetune_and_register(
         train = balanced(_index(plan, "train"), plan.seed)
         validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
-    with experiment_run(
-        config.tracking_uri,
-        config.tracking.experiment,
-        f"finetune-{window}",
-        config.tracking.artifacts,
-    ) as mlflow:
-        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in LOGGED}))
+    with job_run(config, f"finetune-{window}", TRAINING) as mlflow:
         mlflow.log_params(
             {
                 "data.train": train.fingerprint(),
@@ -136,9 +131,6 @@ def _log_card(
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
-
-
-LOGGED = ("profile", "seed", "label", "chunk", "split", "model", "train", "tune", "vote")
 
 
 def _index(plan: Plan, part: Part) -> ChunkIndex:

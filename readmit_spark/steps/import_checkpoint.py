@@ -9,8 +9,9 @@ from readmit_spark.config import Config
 from readmit_spark.models.checkpoint import fingerprint, locate
 from readmit_spark.models.published import WEIGHTS, convert
 from readmit_spark.models.tokenizer import load_tokenizer
-from readmit_spark.models.tracking import experiment_run, register
+from readmit_spark.models.tracking import register
 from readmit_spark.progress import Progress
+from readmit_spark.steps.job_run import job_run
 
 STEPS = 2
 _CARD = """Imported, not trained here: nothing is known of whom it was trained on, and nothing was
@@ -37,12 +38,7 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
                 f"{kind}: {made.tensors} tensors, each read back and equal"
                 + (f"; {len(made.left_out)} of pretraining left out" if made.left_out else "")
             )
-        with (
-            progress.step("register"),
-            experiment_run(
-                config.tracking_uri, config.tracking.experiment, "import", config.tracking.artifacts
-            ) as mlflow,
-        ):
+        with progress.step("register"), job_run(config, "import") as mlflow:
             loader = AutoModelForSequenceClassification if made.has_head else AutoModel
             origin = Path(source).name
             mlflow.log_params({"from": origin, "fingerprint": fingerprint(folder)})

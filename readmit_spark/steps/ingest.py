@@ -23,7 +23,8 @@ from readmit_spark.core.csvfile import (
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.tables import ADMISSIONS, NOTES, check_columns, is_csv
+from readmit_spark.spark.records import is_csv
+from readmit_spark.spark.tables import ADMISSIONS, NOTES, check_columns
 from readmit_spark.storage import filesystem_of
 
 _PART_BYTES = 128 << 20  # bytes of a file: what Spark gives a task

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from readmit_spark.config import Config
+from readmit_spark.config import Config, split_name
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.tokenizer import load_tokenizer
@@ -47,12 +47,19 @@ def check_unseen(located: Located, split: str | None) -> bool:
     return seen is not None
 
 
-def say_unknown(located: Located, progress: Progress) -> None:
-    """For a model of which `check_unseen` knows nothing."""
-    progress.say(
-        f"{located.name}: nobody knows which patients it was trained on; those of the test split "
-        "may be among them"
-    )
+def check_before_test(
+    config: Config, located: Located, prepared: dict[str, Any], progress: Progress
+) -> bool:
+    """`check_tokens` and `check_unseen`, for a model that is to score test patients; says so where
+    nobody knows whether it has seen them, and gives False then."""
+    check_tokens(config, located, prepared)
+    unseen = check_unseen(located, split_name(prepared["config"]))
+    if not unseen:
+        progress.say(
+            f"{located.name}: nobody knows which patients it was trained on; those of the test "
+            "split may be among them"
+        )
+    return unseen
 
 
 def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:

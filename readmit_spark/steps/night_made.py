@@ -18,9 +18,8 @@ from readmit_spark.models.classifier import alert_threshold, read_learnt, vote_c
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.night_chunks import preparation_key
-from readmit_spark.spark.score import ScorerSettings, check_gpus, probe
-from readmit_spark.steps.model_checks import SAMPLE, check_precision
-from readmit_spark.steps.scoring import scorer_settings
+from readmit_spark.spark.score import ScorerSettings, check_gpus
+from readmit_spark.steps.scoring import check_scorer, scorer_settings
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,8 @@ def made_with(spark: SparkSession, config: Config, located: Located) -> Made:
 
 
 def check_numbers(chunks: DataFrame, made: Made, config: Config, progress: Progress) -> str:
-    """Builds the scorer on an executor and gives the name of its backend; UserError where 16 bits
-    move a probability too far."""
+    """`check_scorer` at the night's alert threshold."""
     threshold = made.alert.threshold
     if threshold is None:
         threshold = alert_threshold(config, made.folder, [config.nightly.window])
-    found = probe(chunks, made.settings, SAMPLE, threshold)
-    check_precision(config, found, threshold, progress)
-    return found.backend
+    return check_scorer(config, made.settings, chunks, threshold, progress)

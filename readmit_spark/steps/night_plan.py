@@ -12,7 +12,8 @@ from pyspark.sql import DataFrame
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.spark.nights import Nights
-from readmit_spark.spark.score import Workload, score_chunks
+from readmit_spark.spark.score import score_chunks
+from readmit_spark.spark.workload import Workload
 from readmit_spark.steps.night_made import Made, check_numbers
 
 _SAMPLE = 8  # chunks that are scored to learn the rate where no night has told it

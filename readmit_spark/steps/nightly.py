@@ -32,9 +32,11 @@ from readmit_spark.spark.nights import (
     tables_of,
 )
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.score import Workload, score_chunks, workload
+from readmit_spark.spark.records import check_records, csv_records
+from readmit_spark.spark.score import score_chunks
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import check_records, csv_records, read_notes
+from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.workload import Workload, workload
 from readmit_spark.steps.night_made import Made, check_numbers, made_with
 from readmit_spark.steps.night_page import night_page, outcome_figures
 from readmit_spark.steps.night_plan import plan_lines

@@ -29,9 +29,10 @@ from readmit_spark.spark.over_time import (
     to_score,
 )
 from readmit_spark.spark.publish import Publication, manifest
-from readmit_spark.spark.score import check_gpus, score_chunks, workload
+from readmit_spark.spark.score import check_gpus, score_chunks
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.workload import workload
 from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 4

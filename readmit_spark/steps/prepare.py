@@ -23,17 +23,10 @@ from readmit_spark.spark.cohort import (
 )
 from readmit_spark.spark.documents import documents_table
 from readmit_spark.spark.publish import Publication
+from readmit_spark.spark.records import check_records, csv_records, large_csv
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.subgroups import subgroups_table
-from readmit_spark.spark.tables import (
-    check_records,
-    csv_records,
-    large_csv,
-    read_admissions,
-    read_demographics,
-    read_notes,
-    read_patients,
-)
+from readmit_spark.spark.tables import read_admissions, read_demographics, read_notes, read_patients
 
 STEPS = 3
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Observation, SparkSession
 
-from readmit_spark.config import Config, flatten, required, to_dict
+from readmit_spark.config import Config, required
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, fingerprint, local_folder
@@ -29,12 +29,14 @@ from readmit_spark.models.pretrain import (
     pretrained_model,
 )
 from readmit_spark.models.store import Store
-from readmit_spark.models.tracking import experiment_run, nested_run, register
+from readmit_spark.models.tracking import nested_run, register
 from readmit_spark.progress import Progress
 from readmit_spark.spark.pretraining import examples_table, segments_table
 from readmit_spark.spark.publish import Publication, has_result, manifest
+from readmit_spark.spark.records import check_records, csv_records, size_of
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes, size_of
+from readmit_spark.spark.tables import read_notes
+from readmit_spark.steps.job_run import job_run
 from readmit_spark.steps.launching import launcher
 from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
@@ -80,12 +82,17 @@ def make_examples(
         tokenizer.vocabulary()  # a tokenizer that is not BERT's is told before the work
         publication = Publication(spark, root, "pretrain", config.output.overwrite, now)
         try:
-            notes = read_notes(spark, path)
-            segments = publication.write_work(segments_table(notes, config, tokenizer), "segments")
+            counts = Observation("notes")
+            expected = csv_records(spark, path, "data.notes")
+            segments = segments_table(read_notes(spark, path), config, tokenizer, counts)
+            segments = publication.write_work(segments, "segments")
+            notes = counts.get
+            check_records(path, "data.notes", expected, notes["notes"], notes.pop("malformed"))
+            progress.say(_notes(notes))
             for tokens in config.pretrain.tokens:
                 examples = examples_table(segments, config, tokenizer, tokens)
                 publication.write_table(examples, _table(tokens), partition_by=["split"])
-            publication.publish({"made_of": made_of})
+            publication.publish({"made_of": made_of, "notes": notes})
         except BaseException:
             publication.abandon()
             raise
@@ -110,14 +117,8 @@ def pretrain_and_register(
     phases: list[Pretrained] = []
     with (
         tempfile.TemporaryDirectory(prefix="readmit-pretrain-") as folder,
-        experiment_run(
-            config.tracking_uri,
-            config.tracking.experiment,
-            "pretrain",
-            config.tracking.artifacts,
-        ) as mlflow,
+        job_run(config, "pretrain", _LOGGED) as mlflow,
     ):
-        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in _LOGGED}))
         start = local_folder(located.folder)
         for plan in _plans(config, start, examples):
             if plans:
@@ -203,6 +204,15 @@ def _whole_result(spark: SparkSession, config: Config) -> dict[str, Any] | None:
         if config.output.overwrite:
             return None
         raise
+
+
+def _notes(n: dict[str, int]) -> str:
+    others = n["notes"] - n["learnt"] - n["tested"] - n["nameless"]
+    return (
+        f"{n['notes']:,} notes: {n['learnt']:,} to learn from, {n['tested']:,} of test patients, "
+        f"{n['nameless']:,} without ROW_ID or SUBJECT_ID, {others:,} of other categories, empty or "
+        "marked as errors"
+    )
 
 
 def _table(tokens: int) -> str:

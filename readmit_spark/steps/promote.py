@@ -9,15 +9,16 @@ from typing import Any
 import pandas as pd
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, split_name
+from readmit_spark.config import Config
 from readmit_spark.core.paired import Comparison, Gate, compare, has_a_say, objections
 from readmit_spark.core.subgroups import FACTORS
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, locate
-from readmit_spark.models.tracking import CHALLENGER, CHAMPION, experiment_run, make_champion
+from readmit_spark.models.tracking import CHALLENGER, CHAMPION, make_champion
 from readmit_spark.progress import Progress
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
+from readmit_spark.steps.job_run import job_run
+from readmit_spark.steps.model_checks import check_before_test
 from readmit_spark.steps.scoring import scores_of_test_split
 
 STEPS = 2
@@ -105,9 +106,7 @@ def _scored(
     progress: Progress,
 ) -> pd.DataFrame:
     """hadm_id, subject_id, score, label and the subgroups, of those that metrics are of."""
-    check_tokens(config, model, prepared)
-    if not check_unseen(model, split_name(prepared["config"])):
-        say_unknown(model, progress)
+    check_before_test(config, model, prepared, progress)
     window = config.train.window
     groups = spark.read.parquet(f"{prepared['path']}/subgroups")
     patients = scores_of_test_split(
@@ -136,9 +135,7 @@ def _compare(rows: pd.DataFrame, config: Config) -> Comparison:
 def _record(config: Config, decision: Decision) -> None:
     name, _, version = decision.challenger.partition("/")
     promoted = not decision.objections
-    with experiment_run(
-        config.tracking_uri, config.tracking.experiment, "promote", config.tracking.artifacts
-    ) as mlflow:
+    with job_run(config, "promote") as mlflow:
         mlflow.log_params({"champion": decision.champion, "challenger": decision.challenger})
         mlflow.log_dict(asdict(decision), "comparison.json")
         for measure, gain in decision.overall.gains.items():

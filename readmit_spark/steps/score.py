@@ -12,10 +12,10 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, Vote, split_name, to_dict
+from readmit_spark.config import Config, Vote, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, fingerprint
-from readmit_spark.models.classifier import vote_c
+from readmit_spark.models.classifier import alert_threshold, vote_c
 from readmit_spark.progress import Progress
 from readmit_spark.report.card import card_page
 from readmit_spark.report.page import TokenLoss
@@ -27,13 +27,13 @@ from readmit_spark.spark.score import (
     distinct_chunks,
     patient_scores,
     score_chunks,
-    workload,
 )
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.tables import read_risks
+from readmit_spark.spark.workload import workload
 from readmit_spark.steps.card import card_of
 from readmit_spark.steps.evaluation import evaluate_windows, report_of, write_result
-from readmit_spark.steps.model_checks import check_tokens, check_unseen, say_unknown
+from readmit_spark.steps.model_checks import check_before_test
 from readmit_spark.steps.scoring import check_scorer, scorer_settings
 
 STEPS = 4
@@ -58,10 +58,7 @@ def score(
     """Publishes the tables, metrics, pictures and report under output.root."""
     started = now()
     windows = _windows(config, prepared)
-    check_tokens(config, located, prepared)
-    unseen = check_unseen(located, split_name(prepared["config"]))
-    if not unseen:
-        say_unknown(located, progress)
+    unseen = check_before_test(config, located, prepared, progress)
     config = replace(config, vote=Vote(vote_c(config, located.folder)))
     publication = Publication(spark, config.output_root, "score", config.output.overwrite, now)
     cohort, exclusions, documents, chunks = (
@@ -77,7 +74,8 @@ def score(
         with progress.step("start", tasks_done(spark)):
             # Read and told apart by their tokens once; all that follows goes by this table.
             distinct = publication.write_work(distinct_chunks(asked), "distinct_chunks")
-            check_scorer(config, located, windows, distinct, settings, progress)
+            threshold = alert_threshold(config, located.folder, windows)
+            check_scorer(config, settings, distinct, threshold, progress)
             work = workload(distinct)
             progress.say(
                 f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "

@@ -19,9 +19,9 @@ from readmit_spark.spark.score import (
     patient_scores,
     probe,
     score_chunks,
-    workload,
 )
 from readmit_spark.spark.ship import ship
+from readmit_spark.spark.workload import workload
 from readmit_spark.steps.model_checks import SAMPLE, check_precision
 
 
@@ -39,16 +39,16 @@ def scorer_settings(spark: SparkSession, config: Config, located: Located) -> Sc
 
 def check_scorer(
     config: Config,
-    located: Located,
-    windows: Sequence[str],
-    distinct: DataFrame,
     settings: ScorerSettings,
+    distinct: DataFrame,
+    threshold: float,
     progress: Progress,
-) -> None:
-    """Builds the scorer on an executor and says which it is; UserError where 16 bits move a
-    probability too far from fp32."""
-    threshold = alert_threshold(config, located.folder, windows)
-    check_precision(config, probe(distinct, settings, SAMPLE, threshold), threshold, progress)
+) -> str:
+    """Builds the scorer on an executor, says which it is and gives its backend's name; UserError
+    where 16 bits move a probability too far from fp32. threshold: of an alert."""
+    found = probe(distinct, settings, SAMPLE, threshold)
+    check_precision(config, found, threshold, progress)
+    return found.backend
 
 
 def scores_of_test_split(
@@ -71,6 +71,7 @@ def scores_of_test_split(
     )
     distinct = keep(distinct_chunks(asked))
     settings = scorer_settings(spark, config, located)
-    check_scorer(config, located, windows, distinct, settings, progress)
+    threshold = alert_threshold(config, located.folder, windows)
+    check_scorer(config, settings, distinct, threshold, progress)
     scores = score_chunks(distinct, workload(distinct).tasks, settings, located.name)
     return patient_scores(scores, cohort, windows, vote_c(config, located.folder))

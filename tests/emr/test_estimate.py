@@ -70,7 +70,7 @@ def test_more_gpus_take_less_time(template: dict[str, Any]) -> None:
 
 
 def test_the_page_says_what_it_rests_on(config: Config, template: dict[str, Any]) -> None:
-    shown = page(config, template, SHAPE, TABLE)
+    shown = page(estimate(config, template, SHAPE, TABLE), TABLE)
     assert "11.08 h" in shown and "in all $24.94" in shown
     assert "rests on: measured" in shown and "rests on: assumed" in shown
 

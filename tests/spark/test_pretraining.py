@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
@@ -17,7 +17,7 @@ from tests import oracles
 
 SCHEMA = (
     "row_id long, subject_id long, hadm_id long, category string, iserror boolean, text string, "
-    "chartdate date, charttime timestamp"
+    "chartdate date, charttime timestamp, malformed boolean"
 )
 DAY = date(2150, 1, 2)
 SENTENCE = " ".join(["pain"] * 24) + ". "
@@ -30,7 +30,7 @@ def config() -> Config:
 
 
 def frame(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
-    return spark.createDataFrame([(*row, DAY, None) for row in rows], SCHEMA)
+    return spark.createDataFrame([(*row, DAY, None, False) for row in rows], SCHEMA)
 
 
 def test_of_whom_and_of_which_notes_is_learnt(
@@ -49,7 +49,9 @@ def test_of_whom_and_of_which_notes_is_learnt(
         (3005, None, 7, "nursing", False, SENTENCE),
         (None, 1, 7, "nursing", False, SENTENCE),
     ]
-    found = segments_table(frame(spark, rows + left_out), config, tokenizer).collect()
+    counts = Observation()
+    notes = frame(spark, rows + left_out)
+    found = segments_table(notes, config, tokenizer, counts).collect()
     sides = {i: oracles.split(i, 3) for i in people}
     assert {row.subject_id: row.split for row in found} == {
         i: side for i, side in sides.items() if side != "test"
@@ -60,6 +62,11 @@ def test_of_whom_and_of_which_notes_is_learnt(
         # In the order of the stay's notes; what belongs to no stay stands alone.
         assert row.segments == ([pain] if row.hadm_id is None else [pain, no])
     assert len(found) == 2 * len({row.subject_id for row in found})
+    tested = sum(sides[row[1]] == "test" for row in rows)  # that which came twice counts twice
+    learnt = len(rows) - tested
+    assert counts.get == {
+        "notes": len(rows) + 6, "malformed": 0, "learnt": learnt, "nameless": 2, "tested": tested,
+    }  # fmt: skip
 
 
 def test_segments_are_the_note_s_own(
@@ -68,7 +75,7 @@ def test_segments_are_the_note_s_own(
     text = "Pt. seen  and [**Name**] BP 120/80 " + SENTENCE + OTHER + "\n1. " + SENTENCE
     subject = next(s for s in range(1, 99) if oracles.split(s, 3) == "train")
     rows = frame(spark, [(1, subject, None, "nursing", False, text)])
-    (found,) = segments_table(rows, config, tokenizer).collect()
+    (found,) = segments_table(rows, config, tokenizer, Observation()).collect()
     parts = oracles.segments(oracles.clean_for_pretraining(text))
     assert len(parts) > 1 and "120" in oracles.clean(text) and "120" not in " ".join(parts)
     assert [tokenizer.tokens(part) for part in found.segments] == [
@@ -82,7 +89,7 @@ def learnable(spark: SparkSession, config: Config, tokenizer: ChunkTokenizer) ->
         (i, i, None, "nursing", False, 5 * (SENTENCE if oracles.split(i, 3) == "train" else OTHER))
         for i in range(200)
     ]
-    return segments_table(frame(spark, rows), config, tokenizer)
+    return segments_table(frame(spark, rows), config, tokenizer, Observation())
 
 
 def test_splits_are_not_mixed(
@@ -127,7 +134,7 @@ def test_whole_words_where_asked(
     text = 9 * ("pt " + " ".join(["hypotension"] * 2) + " pain" * 20 + ". ")
     rows = [(i, i, None, "nursing", False, text) for i in range(50)]
     whole = replace(config, pretrain=replace(config.pretrain, whole_words=True, masked=0.3))
-    segments = segments_table(frame(spark, rows), whole, tokenizer)
+    segments = segments_table(frame(spark, rows), whole, tokenizer, Observation())
     pieces = tokenizer.vocabulary().pieces
     inside = 0
     for row in examples_table(segments, whole, tokenizer, 128).collect():

@@ -25,9 +25,9 @@ from readmit_spark.spark.score import (
     patient_scores,
     probe,
     score_chunks,
-    workload,
 )
 from readmit_spark.spark.ship import Shipped
+from readmit_spark.spark.workload import workload
 from tests import oracles
 from tests.workers import python_workers
 
@@ -105,7 +105,7 @@ def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> No
     work = workload(chunks)
     assert (work.chunks, work.distinct) == (len(ids), len(distinct))
     assert work.tokens == sum(map(len, distinct))
-    assert 1 <= work.tasks <= math.ceil(work.distinct / 64)
+    assert 1 <= work.tasks <= math.ceil(work.distinct / 8)
 
 
 def test_chunks_that_differ_in_the_last_token_only_are_two(

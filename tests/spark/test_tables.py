@@ -15,16 +15,15 @@ import pytest
 from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
-from readmit_spark.spark import tables
 from readmit_spark.spark.cohort import distinct_admissions
-from readmit_spark.spark.tables import (
+from readmit_spark.spark.records import (
     Records,
+    _count_splits,
     check_records,
     count_records,
     csv_records,
-    read_admissions,
-    read_notes,
 )
+from readmit_spark.spark.tables import read_admissions, read_notes
 from tests.tables_in import note, stay, write_csv
 
 HEADER = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
@@ -286,7 +285,7 @@ def in_batches(raw: bytes, size: int) -> Records:
             for some in (part[: size // 2], part[size // 2 :])
             if some
         ]
-        (split,) = next(iter(tables._count_splits(iter(batches)))).to_pylist()
+        (split,) = next(iter(_count_splits(iter(batches)))).to_pylist()
         count += split["count_inside"] if inside else split["count_outside"]
         broken += split["broken_inside"] if inside else split["broken_outside"]
         inside ^= split["flips"]

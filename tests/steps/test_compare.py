@@ -217,9 +217,11 @@ def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward
     ):  # fmt: skip
         features = baselines.fitted_features(stages, train, rows)
         fitted = baselines.logistic(
-            features.where("part = 'train'"), features.where("part != 'train'"), lambda _: 1.0
+            features.where("part = 'train'"),
+            features.where("part != 'train'"),
+            lambda _: (1.0, 8.0),
         )
-        assert fitted[1] == 0.001  # the first of equals
+        assert fitted[1:] == (0.001, 8.0)  # the first of equals
         found = fitted[0].toPandas().set_index(["window", "hadm_id", "chunk_index"]).probability
 
         x, z = counter.fit_transform(texts.text), counter.transform(others.text)

@@ -19,7 +19,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.spark import tables
+from readmit_spark.spark import records
 from readmit_spark.spark.publish import manifest
 from readmit_spark.spark.tables import read_admissions, read_notes
 from readmit_spark.steps import ingest as step
@@ -130,8 +130,8 @@ def test_prepare_names_ingest_where_a_csv_is_large(
 ) -> None:
     write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
     write_csv(tmp_path / "n.csv", [note(1, 1, 10, words(20))])
-    assert tables.large_csv(spark, f"{tmp_path}/n.csv") is None
-    monkeypatch.setattr(tables, "_LARGE", 100)
+    assert records.large_csv(spark, f"{tmp_path}/n.csv") is None
+    monkeypatch.setattr(records, "_LARGE", 100)
     out = io.StringIO()
     config = load_config(
         overrides=[f"data.admissions={tmp_path}/a.csv", f"data.notes={tmp_path}/n.csv",

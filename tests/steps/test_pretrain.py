@@ -125,6 +125,35 @@ def test_examples_are_made_once(
     assert made(spark, overwrite, tokenizer)[0]["run"] != again["run"]
 
 
+def test_every_note_is_accounted_for_and_a_broken_table_is_refused(
+    spark: SparkSession, ward: Ward, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    header = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
+    sentence = "Resting comfortably without pain and eating well this morning. "
+    rows = [f'{i},{i},1,2150-01-02,,Nursing,,"{9 * sentence}"\n' for i in range(60)]
+    rows += [f",1,1,2150-01-02,,Nursing,,{sentence}\n", f"99,1,1,2150-01-02,,ECG,,{sentence}\n"]
+    notes = tmp_path / "NOTES.csv"
+    notes.write_text(header + "".join(rows))
+    config = settings(ward, tmp_path / "out", f"data.notes={notes}")
+    found, said = made(spark, config, tokenizer)
+    counts = found["notes"]
+    assert counts["learnt"] + counts["tested"] == 60 and counts["tested"] > 0
+    line = (
+        f"62 notes: {counts['learnt']} to learn from, {counts['tested']} of test patients, "
+        "1 without ROW_ID or SUBJECT_ID, 1 of other categories, empty or marked as errors"
+    )
+    assert line in said
+
+    notes.write_text(header + "".join(rows).replace('"', "", 1))
+    broken = settings(ward, tmp_path / "broken", f"data.notes={notes}")
+    with pytest.raises(UserError, match=r"data\.notes: .*a quote is not closed or not doubled"):
+        made(spark, broken, tokenizer)
+    notes.write_text(header + "".join(rows) + "100,1,1\n")
+    with pytest.raises(UserError, match=r"data\.notes: .* 1 rows with more or fewer fields"):
+        made(spark, broken, tokenizer)
+    assert not (tmp_path / "broken" / "_manifests").exists()
+
+
 def test_killed_in_the_second_phase_it_goes_on_there(
     spark: SparkSession,
     ward: Ward,
