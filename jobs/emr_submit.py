@@ -41,8 +41,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     template, shapes = request.read_template(CONF / "emr_cluster.json"), request.read_shapes(CONF)
     if args.estimate:
         table = estimate.read_table(args.estimate)
-        found = estimate.estimate(config, template, shapes["prepare"], table)
-        print(estimate.page(found, table))
+        print(estimate.page(estimate.estimate(config, template, shapes["prepare"], table), table))
         return cli.OK
     code = collect(config, ROOT)
     as_of = args.as_of if args.as_of == "now" else cli.hospital_time(args.as_of).isoformat()
