@@ -27,11 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    progress = Progress("nightly", STEPS)
+    progress, as_of = Progress("nightly", STEPS), _time(given.as_of)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("nightly")
-    lines = nightly(spark, config, located, _time(given.as_of), progress, datetime.now, given.plan)
+    lines = nightly(spark, config, located, as_of, progress, datetime.now, given.plan)
     print(lines)
 
 

@@ -128,7 +128,8 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
         return value.isoformat()
     if type(value) is kind:
         return value
-    raise UserError(f"{key} is {value!r} ({type(value).__name__}): a {kind.__name__} is needed")
+    needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
+    raise UserError(f"{key} is {value!r} ({type(value).__name__}): {needed} is needed")
 
 
 def _check(config: Config) -> None:

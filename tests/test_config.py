@@ -47,10 +47,10 @@ def test_later_overrides_win(tmp_path: Path) -> None:
     [
         ("vote.k=2", r"unknown key vote\.k in --set vote\.k=2; did you mean vote\.c\?"),
         ("vtoe.c=2", r"unknown key vtoe in --set"),
-        ("seed=yes please", r"seed is 'yes please' \(str\): a int is needed"),
+        ("seed=yes please", r"seed is 'yes please' \(str\): a whole number is needed"),
         ("seed=1.5", r"seed is 1\.5 \(float\)"),
         ("seed=true", r"seed is True \(bool\)"),
-        ("vote.c=two", r"vote\.c is 'two' \(str\): a float is needed"),
+        ("vote.c=two", r"vote\.c is 'two' \(str\): a number is needed"),
         ("windows=2days", r"windows is '2days': a list is needed"),
         ("windows=[]", r"windows is \[\]: a list is needed"),
         ("windows=[2days,2days]", r"windows names a window more than once: 2days, 2days"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -39,6 +40,17 @@ _LOCAL = {
     "spark.ui.enabled": "false",
 }
 
+# What a task failed of is in the exception that reaches the driver. These would log it again, some
+# a hundred lines of trace, and a parser's trace may hold what it read.
+_SAID_TWICE = (
+    "org.apache.spark.api.python.PythonRunner",
+    "org.apache.spark.executor.Executor",
+    "org.apache.spark.scheduler.TaskSetManager",
+    "org.apache.spark.sql.execution.python.ArrowPythonRunner",
+)
+
+_LOG4J = Path(__file__).parents[2] / "conf" / "log4j2.properties"
+
 
 def build_session(app: str) -> SparkSession:
     """The session of this process. Under spark-submit its master and resources are kept."""
@@ -52,6 +64,9 @@ def build_session(app: str) -> SparkSession:
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         for key, value in _LOCAL.items():
             builder = builder.config(key, value)
+        if _LOG4J.exists():  # in a clone, also before there is a session to set a level of
+            java = f"-Dlog4j2.configurationFile={_LOG4J.as_uri()}"
+            builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in _ALWAYS.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
@@ -59,6 +74,9 @@ def build_session(app: str) -> SparkSession:
     hadoop = session._jsc.hadoopConfiguration()
     hadoop.setIfUnset("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
     session.sparkContext.setLogLevel("ERROR")
+    log4j = session._jvm.org.apache.logging.log4j
+    for logger in _SAID_TWICE:
+        log4j.core.config.Configurator.setLevel(logger, log4j.Level.OFF)
     return session
 
 

@@ -78,7 +78,8 @@ def explain_scores(
             asked = _asked(spark, config, located, wanted, progress)
             admissions = publication.write_work(asked.admissions, "admissions")
             if not admissions.count():
-                raise UserError(f"nothing to explain among {asked.where}")
+                who = "nothing" if wanted.admission is None else f"no admission {wanted.admission}"
+                raise UserError(f"{who} to explain among {asked.where}: it has no score there")
         with progress.step("explanations", tasks_done(spark)):
             ask = Ask(
                 config.chunk, tokenizer, asked.c, config.explain.steps, config.explain.deletion,

@@ -45,6 +45,7 @@ def prepare(
     started = now()
     publication = Publication(spark, config.output_root, "prepare", config.output.overwrite, now)
     try:
+        read_notes(spark, required(config.data.notes, "data.notes"))  # there, with its columns?
         with progress.step("admissions: labels and split", tasks_done(spark)):
             labelled, admissions = _admissions(spark, config, publication)
             cohort = publication.write_table(cohort_table(labelled, config), "cohort")

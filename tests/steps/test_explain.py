@@ -221,7 +221,7 @@ def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokeni
 
 
 def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to explain among the night"):
+    with pytest.raises(UserError, match="no admission 999 to explain among the night"):
         ran.explain(admission=999)
     with pytest.raises(UserError, match="was not scored"):
         ran.explain("explain.source=score", "explain.window=discharge")

@@ -3,6 +3,8 @@ tests of its own."""
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -37,3 +39,20 @@ def test_they_run_one_after_another(ward: Ward, tmp_path: Path) -> None:
         done = run_program(job, settings, tmp_path)
         assert done.returncode == 2, f"{job}: {done.stderr}"
         assert said in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr, job
+
+
+def test_a_file_that_breaks_off_is_one_line(ward: Ward, tmp_path: Path) -> None:
+    """Not Spark's warnings as it starts, nor what its workers and its tasks died of."""
+    header = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
+    rows = [f"{i},1,1,2150-01-02,,Nursing,,{os.urandom(99).hex()}\n" for i in range(2000)]
+    whole = gzip.compress((header + "".join(rows)).encode())
+    notes = tmp_path / "NOTES.csv.gz"
+    notes.write_bytes(whole[: len(whole) // 2])
+    settings = [*ward.overrides, f"data.notes={notes}", f"output.root={tmp_path}/out"]
+    done = run_program("prepare", settings, tmp_path)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("prepare: [")]
+    assert said == [
+        f"prepare: data.notes: {notes} cannot be read to its end: a whole .csv, .csv.gz or Parquet "
+        "table is needed"
+    ]
