@@ -37,6 +37,15 @@ def emr(aws: None, config: Config) -> Any:
     return run.clients(config)[0]
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A shell starts what is to run in the background with Ctrl-C ignored, and then a test that
+    waits for it would wait for ever."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Moving:
     """moto's client whose steps go on by one state at each look. `fate`: each step's states."""
 
