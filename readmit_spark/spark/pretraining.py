@@ -56,17 +56,18 @@ def segments_table(
     wanted = readable_notes(config) & F.col("category").isin(list(config.pretrain.categories))
     named = F.col("row_id").isNotNull() & F.col("subject_id").isNotNull()
     tested = F.col("split") == "test"
+    to_learn = wanted & named & ~tested
     learnable = (
         notes.withColumn("split", split_of(config))
         .observe(
             counts,
             F.count(F.lit(1)).alias("notes"),
             F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
-            F.count(F.when(wanted & named & ~tested, 1)).alias("learnt"),
+            F.count(F.when(to_learn, 1)).alias("learnt"),
             F.count(F.when(wanted & ~named, 1)).alias("nameless"),
             F.count(F.when(wanted & named & tested, 1)).alias("tested"),
         )
-        .where(wanted & named & ~tested)
+        .where(to_learn)
         .dropDuplicates(["row_id"])
     )
     note = F.struct(*note_order(), "text")

@@ -45,7 +45,8 @@ def prepare(
     started = now()
     publication = Publication(spark, config.output_root, "prepare", config.output.overwrite, now)
     try:
-        read_notes(spark, required(config.data.notes, "data.notes"))  # there, with its columns?
+        # Not there, or without its columns: said before any work.
+        source = read_notes(spark, required(config.data.notes, "data.notes"))
         with progress.step("admissions: labels and split", tasks_done(spark)):
             labelled, admissions = _admissions(spark, config, publication)
             cohort = publication.write_table(cohort_table(labelled, config), "cohort")
@@ -53,7 +54,7 @@ def prepare(
             publication.write_table(_subgroups(spark, config, cohort), "subgroups")
         with progress.step("notes: documents, chunks, tokens", tasks_done(spark)):
             _say_if_large(spark, config, progress)
-            notes = _notes(spark, config, tokenizer, labelled, cohort, publication)
+            notes = _notes(source, config, tokenizer, labelled, cohort, publication)
         with progress.step("publish"):
             facts = {
                 "started": started.isoformat(timespec="seconds"),
@@ -126,7 +127,7 @@ def _subgroups(spark: SparkSession, config: Config, cohort: DataFrame) -> DataFr
 
 
 def _notes(
-    spark: SparkSession,
+    source: DataFrame,
     config: Config,
     tokenizer: ChunkTokenizer,
     labelled: DataFrame,
@@ -135,8 +136,8 @@ def _notes(
 ) -> dict[str, int]:
     path = required(config.data.notes, "data.notes")
     counts = Observation("notes")
-    expected = csv_records(spark, path, "data.notes")
-    documents = documents_table(read_notes(spark, path), cohort, labelled, config, counts)
+    expected = csv_records(source.sparkSession, path, "data.notes")
+    documents = documents_table(source, cohort, labelled, config, counts)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.
     rows = publication.write_work(chunk_rows(documents, config.chunk, tokenizer), "rows")
