@@ -59,7 +59,7 @@ def time_parts(
         return read_notes(spark, cohort.path("NOTEEVENTS", kind))
 
     def documents() -> DataFrame:
-        return documents_table(notes(), kept, labelled, config, Observation())
+        return documents_table(notes(), kept, labelled, config, Observation(), Observation())
 
     def cleaned() -> DataFrame:
         return documents().withColumn("text", _clean("text"))

@@ -14,7 +14,12 @@ DISCHARGE = "discharge summary"
 
 
 def documents_table(
-    notes: DataFrame, cohort: DataFrame, known: DataFrame, config: Config, counts: Observation
+    notes: DataFrame,
+    cohort: DataFrame,
+    known: DataFrame,
+    config: Config,
+    counts: Observation,
+    repeated: Observation,
 ) -> DataFrame:
     """window, subject_id, hadm_id, label, split, n_notes, text: one row an admission and window
     that has a note.
@@ -23,7 +28,7 @@ def documents_table(
     profile those marked as errors, and discharge summaries in early windows. Order: CHARTDATE,
     CHARTTIME (null last), ROW_ID; a note delivered twice counts once. `known` holds the ids of all
     admissions, so that a note of an unknown one can be told from a note of an excluded one;
-    `counts` fills while the table is computed.
+    `counts` and `repeated`, of the notes delivered twice, fill while the table is computed.
     """
     windows = [parse_window(name) for name in config.windows]
     ids = ["subject_id", "hadm_id"]
@@ -46,9 +51,12 @@ def documents_table(
     note = F.struct(*note_order(), "text", "day", "category")
     gathered = useful.groupBy(*ids).agg(
         F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"),
+        F.count(F.lit(1)).alias("delivered"),
         F.first("label").alias("label"),
         F.first("split").alias("split"),
     )
+    more = F.sum(F.col("delivered") - F.size("notes"))
+    gathered = gathered.observe(repeated, F.coalesce(more, F.lit(0)).alias("identical_duplicate"))
     per_window = F.array(*(_of_window(window, config) for window in windows))
     return (
         gathered.select(*ids, "label", "split", F.explode(per_window).alias("document"))

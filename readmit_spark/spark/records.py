@@ -71,7 +71,8 @@ def csv_records(spark: SparkSession, path: str, key: str) -> int | None:
     if records.broken:
         raise UserError(
             f"{key}: {path} has {records.broken:,} lines with a quote in the middle of a field: "
-            "a quote is not closed or not doubled; nothing was written"
+            "a quote is not closed or not doubled; nothing was written, and jobs/ingest.py names "
+            "the line"
         )
     return records.count
 
@@ -87,7 +88,7 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
         return
     raise UserError(
         f"{key}: {path} has {found}: a quote is not closed or not doubled, or a line is cut; "
-        "nothing was written"
+        "nothing was written, and jobs/ingest.py names the line"
     )
 
 

@@ -96,8 +96,9 @@ def over_time(
             path = required(config.data.notes, "data.notes")
             by_day = replace(config, windows=day_windows(config.over_time.days))
             documents = documents_table(
-                read_notes(spark, path), cohort, cohort, by_day, Observation("notes")
-            )
+                read_notes(spark, path), cohort, cohort, by_day,
+                Observation("notes"), Observation("repeated"),
+            )  # fmt: skip
             chunks = publication.write_work(
                 day_chunks(documents, config.chunk, tokenizer), "chunks"
             )

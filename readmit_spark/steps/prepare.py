@@ -135,13 +135,13 @@ def _notes(
     publication: Publication,
 ) -> dict[str, int]:
     path = required(config.data.notes, "data.notes")
-    counts = Observation("notes")
+    counts, repeated = Observation("notes"), Observation("repeated")
     expected = csv_records(source.sparkSession, path, "data.notes")
-    documents = documents_table(source, cohort, labelled, config, counts)
+    documents = documents_table(source, cohort, labelled, config, counts, repeated)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.
     rows = publication.write_work(chunk_rows(documents, config.chunk, tokenizer), "rows")
-    found = dict(counts.get)
+    found = counts.get | repeated.get
     publication.write_table(chunks_table(rows), "chunks", partition_by=["window"])
     publication.write_table(document_facts(rows), "documents")
     if found["notes"] == 0:

@@ -78,6 +78,7 @@ def test_chunks(
         labelled,
         config,
         Observation("notes"),
+        Observation("repeated"),
     )
     chunks = chunks_table(chunk_rows(documents, config.chunk, tokenizer)).toPandas()
     found = chunks[["window", "hadm_id", "chunk_index", "text", "n_words"]]

@@ -46,8 +46,8 @@ class Ran(NamedTuple):
 
 
 def hospital() -> tuple[list[Row], list[Row]]:
-    """40 patients; every other one comes back, but none of the test split. A newborn, a death and a
-    patient without notes are among them."""
+    """40 patients; every other one comes back, but none of the test split. A newborn, a death, a
+    patient without notes and a note delivered twice are among them."""
     stays: list[Row] = []
     notes: list[Row] = []
     for subject in range(1, 41):
@@ -67,6 +67,7 @@ def hospital() -> tuple[list[Row], list[Row]]:
     notes.append(note(500, 50, 500, f"{CANARY} {words(20)}"))
     notes.append(note(501, 40, None, f"{CANARY} {words(20)}"))
     notes.append(note(502, 1, 10, f"{CANARY} {words(20)}", iserror="1"))
+    notes.append(notes[0])
     return stays, notes
 
 
@@ -174,9 +175,11 @@ def test_the_ledger_has_every_admission_once_a_window(ran: Ran, inputs: tuple[st
 
 def test_what_was_left_out_of_the_notes_is_counted(ran: Ran) -> None:
     counts = ran.prepared["notes"]
-    assert counts["notes"] == 2 * 39 + 3
+    assert counts["notes"] == 2 * 39 + 4
     left_out = {name: n for name, n in counts.items() if n and name != "notes"}
-    assert left_out == {"no_hadm_id": 1, "excluded_admission": 1, "marked_as_error": 1}
+    assert left_out == {
+        "no_hadm_id": 1, "excluded_admission": 1, "marked_as_error": 1, "identical_duplicate": 1,
+    }  # fmt: skip
 
 
 def test_each_patient_s_score_is_the_vote_of_their_chunks(ran: Ran) -> None:
