@@ -2,21 +2,23 @@
 
 Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), appendix A.2; method section 11. Two rules
 are ours. Halves are whole segments, never cut. And the answer to the second exercise is not in the
-lengths: before the coin is tossed, both a true and a foreign second half have been found, and they
-have as many segments.
+lengths: before the coin is tossed, both a true and a foreign second half have been found, and the
+foreign one is the one of several that is nearest to the true one in length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = list[int]
-_TRIES = 10  # to find a foreign half that fits
+SPECIALS = 3  # [CLS] and two [SEP]
+_TRIES = 20  # to find a foreign half
 
 
 class Pair(NamedTuple):
@@ -82,7 +84,7 @@ def _pairs_of(
             continue
         cut = int(random.integers(start + 1, end))
         first, second = _joined(segments[start:cut]), _joined(segments[cut:end])
-        foreign = _foreign(place, documents, end - cut, budget - len(first), random)
+        foreign = _foreign(place, documents, len(second), budget - len(first), random)
         if foreign is None:
             start = cut
         elif random.random() < 0.5:
@@ -97,22 +99,31 @@ def _pairs_of(
 def _foreign(
     place: int,
     documents: Sequence[Sequence[Ids]],
-    count: int,
+    length: int,
     room: int,
     random: np.random.Generator,
 ) -> Ids | None:
-    """So many consecutive segments of another document that fit into the room; None where a few
-    tries find none."""
+    """Consecutive segments of another document that fit into the room; of a few draws those nearest
+    in length. None where no draw fits.
+
+    They begin behind a document's first segment, as true second halves do.
+    """
+    nearest, found = room + 1, None
     for _ in range(_TRIES):
         other = int(random.integers(len(documents)))
-        last = len(documents[other]) - count
-        if other == place or last < 0:
+        segments = documents[other]
+        if other == place or len(segments) < 2:
             continue
-        start = int(random.integers(last + 1))
-        found = _joined(documents[other][start : start + count])
-        if 0 < len(found) <= room:
-            return found
-    return None
+        start = int(random.integers(1, len(segments)))
+        for end, total in enumerate(accumulate(map(len, segments[start:])), start + 1):
+            if total > room:
+                break
+            if total and abs(total - length) < nearest:
+                nearest, found = abs(total - length), (segments, start, end)
+    if found is None:
+        return None
+    segments, start, end = found
+    return _joined(segments[start:end])
 
 
 def _joined(segments: Sequence[Ids]) -> Ids:

@@ -103,8 +103,8 @@ def widths(device: torch.device) -> int:
 
 
 def half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """bf16 on a GPU that has it, else fp32."""
-    half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """bf16 on a GPU that computes in it, else fp32: where it is emulated, it is the slower one."""
+    half = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast("cuda", torch.bfloat16, enabled=half)
 
 

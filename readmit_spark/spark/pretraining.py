@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from pyspark.sql import types as T
 
 from readmit_spark.config import Config
 from readmit_spark.core.clean import clean_for_pretraining
-from readmit_spark.core.pretraining import masked_example, sentence_pairs
+from readmit_spark.core.pretraining import SPECIALS, masked_example, sentence_pairs
 from readmit_spark.core.segment import segment
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.spark.cohort import split_of
@@ -113,7 +114,7 @@ def examples_table(
         for copy in range(copies if split == "train" else 1):
             key = [seed, tokens, copy, place, int(split == "train")]
             random = np.random.default_rng(key)
-            for pair in sentence_pairs(documents, tokens - 3, random):
+            for pair in sentence_pairs(documents, tokens - SPECIALS, random):
                 example = masked_example(pair, vocabulary, random, share, whole_words)
                 ids = (np.array(part, np.int32) for part in (example.input_ids, example.masked,
                                                              example.answers))  # fmt: skip
@@ -123,3 +124,26 @@ def examples_table(
     return segments.withColumn("shelf", shelf).groupBy("split", "shelf").applyInPandas(
         make, _EXAMPLES
     )  # fmt: skip
+
+
+class TooLong(NamedTuple):
+    """segments: how many there are; long: how many no pair can hold; share: of the tokens."""
+
+    segments: int
+    long: int
+    share: float
+
+
+def too_long(segments: DataFrame, tokens: int) -> TooLong:
+    """What examples of `tokens` tokens leave out: they hold whole segments, at least two."""
+    sizes = segments.select(
+        F.explode(F.transform("segments", lambda part: F.size(part))).alias("n")
+    )
+    long = F.col("n") > tokens - SPECIALS - 1
+    row = sizes.agg(
+        F.count(F.lit(1)),
+        F.count(F.when(long, 1)),
+        F.coalesce(F.sum(F.when(long, F.col("n"))) / F.sum("n"), F.lit(0.0)),
+    ).first()
+    assert row is not None  # an aggregate without groups always has one row
+    return TooLong(*row)

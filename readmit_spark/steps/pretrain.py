@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import Observation, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 
 from readmit_spark.config import Config, required
 from readmit_spark.core.tokenizer import ChunkTokenizer
@@ -31,7 +31,7 @@ from readmit_spark.models.pretrain import (
 from readmit_spark.models.store import Store
 from readmit_spark.models.tracking import nested_run, register
 from readmit_spark.progress import Progress
-from readmit_spark.spark.pretraining import examples_table, segments_table
+from readmit_spark.spark.pretraining import examples_table, segments_table, too_long
 from readmit_spark.spark.publish import Publication, has_result, manifest
 from readmit_spark.spark.records import check_records, csv_records, size_of
 from readmit_spark.spark.session import tasks_done
@@ -42,7 +42,7 @@ from readmit_spark.steps.model_checks import SEEN, check_unseen
 from readmit_spark.steps.training import anywhere
 
 _LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
-_VERSION = 2  # of the way from notes to examples; 2: digits are left out
+_VERSION = 3  # of the way from notes to examples; 3: lengths do not tell what follows
 _MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
 
 
@@ -90,6 +90,7 @@ def make_examples(
             check_records(path, "data.notes", expected, notes["notes"], notes.pop("malformed"))
             progress.say(_notes(notes))
             for tokens in config.pretrain.tokens:
+                progress.say(_too_long(segments, tokens))
                 examples = examples_table(segments, config, tokenizer, tokens)
                 publication.write_table(examples, _table(tokens), partition_by=["split"])
             publication.publish({"made_of": made_of, "notes": notes})
@@ -212,6 +213,14 @@ def _notes(n: dict[str, int]) -> str:
         f"{n['notes']:,} notes: {n['learnt']:,} to learn from, {n['tested']:,} of test patients, "
         f"{n['nameless']:,} without ROW_ID or SUBJECT_ID, {others:,} of other categories, empty or "
         "marked as errors"
+    )
+
+
+def _too_long(segments: DataFrame, tokens: int) -> str:
+    found = too_long(segments, tokens)
+    return (
+        f"{found.long:,} of {found.segments:,} segments, {found.share:.1%} of the tokens, are too "
+        f"long for examples of {tokens} tokens"
     )
 
 

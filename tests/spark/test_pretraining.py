@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
-from readmit_spark.spark.pretraining import examples_table, segments_table
+from readmit_spark.spark.pretraining import examples_table, segments_table, too_long
 from tests import oracles
 
 SCHEMA = (
@@ -126,6 +126,20 @@ def test_the_same_examples_however_partitions_are_cut(
     )
     assert train[1] == pytest.approx(2 * train[0], rel=0.1)
     assert held_out[0] == held_out[1]
+
+
+def test_what_no_example_can_hold_is_counted(
+    spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
+) -> None:
+    schema = "segments array<array<int>>"
+    assert too_long(spark.createDataFrame([], schema), 64) == (0, 0, 0.0)
+    texts = [([[1] * 60, [2] * 10],), ([[3] * 61, []],)]  # 61 and one token more are too many
+    assert too_long(spark.createDataFrame(texts, schema), 64) == (4, 1, 61 / 131)
+    subject = next(s for s in range(1, 99) if oracles.split(s, 3) == "train")
+    notes = frame(spark, [(1, subject, None, "nursing", False, "pain " * 90 + ". " + SENTENCE)])
+    segments = segments_table(notes, config, tokenizer, Observation())
+    assert too_long(segments, 64)[:2] == (2, 1)
+    assert examples_table(segments, config, tokenizer, 64).count() == 0
 
 
 def test_whole_words_where_asked(
