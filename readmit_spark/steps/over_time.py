@@ -13,7 +13,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, required, to_dict
+from readmit_spark.config import Config, to_dict
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located, fingerprint
@@ -31,7 +31,7 @@ from readmit_spark.spark.over_time import (
 from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.score import check_gpus, score_chunks
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.whole import whole_notes
 from readmit_spark.spark.workload import workload
 from readmit_spark.steps.scoring import scorer_settings
 
@@ -93,15 +93,15 @@ def over_time(
         everybody = spark.read.parquet(f"{prepared['path']}/cohort")
         cohort = _cohort(everybody, of_score, admission)
         with progress.step("notes, day by day", tasks_done(spark)):
-            path = required(config.data.notes, "data.notes")
+            whole = whole_notes(spark, config)
             by_day = replace(config, windows=day_windows(config.over_time.days))
             documents = documents_table(
-                read_notes(spark, path), cohort, cohort, by_day,
-                Observation("notes"), Observation("repeated"),
+                whole.rows, cohort, cohort, by_day, Observation("notes"), Observation("repeated"),
             )  # fmt: skip
             chunks = publication.write_work(
                 day_chunks(documents, config.chunk, tokenizer), "chunks"
             )
+            whole.check()
             if not chunks.count():
                 raise UserError("over_time: no admission has a chunk to score")
         with progress.step("new scores", tasks_done(spark)):

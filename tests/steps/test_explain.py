@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -27,7 +29,7 @@ from readmit_spark.models.predict import Scorer
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.spark.publish import manifest
-from readmit_spark.steps import explain, nightly, over_time, prepare, score
+from readmit_spark.steps import audit, explain, nightly, over_time, prepare, score
 from tests.models.test_explain import SENTENCE
 from tests.pages import Page
 from tests.planted import TELLING, save_planted_model
@@ -292,3 +294,64 @@ def test_the_same_name_with_other_weights_is_no_longer_the_model(ran: Ran, tmp_p
         retrained.over_time()
     # Nobody knows whom a model from elsewhere was trained on.
     assert "who may be among those" in (ran.root / "model_card.html").read_text()
+
+
+TOLD = "zqxtold"  # a note's text
+ROWS = "".join(
+    f"{i},1,11,2020-01-0{1 + i % 3},,Nursing,,{TOLD} {os.urandom(40).hex()}\n" for i in range(400)
+)
+HEADER = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
+ASKED = ("explain", "explain.source=score", "over_time", "audit")
+
+
+def ask(ran: Ran, asked: str, notes: Path) -> str:
+    """What the job says of these notes."""
+    settings = [*ran.settings, f"data.notes={notes}"]
+    with pytest.raises(UserError) as error:
+        if asked == "audit":
+            audit.audit(
+                ran.spark, load_config(overrides=settings),
+                manifest(ran.spark, str(ran.root), "prepare"),
+                Progress("audit", audit.STEPS, io.StringIO()), datetime.now,
+            )  # fmt: skip
+        elif asked == "over_time":
+            ran.over_time(f"data.notes={notes}")
+        else:
+            ran.explain(f"data.notes={notes}", *([asked] if "=" in asked else []))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_notes_that_break_off_are_one_line_without_text(
+    ran: Ran, asked: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    notes = tmp_path / "NOTES.csv.gz"
+    whole = gzip.compress((HEADER + ROWS).encode())
+    notes.write_bytes(whole[: len(whole) // 2])
+    said = ask(ran, asked, notes)
+    assert said.startswith(f"data.notes: {notes} cannot be read to its end") and "\n" not in said
+    assert TOLD not in said + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize(
+    "broken",
+    (
+        # A parser takes every row up to the next quote into one text, and says nothing.
+        f'900,1,11,2020-01-01,,Nursing,,"{TOLD} is open\n{ROWS}901,1,11,2020-01-01,,N,,"{TOLD}"',
+        # A line that is cut has all its quotes.
+        f"{ROWS}900,1,11,2020-01-01,,Nursing\n",
+    ),
+    ids=("a quote", "a cut line"),
+)
+def test_rows_that_a_csv_parser_swallows_are_no_results(
+    ran: Ran, asked: str, broken: str, tmp_path: Path
+) -> None:
+    (tmp_path / "NOTES.csv").write_text(HEADER + broken)
+    job = asked.partition(".")[0]
+    published = sorted(ran.root.glob(f"{job}*/*"))
+    said = ask(ran, asked, tmp_path / "NOTES.csv")
+    assert said.startswith(f"data.notes: {tmp_path}/NOTES.csv has ") and "\n" not in said
+    assert "a quote is not closed or not doubled" in said and TOLD not in said
+    assert sorted(ran.root.glob(f"{job}*/*")) == published
+    assert not list(ran.root.glob(f"_work/{job}/*"))
