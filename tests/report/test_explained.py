@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from readmit_spark.report.explain import Explained, Place, explained_of
+from readmit_spark.report.explain import Explained, Place, explained_of, render_explain
+from tests.pages import Page
 
 
 def word(attribution: float, segment: int, *places: tuple[int, int, int]) -> dict[str, Any]:
@@ -61,3 +63,25 @@ def test_words_are_told_by_what_they_raise_and_lower(explained: Explained) -> No
 def test_chunks_share_the_score(explained: Explained) -> None:
     assert [chunk.share for chunk in explained.chunks] == pytest.approx([0.2, 0.8])
     assert explained.driving is explained.chunks[1]
+
+
+def page_of(explained: Explained) -> Page:
+    page = Page(render_explain([explained], "any", "somewhere", 2.0, None))
+    assert not page.open
+    return page
+
+
+@pytest.mark.parametrize(
+    ("beaten", "chance", "unclear"),
+    ((0.0, True, False), (0.5, True, False), (0.55, False, True), (0.9, False, True),
+     (0.95, False, False), (1.0, False, False)),
+)  # fmt: skip
+def test_the_deletion_test_says_no_more_than_it_found(
+    explained: Explained, beaten: float, chance: bool, unclear: bool
+) -> None:
+    deletion = {"removed": 1, "strongest": 0.5, "random": 0.25, "beaten": beaten}
+    text = page_of(replace(explained, deletion=deletion)).text
+    assert ("no better than chance" in text) == chance
+    assert ("Not clearly more than random words" in text) == unclear
+    if unclear:
+        assert f"they beat {100 * beaten:.0f}" in text
