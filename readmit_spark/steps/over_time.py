@@ -161,11 +161,11 @@ def _cohort(cohort: DataFrame, scores: DataFrame, admission: int | None) -> Data
 
 
 def _days(rows: pd.DataFrame, config: Config) -> list[Day]:
-    """How well the scores of each day rank, on the test split's stays that were there then."""
+    """How well the scores of each day rank, on the test split's stays that last that long."""
     found = []
     for day in sorted(rows.day.unique()):
         here = rows[rows.day == day]
-        known = here[here.label.notna() & (here.split == "test")]
+        known = here[here.label.notna() & here.actionable & (here.split == "test")]
         measured = evaluate(
             known.score.to_numpy(float), known.label.to_numpy(int), known.subject_id.to_numpy(),
             replicates=config.score.bootstrap, seed=config.seed,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -28,6 +29,7 @@ from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.predict import Scorer
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
+from readmit_spark.report.over_time import render_over_time
 from readmit_spark.spark.publish import manifest
 from readmit_spark.steps import audit, explain, nightly, over_time, prepare, score
 from tests.models.test_explain import SENTENCE
@@ -256,9 +258,31 @@ def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
     assert rows[11, 3]["change"] == pytest.approx(expected[11, 3] - expected[11, 2], abs=1e-6)
     assert rows[11, 3]["change"] > 0.2  # the day on which it is told
     assert rows[11, 1]["change"] is None and rows[21, 2]["change"] == 0.0
+    # 4 left eight hours after it came: no first day of it was left to act on.
+    assert {key for key, row in rows.items() if not row["actionable"]} == {(41, 1)}
     assert "4 admissions, 13 days with a score" in printed
     page = Page((ran.root / "over_time.html").read_text())
     assert not page.open and len(page.all("img")) == 2
+
+
+def test_the_figures_of_a_day_are_of_stays_that_last_it() -> None:
+    """Two stays end on their second day, sooner than after 48 hours, and are ranked wrong."""
+    rows = pd.DataFrame(
+        [
+            (n, day, score, label, "test", day == 1 or n < 4)
+            for n, (score, label) in enumerate([(0.9, 1), (0.8, 1), (0.2, 0), (0.1, 0),
+                                                (0.05, 1), (0.95, 0)])
+            for day in (1, 2)
+        ],
+        columns=["subject_id", "day", "score", "label", "split", "actionable"],
+    )  # fmt: skip
+    rows["hadm_id"], rows["change"] = rows.subject_id, None
+    days = over_time._days(rows, load_config(overrides=["score.bootstrap=20"]))
+    assert [(day.n, day.measured) for day in days] == [(6, 6), (6, 4)]
+    assert days[0].auroc["value"] == pytest.approx(4 / 9)
+    assert days[1].auroc["value"] == 1.0
+    page = Page(render_over_time(over_time.OverTime("any", rows, days, [0])))
+    assert "last at least as many times 24 hours" in page.text
 
 
 def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:
