@@ -33,6 +33,7 @@ from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.whole import WholeNotes, whole_notes
 from readmit_spark.steps.night_made import made_with
 from readmit_spark.steps.prepare import all_admissions
+from readmit_spark.steps.scored import check_scored
 from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 3
@@ -48,6 +49,18 @@ class Wanted:
     text: str | None = None
     admission: int | None = None
     as_of: datetime | None = None
+
+    def check(self, source: str) -> None:
+        """UserError where a night is asked for of what is of none. source: `explain.source`."""
+        if self.as_of is None:
+            return
+        if self.text is not None:
+            raise UserError("--as-of: a text is of no night; leave out --as-of or --text")
+        if source != "nightly":
+            raise UserError(
+                f"--as-of: explain.source={source} has no nights; leave it out, or set "
+                "explain.source=nightly"
+            )
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,7 @@ def explain_scores(
 ) -> str:
     """Publishes the page and the table `explanations` under output.root, and gives the lines that a
     person reads at the end."""
+    wanted.check(config.explain.source)
     check_gpus(spark)
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     publication = Publication(spark, config.output_root, "explain", True, now)
@@ -145,10 +159,7 @@ def _asked(
 def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wanted) -> _Asked:
     scored = manifest(spark, config.output_root, "score")
     prepared = manifest(spark, config.output_root, "prepare")
-    if scored["model"] != located.name:
-        raise UserError(
-            f"model.path: the scores were made by {scored['model']}, not {located.name}"
-        )
+    check_scored(config, located, prepared, scored)
     made = scored["config"]["score"]["windows"] or prepared["config"]["windows"]
     window = config.explain.window or made[-1]
     if window not in made:

@@ -16,8 +16,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, to_dict
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located, fingerprint
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
 from readmit_spark.report.over_time import Day, OverTime, render_over_time
 from readmit_spark.spark.documents import documents_table
@@ -33,6 +32,7 @@ from readmit_spark.spark.score import check_gpus, score_chunks
 from readmit_spark.spark.session import tasks_done
 from readmit_spark.spark.whole import whole_notes
 from readmit_spark.spark.workload import workload
+from readmit_spark.steps.scored import check_scored
 from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 4
@@ -55,36 +55,7 @@ def over_time(
     """
     prepared = manifest(spark, config.output_root, "prepare")
     scored = manifest(spark, config.output_root, "score")
-    if scored["model"] != located.name:
-        raise UserError(
-            f"model.path: the scores were made by {scored['model']}, not by {located.name}"
-        )
-    if scored.get("fingerprint") != fingerprint(located.folder):
-        raise UserError(
-            f"model.path: {located.name} has other weights than when it made the scores; run "
-            "jobs/score.py again"
-        )
-    if scored["prepared"] != prepared["run"]:
-        raise UserError(
-            f"output.root: the scores under {config.output_root} are of another run of prepare; "
-            "run jobs/score.py again"
-        )
-    made = prepared["config"]
-    if made["chunk"] != to_dict(config)["chunk"]:
-        raise UserError(f"chunk: jobs/prepare.py was run with {made['chunk']}")
-    if made["profile"] != config.profile:
-        raise UserError(f"profile: jobs/prepare.py was run with {made['profile']}")
-    if made["model"]["max_tokens"] != config.model.max_tokens:
-        raise UserError(
-            f"model.max_tokens: jobs/prepare.py was run with {made['model']['max_tokens']}"
-        )
-    if scored["config"]["score"]["precision"] != config.score.precision:
-        raise UserError(
-            f"score.precision: jobs/score.py scored in {scored['config']['score']['precision']}"
-        )
-    tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
-    if tokenizer.fingerprint != prepared["tokenizer"]:
-        raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")
+    tokenizer = check_scored(config, located, prepared, scored)
     check_gpus(spark)
     settings = scorer_settings(spark, config, located)
     publication = Publication(spark, config.output_root, "over_time", True, now)

@@ -229,6 +229,8 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
         ran.explain(admission=999)
     with pytest.raises(UserError, match="was not scored"):
         ran.explain("explain.source=score", "explain.window=discharge")
+    with pytest.raises(UserError, match=r"chunk: jobs/prepare\.py was run with"):
+        ran.explain("explain.source=score", "chunk.words=13")
     with pytest.raises(UserError, match="explain it with its own configuration"):
         ran.explain("chunk.words=13")
     with pytest.raises(UserError, match=r"holds no complete night; run jobs/nightly\.py"):
@@ -237,6 +239,13 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the scores of 1 admissions \(21\)") as error:
         ran.explain(f"data.notes={write_csv(tmp_path / 'NOTES.csv', edited)}")
     assert TELLING not in str(error.value)
+
+
+def test_a_night_is_asked_for_of_nights_alone(ran: Ran) -> None:
+    with pytest.raises(UserError, match=r"--as-of: explain\.source=score has no nights"):
+        ran.explain("explain.source=score", as_of=NIGHT)
+    with pytest.raises(UserError, match="--as-of: a text is of no night"):
+        ran.explain(text="pain", as_of=NIGHT)
 
 
 def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
@@ -314,8 +323,9 @@ def test_the_same_name_with_other_weights_is_no_longer_the_model(ran: Ran, tmp_p
     save_file({k: v + 1 if "bias" in k else v for k, v in weights.items()},
               other / "model.safetensors", {"format": "pt"})  # fmt: skip
     retrained = ran._replace(model=str(other))
-    with pytest.raises(UserError, match="planted has other weights than when it made the scores"):
-        retrained.over_time()
+    for asked in (retrained.over_time, lambda: retrained.explain("explain.source=score")):
+        with pytest.raises(UserError, match="planted has other weights than when it made the"):
+            asked()
     # Nobody knows whom a model from elsewhere was trained on.
     assert "who may be among those" in (ran.root / "model_card.html").read_text()
 
@@ -350,7 +360,9 @@ def test_notes_that_break_off_are_one_line_without_text(
     ran: Ran, asked: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     notes = tmp_path / "NOTES.csv.gz"
-    whole = gzip.compress((HEADER + ROWS).encode())
+    # Long enough for its header to be read: what breaks off is met by a task, while it works.
+    rows = "".join(f"{i},1,11,2020-01-01,,N,,{TOLD} {os.urandom(500).hex()}\n" for i in range(2000))
+    whole = gzip.compress((HEADER + rows).encode())
     notes.write_bytes(whole[: len(whole) // 2])
     said = ask(ran, asked, notes)
     assert said.startswith(f"data.notes: {notes} cannot be read to its end") and "\n" not in said
