@@ -11,9 +11,12 @@ from readmit_spark.report.explain import Explained, Place, explained_of, render_
 from tests.pages import Page
 
 
-def word(attribution: float, segment: int, *places: tuple[int, int, int]) -> dict[str, Any]:
+def word(
+    attribution: float, segment: int, *places: tuple[int, int, int], read: bool = True
+) -> dict[str, Any]:
     return {
         "attribution": attribution,
+        "read": read,
         "segment": segment,
         "text": None,
         "places": [
@@ -85,3 +88,27 @@ def test_the_deletion_test_says_no_more_than_it_found(
     assert ("Not clearly more than random words" in text) == unclear
     if unclear:
         assert f"they beat {100 * beaten:.0f}" in text
+
+
+def test_words_that_are_not_read_are_told_from_neutral_ones(explained: Explained) -> None:
+    assert explained.unread == 0
+    assert "did not read" not in page_of(explained).text
+    shown = [replace(w, text=f"word{w.number}") for w in explained.words]
+    neutral = replace(shown[2], attribution=0.0, strength=0.0)
+    cut = [replace(w, attribution=0.0, strength=0.0, read=False) for w in shown[3:]]
+    some = replace(
+        explained,
+        words=[*shown[:2], neutral, *cut],
+        segments=[explained.segments[0], replace(explained.segments[1], words=cut)],
+    )
+    page = page_of(some)
+    assert "did not read 2 of the 5 words" in page.text
+    marked = [span for span in page.all("span") if span.get("class") == "unread"]
+    assert [span["title"] for span in marked] == [
+        "not read; Nursing8, note 8, 30\N{EN DASH}36; Nursing8, note 8, 38\N{EN DASH}40",
+        "not read; Nursing8, note 8, 10\N{EN DASH}20",
+    ]
+    assert sum((span.get("title") or "").startswith("+0.000") for span in page.all("span")) == 1
+    assert [segment.number for segment in some.top_segments] == [1]
+    bare = page_of(replace(some, words=[replace(w, text=None) for w in some.words])).text
+    assert "did not read 2 of the 5 words" in bare and "Struck through" not in bare
