@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
+from pyspark.sql.pandas.types import to_arrow_schema
 from safetensors.numpy import load_file
 from scipy.special import erf, softmax
 from transformers import BertConfig, BertForSequenceClassification
@@ -173,5 +175,7 @@ def test_a_word_past_the_models_limit_is_not_read(
     row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
     found = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
     assert found is not None
+    schema = to_arrow_schema(explanations.EXPLAINED)
+    (found,) = pa.RecordBatch.from_pylist([found], schema).to_pylist()  # as a task hands it on
     assert [word["read"] for word in found["words"]] == [True] * 6 + [False] * 2
     assert [word["attribution"] for word in found["words"]][6:] == [0.0, 0.0]
