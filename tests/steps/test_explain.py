@@ -361,7 +361,7 @@ def test_notes_that_break_off_are_one_line_without_text(
 ) -> None:
     notes = tmp_path / "NOTES.csv.gz"
     # Long enough for its header to be read: what breaks off is met by a task, while it works.
-    rows = "".join(f"{i},1,11,2020-01-01,,N,,{TOLD} {os.urandom(500).hex()}\n" for i in range(2000))
+    rows = "".join(f"{i},1,11,2020-01-01,,N,,{TOLD} {os.urandom(500).hex()}\n" for i in range(6000))
     whole = gzip.compress((HEADER + rows).encode())
     notes.write_bytes(whole[: len(whole) // 2])
     said = ask(ran, asked, notes)
