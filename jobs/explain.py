@@ -27,11 +27,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    wanted = Wanted(given.text, given.admission, as_of)
+    wanted.check(config.explain.source)
     progress = Progress("explain", STEPS)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("explain")
-    wanted = Wanted(given.text, given.admission, as_of)
     print(explain_scores(spark, config, located, wanted, progress, datetime.now))
 
 

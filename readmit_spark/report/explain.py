@@ -29,7 +29,8 @@ class Place:
 @dataclass(frozen=True)
 class Word:
     """text: only where `explain.include_text` asks for it. strength: the attribution from -1 to 1,
-    in units of the chunk's largest."""
+    in units of the chunk's largest. read: False of one that the model was not given, being past its
+    limit of tokens: its attribution of 0 says nothing."""
 
     number: int  # in the chunk, from 1
     attribution: float
@@ -37,6 +38,7 @@ class Word:
     segment: int
     places: Sequence[Place]
     text: str | None
+    read: bool
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,13 @@ class Explained:
 
     @property
     def top_segments(self) -> Sequence[Segment]:
-        return sorted(self.segments, key=lambda s: -s.attribution)[:TOP_SEGMENTS]
+        read = [s for s in self.segments if any(word.read for word in s.words)]
+        return sorted(read, key=lambda s: -s.attribution)[:TOP_SEGMENTS]
+
+    @property
+    def unread(self) -> int:
+        """How many of the words the model was not given."""
+        return sum(not word.read for word in self.words)
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,7 @@ def explained_of(row: Mapping[str, Any]) -> Explained:
             word["segment"],
             [_place(place) for place in word["places"]],
             word["text"],
+            word["read"],
         )
         for number, word in enumerate(row["words"], 1)
     ]

@@ -18,8 +18,8 @@ _ONE_BY_ONE = 12  # lines that can still be told apart
 
 @dataclass(frozen=True)
 class Day:
-    """n: stays with a score that day. measured: those of the test split with a known outcome, of
-    which auroc is (as `core.metrics.evaluate` gives it)."""
+    """n: stays with a score that day. measured: those of the test split with a known outcome that
+    last at least as many days, of which auroc is (as `core.metrics.evaluate` gives it)."""
 
     day: int
     n: int

@@ -36,8 +36,8 @@ _CHUNK = T.StructType(
 )
 _WORD = T.StructType(
     _fields(
-        attribution=T.DoubleType(), segment=T.IntegerType(), places=T.ArrayType(PASSAGE),
-        text=T.StringType(),
+        attribution=T.DoubleType(), read=T.BooleanType(), segment=T.IntegerType(),
+        places=T.ArrayType(PASSAGE), text=T.StringType(),
     )
 )  # fmt: skip
 _DELETION = T.StructType(
@@ -46,8 +46,9 @@ _DELETION = T.StructType(
         beaten=T.DoubleType(),
     )
 )  # fmt: skip
-# One row an admission. input_ids are the driving chunk's, and text is in the words where asked for:
-# both are for the run's own use, see `published`.
+# One row an admission. A word that is not read has no token within the model's limit, and an
+# attribution of 0 that says nothing of it. input_ids are the driving chunk's, and text is in the
+# words where asked for: both are for the run's own use, see `published`.
 EXPLAINED = T.StructType(
     _fields(
         subject_id=T.LongType(), hadm_id=T.LongType(), score=T.DoubleType(),
@@ -113,6 +114,7 @@ def _explain(row: dict[str, Any], ask: Ask, settings: ScorerSettings) -> dict[st
     found = explainer.attribute(ids[top], specials, ask.steps)
     words = chunk_words(texts, chunks, top)
     values = by_word(found.tokens, word_of, len(words))
+    read = set(word_of)
     deletion = deletion_test(
         values, word_of, lambda keep: explainer.logits([ids[top][mask] for mask in keep]),
         found.logit, ask.deletion, ask.seed,
@@ -135,6 +137,7 @@ def _explain(row: dict[str, Any], ask: Ask, settings: ScorerSettings) -> dict[st
         "words": [
             {
                 "attribution": float(value),
+                "read": number in read,
                 "segment": word.segment,
                 "places": [
                     {
@@ -147,7 +150,7 @@ def _explain(row: dict[str, Any], ask: Ask, settings: ScorerSettings) -> dict[st
                 ],
                 "text": word.text if ask.include_text else None,
             }
-            for word, value in zip(words, values, strict=True)
+            for number, (word, value) in enumerate(zip(words, values, strict=True))
         ],
         "input_ids": ids[top].tolist(),
     }

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Chunk
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.spark.chunks import chunk_rows, chunks_table
-from readmit_spark.spark.score import vote, with_digest
+from readmit_spark.spark.score import lasts, vote, with_digest
 
 OWNER = ("window", "hadm_id", "chunk_index")
 
@@ -46,11 +46,13 @@ def to_score(chunks: DataFrame, known: DataFrame) -> DataFrame:
 
 
 def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: float) -> DataFrame:
-    """subject_id, hadm_id, day (1 is that of admission), n_chunks, score, change, label, split: a
-    row a day of the stay with a chunk to read by its end.
+    """subject_id, hadm_id, day (1 is that of admission), n_chunks, score, change, label, split,
+    actionable: a row a day of the stay with a chunk to read by its end.
 
     scores: digest, probability. A stay has the days up to that of its discharge; one without has
     all. change: against the day before; null on the first with a score.
+    actionable: the stay lasts at least `day` times 24 hours or has not ended, as in
+    `score.patient_scores`; else it was over before the day's notes were.
     """
     votes = vote(
         chunks.join(scores, "digest", "inner").select(*OWNER, "probability"),
@@ -58,7 +60,9 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
         c,
     )
     last_day = F.datediff(F.to_date("dischtime"), F.to_date("admittime")) + 1
-    stays = cohort.select("subject_id", "hadm_id", "label", "split", last_day.alias("last_day"))
+    stays = cohort.select(
+        "subject_id", "hadm_id", "label", "split", "duration_days", last_day.alias("last_day")
+    )
     day = F.regexp_extract("window", r"^(\d+)days$", 1).cast("int")
     before = F.lag("score").over(Window.partitionBy("hadm_id").orderBy("day"))
     return (
@@ -67,6 +71,7 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
         .where(F.col("last_day").isNull() | (F.col("day") <= F.col("last_day")))
         .withColumn("change", F.col("score") - before)
         .select(
-            "subject_id", "hadm_id", "day", "n_chunks", "score", "change", "label", "split"
+            "subject_id", "hadm_id", "day", "n_chunks", "score", "change", "label", "split",
+            lasts(F.col("day")).alias("actionable"),
         )
     )  # fmt: skip

@@ -272,13 +272,18 @@ def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
 
 
 def _actionable(windows: Sequence[str]) -> Column:
-    """A stay without an end has not ended, or its end is not known: the prediction can be used."""
     result = F.lit(True)
     for window in map(parse_window, windows):
         if window.days is not None:
-            lasts = F.coalesce(F.col("duration_days") >= window.days, F.lit(True))
-            result = F.when(F.col("window") == window.name, lasts).otherwise(result)
+            there = lasts(F.lit(window.days))
+            result = F.when(F.col("window") == window.name, there).otherwise(result)
     return result
+
+
+def lasts(days: Column) -> Column:
+    """Whether duration_days is at least `days`. A stay without an end has not ended, or its end is
+    not known: the prediction can be used."""
+    return F.coalesce(F.col("duration_days") >= days, F.lit(True))
 
 
 def chunk_facts(chunk_scores: DataFrame, patients: DataFrame) -> DataFrame:

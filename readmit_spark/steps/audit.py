@@ -14,7 +14,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, required, to_dict
+from readmit_spark.config import Config, to_dict
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.core.windows import parse_window
 from readmit_spark.progress import Progress
@@ -22,7 +22,7 @@ from readmit_spark.report.html import environment
 from readmit_spark.spark import audit as leaks
 from readmit_spark.spark.publish import Publication, has_result, manifest
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.whole import whole_notes
 
 STEPS = 6
 
@@ -66,9 +66,12 @@ def audit(
                 checks.append(_duplicates(window, *leaks.near_duplicates(here), config))
         with progress.step("text out of the window", tasks_done(spark)):
             if early:
-                notes = read_notes(spark, required(config.data.notes, "data.notes"))
-                found = leaks.out_of_window(chunks, notes, cohort, early, config.audit.sample)
-                checks += _out_of_window(found.toPandas(), early)
+                whole = whole_notes(spark, config)
+                found = leaks.out_of_window(
+                    chunks, whole.rows, cohort, early, config.audit.sample
+                ).toPandas()
+                whole.check()
+                checks += _out_of_window(found, early)
         with progress.step("label words", tasks_done(spark)):
             checks += _words(leaks.label_words(chunks).toPandas(), windows, config)
         with progress.step("length", tasks_done(spark)):

@@ -13,7 +13,7 @@ import numpy as np
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, required, to_dict
+from readmit_spark.config import Config, to_dict
 from readmit_spark.core.attribution import rollout
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.errors import UserError
@@ -30,9 +30,10 @@ from readmit_spark.spark.nights import find_nights
 from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.score import ScorerSettings, check_gpus
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.whole import WholeNotes, whole_notes
 from readmit_spark.steps.night_made import made_with
 from readmit_spark.steps.prepare import all_admissions
+from readmit_spark.steps.scored import check_scored
 from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 3
@@ -49,15 +50,29 @@ class Wanted:
     admission: int | None = None
     as_of: datetime | None = None
 
+    def check(self, source: str) -> None:
+        """UserError where a night is asked for of what is of none. source: `explain.source`."""
+        if self.as_of is None:
+            return
+        if self.text is not None:
+            raise UserError("--as-of: a text is of no night; leave out --as-of or --text")
+        if source != "nightly":
+            raise UserError(
+                f"--as-of: explain.source={source} has no nights; leave it out, or set "
+                "explain.source=nightly"
+            )
+
 
 @dataclass(frozen=True)
 class _Asked:
-    """admissions: subject_id, hadm_id, score (null of a text), notes. where: in words."""
+    """admissions: subject_id, hadm_id, score (null of a text), notes. where: in words. source: the
+    notes that they are made of; None of a text."""
 
     admissions: DataFrame
     c: float
     settings: ScorerSettings
     where: str
+    source: WholeNotes | None = None
 
 
 def explain_scores(
@@ -70,6 +85,7 @@ def explain_scores(
 ) -> str:
     """Publishes the page and the table `explanations` under output.root, and gives the lines that a
     person reads at the end."""
+    wanted.check(config.explain.source)
     check_gpus(spark)
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     publication = Publication(spark, config.output_root, "explain", True, now)
@@ -77,6 +93,8 @@ def explain_scores(
         with progress.step("notes", tasks_done(spark)):
             asked = _asked(spark, config, located, wanted, progress)
             admissions = publication.write_work(asked.admissions, "admissions")
+            if asked.source:
+                asked.source.check()
             if not admissions.count():
                 who = "nothing" if wanted.admission is None else f"no admission {wanted.admission}"
                 raise UserError(f"{who} to explain among {asked.where}: it has no score there")
@@ -141,10 +159,7 @@ def _asked(
 def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wanted) -> _Asked:
     scored = manifest(spark, config.output_root, "score")
     prepared = manifest(spark, config.output_root, "prepare")
-    if scored["model"] != located.name:
-        raise UserError(
-            f"model.path: the scores were made by {scored['model']}, not {located.name}"
-        )
+    check_scored(config, located, prepared, scored)
     made = scored["config"]["score"]["windows"] or prepared["config"]["windows"]
     window = config.explain.window or made[-1]
     if window not in made:
@@ -152,12 +167,12 @@ def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wan
     scores = spark.read.parquet(f"{scored['path']}/patient_scores").where(F.col("window") == window)
     cohort = spark.read.parquet(f"{prepared['path']}/cohort").select("hadm_id", "admittime")
     chosen = _chosen(scores.select("subject_id", "hadm_id", "score"), config, wanted)
-    notes = read_notes(spark, required(config.data.notes, "data.notes"))
-    texts = window_notes(notes, chosen.join(cohort, "hadm_id"), window, config)
+    whole = whole_notes(spark, config)
+    texts = window_notes(whole.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
     c = float(scored["config"]["vote"]["c"])
     where = f"the scores of {window}, {scored['finished']}"
-    return _Asked(joined, c, scorer_settings(spark, config, located), where)
+    return _Asked(joined, c, scorer_settings(spark, config, located), where, whole)
 
 
 def _of_night(
@@ -185,13 +200,13 @@ def _of_night(
     distinct, _ = all_admissions(spark, config)
     house = night.in_house(night.known_by(distinct, last.as_of), last.as_of)
     mine = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
+    whole = whole_notes(spark, config)
     notes = night.night_notes(
-        read_notes(spark, required(config.data.notes, "data.notes")), mine, last.as_of,
-        config.nightly.window, Observation("notes"),
-    )  # fmt: skip
+        whole.rows, mine, last.as_of, config.nightly.window, Observation("notes")
+    )
     documents = night.document_notes(notes, night.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")
-    return _Asked(joined, made.c, made.settings, f"the night of {last.as_of}")
+    return _Asked(joined, made.c, made.settings, f"the night of {last.as_of}", whole)
 
 
 def _chosen(scores: DataFrame, config: Config, wanted: Wanted) -> DataFrame:

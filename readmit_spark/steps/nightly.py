@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
 
 from readmit_spark.code_version import code_version
-from readmit_spark.config import Config, required, to_dict
+from readmit_spark.config import Config, to_dict
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
 from readmit_spark.report.worklist import render_worklist, worklist_csv
@@ -32,10 +31,9 @@ from readmit_spark.spark.nights import (
     tables_of,
 )
 from readmit_spark.spark.publish import Publication
-from readmit_spark.spark.records import check_records, csv_records
 from readmit_spark.spark.score import score_chunks
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.whole import whole_notes
 from readmit_spark.spark.workload import Workload, workload
 from readmit_spark.steps.night_made import Made, check_numbers, made_with
 from readmit_spark.steps.night_page import night_page, outcome_figures
@@ -139,21 +137,13 @@ class _Run:
             return _Admissions(known, self._keep(night.in_house(known, self.as_of), "house"))
 
     def notes(self, house: DataFrame) -> _Notes:
-        path = required(self.config.data.notes, "data.notes")
         with self._step("their notes"):
-            expected = csv_records(self.spark, path, "data.notes")
-            whole, used = Observation("whole"), Observation("used")
-            every = read_notes(self.spark, path).observe(
-                whole,
-                F.count(F.lit(1)).alias("notes"),
-                F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
-            )
+            whole, used = whole_notes(self.spark, self.config), Observation("used")
             notes = self._keep(
-                night.night_notes(every, house, self.as_of, self.config.nightly.window, used),
+                night.night_notes(whole.rows, house, self.as_of, self.config.nightly.window, used),
                 "text",
             )
-            found = whole.get
-            check_records(path, "data.notes", expected, found["notes"], found["malformed"])
+            whole.check()
             documents = self._keep(night.document_digests(notes), "documents")
             return _Notes(notes, documents, dict(used.get))
 

@@ -13,11 +13,10 @@ import pandas as pd
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, required, to_dict
+from readmit_spark.config import Config, to_dict
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located, fingerprint
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
 from readmit_spark.report.over_time import Day, OverTime, render_over_time
 from readmit_spark.spark.documents import documents_table
@@ -31,8 +30,9 @@ from readmit_spark.spark.over_time import (
 from readmit_spark.spark.publish import Publication, manifest
 from readmit_spark.spark.score import check_gpus, score_chunks
 from readmit_spark.spark.session import tasks_done
-from readmit_spark.spark.tables import read_notes
+from readmit_spark.spark.whole import whole_notes
 from readmit_spark.spark.workload import workload
+from readmit_spark.steps.scored import check_scored
 from readmit_spark.steps.scoring import scorer_settings
 
 STEPS = 4
@@ -55,36 +55,7 @@ def over_time(
     """
     prepared = manifest(spark, config.output_root, "prepare")
     scored = manifest(spark, config.output_root, "score")
-    if scored["model"] != located.name:
-        raise UserError(
-            f"model.path: the scores were made by {scored['model']}, not by {located.name}"
-        )
-    if scored.get("fingerprint") != fingerprint(located.folder):
-        raise UserError(
-            f"model.path: {located.name} has other weights than when it made the scores; run "
-            "jobs/score.py again"
-        )
-    if scored["prepared"] != prepared["run"]:
-        raise UserError(
-            f"output.root: the scores under {config.output_root} are of another run of prepare; "
-            "run jobs/score.py again"
-        )
-    made = prepared["config"]
-    if made["chunk"] != to_dict(config)["chunk"]:
-        raise UserError(f"chunk: jobs/prepare.py was run with {made['chunk']}")
-    if made["profile"] != config.profile:
-        raise UserError(f"profile: jobs/prepare.py was run with {made['profile']}")
-    if made["model"]["max_tokens"] != config.model.max_tokens:
-        raise UserError(
-            f"model.max_tokens: jobs/prepare.py was run with {made['model']['max_tokens']}"
-        )
-    if scored["config"]["score"]["precision"] != config.score.precision:
-        raise UserError(
-            f"score.precision: jobs/score.py scored in {scored['config']['score']['precision']}"
-        )
-    tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
-    if tokenizer.fingerprint != prepared["tokenizer"]:
-        raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")
+    tokenizer = check_scored(config, located, prepared, scored)
     check_gpus(spark)
     settings = scorer_settings(spark, config, located)
     publication = Publication(spark, config.output_root, "over_time", True, now)
@@ -93,15 +64,15 @@ def over_time(
         everybody = spark.read.parquet(f"{prepared['path']}/cohort")
         cohort = _cohort(everybody, of_score, admission)
         with progress.step("notes, day by day", tasks_done(spark)):
-            path = required(config.data.notes, "data.notes")
+            whole = whole_notes(spark, config)
             by_day = replace(config, windows=day_windows(config.over_time.days))
             documents = documents_table(
-                read_notes(spark, path), cohort, cohort, by_day,
-                Observation("notes"), Observation("repeated"),
+                whole.rows, cohort, cohort, by_day, Observation("notes"), Observation("repeated"),
             )  # fmt: skip
             chunks = publication.write_work(
                 day_chunks(documents, config.chunk, tokenizer), "chunks"
             )
+            whole.check()
             if not chunks.count():
                 raise UserError("over_time: no admission has a chunk to score")
         with progress.step("new scores", tasks_done(spark)):
@@ -161,11 +132,11 @@ def _cohort(cohort: DataFrame, scores: DataFrame, admission: int | None) -> Data
 
 
 def _days(rows: pd.DataFrame, config: Config) -> list[Day]:
-    """How well the scores of each day rank, on the test split's stays that were there then."""
+    """How well the scores of each day rank, on the test split's stays that last that long."""
     found = []
     for day in sorted(rows.day.unique()):
         here = rows[rows.day == day]
-        known = here[here.label.notna() & (here.split == "test")]
+        known = here[here.label.notna() & here.actionable & (here.split == "test")]
         measured = evaluate(
             known.score.to_numpy(float), known.label.to_numpy(int), known.subject_id.to_numpy(),
             replicates=config.score.bootstrap, seed=config.seed,

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from numpy.typing import NDArray
+from pyspark.sql.pandas.types import to_arrow_schema
 from safetensors.numpy import load_file
 from scipy.special import erf, softmax
 from transformers import BertConfig, BertForSequenceClassification
 
+from readmit_spark.config_file import load_config
 from readmit_spark.core.tokenizer import ChunkTokenizer
 from readmit_spark.models.explain import Explainer
 from readmit_spark.models.predict import Scorer
+from readmit_spark.spark import explain as explanations
+from readmit_spark.spark.score import ScorerSettings
 from tests.tiny import VOCABULARY
 
 # The article's.
@@ -152,3 +158,24 @@ def test_steps_are_doubled_until_the_parts_add_up(
     ids = np.array(tokenizer.encode([SENTENCE])[0].input_ids, dtype=np.int32)
     few = explainer.attribute(ids, specials(ids), 2)
     assert few.steps > 2 and few.complete
+
+
+def test_a_word_past_the_models_limit_is_not_read(
+    explainer: Explainer, tokenizer: ChunkTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve ids hold ten pieces: five words whole and the first of the pieces of the sixth."""
+    short = replace(tokenizer, max_tokens=12)
+    text = "the patient denies pain with abcdefgh heart failure"
+    pieces = [len(ids) for ids in tokenizer.pieces(text.split())]
+    assert pieces[:5] == [1] * 5 and pieces[5] > 5
+    monkeypatch.setattr(explanations, "_explainer", lambda settings: explainer)
+    chunk = load_config(overrides=["chunk.words=8"]).chunk
+    ask = explanations.Ask(chunk, short, 2.0, 32, 0.1, False, 0)
+    notes = [{"row_id": 1, "category": "nursing", "text": text}]
+    row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
+    found = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
+    assert found is not None
+    schema = to_arrow_schema(explanations.EXPLAINED)
+    (found,) = pa.RecordBatch.from_pylist([found], schema).to_pylist()  # as a task hands it on
+    assert [word["read"] for word in found["words"]] == [True] * 6 + [False] * 2
+    assert [word["attribution"] for word in found["words"]][6:] == [0.0, 0.0]

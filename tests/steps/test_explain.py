@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -26,8 +29,9 @@ from readmit_spark.models.checkpoint import Located
 from readmit_spark.models.predict import Scorer
 from readmit_spark.models.tokenizer import load_tokenizer
 from readmit_spark.progress import Progress
+from readmit_spark.report.over_time import render_over_time
 from readmit_spark.spark.publish import manifest
-from readmit_spark.steps import explain, nightly, over_time, prepare, score
+from readmit_spark.steps import audit, explain, nightly, over_time, prepare, score
 from tests.models.test_explain import SENTENCE
 from tests.pages import Page
 from tests.planted import TELLING, save_planted_model
@@ -225,6 +229,8 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
         ran.explain(admission=999)
     with pytest.raises(UserError, match="was not scored"):
         ran.explain("explain.source=score", "explain.window=discharge")
+    with pytest.raises(UserError, match=r"chunk: jobs/prepare\.py was run with"):
+        ran.explain("explain.source=score", "chunk.words=13")
     with pytest.raises(UserError, match="explain it with its own configuration"):
         ran.explain("chunk.words=13")
     with pytest.raises(UserError, match=r"holds no complete night; run jobs/nightly\.py"):
@@ -233,6 +239,13 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the scores of 1 admissions \(21\)") as error:
         ran.explain(f"data.notes={write_csv(tmp_path / 'NOTES.csv', edited)}")
     assert TELLING not in str(error.value)
+
+
+def test_a_night_is_asked_for_of_nights_alone(ran: Ran) -> None:
+    with pytest.raises(UserError, match=r"--as-of: explain\.source=score has no nights"):
+        ran.explain("explain.source=score", as_of=NIGHT)
+    with pytest.raises(UserError, match="--as-of: a text is of no night"):
+        ran.explain(text="pain", as_of=NIGHT)
 
 
 def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
@@ -254,9 +267,31 @@ def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
     assert rows[11, 3]["change"] == pytest.approx(expected[11, 3] - expected[11, 2], abs=1e-6)
     assert rows[11, 3]["change"] > 0.2  # the day on which it is told
     assert rows[11, 1]["change"] is None and rows[21, 2]["change"] == 0.0
+    # 4 left eight hours after it came: no first day of it was left to act on.
+    assert {key for key, row in rows.items() if not row["actionable"]} == {(41, 1)}
     assert "4 admissions, 13 days with a score" in printed
     page = Page((ran.root / "over_time.html").read_text())
     assert not page.open and len(page.all("img")) == 2
+
+
+def test_the_figures_of_a_day_are_of_stays_that_last_it() -> None:
+    """Two stays end on their second day, sooner than after 48 hours, and are ranked wrong."""
+    rows = pd.DataFrame(
+        [
+            (n, day, score, label, "test", day == 1 or n < 4)
+            for n, (score, label) in enumerate([(0.9, 1), (0.8, 1), (0.2, 0), (0.1, 0),
+                                                (0.05, 1), (0.95, 0)])
+            for day in (1, 2)
+        ],
+        columns=["subject_id", "day", "score", "label", "split", "actionable"],
+    )  # fmt: skip
+    rows["hadm_id"], rows["change"] = rows.subject_id, None
+    days = over_time._days(rows, load_config(overrides=["score.bootstrap=20"]))
+    assert [(day.n, day.measured) for day in days] == [(6, 6), (6, 4)]
+    assert days[0].auroc["value"] == pytest.approx(4 / 9)
+    assert days[1].auroc["value"] == 1.0
+    page = Page(render_over_time(over_time.OverTime("any", rows, days, [0])))
+    assert "last at least as many times 24 hours" in page.text
 
 
 def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:
@@ -288,7 +323,71 @@ def test_the_same_name_with_other_weights_is_no_longer_the_model(ran: Ran, tmp_p
     save_file({k: v + 1 if "bias" in k else v for k, v in weights.items()},
               other / "model.safetensors", {"format": "pt"})  # fmt: skip
     retrained = ran._replace(model=str(other))
-    with pytest.raises(UserError, match="planted has other weights than when it made the scores"):
-        retrained.over_time()
+    for asked in (retrained.over_time, lambda: retrained.explain("explain.source=score")):
+        with pytest.raises(UserError, match="planted has other weights than when it made the"):
+            asked()
     # Nobody knows whom a model from elsewhere was trained on.
     assert "who may be among those" in (ran.root / "model_card.html").read_text()
+
+
+TOLD = "zqxtold"  # a note's text
+ROWS = "".join(
+    f"{i},1,11,2020-01-0{1 + i % 3},,Nursing,,{TOLD} {os.urandom(40).hex()}\n" for i in range(400)
+)
+HEADER = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
+ASKED = ("explain", "explain.source=score", "over_time", "audit")
+
+
+def ask(ran: Ran, asked: str, notes: Path) -> str:
+    """What the job says of these notes."""
+    settings = [*ran.settings, f"data.notes={notes}"]
+    with pytest.raises(UserError) as error:
+        if asked == "audit":
+            audit.audit(
+                ran.spark, load_config(overrides=settings),
+                manifest(ran.spark, str(ran.root), "prepare"),
+                Progress("audit", audit.STEPS, io.StringIO()), datetime.now,
+            )  # fmt: skip
+        elif asked == "over_time":
+            ran.over_time(f"data.notes={notes}")
+        else:
+            ran.explain(f"data.notes={notes}", *([asked] if "=" in asked else []))
+    return str(error.value)
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_notes_that_break_off_are_one_line_without_text(
+    ran: Ran, asked: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    notes = tmp_path / "NOTES.csv.gz"
+    # Long enough for its header to be read: what breaks off is met by a task, while it works.
+    rows = "".join(f"{i},1,11,2020-01-01,,N,,{TOLD} {os.urandom(500).hex()}\n" for i in range(6000))
+    whole = gzip.compress((HEADER + rows).encode())
+    notes.write_bytes(whole[: len(whole) // 2])
+    said = ask(ran, asked, notes)
+    assert said.startswith(f"data.notes: {notes} cannot be read to its end") and "\n" not in said
+    assert TOLD not in said + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize(
+    "broken",
+    (
+        # A parser takes every row up to the next quote into one text, and says nothing.
+        f'900,1,11,2020-01-01,,Nursing,,"{TOLD} is open\n{ROWS}901,1,11,2020-01-01,,N,,"{TOLD}"',
+        # A line that is cut has all its quotes.
+        f"{ROWS}900,1,11,2020-01-01,,Nursing\n",
+    ),
+    ids=("a quote", "a cut line"),
+)
+def test_rows_that_a_csv_parser_swallows_are_no_results(
+    ran: Ran, asked: str, broken: str, tmp_path: Path
+) -> None:
+    (tmp_path / "NOTES.csv").write_text(HEADER + broken)
+    job = asked.partition(".")[0]
+    published = sorted(ran.root.glob(f"{job}*/*"))
+    said = ask(ran, asked, tmp_path / "NOTES.csv")
+    assert said.startswith(f"data.notes: {tmp_path}/NOTES.csv has ") and "\n" not in said
+    assert "a quote is not closed or not doubled" in said and TOLD not in said
+    assert sorted(ran.root.glob(f"{job}*/*")) == published
+    assert not list(ran.root.glob(f"_work/{job}/*"))

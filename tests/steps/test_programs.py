@@ -48,11 +48,12 @@ def test_a_file_that_breaks_off_is_one_line(ward: Ward, tmp_path: Path) -> None:
     whole = gzip.compress((header + "".join(rows)).encode())
     notes = tmp_path / "NOTES.csv.gz"
     notes.write_bytes(whole[: len(whole) // 2])
-    settings = [*ward.overrides, f"data.notes={notes}", f"output.root={tmp_path}/out"]
-    done = run_program("prepare", settings, tmp_path)
-    assert done.returncode == 2
-    said = [line for line in done.stderr.splitlines() if not line.startswith("prepare: [")]
-    assert said == [
-        f"prepare: data.notes: {notes} cannot be read to its end: a whole .csv, .csv.gz or Parquet "
-        "table is needed"
-    ]
+    settings = [*ward.overrides, f"data.notes={notes}"]
+    for job, root in (("prepare", tmp_path / "out"), ("audit", ward.root)):
+        done = run_program(job, [*settings, f"output.root={root}"], tmp_path)
+        assert done.returncode == 2, job
+        said = [line for line in done.stderr.splitlines() if not line.startswith(f"{job}: [")]
+        assert said == [
+            f"{job}: data.notes: {notes} cannot be read to its end: a whole .csv, .csv.gz or "
+            "Parquet table is needed"
+        ]
