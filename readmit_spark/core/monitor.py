@@ -31,7 +31,7 @@ from readmit_spark.core.drift import (
 
 HORIZON = 100  # nights that the rate of false alarms is stated for
 SPANS = (1, 7)  # nights taken together: the first sees a break at once, the second a small shift
-_MOST_BINS, _A_BIN = 10, 5  # as many bins as hold five new stays a night each
+_MOST_BINS, _A_BIN = 10, 5  # as many bins as hold five new stays a reference night each
 
 Table: TypeAlias = pd.DataFrame
 
@@ -117,7 +117,9 @@ def drift_charts(stays: Table, nights: Sequence[datetime], rules: Rules) -> list
     values = quantities(stays)
     night = pd.Index(nights).get_indexer(pd.Index(stays.night))
     rows = [np.flatnonzero(night == i) for i in range(len(nights))]
-    a_night = int(np.median([len(mine) for mine in rows])) if rows else 0
+    # Of the reference alone: what a past night is held against must not change with later ones.
+    then = rows[: rules.reference_nights]
+    a_night = int(np.median([len(mine) for mine in then])) if then else 0
     most = min(_MOST_BINS, max(2, a_night // _A_BIN))
     return [
         chart

@@ -114,7 +114,7 @@ def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
     assert at > 60  # too small for one night
     values, night = quantities(stays)[what], stays.night
     before = values[night < NIGHTS[REFERENCE]].to_numpy()
-    a_night = int(np.median([(night == t).sum() for t in NIGHTS]))
+    a_night = int(np.median([(night == t).sum() for t in NIGHTS[:REFERENCE]]))
     bins = NumberBins.of(before, min(10, max(2, a_night // 5)))
     by_night = [bins.count(values[night == t].to_numpy()) for t in NIGHTS]
     spread = dispersion(by_night[:REFERENCE])
@@ -240,6 +240,25 @@ def test_weekdays_widen_the_limits() -> None:
         n_notes=2, n_tokens=100, n_tokens_cut=0, n_unknown=0, categories="a"
     )
     assert first_alarms(drift_charts(stays, NIGHTS, RULES)) == {}
+
+
+@pytest.mark.parametrize("intake", [1, 400])
+def test_later_nights_change_nothing_of_earlier_ones(
+    quiet: tuple[pd.DataFrame, pd.DataFrame], intake: int
+) -> None:
+    """Afterwards far fewer come than before, or far more."""
+    rules = Rules(REFERENCE, false_alarm_rate=1)
+    n = REFERENCE + 6
+    early = quiet[0][quiet[0].night < NIGHTS[n]]
+    early = early.assign(score=early.score.where(early.night < NIGHTS[n - 2], 0.97))
+    later = [early[:intake].assign(night=night) for night in NIGHTS[n : 3 * n]]
+    before = drift_charts(early, NIGHTS[:n], rules)
+    after = drift_charts(pd.concat([early, *later]), NIGHTS[: 3 * n], rules)
+    assert sum(int(chart.alarms.sum()) for chart in before) > 1
+    for then, now in zip(before, after, strict=True):
+        assert now.reference == then.reference
+        for figure in ("values", "high", "shown", "n", "alarms"):
+            np.testing.assert_array_equal(getattr(now, figure)[:n], getattr(then, figure))
 
 
 def test_before_the_reference_is_whole_nothing_is_tested(
