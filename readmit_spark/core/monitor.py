@@ -3,7 +3,7 @@
 The unit is the stay, and each stay counts once: on the night on which it is first in the house. So
 the nights' samples are independent although a patient lies there for days, and limits that assume
 independence hold. What differs between nights beyond that (weekdays, outbreaks) is estimated from
-the reference nights, and widens the limits (`drift.dispersion`).
+the reference nights, and widens the limits (`drift.widening`).
 
 The rate of false alarms is stated for all charts and a stretch of nights together. Each test gets
 an equal part of it (Bonferroni), which holds however charts and nights depend on each other.
@@ -25,8 +25,8 @@ from readmit_spark.core.drift import (
     NameBins,
     NumberBins,
     chance_limit,
-    dispersion,
     psi,
+    widening,
 )
 
 HORIZON = 100  # nights that the rate of false alarms is stated for
@@ -147,7 +147,7 @@ def _quantity_charts(
         plain = values
     counts = np.array([bins.count(values.iloc[mine].to_numpy()) for mine in rows])
     reference = counts[:n_reference].sum(axis=0)
-    spread = dispersion(counts[:n_reference])
+    spread = widening(counts[:n_reference], rules.level)
     charts = []
     for span in SPANS:
         index, high, shown = (np.full(len(nights), np.nan) for _ in range(3))

@@ -12,6 +12,7 @@ from readmit_spark.core.drift import (
     chance_limit,
     dispersion,
     psi,
+    widening,
 )
 
 
@@ -62,8 +63,52 @@ def test_dispersion_is_pearsons_chi_square_a_degree_of_freedom() -> None:
     assert dispersion(counts) == pytest.approx(found.statistic / found.dof)
     assert dispersion(counts) > 2
     even = np.tile([10, 20, 30], (25, 1))
-    assert dispersion(even) == 1.0
-    assert dispersion([[3, 4]]) == 1.0
+    assert dispersion(even) == pytest.approx(0.0) and widening(even, 1e-3) == 1.0
+    assert dispersion([[3, 4]]) == widening([[3, 4]], 1e-3) == 1.0
+
+
+def test_limits_are_widened_by_what_the_dispersion_may_be() -> None:
+    """Two chi-squares, each over its degrees of freedom, drawn and divided."""
+    rng = np.random.default_rng(3)
+    counts = np.array([rng.multinomial(40, row) for row in rng.dirichlet([3, 3, 3], size=15)])
+    limit = stats.chi2.isf(1e-3, 2) * widening(counts, 1e-3) / dispersion(counts)
+    drawn = rng.chisquare(2, 1_000_000) / (rng.chisquare(28, 1_000_000) / 28)
+    assert (drawn > limit).mean() == pytest.approx(1e-3, rel=0.15)
+
+
+@pytest.mark.parametrize("phi", [1.0, 1.5, 2.0])
+def test_nights_that_differ_by_more_than_chance_pass_their_limits_as_often_as_stated(
+    phi: float,
+) -> None:
+    """Hospitals of about twelve new stays a night, half of them of one kind, and that half another
+    every night: 28 nights of reference and 100 more, each by itself and seven together."""
+    level, each, n_hospitals = 0.05 / 1500, 200, 2000
+    alarmed = 0
+    for seed in range(n_hospitals):
+        rng = np.random.default_rng([4, seed])
+        size = rng.poisson(12, 128)
+        half = (11 / (phi - 1) - 1) / 2 if phi > 1 else np.inf
+        hits = rng.binomial(size, rng.beta(half, half, 128) if phi > 1 else 0.5)
+        nights = np.stack([size - hits, hits], axis=1)
+        reference, spread = nights[:28].sum(axis=0), widening(nights[:28], level)
+        upto = np.vstack([np.zeros((1, 2), dtype=np.int64), nights[28:].cumsum(axis=0)])
+        blocks = np.vstack([nights[28:], upto[1:] - upto[np.maximum(np.arange(1, 101) - 7, 0)]])
+        index = psi(reference, blocks)
+        n = blocks.sum(axis=1)
+        far = index > spread * 6 / n.clip(1)  # no limit is as near: chi-square's is 17 / n
+        limits = {size: exact_limit(reference, size, level) for size in set(n[far])}
+        beyond = np.array([limits[size] for size in n[far]])
+        alarmed += bool((index[far] > spread * beyond).any())
+    assert alarmed <= stats.binom.isf(0.01, n_hospitals, each * level)
+
+
+def exact_limit(reference: np.ndarray, n: int, level: float) -> float:
+    """The least index of `n` units in two bins that larger ones have at most `level` beyond."""
+    k = np.arange(n + 1)
+    chance = stats.betabinom.pmf(k, n, reference[1] + 0.5, reference[0] + 0.5)
+    index = psi(reference, np.stack([n - k, k], axis=1))
+    order = np.argsort(-index)
+    return float(index[order][np.searchsorted(chance[order].cumsum(), level, "right")])
 
 
 def test_a_size_between_the_simulated_ones_errs_towards_silence() -> None:
