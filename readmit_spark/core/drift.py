@@ -128,18 +128,29 @@ class NumberBins:
     edges: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: ArrayLike, most: int) -> NumberBins:
+    def of(
+        cls, values: ArrayLike, most: int, least: float = -math.inf, greatest: float = math.inf
+    ) -> NumberBins:
         """At most `most` bins, of about as many reference values each; a number that occurs often
-        makes fewer. A single value has a bin of its own between those below and above."""
+        makes fewer. least, greatest: no value is beyond them.
+
+        Where nearly all have one value, it has a bin of its own, and those below and above have
+        two each, parted by their median: so not only how many lie elsewhere is seen, but also how
+        far. That may make five bins where `most` is less.
+        """
         known = np.asarray(values, dtype=np.float64)
         known = known[~np.isnan(known)]
         if known.size == 0:
             return cls(())
         ranks = np.linspace(0, 1, most + 1)[1:-1]
         edges = np.unique(np.quantile(known, ranks, method="inverted_cdf"))
-        if len(edges) == 1:
-            edges = np.array([np.nextafter(edges[0], -np.inf), edges[0]])
-        return cls(tuple(edges.tolist()))
+        centre = np.quantile(known, 0.5, method="inverted_cdf")
+        if 2 * (known == centre).sum() > known.size:
+            around = [np.nextafter(centre, -np.inf), centre]
+            around += _half(known[known < centre]) + _half(known[known > centre])
+            # What lies elsewhere may be so much that tenths part it better.
+            edges = max(edges, np.unique(around), key=len)
+        return cls(tuple(edges[(edges >= least) & (edges < greatest)].tolist()))
 
     def count(self, values: ArrayLike) -> NDArray[np.int64]:
         """How many of the values each bin holds; not-a-number is in none."""
@@ -166,6 +177,14 @@ class NameBins:
         rest = len(self.names)
         found = [place.get(str(value), rest) for value in values]
         return np.bincount(np.array(found, dtype=np.int64), minlength=rest + 1)
+
+
+def _half(values: Floats) -> list[float]:
+    """The edge that halves them, if there is something on both sides."""
+    if values.size == 0:
+        return []
+    edge = float(np.quantile(values, 0.5, method="inverted_cdf"))
+    return [edge] if edge < values.max() else []
 
 
 def _shares(counts: ArrayLike) -> Floats:

@@ -11,6 +11,7 @@ an equal part of it (Bonferroni), which holds however charts and nights depend o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +44,14 @@ QUANTITIES = {
     "notes": "Notes a stay",
     "categories": "Category mix",
     "unscored": "Share without a score",
+}
+# Where their values can lie; the mix of categories is no number.
+RANGES = {
+    "score": (0.0, 1.0),
+    "token_loss": (0.0, 1.0),
+    "unknown_words": (0.0, math.inf),
+    "notes": (0.0, math.inf),
+    "unscored": (0.0, 1.0),
 }
 OUTCOMES = {
     "auroc": "AUROC",
@@ -143,7 +152,7 @@ def _quantity_charts(
         bins = NameBins.of(values.iloc[known].tolist(), most)
         plain = (values == (bins.names[0] if bins.names else "")).astype(float)
     else:
-        bins = NumberBins.of(values.iloc[known].to_numpy(), most)
+        bins = NumberBins.of(values.iloc[known].to_numpy(), most, *RANGES[name])
         plain = values
     counts = np.array([bins.count(values.iloc[mine].to_numpy()) for mine in rows])
     reference = counts[:n_reference].sum(axis=0)

@@ -132,6 +132,31 @@ def test_bins_of_numbers_hold_every_number_once() -> None:
     assert set(NumberBins.of(even, 10).count(even).tolist()) <= {99, 100, 101}
 
 
+def test_where_most_have_one_value_the_size_of_the_others_is_seen() -> None:
+    """A token loss: none lost, a little, much; and none can be below 0 or above 1."""
+    values = np.array([0.0] * 96 + [0.02, 0.03, 0.04, 0.5])
+    bins = NumberBins.of(values, 4, 0, 1)
+    assert bins.count(values).tolist() == [96, 2, 2]
+    assert bins.count([0, 0.01, 0.03, 0.04, 1]).tolist() == [1, 2, 2]
+    # The same share, but ten times as much: seen, and more than chance.
+    reference, n = bins.count(values) * 20, 400
+    more = bins.count(np.array([0.0] * 384 + [0.5] * 16))
+    assert psi(reference, more) > chance_limit(reference, n, 1e-3)
+    assert psi(reference, bins.count(np.tile(values, 4))) < 1e-3
+    both = NumberBins.of([1, 2, 3, 4, 4, 4, 4, 4, 4, 5, 6], 2)
+    assert both.count(range(1, 9)).tolist() == [2, 1, 1, 1, 3]
+
+
+def test_no_bin_is_where_no_value_can_be() -> None:
+    unscored = np.array([0] * 99 + [1])
+    assert NumberBins.of(unscored, 4, 0, 1).count(unscored).tolist() == [99, 1]
+    assert NumberBins.of(1 - unscored, 4, 0, 1).count(unscored).tolist() == [99, 1]
+    assert NumberBins.of([0, 0], 4, 0, 1).count([0, 0.5]).tolist() == [1, 1]
+    assert NumberBins.of([0, 0], 4, 0).count([0, 9]).tolist() == [1, 1]
+    half = np.arange(1, 101) / 100
+    assert NumberBins.of(half, 2, 0, 1).count(half).tolist() == [50, 50]
+
+
 def test_bins_of_names_keep_the_frequent_ones() -> None:
     bins = NameBins.of(["b", "a", "a", "c", "b", "a", "d"], 3)
     assert bins.names == ("a", "b")

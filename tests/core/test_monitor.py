@@ -120,7 +120,9 @@ def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
     values, night = quantities(stays)[what], stays.night
     before = values[night < NIGHTS[REFERENCE]].to_numpy()
     a_night = int(np.median([(night == t).sum() for t in NIGHTS[:REFERENCE]]))
-    bins = NumberBins.of(before, min(10, max(2, a_night // 5)))
+    bins = NumberBins.of(
+        before, min(10, max(2, a_night // 5)), 0, np.inf if what == "unknown_words" else 1
+    )
     by_night = [bins.count(values[night == t].to_numpy()) for t in NIGHTS]
     nights = np.array(by_night[:REFERENCE])
     assert dispersion(nights) < 1.3
@@ -281,6 +283,20 @@ def test_limits_are_as_wide_as_the_reference_nights_make_them() -> None:
     assert spread > 1.3 * dispersion(nights) > 1.5
     limit = chance_limit(nights.sum(axis=0), 12, RULES.level)
     assert one.high[REFERENCE] == pytest.approx(spread * limit)
+
+
+def test_as_many_stays_that_lose_more_are_flagged() -> None:
+    """A fifth of the stays lose tokens, before and after; then each loses ten times as many."""
+    rng = np.random.default_rng(8)
+    nights = NIGHTS[: REFERENCE + 7]
+    loses = np.tile(np.arange(25) < 5, len(nights))
+    night = np.repeat(np.array(nights, dtype="datetime64[us]"), 25)
+    size = rng.integers(1, 10, len(night)) * np.where(night < night[25 * REFERENCE], 1, 10)
+    stays = pd.DataFrame({"night": night, "n_tokens_cut": np.where(loses, size, 0)}).assign(
+        n_tokens=100, n_unknown=0, n_notes=1, score=0.5, categories="a"
+    )
+    found = first_alarms(drift_charts(stays, nights, RULES))
+    assert {name for name, _ in found} == {"token_loss"}
 
 
 def test_before_the_reference_is_whole_nothing_is_tested(
