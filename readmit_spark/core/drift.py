@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2, f
 
 Floats = NDArray[np.float64]
 
@@ -79,20 +80,45 @@ def _simulated(counts: tuple[int, ...], n: int, level: float, seed: int) -> floa
     return float(np.partition(every, -_TAKEN)[-_TAKEN])
 
 
-def dispersion(nights: ArrayLike) -> float:
-    """How much more the nights' counts [nights, bins] differ among themselves than chance has it:
-    Pearson's X² over its degrees of freedom, at least 1.
+def widening(nights: ArrayLike, level: float) -> float:
+    """What a limit that chance alone passes with probability `level` is multiplied by, so that
+    nights which differ as those of `nights` [nights, bins] do pass it no more often; at least 1.
 
-    Weekdays and outbreaks make it larger than 1; limits are widened by it, as Laney's p' chart
-    widens a p chart (Laney 2002, doi 10.1081/QEN-120006708).
+    Weekdays and outbreaks are more than chance; limits are widened by the `dispersion`, as Laney's
+    p' chart widens a p chart (Laney 2002, doi 10.1081/QEN-120006708). It is an estimate itself,
+    and what it may be too low by counts far out in the tail: the quantile is F's, not chi-square's.
+    That takes X² for chi-square distributed, which it is not where a bin has less than a unit a
+    night and those come in clusters: such a bin passes its limit more often.
     """
-    counts = np.asarray(nights, dtype=np.float64)
-    counts = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
-    freedom = (counts.shape[0] - 1) * (counts.shape[1] - 1)
+    counts = _filled(nights)
+    bins, freedom = counts.shape[1] - 1, _freedom(counts)
+    if freedom < 1:
+        return 1.0
+    unsure: float = float(f.isf(level, bins, freedom)) * bins / float(chi2.isf(level, bins))
+    return max(1.0, dispersion(counts) * unsure)
+
+
+def dispersion(nights: ArrayLike) -> float:
+    """How much the nights' counts [nights, bins] differ among themselves, 1 being what chance makes
+    of it: Pearson's X² over its degrees of freedom; 1 where there are none."""
+    counts = _filled(nights)
+    freedom = _freedom(counts)
     if freedom < 1:
         return 1.0
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
-    return max(1.0, float(((counts - expected) ** 2 / expected).sum() / freedom))
+    return float(((counts - expected) ** 2 / expected).sum() / freedom)
+
+
+def _filled(nights: ArrayLike) -> Floats:
+    """The nights and the bins that hold anything."""
+    counts: Floats = np.asarray(nights, dtype=np.float64)
+    filled: Floats = counts[counts.sum(axis=1) > 0][:, counts.sum(axis=0) > 0]
+    return filled
+
+
+def _freedom(counts: Floats) -> int:
+    """Of X² of counts [nights, bins]: 0 where a table of one row or column, or none, has no X²."""
+    return (counts.shape[0] - 1) * (counts.shape[1] - 1) if counts.size else 0
 
 
 @dataclass(frozen=True)
@@ -102,18 +128,29 @@ class NumberBins:
     edges: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: ArrayLike, most: int) -> NumberBins:
+    def of(
+        cls, values: ArrayLike, most: int, least: float = -math.inf, greatest: float = math.inf
+    ) -> NumberBins:
         """At most `most` bins, of about as many reference values each; a number that occurs often
-        makes fewer. A single value has a bin of its own between those below and above."""
+        makes fewer. least, greatest: no value is beyond them.
+
+        Where nearly all have one value, it has a bin of its own, and those below and above have
+        two each, parted by their median: so not only how many lie elsewhere is seen, but also how
+        far. That may make five bins where `most` is less.
+        """
         known = np.asarray(values, dtype=np.float64)
         known = known[~np.isnan(known)]
         if known.size == 0:
             return cls(())
         ranks = np.linspace(0, 1, most + 1)[1:-1]
         edges = np.unique(np.quantile(known, ranks, method="inverted_cdf"))
-        if len(edges) == 1:
-            edges = np.array([np.nextafter(edges[0], -np.inf), edges[0]])
-        return cls(tuple(edges.tolist()))
+        centre = np.quantile(known, 0.5, method="inverted_cdf")
+        if 2 * (known == centre).sum() > known.size:
+            around = [np.nextafter(centre, -np.inf), centre]
+            around += _half(known[known < centre]) + _half(known[known > centre])
+            # What lies elsewhere may be so much that tenths part it better.
+            edges = max(edges, np.unique(around), key=len)
+        return cls(tuple(edges[(edges >= least) & (edges < greatest)].tolist()))
 
     def count(self, values: ArrayLike) -> NDArray[np.int64]:
         """How many of the values each bin holds; not-a-number is in none."""
@@ -140,6 +177,14 @@ class NameBins:
         rest = len(self.names)
         found = [place.get(str(value), rest) for value in values]
         return np.bincount(np.array(found, dtype=np.int64), minlength=rest + 1)
+
+
+def _half(values: Floats) -> list[float]:
+    """The edge that halves them, if there is something on both sides."""
+    if values.size == 0:
+        return []
+    edge = float(np.quantile(values, 0.5, method="inverted_cdf"))
+    return [edge] if edge < values.max() else []
 
 
 def _shares(counts: ArrayLike) -> Floats:

@@ -3,7 +3,7 @@
 The unit is the stay, and each stay counts once: on the night on which it is first in the house. So
 the nights' samples are independent although a patient lies there for days, and limits that assume
 independence hold. What differs between nights beyond that (weekdays, outbreaks) is estimated from
-the reference nights, and widens the limits (`drift.dispersion`).
+the reference nights, and widens the limits (`drift.widening`).
 
 The rate of false alarms is stated for all charts and a stretch of nights together. Each test gets
 an equal part of it (Bonferroni), which holds however charts and nights depend on each other.
@@ -11,6 +11,7 @@ an equal part of it (Bonferroni), which holds however charts and nights depend o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,13 +26,13 @@ from readmit_spark.core.drift import (
     NameBins,
     NumberBins,
     chance_limit,
-    dispersion,
     psi,
+    widening,
 )
 
 HORIZON = 100  # nights that the rate of false alarms is stated for
 SPANS = (1, 7)  # nights taken together: the first sees a break at once, the second a small shift
-_MOST_BINS, _A_BIN = 10, 5  # as many bins as hold five new stays a night each
+_MOST_BINS, _A_BIN = 10, 5  # as many bins as hold five new stays a reference night each
 
 Table: TypeAlias = pd.DataFrame
 
@@ -43,6 +44,14 @@ QUANTITIES = {
     "notes": "Notes a stay",
     "categories": "Category mix",
     "unscored": "Share without a score",
+}
+# Where their values can lie; the mix of categories is no number.
+RANGES = {
+    "score": (0.0, 1.0),
+    "token_loss": (0.0, 1.0),
+    "unknown_words": (0.0, math.inf),
+    "notes": (0.0, math.inf),
+    "unscored": (0.0, 1.0),
 }
 OUTCOMES = {
     "auroc": "AUROC",
@@ -117,7 +126,9 @@ def drift_charts(stays: Table, nights: Sequence[datetime], rules: Rules) -> list
     values = quantities(stays)
     night = pd.Index(nights).get_indexer(pd.Index(stays.night))
     rows = [np.flatnonzero(night == i) for i in range(len(nights))]
-    a_night = int(np.median([len(mine) for mine in rows])) if rows else 0
+    # Of the reference alone: what a past night is held against must not change with later ones.
+    then = rows[: rules.reference_nights]
+    a_night = int(np.median([len(mine) for mine in then])) if then else 0
     most = min(_MOST_BINS, max(2, a_night // _A_BIN))
     return [
         chart
@@ -141,11 +152,11 @@ def _quantity_charts(
         bins = NameBins.of(values.iloc[known].tolist(), most)
         plain = (values == (bins.names[0] if bins.names else "")).astype(float)
     else:
-        bins = NumberBins.of(values.iloc[known].to_numpy(), most)
+        bins = NumberBins.of(values.iloc[known].to_numpy(), most, *RANGES[name])
         plain = values
     counts = np.array([bins.count(values.iloc[mine].to_numpy()) for mine in rows])
     reference = counts[:n_reference].sum(axis=0)
-    spread = dispersion(counts[:n_reference])
+    spread = widening(counts[:n_reference], rules.level)
     charts = []
     for span in SPANS:
         index, high, shown = (np.full(len(nights), np.nan) for _ in range(3))

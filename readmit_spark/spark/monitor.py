@@ -24,6 +24,7 @@ from readmit_spark.spark.cohort import DAY
 from readmit_spark.spark.night import document_digests, moment
 from readmit_spark.spark.nights import PublishedNight, tables_of
 
+TABLES = ("patient_risk", "unscored", "notes", "chunks")  # of each night, all that is read here
 ENTERING = 2  # day of stay: on the day of admission or the one after, a stay is new in the house
 BETWEEN = " + "  # categories of a stay, as the page takes them apart
 

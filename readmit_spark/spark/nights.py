@@ -62,9 +62,17 @@ class Nights:
 
 
 def find_nights(
-    spark: SparkSession, root: str, as_of: datetime, lookback: int, say: Callable[[str], None]
+    spark: SparkSession,
+    root: str,
+    as_of: datetime,
+    lookback: int,
+    say: Callable[[str], None],
+    tables: Sequence[str] = ("chunks",),
 ) -> Nights:
-    """A night that is damaged is left out, and said so: its scores are computed again."""
+    """A night that is damaged is left out, and said so: its scores are computed again.
+
+    tables: those that are read of older nights, which must be whole; of the last night all must be.
+    """
     names = Files(spark, root).names(f"_manifests/{JOB}")
     times = [
         datetime.strptime(n.removesuffix(".json"), NIGHT_NAME) for n in names if n.endswith(".json")
@@ -75,7 +83,7 @@ def find_nights(
         if len(found) == lookback:
             break
         # On S3 each table that is looked at is some requests.
-        needed = ("chunks",) if found else None
+        needed = tables if found else None
         try:
             night = PublishedNight(time, manifest(spark, root, night_name(time), needed))
         except UserError as error:

@@ -21,7 +21,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.report.monitor import Monitor, alarm_rows, render_monitor
 from readmit_spark.spark.cohort import label_admissions
-from readmit_spark.spark.monitor import last_scores, new_stays, settled
+from readmit_spark.spark.monitor import TABLES, last_scores, new_stays, settled
 from readmit_spark.spark.night import known_by
 from readmit_spark.spark.night_risk import outcomes
 from readmit_spark.spark.nights import NIGHT_NAME, PublishedNight, find_nights
@@ -93,7 +93,9 @@ def _comparable(
     """The nights with the basis of the last one, oldest first: another model, chunking or vote has
     scores, tokens and a reference of its own."""
     until = as_of or datetime.max
-    nights = find_nights(spark, config.output_root, until, sys.maxsize, progress.say).used[::-1]
+    nights = find_nights(spark, config.output_root, until, sys.maxsize, progress.say, TABLES).used[
+        ::-1
+    ]
     if not nights:
         raise UserError(
             f"output.root: {config.output_root} holds no complete night; run jobs/nightly.py first"

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 from sklearn.metrics import roc_auc_score
 
-from readmit_spark.core.drift import NumberBins, dispersion
+from readmit_spark.core.drift import NumberBins, chance_limit, dispersion, widening
 from readmit_spark.core.monitor import Chart, Rules, drift_charts, quantities
 from readmit_spark.core.outcome_charts import (
     _auroc_limits,
@@ -87,9 +87,10 @@ def test_a_break_is_flagged_on_its_first_night(
     assert others <= {"categories", "notes"} if what == "unscored" else not others
 
 
-def chance(reference: Any, tonight: Any, spread: float, draws: int = 1_000_000) -> float:
-    """How often units of the reference's own distribution, spread wider, are as far from it as
-    tonight's."""
+def chance(nights: Any, tonight: Any, draws: int = 1_000_000) -> float:
+    """How often units of the reference's own distribution are as far from it as tonight's; or
+    units spread wider, by a dispersion that is known only as well as `nights` tell it."""
+    reference, spread = nights.sum(axis=0), dispersion(nights)
     p = (reference + 0.5) / (reference + 0.5).sum()
     rng = np.random.default_rng(1)
     drawn = rng.multinomial(tonight.sum(), rng.dirichlet(reference + 0.5, size=draws))
@@ -98,7 +99,11 @@ def chance(reference: Any, tonight: Any, spread: float, draws: int = 1_000_000) 
         q = (counts + 0.5) / (counts + 0.5).sum(axis=-1, keepdims=True)
         return scipy_stats.entropy(q, p, axis=-1) + scipy_stats.entropy(p, q, axis=-1)
 
-    return float((spread * distance(drawn) >= distance(tonight)).mean())
+    freedom = (len(nights) - 1) * ((reference > 0).sum() - 1)
+    told = rng.chisquare(freedom, draws) / freedom if freedom else 1.0
+    found = distance(drawn)
+    as_far = [(d >= distance(tonight)).mean() for d in (found, spread * found / told)]
+    return float(max(as_far))
 
 
 @pytest.mark.parametrize(
@@ -114,16 +119,17 @@ def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
     assert at > 60  # too small for one night
     values, night = quantities(stays)[what], stays.night
     before = values[night < NIGHTS[REFERENCE]].to_numpy()
-    a_night = int(np.median([(night == t).sum() for t in NIGHTS]))
-    bins = NumberBins.of(before, min(10, max(2, a_night // 5)))
+    a_night = int(np.median([(night == t).sum() for t in NIGHTS[:REFERENCE]]))
+    bins = NumberBins.of(
+        before, min(10, max(2, a_night // 5)), 0, np.inf if what == "unknown_words" else 1
+    )
     by_night = [bins.count(values[night == t].to_numpy()) for t in NIGHTS]
-    spread = dispersion(by_night[:REFERENCE])
-    assert spread < 1.3
-    reference = bins.count(before)
+    nights = np.array(by_night[:REFERENCE])
+    assert dispersion(nights) < 1.3
 
     def smallest(t: int) -> float:
         spans = (by_night[t : t + 1], by_night[t - 6 : t + 1])
-        return min(chance(reference, np.sum(span, axis=0), spread) for span in spans)
+        return min(chance(nights, np.sum(span, axis=0)) for span in spans)
 
     assert smallest(at) < 2 * RULES.level
     # Not late either, but for what limits are rounded up by: not on the ten nights before.
@@ -240,6 +246,57 @@ def test_weekdays_widen_the_limits() -> None:
         n_notes=2, n_tokens=100, n_tokens_cut=0, n_unknown=0, categories="a"
     )
     assert first_alarms(drift_charts(stays, NIGHTS, RULES)) == {}
+
+
+@pytest.mark.parametrize("intake", [1, 400])
+def test_later_nights_change_nothing_of_earlier_ones(
+    quiet: tuple[pd.DataFrame, pd.DataFrame], intake: int
+) -> None:
+    """Afterwards far fewer come than before, or far more."""
+    rules = Rules(REFERENCE, false_alarm_rate=1)
+    n = REFERENCE + 6
+    early = quiet[0][quiet[0].night < NIGHTS[n]]
+    early = early.assign(score=early.score.where(early.night < NIGHTS[n - 2], 0.97))
+    later = [early[:intake].assign(night=night) for night in NIGHTS[n : 3 * n]]
+    before = drift_charts(early, NIGHTS[:n], rules)
+    after = drift_charts(pd.concat([early, *later]), NIGHTS[: 3 * n], rules)
+    assert sum(int(chart.alarms.sum()) for chart in before) > 1
+    for then, now in zip(before, after, strict=True):
+        assert now.reference == then.reference
+        for figure in ("values", "high", "shown", "n", "alarms"):
+            np.testing.assert_array_equal(getattr(now, figure)[:n], getattr(then, figure))
+
+
+def test_limits_are_as_wide_as_the_reference_nights_make_them() -> None:
+    rng = np.random.default_rng(6)
+    hits = rng.binomial(12, rng.beta(8, 5, REFERENCE + 1))
+    stays = pd.DataFrame(
+        {
+            "night": np.repeat(np.array(NIGHTS[: REFERENCE + 1], dtype="datetime64[us]"), 12),
+            "categories": [name for n in hits for name in ["a"] * n + ["b"] * (12 - n)],
+        }
+    ).assign(score=0.5, n_notes=1, n_tokens=100, n_tokens_cut=0, n_unknown=0)
+    charts = drift_charts(stays, NIGHTS[: REFERENCE + 1], RULES)
+    one = next(c for c in charts if (c.name, c.span) == ("categories", 1))
+    nights = np.stack([hits, 12 - hits], axis=1)[:REFERENCE]
+    spread = widening(nights, RULES.level)
+    assert spread > 1.3 * dispersion(nights) > 1.5
+    limit = chance_limit(nights.sum(axis=0), 12, RULES.level)
+    assert one.high[REFERENCE] == pytest.approx(spread * limit)
+
+
+def test_as_many_stays_that_lose_more_are_flagged() -> None:
+    """A fifth of the stays lose tokens, before and after; then each loses ten times as many."""
+    rng = np.random.default_rng(8)
+    nights = NIGHTS[: REFERENCE + 7]
+    loses = np.tile(np.arange(25) < 5, len(nights))
+    night = np.repeat(np.array(nights, dtype="datetime64[us]"), 25)
+    size = rng.integers(1, 10, len(night)) * np.where(night < night[25 * REFERENCE], 1, 10)
+    stays = pd.DataFrame({"night": night, "n_tokens_cut": np.where(loses, size, 0)}).assign(
+        n_tokens=100, n_unknown=0, n_notes=1, score=0.5, categories="a"
+    )
+    found = first_alarms(drift_charts(stays, nights, RULES))
+    assert {name for name, _ in found} == {"token_loss"}
 
 
 def test_before_the_reference_is_whole_nothing_is_tested(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,8 +19,8 @@ from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.models.checkpoint import Located
 from readmit_spark.progress import Progress
-from readmit_spark.spark.monitor import new_stays
-from readmit_spark.spark.nights import find_nights
+from readmit_spark.spark.monitor import TABLES, new_stays
+from readmit_spark.spark.nights import find_nights, night_name
 from readmit_spark.spark.publish import manifest
 from readmit_spark.steps import monitor, nightly
 from tests.pages import Page
@@ -143,6 +144,26 @@ def test_without_a_whole_reference_nothing_is_tested(watched: Watched) -> None:
     printed, _ = watched.run(as_of=NIGHTS[1])
     assert "2 of 3 reference nights: nothing is tested yet" in printed
     assert "Nothing is tested yet" in (watched.root() / "monitor.html").read_text()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("gone", ["the folder", "a part file"])
+def test_a_damaged_night_is_left_out_and_said_so(
+    watched: Watched, tmp_path: Path, table: str, gone: str
+) -> None:
+    """An older one, of which a table or a piece of it is gone."""
+    root = shutil.copytree(watched.root(), tmp_path / "out")
+    facts = manifest(watched.spark, str(root), night_name(NIGHTS[1]))
+    folder = root / facts["run"] / table
+    shutil.rmtree(folder) if gone == "the folder" else next(folder.rglob("*.parquet")).unlink()
+    said = io.StringIO()
+    config = load_config(overrides=[*watched.settings, f"output.root={root}"])
+    monitor.monitor(
+        watched.spark, config, None, Progress("monitor", monitor.STEPS, said), datetime.now
+    )
+    assert f"the night of {NIGHTS[1]} is left out" in said.getvalue()
+    left = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]
+    assert json.loads((root / "monitor.json").read_text())["nights"] == left
 
 
 def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched) -> None:
