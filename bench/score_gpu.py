@@ -32,7 +32,7 @@ from _machine import describe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from readmit_spark.models import backends, gpu
+from readmit_spark.models import engines, gpu
 from readmit_spark.models.predict import Scorer, submit_all
 
 HIDDEN, VOCABULARY = 768, 30_522
@@ -158,7 +158,7 @@ class Bench:
         names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
         classify = pipeline(
             "text-classification",
-            model=backends.load_model(self.folder, torch.float16),
+            model=engines.load_model(self.folder, torch.float16),
             tokenizer=PreTrainedTokenizerFast(
                 tokenizer_object=tokenizer, model_max_length=512, sep_token="[SEP]", **names
             ),
@@ -183,8 +183,8 @@ class Bench:
 
     def padded_32(self) -> None:
         """The pipeline without its text part: ids given, batches of 32 as they come."""
-        model = backends.load_model(self.folder, torch.float16).to(torch.device(self.device))
-        engine = backends.PaddedTorch(model, "")
+        model = engines.load_model(self.folder, torch.float16).to(torch.device(self.device))
+        engine = engines.PaddedTorch(model, "")
 
         def score(chunks: list[np.ndarray]) -> np.ndarray:
             parts = [chunks[i : i + 32] for i in range(0, len(chunks), 32)]
@@ -215,7 +215,7 @@ class Bench:
         torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(0.03)
         try:
-            model = backends.load_model(self.folder, backends.DTYPES[precision])
+            model = engines.load_model(self.folder, engines.DTYPES[precision])
             engine = gpu.build(model, self.device, budget=1 << 20)
             lengths = [len(chunk) for chunk in self.chunks]
             parts, budget = submit_all(engine, self.chunks, lengths, engine.budget)
@@ -255,7 +255,7 @@ def main() -> None:
     }
     size = 8192 if on_gpu else 512
     for name in ("bf16", "fp16"):
-        facts[f"{name}_matmul_tflops"] = matmul_rate(device, backends.DTYPES[name], size)
+        facts[f"{name}_matmul_tflops"] = matmul_rate(device, engines.DTYPES[name], size)
     print(
         {key: value for key, value in facts.items() if key not in ("command", "machine")},
         flush=True,

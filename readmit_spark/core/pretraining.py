@@ -9,12 +9,13 @@ foreign one is the one of several that is nearest to the true one in length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from readmit_spark.core.tokenizer import Vocabulary
 
 Ids = list[int]
 SPECIALS = 3  # [CLS] and two [SEP]
@@ -28,18 +29,6 @@ class Pair(NamedTuple):
     first: Ids
     second: Ids
     is_next: bool
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """What masking must know. words: ids that may stand in for a token. pieces: [vocabulary], True
-    of an entry that continues a word."""
-
-    cls: int
-    sep: int
-    mask: int
-    words: NDArray[np.int64]
-    pieces: NDArray[np.bool_]
 
 
 class Example(NamedTuple):

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from readmit_spark.core.metrics import evaluate, wilson
 
 SMALLEST = 11  # as the CMS's rule for published counts: none from 1 to 10
-UNKNOWN = "unknown"
 FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type")
 
 

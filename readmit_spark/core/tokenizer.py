@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from readmit_spark.core.pretraining import Vocabulary
 from readmit_spark.errors import UserError
 
 _RULES = ("normalizer", "pre_tokenizer")
@@ -26,6 +26,18 @@ class Encoded:
 
     input_ids: list[int]
     n_cut: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What masking must know. words: ids that may stand in for a token. pieces: [vocabulary], True
+    of an entry that continues a word."""
+
+    cls: int
+    sep: int
+    mask: int
+    words: NDArray[np.int64]
+    pieces: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

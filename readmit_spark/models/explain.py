@@ -12,8 +12,8 @@ from captum.attr import IntegratedGradients
 from numpy.typing import NDArray
 from torch import Tensor
 
-from readmit_spark.models.backends import load_model
 from readmit_spark.models.batching import Ids, pad, token_batches
+from readmit_spark.models.engines import load_model
 
 TOLERANCE = 0.01  # of the difference in logit, or of 0.1 where that is smaller
 MOST_STEPS = 512

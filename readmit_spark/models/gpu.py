@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from readmit_spark.models.backends import Engine, PaddedTorch
 from readmit_spark.models.batching import Ids, Index, pack, token_packs
 from readmit_spark.models.bert import Attend, PackedBert
+from readmit_spark.models.engines import Engine, PaddedTorch
 
 # 3 * 44 tiles of 128 tokens: matrix products 768, 2304 and 3072 wide (tiles of 256) then fill the
 # 132 multiprocessors of an H100 in whole rounds.

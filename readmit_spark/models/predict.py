@@ -14,8 +14,8 @@ from torch import Tensor
 
 from readmit_spark.errors import UserError
 from readmit_spark.models import backends
-from readmit_spark.models.backends import Engine
 from readmit_spark.models.batching import Ids, Index
+from readmit_spark.models.engines import Engine
 from readmit_spark.models.tokenizer import positions
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from readmit_spark.core.subgroups import UNKNOWN
-
+UNKNOWN = "unknown"
 _BANDS = ((18, "under 18"), (45, "18 to 44"), (65, "45 to 64"), (80, "65 to 79"))
 _OLDEST = "80 and over"  # MIMIC-III moves the births of those over 89 by centuries
 # MIMIC-III has some forty texts ("WHITE - RUSSIAN"); each is told by how it begins.

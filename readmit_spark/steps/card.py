@@ -11,10 +11,11 @@ import pyarrow.dataset as ds
 
 from readmit_spark.config import Config
 from readmit_spark.core.metrics import calibration
-from readmit_spark.core.subgroups import FACTORS, UNKNOWN, by_subgroup
+from readmit_spark.core.subgroups import FACTORS, by_subgroup
 from readmit_spark.report import pictures
 from readmit_spark.report.card import Card, CardWindow
 from readmit_spark.report.page import FlowStep
+from readmit_spark.spark.subgroups import UNKNOWN
 from readmit_spark.steps.evaluation import at_both_prevalences
 from readmit_spark.storage import filesystem_of
 

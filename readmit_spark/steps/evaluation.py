@@ -16,7 +16,6 @@ from readmit_spark.config import Config
 from readmit_spark.core.balance import balance
 from readmit_spark.core.metrics import evaluate
 from readmit_spark.core.windows import parse_window
-from readmit_spark.models.checkpoint import Located
 from readmit_spark.report import pictures
 from readmit_spark.report.page import (
     FlowStep,
@@ -92,7 +91,7 @@ def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str
 
 def report_of(
     config: Config,
-    located: Located,
+    model: str,
     prepared: dict[str, Any],
     evaluations: Sequence[Evaluation],
     ledger: pd.DataFrame,
@@ -118,7 +117,7 @@ def report_of(
             **{f"notes: {k}": v for k, v in prepared["notes"].items() if k != "notes"},
         },
         facts={
-            "model": located.name,
+            "model": model,
             "profile": config.profile,
             "trained and scored with": f"chunks of {prepared['config']['chunk']['words']} words, "
             f"at most {prepared['config']['model']['max_tokens']} tokens",

@@ -105,7 +105,7 @@ def score(
                 config,
             )
             report = report_of(
-                config, located, prepared, evaluations, ledger.toPandas(), _token_loss(asked),
+                config, located.name, prepared, evaluations, ledger.toPandas(), _token_loss(asked),
                 progress.seconds,
             )  # fmt: skip
             card = card_of(

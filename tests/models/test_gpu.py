@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from readmit_spark.models import gpu
-from readmit_spark.models.backends import load_model
 from readmit_spark.models.bert import PackedBert, attend_each
+from readmit_spark.models.engines import load_model
 from readmit_spark.models.predict import Scorer, submit_all
 
 

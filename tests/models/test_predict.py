@@ -15,8 +15,8 @@ from transformers import (
 
 from readmit_spark.errors import UserError
 from readmit_spark.models import onednn
-from readmit_spark.models.backends import load_model
 from readmit_spark.models.batching import token_batches
+from readmit_spark.models.engines import load_model
 from readmit_spark.models.predict import Scorer, compare_precisions, submit_all
 from tests.models.conftest import save_bert
 
