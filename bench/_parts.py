@@ -20,15 +20,15 @@ from pyspark.sql import types as T
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
-from readmit_spark.core.clean import clean
-from readmit_spark.core.segment import segment
-from readmit_spark.models.checkpoint import locate
-from readmit_spark.models.tokenizer import ChunkTokenizer, load_tokenizer
-from readmit_spark.spark.chunks import chunk_rows
-from readmit_spark.spark.cohort import cohort_table, distinct_admissions, label_admissions
-from readmit_spark.spark.documents import documents_table
-from readmit_spark.spark.session import build_session
-from readmit_spark.spark.tables import read_admissions, read_notes
+from readmit_spark.notes.chunks_table import chunk_rows
+from readmit_spark.notes.clean import clean
+from readmit_spark.notes.cohort import cohort_table, distinct_admissions, label_admissions
+from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.segment import segment
+from readmit_spark.scoring.load_tokenizer import ChunkTokenizer, load_tokenizer
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.input_tables import read_admissions, read_notes
+from readmit_spark.storage.session import build_session
 
 TOKENS = ("input_ids", "n_tokens", "n_tokens_cut")
 

@@ -17,10 +17,10 @@ from pyspark.sql import functions as F
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
-from readmit_spark.core.chunk import word_chunks
-from readmit_spark.core.clean import clean
-from readmit_spark.models.tokenizer import load_tokenizer, package_folder
-from readmit_spark.spark.score import with_digest
+from readmit_spark.notes.chunk import word_chunks
+from readmit_spark.notes.clean import clean
+from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.scoring.score_chunks import with_digest
 
 POOL_NOTES = 400
 NOTES_A_DOCUMENT = 2  # a third of the chunks are tails then; 406 tokens on average

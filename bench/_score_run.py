@@ -21,16 +21,16 @@ from _score_inputs import Inputs, make_inputs, read
 from pyspark.sql import DataFrame, SparkSession
 from score_gpu import HIDDEN, flops
 
-from readmit_spark.models import onednn
-from readmit_spark.spark.score import (
+from readmit_spark.scoring import onednn
+from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     _cached_scorer,
     build_scorer,
     distinct_chunks,
     score_chunks,
 )
-from readmit_spark.spark.session import build_session
-from readmit_spark.spark.ship import ship
+from readmit_spark.scoring.ship_model import ship
+from readmit_spark.storage.session import build_session
 
 
 def measure(folder: Path, text: Path, layers: int, chunks: int, rounds: int) -> dict[str, Any]:

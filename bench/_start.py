@@ -11,9 +11,9 @@ import psutil
 from _machine import GIB, peak_gib, workers
 from pyspark.sql import functions as F
 
-from readmit_spark.spark.score import ScorerSettings, distinct_chunks, score_chunks
-from readmit_spark.spark.session import build_session
-from readmit_spark.spark.ship import ship
+from readmit_spark.scoring.score_chunks import ScorerSettings, distinct_chunks, score_chunks
+from readmit_spark.scoring.ship_model import ship
+from readmit_spark.storage.session import build_session
 
 
 def main(model: str, chunks: str, n: int, began: float) -> None:

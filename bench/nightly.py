@@ -52,7 +52,7 @@ def main() -> int:
     # Only now: the libraries read their settings as they are imported.
     from _nightly_picture import draw
 
-    from readmit_spark.spark.session import build_session
+    from readmit_spark.storage.session import build_session
 
     machine = describe()
     measure = {"counts": _counts, "seconds": _seconds}[arguments.part]

@@ -31,8 +31,8 @@ from _parts import spark_session, time_clean_and_chunk, time_parts
 from _picture import draw
 from _text import Cohort, add_text, load_sentences, write_cohort
 
-from readmit_spark.core.clean import clean
-from readmit_spark.core.segment import segment
+from readmit_spark.notes.clean import clean
+from readmit_spark.notes.segment import segment
 
 CORES = 2
 BASE_NOTES, SCALES = 8_000, (1, 4, 16)

@@ -132,7 +132,7 @@ def _measure(folder: Path, server: _Server, patients: int, rounds: int) -> dict[
 
 
 def _session(address: str) -> SparkSession:
-    from readmit_spark.spark.session import build_session
+    from readmit_spark.storage.session import build_session
 
     settings = spark_settings(sorted(JARS.glob("*.jar")), address)
     os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(settings)

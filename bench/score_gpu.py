@@ -32,8 +32,8 @@ from _machine import describe
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from readmit_spark.models import engines, gpu
-from readmit_spark.models.predict import Scorer, submit_all
+from readmit_spark.scoring import engines, gpu
+from readmit_spark.scoring.scorer import Scorer, submit_all
 
 HIDDEN, VOCABULARY = 768, 30_522
 BUDGETS = (8_448, 16_896, 33_792, 67_584)

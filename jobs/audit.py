@@ -6,12 +6,12 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
+from readmit_spark.comparison.audit_job import STEPS, audit, table
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.audit import STEPS, audit, table
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

@@ -6,16 +6,16 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
+from readmit_spark.comparison.compare_job import STEPS, compare
+from readmit_spark.comparison.comparison_page import comparison_table
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.notes import prepare_job as prepare
 from readmit_spark.progress import Progress
-from readmit_spark.report.comparison import comparison_table
-from readmit_spark.spark.publish import has_result, manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps import prepare
-from readmit_spark.steps.compare import STEPS, compare
-from readmit_spark.steps.training import launcher
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.publish import has_result, manifest
+from readmit_spark.storage.session import build_session
+from readmit_spark.training.choose_model import launcher
 
 
 def main(config: Config) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 from readmit_spark import cli
+from readmit_spark.comparison.crossval_job import STEPS, crossval, table
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.crossval import STEPS, crossval, table
-from readmit_spark.steps.training import launcher
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
+from readmit_spark.training.choose_model import launcher
 
 
 def main(config: Config) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.summary import unlikely
+from readmit_spark.evaluation.summary_table import unlikely
 
 
 def main(config: Config) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.summary import metrics_table, recovered
+from readmit_spark.evaluation.summary_table import metrics_table, recovered
 
 ENOUGH = 0.8  # of what the true risks reach above chance
 

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.insight.explain_job import STEPS, Wanted, explain_scores
 from readmit_spark.progress import Progress
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.explain import STEPS, Wanted, explain_scores
+from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.storage.session import build_session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ import sys
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.finetune import STEPS, finetune_and_register
-from readmit_spark.steps.training import launcher
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
+from readmit_spark.training.choose_model import launcher
+from readmit_spark.training.finetune_job import STEPS, finetune_and_register
 
 
 def main(config: Config) -> None:

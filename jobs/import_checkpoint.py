@@ -8,7 +8,7 @@ import sys
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.steps.import_checkpoint import STEPS, import_checkpoint
+from readmit_spark.scoring.import_job import STEPS, import_checkpoint
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.ingest import STEPS_A_TABLE, ingest, sources
+from readmit_spark.storage.ingest_job import STEPS_A_TABLE, ingest, sources
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
+from readmit_spark.nightly.monitor_job import STEPS, monitor
 from readmit_spark.progress import Progress
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.monitor import STEPS, monitor
+from readmit_spark.storage.session import build_session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

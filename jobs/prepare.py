@@ -7,12 +7,12 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.notes.prepare_job import STEPS, prepare
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.prepare import STEPS, prepare
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

@@ -7,16 +7,16 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate
-from readmit_spark.models.tokenizer import load_tokenizer
-from readmit_spark.progress import Progress
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.pretrain import (
+from readmit_spark.pretraining.pretrain_job import (
     check_start,
     make_examples,
     pretrain_and_register,
     steps,
 )
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.scoring.locate import locate
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

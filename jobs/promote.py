@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 
 from readmit_spark import cli
+from readmit_spark.comparison.promote_job import STEPS, promote, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.promote import STEPS, promote, table
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate_scorer
+from readmit_spark.evaluation.summary_table import metrics_table
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.spark.session import build_session
-from readmit_spark.steps.score import STEPS, score
-from readmit_spark.summary import metrics_table
+from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.scoring.score_job import STEPS, score
+from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:

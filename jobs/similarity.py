@@ -9,11 +9,11 @@ from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.core.ratings import agreement, read_ratings
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import local_folder, locate
-from readmit_spark.models.similarity import similarities
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.pretraining.ratings import agreement, read_ratings
+from readmit_spark.pretraining.similarity import similarities
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.scoring.locate import local_folder, locate
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
-from readmit_spark.failures import failure_of
+from readmit_spark.storage.aws_errors import failure_of
 
 OK, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 

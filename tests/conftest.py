@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:  # most tests need neither Spark nor torch, and importing them takes seconds
+    import numpy as np
     from pyspark.sql import SparkSession
 
-    from readmit_spark.core.tokenizer import ChunkTokenizer
+    from readmit_spark.notes.tokenizer import ChunkTokenizer
+    from tests.ward import Ward
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +23,7 @@ def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def spark(event_log: Path) -> Iterator[SparkSession]:
-    from readmit_spark.spark.session import build_session
+    from readmit_spark.storage.session import build_session
 
     settings = {
         "spark.eventLog.enabled": "true",
@@ -86,7 +88,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_model: str) -> ChunkTokenizer:
-    from readmit_spark.models.tokenizer import load_tokenizer
+    from readmit_spark.scoring.load_tokenizer import load_tokenizer
 
     return load_tokenizer(tiny_model, 128)
 
@@ -100,3 +102,33 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from tests.tiny_bert import save_bert
+
+    return save_bert(tmp_path_factory.mktemp("tiny_bert"))
+
+
+@pytest.fixture(scope="session")
+def chunks() -> list[np.ndarray]:
+    """40 chunks of 2 to 64 token ids, in no order of length."""
+    import numpy as np
+
+    random = np.random.default_rng(3)
+    lengths = [64, 2, 63, *random.integers(2, 65, size=37)]
+    return [random.integers(5, 100, size=n).astype(np.int32) for n in lengths]
+
+
+@pytest.fixture(scope="session")
+def ward(
+    spark: SparkSession,
+    tokenizer: ChunkTokenizer,
+    tiny_model: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ward:
+    """A small invented hospital, prepared once for the tests of what is made of prepared chunks."""
+    from tests.ward import make_ward
+
+    return make_ward(spark, tokenizer, tiny_model, tmp_path_factory.mktemp("ward"))

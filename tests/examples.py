@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from readmit_spark.core.pretraining import Pair, Vocabulary, masked_example
+from readmit_spark.pretraining.examples import Pair, Vocabulary, masked_example
 from tests.tiny import VOCABULARY
 
 TOKENS = 32

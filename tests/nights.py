@@ -6,7 +6,15 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from readmit_spark.report.worklist import Alert, Driver, Left, NewNote, Night, Passage, Patient
+from readmit_spark.nightly.worklist_page import (
+    Alert,
+    Driver,
+    Left,
+    NewNote,
+    Night,
+    Passage,
+    Patient,
+)
 
 AS_OF = datetime(2026, 11, 22, 2, 0)
 CATEGORIES = ("Nursing", "Physician ", "Radiology", "Nursing/other", "Respiratory ", "ECG")

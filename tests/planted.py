@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import BertForSequenceClassification
 
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from tests.tables_in import words
 from tests.tiny import save_tiny_model
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from readmit_spark.config import Train
 from readmit_spark.config_file import load_config
-from readmit_spark.core.subgroups import FACTORS
-from readmit_spark.models.plan import Plan
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.evaluation.subgroups import FACTORS
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.training.plan import Plan
 from tests.tiny import VOCABULARY
 
 CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))

@@ -1,4 +1,5 @@
-"""Imports go one way, and only the outermost layer knows argv, the environment and the clock."""
+"""Rooms stand in the order of the data, and only the outermost modules know argv, environment and
+clock."""
 
 from __future__ import annotations
 
@@ -12,53 +13,95 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "readmit_spark"
 
-# room -> (rooms of the package it may import, libraries it may not)
-HEAVY = {"torch", "transformers", "mlflow"}
-RULES = {
-    "core": ({"errors", "core"}, {"pyspark", "boto3", *HEAVY}),
-    "report": ({"errors", "core", "report"}, {"pyspark", "boto3", *HEAVY}),
-    "demo": ({"errors", "core", "demo"}, {"pyspark", "boto3", *HEAVY}),
-    "storage.py": ({"errors"}, {"pyspark", "boto3", *HEAVY}),
-    "models": ({"errors", "config", "core", "storage", "models"}, {"pyspark", "boto3"}),
-    "spark": ({"errors", "config", "core", "java", "storage", "spark"}, HEAVY),
-    "emr": ({"errors", "config", "code_version", "progress", "emr"}, {"pyspark", *HEAVY}),
-}
+# A file imports its own room and earlier ones. "base": the modules beside the rooms.
+ROOMS = (
+    "base",
+    "storage",
+    "pages",
+    "notes",
+    "evaluation",
+    "scoring",
+    "training",
+    "nightly",
+    "pretraining",
+    "comparison",
+    "insight",
+    "demo",
+    "emr",
+    "cli",
+)
+MODEL_LIBRARIES = {"torch", "transformers", "mlflow"}
+ALONE = {"demo", "emr"}  # no room but the base and storage: they run without the pipeline
 
 
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def top_level_imports(tree: ast.Module) -> set[str]:
-    """Modules that importing the file imports; those inside functions run on the executor."""
+def module_name(path: Path) -> str:
+    return ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def room_of(module: str) -> str:
+    """The room of a dotted name of the package."""
+    parts = module.split(".")
+    if len(parts) > 1 and (PACKAGE / parts[1]).is_dir():
+        return parts[1]
+    return "cli" if parts[1:] == ["cli"] else "base"
+
+
+def imported(nodes: list[ast.stmt] | list[ast.AST]) -> set[str]:
+    """Dotted names of the modules that these nodes import, `from a import b` as a.b."""
     names: set[str] = set()
-    for node in tree.body:
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_one_way(path: Path) -> None:
-    room = path.relative_to(PACKAGE).parts[0]
-    if room not in RULES:
-        return
-    allowed, forbidden = RULES[room]
-    for name in top_level_imports(ast.parse(path.read_text())):
-        parts = name.split(".")
-        if parts[0] == "readmit_spark" and len(parts) > 1:
-            assert parts[1] in allowed, f"{path.name} imports {name}"
-        assert parts[0] not in forbidden, f"{path.name} imports {name}"
+def own(names: set[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] == PACKAGE.name}
 
 
-OUTERMOST = {"cli.py", "java.py", "progress.py"}
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_a_file_imports_its_own_room_and_earlier_ones(path: Path) -> None:
+    """Imports inside functions count as well."""
+    room = room_of(module_name(path))
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    if room in ALONE:
+        allowed = {"base", "storage", room}
+    for name in own(imported(list(ast.walk(ast.parse(path.read_text()))))):
+        assert room_of(name) in allowed, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_no_file_imports_spark_and_a_model_library(path: Path) -> None:
+    """At its top: what a function imports for itself, a worker pays for."""
+    libraries = {name.split(".")[0] for name in imported(ast.parse(path.read_text()).body)}
+    assert not ("pyspark" in libraries and libraries & MODEL_LIBRARIES)
+
+
+def test_no_circle() -> None:
+    files = {module_name(path).removesuffix(".__init__"): path for path in modules()}
+    imports: dict[str, set[str]] = {}
+    for name, path in files.items():
+        found = own(imported(list(ast.walk(ast.parse(path.read_text())))))
+        targets = {n if n in files else n.rpartition(".")[0] for n in found}
+        imports[name] = (targets & files.keys()) - {name}
+    while imports:
+        free = {name for name, targets in imports.items() if not targets & imports.keys()}
+        assert free, f"these modules import each other: {sorted(imports)}"
+        imports = {name: targets for name, targets in imports.items() if name not in free}
+
+
+OUTERMOST = {"cli.py", "storage/java.py", "progress.py"}
 # What the executor's own process needs to be told, and the driver's Java.
-ENVIRONMENT = {"spark/session.py", "spark/score.py"}
+ENVIRONMENT = {"storage/session.py", "scoring/score_chunks.py"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", modules(), ids=module_name)
 def test_argv_environment_and_clock_stay_outside(path: Path) -> None:
     relative = str(path.relative_to(PACKAGE))
     if relative in OUTERMOST:
@@ -78,8 +121,9 @@ def test_jobs_are_thin(path: Path) -> None:
 def test_jobs_that_score_do_not_wait_for_training_to_be_imported() -> None:
     """torch and transformers' Trainer take longer to import than a small night takes."""
     code = (
-        "import sys, readmit_spark.steps.prepare, readmit_spark.steps.score, "
-        "readmit_spark.steps.nightly; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+        "import sys, readmit_spark.notes.prepare_job, readmit_spark.scoring.score_job, "
+        "readmit_spark.nightly.nightly_job; print(sorted({'torch', 'transformers'} & "
+        "set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

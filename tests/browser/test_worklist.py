@@ -13,8 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from pypdf import PdfReader
 
-from readmit_spark.report.night import Driver, Night, Passage, Patient
-from readmit_spark.report.worklist import render_worklist
+from readmit_spark.nightly.worklist_page import render_worklist
+from readmit_spark.nightly.worklist_types import Driver, Night, Passage, Patient
 from tests.nights import alert, night
 
 Show = Callable[..., Page]

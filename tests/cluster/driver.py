@@ -9,7 +9,7 @@ from functools import partial
 
 from faults import Build
 
-from readmit_spark.steps import score as step
+from readmit_spark.scoring import score_job as step
 
 os.environ.pop("SPARK_ENV_LOADED", None)  # of spark-submit's scripts; a driver on YARN has not it
 events, kind, job, *arguments = sys.argv[1:]

@@ -28,7 +28,7 @@ class Build:
 
     def __call__(self, settings: Any) -> Any:
         import readmit_spark
-        from readmit_spark.spark.score import build_scorer
+        from readmit_spark.scoring.score_chunks import build_scorer
 
         seen = _WhenTorchComes()
         sys.meta_path.insert(0, seen)

@@ -22,7 +22,7 @@ import pyspark
 
 from readmit_spark.emr.code import package
 from readmit_spark.emr.request import read_shape
-from readmit_spark.java import java_home
+from readmit_spark.storage.java import java_home
 
 ROOT = Path(__file__).parents[2]
 SPARK = Path(pyspark.__file__).parent

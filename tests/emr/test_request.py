@@ -311,7 +311,7 @@ def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
         "from readmit_spark import config, config_file\n"
-        "from readmit_spark.report import page\n"
+        "from readmit_spark.evaluation import page\n"
         "from importlib.resources import files\n"
         "files(page.__package__).joinpath('page.html.j2').read_text()\n"
         "from readmit_spark.code_version import code_version\n"

@@ -17,8 +17,8 @@ from moto import mock_aws
 from readmit_spark.config import Config
 from readmit_spark.emr import run
 from readmit_spark.errors import UserError
-from readmit_spark.failures import failure_of
 from readmit_spark.progress import Progress
+from readmit_spark.storage.aws_errors import failure_of
 from tests.emr.conftest import code, request
 
 

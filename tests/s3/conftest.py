@@ -61,7 +61,7 @@ def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def spark(s3_settings: dict[str, str]) -> Iterator[SparkSession]:
-    from readmit_spark.spark.session import build_session
+    from readmit_spark.storage.session import build_session
 
     os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(s3_settings)
     session = build_session("tests")

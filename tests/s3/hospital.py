@@ -11,13 +11,13 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
-from readmit_spark.models.checkpoint import locate, locate_scorer
-from readmit_spark.models.tokenizer import load_tokenizer
+from readmit_spark.nightly.nightly_job import nightly
+from readmit_spark.notes.prepare_job import prepare
 from readmit_spark.progress import Progress
-from readmit_spark.spark.publish import manifest
-from readmit_spark.steps.nightly import nightly
-from readmit_spark.steps.prepare import prepare
-from readmit_spark.steps.score import score
+from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.scoring.locate import locate, locate_scorer
+from readmit_spark.scoring.score_job import score
+from readmit_spark.storage.publish import manifest
 from tests.tables_in import note, stay, words, write_csv
 
 PATIENTS = 12

@@ -21,14 +21,15 @@ from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.models.checkpoint import Located
+from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
-from readmit_spark.spark.nights import night_name
-from readmit_spark.spark.publish import Publication, manifest
-from readmit_spark.spark.tables import read_notes
-from readmit_spark.steps import scoring
-from readmit_spark.steps.finetune import finetune_and_register
-from readmit_spark.steps.ingest import ingest
+from readmit_spark.scoring import scorer_settings as scoring
+from readmit_spark.scoring.locate import Located
+from readmit_spark.storage.ingest_job import ingest
+from readmit_spark.storage.input_tables import read_notes
+from readmit_spark.storage.publish import Publication, manifest
+from readmit_spark.training.finetune_job import finetune_and_register
+from tests.jobs.test_main_path import hospital
 from tests.s3.hospital import (
     NIGHT,
     results,
@@ -40,7 +41,6 @@ from tests.s3.hospital import (
 )
 from tests.s3.proxy import Fault, FaultyProxy
 from tests.s3.settings import submit_arguments
-from tests.steps.test_main_path import hospital
 from tests.tables_in import write_csv
 
 ROOT = Path(__file__).parents[2]

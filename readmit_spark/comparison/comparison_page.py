@@ -1,0 +1,151 @@
+"""All models side by side, window by window, beside the published figures: a page and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from readmit_spark.comparison.literature import ARTICLE, PAPER, Figure, Figures
+from readmit_spark.evaluation import pictures
+from readmit_spark.pages.html import environment, window_words
+
+MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
+BASELINES = {
+    "bag of words": "counts of the 5,000 most frequent words, logistic regression",
+    "TF-IDF": "weighed words and pairs of words, logistic regression",
+    "BiLSTM": "a bidirectional LSTM over word vectors of the training text",
+    "length only": "the number of notes, chunks and words, and no word of them",
+}
+TRANSFORMERS = ("ClinicalBERT", "BERT")  # whose published figures have rows of their own
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model's cells, in the order of MEASURES; `published` where somebody else's figures are."""
+
+    name: str
+    natural: Sequence[str]
+    balanced: Sequence[str]
+    published: Sequence[str]
+
+
+def rows_of(models: Mapping[str, Any], window: str) -> list[Row]:
+    """A row a model; then those that only the literature has."""
+    none = ("", "", "")
+    paper = PAPER.get(window, {})
+    rows = []
+    for name, found in models.items():
+        natural, balanced = ([_cell(found[p][m]) for m in MEASURES] for p in _PREVALENCES)
+        rows.append(Row(name, natural, balanced, _published(paper.get(name))))
+    only = {
+        **{f"{name}, published": paper.get(name) for name in TRANSFORMERS},
+        "ClinicalBERT, article": ARTICLE.get(window),
+    }
+    rows += [Row(n, none, none, _published(figures)) for n, figures in only.items() if figures]
+    return rows
+
+
+def comparison_table(result: Mapping[str, Any]) -> str:
+    """For a terminal: compare.json as lines."""
+    lines: list[str] = []
+    for window, found in result["windows"].items():
+        head = ["", *(f"{m} {p}" for p in _PREVALENCES for m in MEASURES.values()), "published"]
+        table = [head] + [
+            [row.name, *row.natural, *row.balanced, " / ".join(filter(None, row.published))]
+            for row in rows_of(found["models"], window)
+        ]
+        widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+        lines += [
+            window,
+            *(
+                "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+                for row in table
+            ),
+        ]
+        if "attainable_auroc" in found:
+            lines.append(f"attainable AUROC {_cell(found['attainable_auroc'])}")
+        lines.append("")
+    return "\n".join([*lines, _how(result)])
+
+
+def comparison_page(result: Mapping[str, Any]) -> str:
+    """compare.json as a page; no patient and no text is in either."""
+    windows = [
+        {
+            "words": window_words(window),
+            "rows": rows_of(found["models"], window),
+            "attainable": _cell(found["attainable_auroc"]) if "attainable_auroc" in found else None,
+        }
+        for window, found in result["windows"].items()
+    ]
+    return (
+        environment()
+        .get_template("comparison/comparison.html.j2")
+        .render(
+            windows=windows,
+            measures=MEASURES,
+            baselines=BASELINES,
+            drawing=pictures.comparison(_points(result)),
+            folds=result["folds"],
+            how=_how(result),
+        )
+    )
+
+
+_PREVALENCES = ("natural", "balanced")
+
+
+def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
+    """The AUROCs at balanced prevalence, which is what was published."""
+    panels = {}
+    for window, found in result["windows"].items():
+        paper = PAPER.get(window, {})
+        dots = []
+        for name, model in found["models"].items():
+            ours = model["balanced"]["auroc"]
+            theirs = paper.get(name)
+            if "mean" in ours:
+                value, sd = ours["mean"], ours["sd"] or 0.0
+                low, high = (value - sd, value + sd) if value is not None else (None, None)
+            else:
+                value, low, high = ours["value"], ours.get("low"), ours.get("high")
+            dots.append(
+                pictures.Dot(name, value, low, high, theirs["auroc"].mean if theirs else None)
+            )
+        dots += [
+            pictures.Dot(f"{name}, published", None, None, None, paper[name]["auroc"].mean)
+            for name in TRANSFORMERS
+            if name in paper
+        ]
+        best = found.get("attainable_auroc", {}).get("value")
+        panels[window_words(window)] = pictures.Panel(dots, best)
+    return panels
+
+
+def _how(result: Mapping[str, Any]) -> str:
+    if result["folds"] > 1:
+        return f"mean ± standard deviation over {result['folds']} folds of patients"
+    return "one test split; in brackets 95 % intervals over bootstrapped patients"
+
+
+def _cell(measure: Mapping[str, Any]) -> str:
+    if "mean" in measure:
+        return "-" if measure["mean"] is None else _plus_minus(measure["mean"], measure["sd"])
+    if measure["value"] is None:
+        return "-"
+    if measure["low"] is None:
+        return f"{measure['value']:.3f}"
+    return f"{measure['value']:.3f} ({measure['low']:.3f}-{measure['high']:.3f})"
+
+
+def _published(figures: Figures | None) -> list[str]:
+    return [_figure((figures or {}).get(measure)) for measure in MEASURES]
+
+
+def _figure(figure: Figure | None) -> str:
+    return _plus_minus(figure.mean, figure.sd) if figure else ""
+
+
+def _plus_minus(mean: float, sd: float | None) -> str:
+    return f"{mean:.3f}" + ("" if sd is None else f" ± {sd:.3f}")

@@ -1,0 +1,181 @@
+"""Cross-validation by patient: every admission is tested once, by a model that never saw them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from readmit_spark.config import Config
+from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.notes.cohort import FOLDS
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.check_model import check_tokens, check_unseen
+from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.mlflow_run import TRAINING, job_run
+from readmit_spark.scoring.registry import nested_run
+from readmit_spark.storage.atomic_files import Store
+from readmit_spark.training.choose_model import Watch, anywhere, choose, forget, training_key
+from readmit_spark.training.launch import Launch, line
+from readmit_spark.training.optimisation import Log
+from readmit_spark.training.plan import Plan
+from readmit_spark.training.validation_scores import PatientScores
+
+STEPS = FOLDS
+MEASURES = ("auroc", "auprc", "rp80")
+
+Result = dict[str, Any]
+
+
+def crossval(
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    progress: Progress,
+    launch: Launch,
+) -> Result:
+    """Trains and tests once a fold; gives, and writes to `crossval.json` under output.root, each
+    fold's metrics by window and prevalence, and their mean and standard deviation.
+
+    Learning rate, epoch and c are chosen on each fold's own validation patients. A fold that is
+    done is kept; a job that was killed goes on in the one it was in.
+    """
+    check_tokens(config, located, prepared)
+    check_unseen(located, None)
+    rates = config.tune.learning_rates or (config.train.learning_rate,)
+    chosen = [rates, config.tune.vote_c, config.score.bootstrap]
+    key = training_key(config, located, prepared, "crossval", chosen)
+    root = anywhere(config.output_root)
+    kept = Store(f"{root}/_crossval/{key}")
+    folds = []
+    with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
+        for fold in range(FOLDS):
+            with progress.step(f"fold {fold + 1} of {FOLDS}"):
+                found = kept.read_json(f"fold-{fold}.json")
+                if found is None:
+                    with nested_run(mlflow, f"fold {fold + 1}"):
+                        found = _fold(mlflow, config, located, prepared, launch, fold, progress)
+                    kept.write_json(f"fold-{fold}.json", found)
+                else:
+                    progress.say("is done already")
+                folds.append(found)
+                progress.say(_line(found))
+        result: Result = {"folds": folds, "summary": summary(folds)}
+        mlflow.log_dict(result, "crossval.json")
+        for window, by_prevalence in result["summary"].items():
+            for measure, value in by_prevalence["natural"].items():
+                if value["mean"] is not None:
+                    mlflow.log_metric(f"{window}_{measure}_mean", value["mean"])
+    Store(root).write_json("crossval.json", result)
+    kept.remove()
+    return result
+
+
+def summary(folds: list[Result]) -> Result:
+    """By window, prevalence and measure: mean and sample standard deviation over the folds that
+    have it, and how many these are."""
+    return {
+        window: {
+            prevalence: {
+                measure: _spread(
+                    [fold["windows"][window][prevalence][measure]["value"] for fold in folds]
+                )
+                for measure in MEASURES
+            }
+            for prevalence in ("natural", "balanced")
+        }
+        for window in folds[0]["windows"]
+    }
+
+
+def table(result: Result) -> str:
+    """Mean ± standard deviation over the folds, a line a window and prevalence."""
+    lines = [f"{'':24}" + "".join(f"{m.upper():>18}" for m in MEASURES)]
+    for window, by_prevalence in result["summary"].items():
+        for prevalence, values in by_prevalence.items():
+            shown = "".join(f"{_plus_minus(values[m]):>18}" for m in MEASURES)
+            lines.append(f"{f'{window}, {prevalence}':<24}{shown}")
+    return "\n".join(lines)
+
+
+def watch_fold(mlflow: Any, progress: Progress) -> Watch:
+    """What is logged while a fold trains, to the active MLflow run, which is the fold's: values by
+    learning rate."""
+
+    @contextmanager
+    def watch(plan: Plan) -> Iterator[tuple[Log, Log]]:
+        rate = plan.settings.learning_rate
+
+        def record(values: dict[str, float], step: int, steps: int) -> None:
+            mlflow.log_metrics({f"{k}_lr_{rate:g}": v for k, v in values.items()}, step=step)
+
+        yield record, lambda *logged: progress.say(line(*logged))
+
+    return watch
+
+
+def _fold(
+    mlflow: Any,
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    launch: Launch,
+    fold: int,
+    progress: Progress,
+) -> Result:
+    watch = watch_fold(mlflow, progress)
+    best, candidates = choose(config, located, prepared, launch, watch, fold)
+    found = {
+        "fold": fold,
+        "learning_rate": best.plan.settings.learning_rate,
+        "c": best.c,
+        "windows": {
+            window: _measured(best.patients("test", window), config) for window in best.plan.windows
+        },
+    }
+    mlflow.log_dict(found, "fold.json")
+    forget(candidates)
+    return found
+
+
+def _measured(found: PatientScores, config: Config) -> Result:
+    kept = balance(found.hadm_ids, found.labels, config.seed)
+    return {
+        "natural": _evaluate(found, config),
+        "balanced": _evaluate(found.of(found.hadm_ids[kept]), config),
+    }
+
+
+def _evaluate(found: PatientScores, config: Config) -> Result:
+    return evaluate(
+        found.scores,
+        found.labels,
+        found.subject_ids,
+        replicates=config.score.bootstrap,
+        seed=config.seed,
+    )
+
+
+def _line(fold: Result) -> str:
+    aurocs = {w: m["natural"]["auroc"]["value"] for w, m in fold["windows"].items()}
+    return ", ".join(
+        f"{window} AUROC {'-' if value is None else f'{value:.3f}'}"
+        for window, value in aurocs.items()
+    )
+
+
+def _spread(values: list[float | None]) -> Result:
+    had = [value for value in values if value is not None]
+    return {
+        "mean": statistics.fmean(had) if had else None,
+        "sd": statistics.stdev(had) if len(had) > 1 else None,
+        "folds": len(had),
+    }
+
+
+def _plus_minus(value: Result) -> str:
+    if value["mean"] is None:
+        return "-"
+    return f"{value['mean']:.3f}" + ("" if value["sd"] is None else f" ± {value['sd']:.3f}")

@@ -1,1 +1,0 @@
-"""Pure Python and numpy: what is computed, apart from where it runs."""

@@ -1,0 +1,1 @@
+"""From chunk probabilities to patient scores, metrics, the report and the model card."""

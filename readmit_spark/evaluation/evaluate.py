@@ -1,0 +1,188 @@
+"""Metrics of the scored admissions, and the report made of them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from readmit_spark.config import Config
+from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.evaluation.report_page import (
+    FlowStep,
+    Pictures,
+    Report,
+    TokenLoss,
+    WindowResult,
+    render,
+)
+from readmit_spark.notes.windows import parse_window
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One window: the measured admissions (subject_id, hadm_id, score, label) and the metrics."""
+
+    window: str
+    measured: pd.DataFrame
+    metrics: dict[str, Any]
+
+
+def evaluate_windows(
+    measured: pd.DataFrame,
+    chunk_facts: pd.DataFrame,
+    risks: Mapping[int, float] | None,
+    windows: Sequence[str],
+    config: Config,
+) -> list[Evaluation]:
+    """`metrics.json`, window by window: natural and balanced prevalence, chunk level, and the
+    attainable AUROC (that of the true risks) where they are known."""
+    by_window = chunk_facts.set_index("window").to_dict("index")
+    evaluations = []
+    for window in windows:
+        rows = measured[measured.window == window].sort_values("hadm_id")
+        metrics: dict[str, Any] = {
+            "split": "test" if config.score.split == "all" else config.score.split,
+            **at_both_prevalences(rows, config),
+            "chunks": by_window.get(window),
+        }
+        if risks is not None:
+            metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
+        evaluations.append(Evaluation(window, rows, metrics))
+    return evaluations
+
+
+def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """`natural` and `balanced`: what `core.metrics.evaluate` says of all admissions, and of as many
+    negatives as positives. rows: subject_id, hadm_id, score, label."""
+    rows = rows.sort_values("hadm_id")
+    kept = rows[balance(rows.hadm_id, rows.label, config.seed)] if len(rows) else rows
+    return {
+        "natural": _evaluate(rows, rows.score, config),
+        "balanced": _evaluate(kept, kept.score, config),
+    }
+
+
+def attainable_auroc(
+    rows: pd.DataFrame, risks: Mapping[int, float], config: Config
+) -> dict[str, Any]:
+    """The AUROC of the true risks (by hadm_id) on the same admissions."""
+    found: dict[str, Any] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
+    return found
+
+
+def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str, Any]:
+    return evaluate(
+        scores.to_numpy(dtype=float),
+        rows.label.to_numpy(dtype=int),
+        rows.subject_id.to_numpy(),
+        replicates=config.score.bootstrap,
+        seed=config.seed,
+    )
+
+
+def report_of(
+    config: Config,
+    model: str,
+    prepared: dict[str, Any],
+    evaluations: Sequence[Evaluation],
+    ledger: pd.DataFrame,
+    tokens: Mapping[str, TokenLoss],
+    seconds: Mapping[str, float],
+) -> Report:
+    """The page's contents. `ledger` is the whole ledger table."""
+    excluded = ledger[ledger.status == "excluded"]
+    one = excluded[excluded.window == evaluations[0].window]
+    rows = prepared["admissions"]["rows"]
+    duplicates = prepared["admissions"]["duplicate_rows"]
+    left_out = [("identical_duplicate", duplicates)] if duplicates else []
+    return Report(
+        title="30-day readmission risk from clinical notes",
+        split=evaluations[0].metrics["split"],
+        windows=[
+            _window(e, ledger[ledger.window == e.window], tokens.get(e.window), config)
+            for e in evaluations
+        ],
+        flow=[FlowStep("admissions in the table", rows, left_out + _reasons(one))],
+        bad_rows={
+            **{k: v for k, v in prepared["admissions"].items() if k.endswith("_unparsed")},
+            **{f"notes: {k}": v for k, v in prepared["notes"].items() if k != "notes"},
+        },
+        facts={
+            "model": model,
+            "profile": config.profile,
+            "trained and scored with": f"chunks of {prepared['config']['chunk']['words']} words, "
+            f"at most {prepared['config']['model']['max_tokens']} tokens",
+            "precision": config.score.precision,
+            "vote": f"c = {config.vote.c}",
+            "seed": str(config.seed),
+            "notes read": f"{prepared['notes']['notes']:,}",
+            "prepared": prepared["finished"],
+            **{name: version(name) for name in ("pyspark", "torch", "transformers")},
+            "Python": platform.python_version(),
+        },
+        seconds={
+            **{f"prepare: {k}": v for k, v in prepared["seconds"].items()},
+            **{f"score: {k}": v for k, v in seconds.items()},
+        },
+        horizon_days=config.label.horizon_days,
+    )
+
+
+def write_result(evaluations: Sequence[Evaluation], report: Report, folder: Path) -> list[Path]:
+    """Writes metrics.json, report.html and the pictures into `folder`."""
+    metrics = {e.window: e.metrics for e in evaluations}
+    contents = {
+        "metrics.json": json.dumps(metrics, indent=1).encode(),
+        "report.html": render(report).encode(),
+    }
+    for window in report.windows:
+        contents[f"roc_{window.name}.png"] = window.pictures.roc
+        contents[f"pr_{window.name}.png"] = window.pictures.precision_recall
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in contents]
+
+
+def _window(
+    evaluation: Evaluation, ledger: pd.DataFrame, tokens: TokenLoss | None, config: Config
+) -> WindowResult:
+    rows, metrics = evaluation.measured, evaluation.metrics
+    shown = (rows.score.to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy())
+    kept = ledger[ledger.status != "excluded"]
+    scored = int((kept.status == "scored").sum())
+    days = parse_window(evaluation.window).days
+    why = "other_split_or_no_outcome" if days is None else "other_split_too_short_or_no_outcome"
+    return WindowResult(
+        name=evaluation.window,
+        natural=metrics["natural"],
+        balanced=metrics["balanced"],
+        flow=[
+            FlowStep("in the cohort", len(kept), _reasons(kept[kept.status == "unscored"])),
+            FlowStep("scored", scored, [(why, scored - len(rows))]),
+            FlowStep(f"measured ({metrics['split']} split)", len(rows)),
+        ],
+        tokens=tokens or TokenLoss(0, 0, 0, 0),
+        pictures=Pictures(
+            roc=pictures.roc(*shown, metrics["natural"], title=f"ROC, {evaluation.window}"),
+            precision_recall=pictures.precision_recall(
+                *shown, metrics["natural"], title=f"Precision and recall, {evaluation.window}"
+            ),
+            distribution=pictures.distribution(*shown[:2], title=f"Scores, {evaluation.window}"),
+            calibration=pictures.calibration(*shown[:2], title=f"Calibration, {evaluation.window}"),
+        ),
+        chunk=metrics["chunks"],
+        attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
+    )
+
+
+def _reasons(rows: pd.DataFrame) -> list[tuple[str, int]]:
+    return [(str(reason), int(n)) for reason, n in rows.reason.value_counts().items()]

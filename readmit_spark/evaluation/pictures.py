@@ -1,0 +1,197 @@
+"""Pictures of how well the scores do, as PNG bytes.
+
+Each function draws one picture from scores and labels alone; where the labels allow none, the
+picture says so in words, so that a run is never lost to its own report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import ArrayLike
+
+from readmit_spark.evaluation import metrics
+from readmit_spark.pages.canvas import BLUE, GREY, RUST, dress, frame, png, square
+
+
+def roc(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    patients: ArrayLike,
+    measured: Mapping[str, Any],
+    *,
+    title: str,
+) -> bytes:
+    """ROC curve with its 95 % band; ``measured`` is what ``metrics.evaluate`` says of the same."""
+    figure, axes = square(title, "False positive rate", "Recall (true positive rate)")
+    if _said_why_not(axes, labels):
+        return png(figure)
+    points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
+    axes.fill_between(band.grid, band.recall_low, band.recall_high, color=BLUE, alpha=0.18, lw=0)
+    name = f"AUROC {_with_interval(measured['auroc'])}"
+    axes.plot(points.false_positive_rate, points.recall, color=BLUE, lw=1.8, label=name)
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="by chance, 0.5")
+    axes.legend(loc="lower right", frameon=False)
+    return png(figure)
+
+
+def precision_recall(
+    scores: ArrayLike,
+    labels: ArrayLike,
+    patients: ArrayLike,
+    measured: Mapping[str, Any],
+    *,
+    title: str,
+) -> bytes:
+    """Precision-recall curve with its 95 % band, and where it reaches precision 0.80."""
+    figure, axes = square(title, "Recall", "Precision")
+    if _said_why_not(axes, labels):
+        return png(figure)
+    points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
+    axes.fill_between(
+        band.grid, band.precision_low, band.precision_high, color=BLUE, alpha=0.18, lw=0
+    )
+    name = f"AUPRC {_with_interval(measured['auprc'])}"
+    axes.plot(points.recall, points.precision, color=BLUE, lw=1.8, label=name)
+    rp80 = measured["rp80"]
+    axes.axhline(0.8, color=RUST, lw=1, ls=":", label="precision 0.80")
+    if rp80["value"]:
+        at = int(np.flatnonzero(points.thresholds == rp80["threshold"])[0])
+        name = f"RP80 {_with_interval(rp80, percent=True)}"
+        here = points.recall[at], points.precision[at]
+        axes.plot(*here, "o", color=RUST, ms=7, label=name, clip_on=False)
+    chance = measured["prevalence"]["value"]
+    axes.axhline(chance, color=GREY, lw=1, ls="--", label=f"by chance, {chance:.3f}")
+    axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
+    return png(figure)
+
+
+def distribution(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
+    """Histogram of the score for readmitted and not readmitted, each as a share of its own."""
+    figure, axes = frame(title, "Score", "Share of the group")
+    s, y = np.asarray(scores, dtype=float), np.asarray(labels)
+    if s.size == 0:
+        _said_why_not(axes, labels)
+        return png(figure)
+    edges: list[float] = np.linspace(0, 1, 21).tolist()
+    groups = ((0, "not readmitted", BLUE, "stepfilled"), (1, "readmitted", RUST, "step"))
+    for label, name, colour, style in groups:
+        here = s[y == label]
+        if here.size:
+            axes.hist(
+                here,
+                edges,
+                weights=np.full(here.size, 1 / here.size),
+                histtype=style,  # type: ignore[arg-type]
+                color=colour,
+                alpha=0.35 if style == "stepfilled" else 1,
+                lw=2,
+                label=f"{name} ({here.size:,})",
+            )
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(0, 1.005)
+    axes.set_ylim(top=1.2 * axes.get_ylim()[1])  # room for the legend
+    axes.legend(frameon=False, loc="upper right")
+    return png(figure)
+
+
+def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
+    """Observed readmission against mean score in groups of equal size, with 95 % intervals."""
+    figure, axes = square(title, "Mean score of the group", "Share readmitted in the group")
+    bins = metrics.calibration(scores, labels)
+    if not bins:
+        _said_why_not(axes, labels)
+        return png(figure)
+    predicted, observed = [b.mean_score for b in bins], np.array([b.observed for b in bins])
+    below, above = observed - [b.low for b in bins], [b.high for b in bins] - observed
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="score = share readmitted")
+    # Wilson's bounds enclose the rate but for rounding.
+    spread = np.clip([below, above], 0, None)
+    name = f"{len(bins)} groups of about {round(sum(b.n for b in bins) / len(bins)):,}"
+    axes.errorbar(predicted, observed, spread, color=BLUE, marker="o", ms=5, capsize=2, label=name)
+    axes.legend(loc="best", frameon=False)
+    return png(figure)
+
+
+def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
+    """Training loss by step; ``losses`` are (step, mean loss since the last)."""
+    figure, axes = frame(title, "Step", "Binary cross-entropy")
+    axes.plot([step for step, _ in losses], [value for _, value in losses], color=BLUE, marker=".")
+    return png(figure)
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A model's AUROC with its interval (None: not to be had), and the published one."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    published: float | None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One window's models; `attainable`: the AUROC of the true risks, where they are known."""
+
+    dots: Sequence[Dot]
+    attainable: float | None
+
+
+def comparison(panels: Mapping[str, Panel]) -> bytes:
+    """AUROCs by model, a panel a window, beside the published ones."""
+    rows = max((len(panel.dots) for panel in panels.values()), default=1)
+    figure = Figure(figsize=(3.6 * len(panels) + 1, 0.42 * rows + 1.5), layout="constrained")
+    all_axes = figure.subplots(1, max(1, len(panels)), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (title, panel) in zip(all_axes, panels.items(), strict=False):
+        dress(axes, title, "AUROC, balanced", "")
+        places = range(len(panel.dots))
+        for y, dot in zip(places, panel.dots, strict=True):
+            if dot.value is not None:
+                if dot.low is not None and dot.high is not None:
+                    axes.plot([dot.low, dot.high], [y, y], color=BLUE, lw=2, alpha=0.45)
+                axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="here")
+            if dot.published is not None:
+                axes.plot(dot.published, y, "D", color=RUST, ms=6, mfc="none", zorder=3,
+                          label="published (MIMIC-III)")  # fmt: skip
+        axes.axvline(0.5, color=GREY, lw=1, ls="--", label="by chance")
+        if panel.attainable is not None:
+            axes.axvline(panel.attainable, color=GREY, lw=1, ls=":", label="attainable")
+        axes.set_yticks(list(places), [dot.name for dot in panel.dots])
+        axes.set_ylim(rows - 0.5, -0.5)
+    handles, names = all_axes[0].get_legend_handles_labels()
+    once = dict(zip(names, handles, strict=True))
+    figure.legend(
+        once.values(), once.keys(), loc="outside lower center", ncols=len(once), frameon=False
+    )
+    return png(figure)
+
+
+def _band(
+    scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, measured: Mapping[str, Any]
+) -> metrics.Bands:
+    replicates, seed = measured["replicates"], measured["seed"]  # as the interval in the legend
+    return metrics.bands(scores, labels, patients, replicates=replicates, seed=seed)
+
+
+def _said_why_not(axes: Axes, labels: ArrayLike) -> bool:
+    reason = metrics.why_no_curve(labels)
+    if reason:
+        text = f"Not drawn:\n{reason}."
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
+    return reason is not None
+
+
+def _with_interval(measure: Mapping[str, Any], percent: bool = False) -> str:
+    value, low, high = (measure[k] for k in ("value", "low", "high"))
+    shown = "{:.1%}" if percent else "{:.3f}"
+    if low is None:
+        return shown.format(value)
+    return f"{shown} ({shown} to {shown})".format(value, low, high)

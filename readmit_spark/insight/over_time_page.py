@@ -1,0 +1,88 @@
+"""The risk after each day of a stay, as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from readmit_spark.pages.canvas import BLUE, GREY, RUST, frame, png
+from readmit_spark.pages.html import environment
+
+_ONE_BY_ONE = 12  # lines that can still be told apart
+
+
+@dataclass(frozen=True)
+class Day:
+    """n: stays with a score that day. measured: those of the test split with a known outcome that
+    last at least as many days, of which auroc is (as `core.metrics.evaluate` gives it)."""
+
+    day: int
+    n: int
+    measured: int
+    auroc: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OverTime:
+    """rows: the table `risk_by_day`. shown: the admissions with a line of their own."""
+
+    model: str
+    rows: pd.DataFrame
+    days: Sequence[Day]
+    shown: Sequence[int]
+    horizon_days: float = 30
+
+
+def render_over_time(page: OverTime) -> str:
+    scores = page.rows.pivot(index="hadm_id", columns="day", values="score")
+    table = [
+        (hadm, [None if np.isnan(v) else float(v) for v in scores.loc[hadm]]) for hadm in page.shown
+    ]
+    pictures = {
+        "Scores of the stays with the highest risk, day by day": _lines(page),
+        "Scores by outcome: medians and middle halves, day by day": _by_outcome(page.rows),
+    }
+    return (
+        environment()
+        .get_template("insight/over_time.html.j2")
+        .render(page=page, numbers=[int(day) for day in scores.columns], table=table,
+                pictures=pictures)
+    )  # fmt: skip
+
+
+def _lines(page: OverTime) -> bytes:
+    figure, axes = frame("The highest risks", "Day of stay", "Score after the day")
+    for i, hadm in enumerate(page.shown[:_ONE_BY_ONE]):
+        mine = page.rows[page.rows.hadm_id == hadm]
+        axes.plot(
+            mine.day, mine.score, marker="o", ms=3.5, lw=1.4, label=str(hadm),
+            color=(BLUE, RUST, GREY)[i % 3], ls=("-", "--", ":", "-.")[i // 3],
+        )  # fmt: skip
+    axes.set_ylim(0, 1.005)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(title="Admission", frameon=False, fontsize=7, ncols=3, loc="best")
+    return png(figure)
+
+
+def _by_outcome(rows: pd.DataFrame) -> bytes:
+    figure, axes = frame("By outcome", "Day of stay", "Score after the day")
+    for label, name, colour in ((0, "not readmitted", BLUE), (1, "readmitted", RUST)):
+        here = rows[rows.label == label].groupby("day").score
+        if here.ngroups:
+            days = np.array(sorted(here.groups))
+            low, middle, high = (here.quantile(q).loc[days] for q in (0.25, 0.5, 0.75))
+            axes.fill_between(days, low, high, color=colour, alpha=0.15, lw=0)
+            axes.plot(days, middle, color=colour, marker="o", ms=4, lw=1.8, label=name)
+    axes.set_ylim(0, 1.005)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if rows.label.notna().any():
+        axes.legend(frameon=False, loc="best")
+    else:
+        text = "Not drawn:\nno outcome is known."
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
+    return png(figure)

@@ -1,1 +1,0 @@
-"""Everything that needs torch: scoring, fine-tuning. No pyspark here."""

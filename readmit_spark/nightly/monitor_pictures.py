@@ -1,0 +1,118 @@
+"""Pictures of the monitor: control charts, and what moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from readmit_spark.nightly.control_charts import Chart
+from readmit_spark.pages.canvas import BLUE, GREY, RUST, dress, frame, png
+
+_ALARM = "#b00020"
+
+
+def drift_chart(charts: Sequence[Chart], reference_nights: int, *, title: str) -> bytes:
+    """One quantity: its plain figure night by night, and below it the stability index of each of
+    the `charts` (one a span) with its limit."""
+    figure = Figure(figsize=(5.2, 4.9), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    one = charts[0]
+    dress(above, title, "", "A night's mean")
+    above.plot(_times(one), one.shown, ".", color=GREY, ms=4)
+    last = charts[-1]
+    above.plot(_times(last), last.shown, color=BLUE, lw=1.6, label=f"{last.span} nights")
+    above.axhline(one.reference, color=GREY, lw=1, ls="--", label="reference")
+    above.legend(frameon=False, fontsize=8, loc="best")
+    dress(below, "", "", "Stability index (PSI)")
+    for chart, colour in zip(charts, (GREY, BLUE), strict=True):
+        name = "1 night" if chart.span == 1 else f"{chart.span} nights"
+        below.plot(_times(chart), chart.values, color=colour, lw=1.3, label=name)
+        below.plot(_times(chart), chart.high, color=colour, lw=1, ls=":", label=f"limit, {name}")
+        _mark(below, chart)
+    below.set_ylim(0, 1.45 * below.get_ylim()[1])  # room for the legend
+    below.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
+    for axes in (above, below):
+        _shade_reference(axes, one, reference_nights)
+    _dates(below)
+    return png(figure)
+
+
+def outcome_chart(chart: Chart, reference_nights: int, *, title: str) -> bytes:
+    """A figure of the outcomes with its control limits."""
+    figure, axes = frame(title, "", f"Over {chart.span} nights")
+    tested = ~np.isnan(chart.values)
+    if not tested.any():
+        text = "Not drawn:\nno outcomes beyond the reference's\nare known yet, or too few."
+        axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
+        return png(figure)
+    axes.fill_between(
+        _times(chart), chart.low, chart.high, color=BLUE, alpha=0.12, lw=0, label="limits"
+    )
+    axes.axhline(
+        chart.reference, color=GREY, lw=1, ls="--", label=f"reference, {chart.reference:.3f}"
+    )
+    axes.plot(_times(chart), chart.values, color=BLUE, lw=1.6)
+    _mark(axes, chart)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    _dates(axes)
+    return png(figure)
+
+
+def compared(then: ArrayLike, now: ArrayLike, *, title: str, names: tuple[str, str]) -> bytes:
+    """The scores of two groups of stays, each as a share of its own."""
+    figure, axes = frame(title, "Score", "Share of the group")
+    edges: list[float] = np.linspace(0, 1, 21).tolist()
+    for values, name, colour, kind in (
+        (np.asarray(then, dtype=float), names[0], GREY, "stepfilled"),
+        (np.asarray(now, dtype=float), names[1], BLUE, "step"),
+    ):
+        if values.size:
+            weights = np.full(values.size, 1 / values.size)
+            axes.hist(
+                values, edges, weights=weights, color=colour, lw=2, histtype=kind,  # type: ignore[arg-type]
+                alpha=0.35 if kind == "stepfilled" else 1, label=f"{name} ({values.size:,})",
+            )  # fmt: skip
+    axes.set_xlim(0, 1.005)
+    axes.legend(frameon=False, fontsize=8)
+    return png(figure)
+
+
+def mix(
+    names: Sequence[str], then: Sequence[float], now: Sequence[float], *, title: str, recent: str
+) -> bytes:
+    """Shares of stays with a note of each category, in the reference and lately."""
+    figure, axes = frame(title, "Share of new stays with such a note", "")
+    place = np.arange(len(names))
+    axes.barh(place - 0.2, then, 0.38, color="#b9b9bd", label="reference")
+    axes.barh(place + 0.2, now, 0.38, color=BLUE, label=recent)
+    axes.set_yticks(place, names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.005)
+    axes.legend(frameon=False, fontsize=8, loc="best")
+    return png(figure)
+
+
+def _mark(axes: Axes, chart: Chart) -> None:
+    alarms = chart.alarms
+    if alarms.any():
+        axes.plot(_times(chart)[alarms], chart.values[alarms], "o", color=_ALARM, ms=4.5, zorder=3)
+
+
+def _times(chart: Chart) -> NDArray[np.datetime64]:
+    return np.array(chart.nights, dtype="datetime64[s]")
+
+
+def _shade_reference(axes: Axes, chart: Chart, nights: int) -> None:
+    end = chart.nights[min(nights, len(chart.nights)) - 1]
+    axes.axvspan(chart.nights[0], end, color=RUST, alpha=0.07, lw=0)  # type: ignore[arg-type]
+
+
+def _dates(axes: Axes) -> None:
+    locator = AutoDateLocator(maxticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

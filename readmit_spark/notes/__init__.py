@@ -1,0 +1,1 @@
+"""From notes and admissions to chunks of token ids."""

@@ -1,0 +1,1 @@
+"""Finding, checking and loading a model; chunks to probabilities on the executors."""

@@ -1,0 +1,175 @@
+"""The engines that turn a few chunks into logits: torch on any device, OpenVINO on CPUs.
+
+An engine is built once a worker. `batches` groups chunks, and `submit` computes one group. On a GPU
+the result of `submit` may still be under computation: `Scorer` reads all groups back at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from readmit_spark.errors import UserError
+from readmit_spark.scoring.batching import Ids, Index, pack, pad, token_batches
+from readmit_spark.scoring.bert import PackedBert
+from readmit_spark.scoring.classifier import check_head
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CPU_TOKENS = 2048  # more is slower: the widest activations leave the third-level cache
+
+
+class Engine(Protocol):
+    """How logits are computed. name: for people. budget: the tokens a batch it does best with."""
+
+    name: str
+    budget: int
+
+    def batches(self, lengths: Index, budget: int) -> list[Index]:
+        """Groups of chunk indices, each at most `budget` tokens; every index exactly once."""
+        ...
+
+    def submit(self, chunks: Sequence[Ids]) -> Tensor:
+        """Logits [rows] of one group; torch.cuda.OutOfMemoryError where it is too big."""
+        ...
+
+
+def load_model(
+    folder: str, dtype: torch.dtype = torch.float32, attention: str | None = None
+) -> PreTrainedModel:
+    """The classifier in `folder`, in eval mode on the CPU; a UserError unless it has one logit.
+
+    attention: transformers' `attn_implementation`; None is its own choice.
+    """
+    check_head(folder)
+    with _quiet():
+        try:
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=dtype, attn_implementation=attention
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(f"model.path: {folder} holds no model that loads ({reason})") from None
+    loaded: PreTrainedModel = model.eval()
+    return loaded
+
+
+class PackedTorch:
+    """A `PackedBert` on the CPU."""
+
+    budget = CPU_TOKENS
+
+    def __init__(self, bert: PackedBert, name: str) -> None:
+        self.bert = bert
+        self.name = name
+
+    def batches(self, lengths: Index, budget: int) -> list[Index]:
+        return token_batches(lengths, budget)
+
+    @torch.inference_mode()
+    def submit(self, chunks: Sequence[Ids]) -> Tensor:
+        logits: Tensor = self.bert(*map(torch.from_numpy, pack(chunks)))
+        return logits
+
+
+class PaddedTorch:
+    """Any sequence classifier of transformers, on any device, as its own code computes it."""
+
+    def __init__(self, model: PreTrainedModel, name: str, budget: int = CPU_TOKENS) -> None:
+        self.model = model
+        self.name = name
+        self.budget = budget
+        self.pad_id = model.config.pad_token_id or 0
+
+    def batches(self, lengths: Index, budget: int) -> list[Index]:
+        return token_batches(lengths, budget)
+
+    @torch.inference_mode()
+    def submit(self, chunks: Sequence[Ids]) -> Tensor:
+        ids, mask = (torch.from_numpy(part) for part in pad(chunks, self.pad_id))
+        if self.model.device.type == "cuda":
+            # Pinned, the copies are asynchronous; torch keeps a buffer until its copy is done.
+            ids, mask = ids.pin_memory(), mask.pin_memory()
+        ids = ids.to(self.model.device, non_blocking=True)
+        mask = mask.to(self.model.device, non_blocking=True)
+        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits[:, 0]
+        return logits
+
+
+class OpenVino:
+    """Any sequence classifier, compiled by OpenVINO for this CPU; an extra (`[openvino]`).
+
+    As many threads as torch has here, so that Spark's one thread a worker holds for both.
+    """
+
+    budget = CPU_TOKENS
+
+    def __init__(self, model: PreTrainedModel, precision: str) -> None:
+        if importlib.util.find_spec("openvino") is None:
+            raise UserError(
+                "score.backend=openvino: OpenVINO is not installed; "
+                "pip install 'readmit-spark[openvino]' or use score.backend=auto"
+            )
+        # Its converter reports use to a server unless this package is missing; nothing leaves here.
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        import openvino
+
+        ids = torch.full((2, 16), model.config.pad_token_id or 0)
+        with torch.inference_mode(), _quiet():
+            graph = openvino.convert_model(
+                _LogitOnly(model), example_input=(ids, torch.ones_like(ids))
+            )
+        self.compiled = openvino.Core().compile_model(
+            graph,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "NUM_STREAMS": 1,
+                # Pinned, all workers of a machine would sit on the same first core.
+                "ENABLE_CPU_PINNING": False,
+            },
+        )
+        # What it computes in; it takes a precision that the CPU lacks for a mere hint.
+        kind = self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.name = f"openvino {kind}, padded"
+        self.pad_id = model.config.pad_token_id or 0
+
+    def batches(self, lengths: Index, budget: int) -> list[Index]:
+        return token_batches(lengths, budget)
+
+    def submit(self, chunks: Sequence[Ids]) -> Tensor:
+        ids, mask = pad(chunks, self.pad_id)
+        return torch.from_numpy(self.compiled([ids, mask])[0].reshape(-1).copy())
+
+
+class _LogitOnly(torch.nn.Module):
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits[:, 0]
+        return logits
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars or tracer warnings: a worker's stderr is a log."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,26 @@
+"""The MLflow run of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from readmit_spark.config import Config, flatten, to_dict
+from readmit_spark.scoring.registry import experiment_run
+
+TRAINING = ("profile", "seed", "label", "chunk", "split", "model", "train", "tune", "vote")
+"""The sections of the configuration that decide what fine-tuning gives."""
+
+
+@contextmanager
+def job_run(config: Config, name: str, sections: Sequence[str] = ()) -> Iterator[Any]:
+    """A run where the configuration says, active inside; gives the `mlflow` module.
+
+    sections: of the configuration, logged as parameters.
+    """
+    with experiment_run(
+        config.tracking_uri, config.tracking.experiment, name, config.tracking.artifacts
+    ) as mlflow:
+        mlflow.log_params(flatten({k: v for k, v in to_dict(config).items() if k in sections}))
+        yield mlflow

@@ -1,0 +1,1 @@
+"""Fine-tuning, by one process or by many."""

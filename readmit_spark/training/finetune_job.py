@@ -1,0 +1,186 @@
+"""Fine-tune: the chunks of a window to a registered model."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from readmit_spark.config import Config, split_name
+from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.card import card_of
+from readmit_spark.evaluation.card_page import card_page, card_summary
+from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.pages.html import window_words
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.check_model import SEEN, check_tokens, check_unseen
+from readmit_spark.scoring.fitted import KEY
+from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.mlflow_run import TRAINING, job_run
+from readmit_spark.scoring.registry import nested_run, register
+from readmit_spark.training import launch
+from readmit_spark.training.choose_model import Candidate, choose, forget, plan_of
+from readmit_spark.training.finetune import balanced
+from readmit_spark.training.launch import Launch, line
+from readmit_spark.training.optimisation import Log
+from readmit_spark.training.plan import Plan, best_model
+from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index
+
+STEPS = 3
+
+
+def finetune_and_register(
+    config: Config,
+    located: Located,
+    prepared: dict[str, Any],
+    progress: Progress,
+    launch: Launch = launch.alone,
+) -> tuple[str, str]:
+    """Trains from `located` on the chunks that `prepared` (prepare's manifest) describes; gives the
+    registered model as name/version, and its alias: champion or challenger."""
+    from transformers import AutoTokenizer
+
+    check_tokens(config, located, prepared)
+    split = split_name(prepared["config"])
+    check_unseen(located, split)
+    window = config.train.window
+    with progress.step("chunks"):
+        plan = plan_of(config, located, prepared, config.train.learning_rate)
+        train = balanced(_index(plan, "train"), plan.seed)
+        validation = _index(plan, "validation")
+        progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
+    with job_run(config, f"finetune-{window}", TRAINING) as mlflow:
+        mlflow.log_params(
+            {
+                "data.train": train.fingerprint(),
+                "data.validation": validation.fingerprint(),
+                "data.tokenizer": prepared["tokenizer"],
+            }
+        )
+        with progress.step("train"):
+            best, candidates = choose(
+                config,
+                located,
+                prepared,
+                launch,
+                lambda plan: _watch(mlflow, config, plan, progress),
+            )
+        with progress.step("register"):
+            rate = best.plan.settings.learning_rate
+            progress.say(
+                f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "
+                f"c {best.c:g}, after step {best.trained.best_step}"
+            )
+            chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
+            mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
+            learnt = best.learnt(config.model.max_tokens).to_dict()
+            mlflow.log_dict(learnt, "learnt.json")
+            _log_pictures(mlflow, best, config)
+            model = best_model(best.plan)
+            setattr(model.config, SEEN, split)
+            setattr(model.config, KEY, learnt)
+            found = register(
+                mlflow,
+                model,
+                AutoTokenizer.from_pretrained(located.folder),
+                config.model.name,
+                {
+                    "window": window,
+                    "max_tokens": config.model.max_tokens,
+                    "from": located.name,
+                    "split": split,
+                },
+            )
+            _log_card(mlflow, found[0], best, config, prepared, located.name)
+            forget(candidates)
+    return found
+
+
+def _log_card(
+    mlflow: Any,
+    name: str,
+    best: Candidate,
+    config: Config,
+    prepared: dict[str, Any],
+    base: str,
+) -> None:
+    """The card of the registered version: an artifact of its run, and its description."""
+    scored = {}
+    for window in best.plan.windows:
+        found = best.patients("validation", window)
+        scored[window] = pd.DataFrame(
+            {
+                "subject_id": found.subject_ids,
+                "hadm_id": found.hadm_ids,
+                "score": found.scores,
+                "label": found.labels,
+            }
+        )
+    facts = {
+        "fine-tuned from": base,
+        "notes trained on": window_words(config.train.window),
+        "learning rate": f"{best.plan.settings.learning_rate:g}",
+        "vote": f"c = {best.c:g}",
+        "best step": str(best.trained.best_step),
+    }
+    card = card_of(config, prepared, name, scored, "validation", facts, unseen=True)
+    mlflow.log_text(card_page(card), "model_card.html")
+    registered, _, version = name.partition("/")
+    mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
+
+
+def _index(plan: Plan, part: Part) -> ChunkIndex:
+    hadm_ids = admissions_of(plan.folder, part, plan.fold)
+    return read_index(plan.folder, plan.settings.window, hadm_ids)
+
+
+def _counts(chunks: ChunkIndex) -> str:
+    labels = chunks.admissions()[1]
+    readmitted = int(labels.sum())
+    return (
+        f"{len(chunks):,} chunks of {readmitted:,} readmitted and "
+        f"{len(labels) - readmitted:,} other admissions"
+    )
+
+
+@contextmanager
+def _watch(
+    mlflow: Any, config: Config, plan: Plan, progress: Progress
+) -> Iterator[tuple[Log, Log]]:
+    """A nested run for each of several learning rates."""
+    rate = plan.settings.learning_rate
+    several = len(config.tune.learning_rates or ()) > 1
+    run = nested_run(mlflow, f"learning rate {rate:g}") if several else nullcontext()
+
+    def record(values: dict[str, float], step: int, steps: int) -> None:
+        mlflow.log_metrics(values, step=step)
+
+    def say(values: dict[str, float], step: int, steps: int) -> None:
+        progress.say(line(values, step, steps))
+
+    with run:
+        if several:
+            mlflow.log_param("train.learning_rate", rate)
+            progress.say(f"learning rate {rate:g}")
+        yield record, say
+
+
+def _log_pictures(mlflow: Any, best: Candidate, config: Config) -> None:
+    found = best.trained.scores["validation"][config.train.window].votes(best.c)
+    shown = (found.scores, found.labels, found.subject_ids)
+    measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.seed)
+    mlflow.log_dict(measured, "validation.json")
+    losses = [(step, v["train_loss"]) for step, v in best.trained.history if "train_loss" in v]
+    with tempfile.TemporaryDirectory() as folder:
+        for name, png in {
+            "roc_validation": pictures.roc(*shown, measured, title="Validation"),
+            "pr_validation": pictures.precision_recall(*shown, measured, title="Validation"),
+            "loss": pictures.loss(losses, title="Training loss"),
+        }.items():
+            path = Path(folder) / f"{name}.png"
+            path.write_bytes(png)
+            mlflow.log_artifact(str(path))

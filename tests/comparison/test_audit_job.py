@@ -1,0 +1,172 @@
+"""The audit on a sound cohort, and on the same one with each leak put in."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from readmit_spark.comparison.audit_job import STEPS, Check, audit, table
+from readmit_spark.config import Config
+from readmit_spark.progress import Progress
+from readmit_spark.storage.publish import Publication
+from tests.ward import Ward, run_job
+
+CANARY = "zqxcanary"
+
+
+def checks_of(
+    spark: SparkSession, ward: Ward, folder: Path, changed: dict[str, pd.DataFrame], **audits: Any
+) -> dict[tuple[str, str], Check]:
+    """The audit of prepare's tables with some of them changed, by check and window."""
+    made = Path(ward.prepared["path"])
+    for name in ("chunks", "documents", "cohort"):
+        if name not in changed:
+            shutil.copytree(made / name, folder / name)
+        else:
+            spark.createDataFrame(changed[name]).write.parquet(str(folder / name))
+    config: Config = replace(
+        ward.config,
+        output=replace(ward.config.output, root=str(folder / "out")),
+        audit=replace(ward.config.audit, **audits),
+    )
+    prepared = {**ward.prepared, "path": str(folder)}
+    found = audit(spark, config, prepared, Progress("audit", STEPS), datetime.now)
+    assert table(found).count("\n") == len(found)
+    return {(check.name, check.window): check for check in found}
+
+
+def read(spark: SparkSession, ward: Ward, name: str) -> pd.DataFrame:
+    frame = spark.read.parquet(f"{ward.prepared['path']}/{name}")
+    if name == "chunks":
+        frame = frame.select(
+            "window", "subject_id", "hadm_id", "chunk_index", "text", "n_words", "label", "split"
+        ).where(F.col("label").isNotNull())
+    return frame.toPandas()
+
+
+def failed(found: dict[tuple[str, str], Check]) -> set[str]:
+    return {check.name for check in found.values() if check.passed is False}
+
+
+@pytest.fixture(scope="module")
+def leaky(spark: SparkSession, ward: Ward, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The cohort with every leak put in, and what the audit says."""
+    chunks, cohort = read(spark, ward, "chunks"), read(spark, ward, "cohort")
+    chunks["text"] += f" {CANARY}"
+    # A patient with admissions on two sides.
+    several = cohort[cohort.duplicated("subject_id")].index[0]
+    cohort.loc[several, "split"] = {"train": "test"}.get(cohort.loc[several, "split"], "train")
+    # The label in a word.
+    readmitted = chunks.label == 1
+    chunks.loc[readmitted, "text"] += " was re-admitted"
+    # Twice the text for those who come back.
+    chunks.loc[readmitted, "n_words"] *= 3
+    # A tenth of the test chunks copied from training, of patients who did not come back.
+    others = (chunks.split == "train") & ~readmitted
+    train = chunks[others & (chunks.n_words > 30)].text.tolist()
+    test = chunks[chunks.split == "test"].index
+    chunks.loc[test[::10], "text"] = train[: len(test[::10])]
+    # A discharge summary, and a note of the last day, at the end of some early documents.
+    notes = pd.read_csv(ward.data / "NOTEEVENTS.csv")
+    late = "a wholly new finding of day five that nobody had written down before then at all"
+    return spark, ward, tmp_path_factory.mktemp("leaky"), chunks, cohort, notes, late
+
+
+def test_a_sound_cohort_passes(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
+    found = checks_of(spark, ward, tmp_path, {}, max_duplicates=1.0, max_auroc=0.9)
+    assert failed(found) == set()
+    assert found["patients on both sides of the split", "all"].found == "0"
+    for window in ("2days", "3days"):
+        told = found["discharge summaries inside", window].found
+        assert told.startswith("0 of ") and not told.startswith("0 of 0")
+        assert found["notes after the cut-off inside", window].passed
+    assert ("discharge summaries inside", "discharge") not in found
+
+
+def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    spark, ward, folder, chunks, cohort, notes, late = leaky
+    told = notes[notes.HADM_ID.notna() & notes.TEXT.notna()]
+    summary = told[told.CATEGORY == "Discharge summary"].groupby("HADM_ID").TEXT.last()
+    early = chunks[(chunks.window == "2days") & chunks.hadm_id.isin(summary.index)]
+    last = early.groupby("hadm_id").chunk_index.idxmax()
+    from readmit_spark.notes.clean import clean
+
+    for hadm, row in last.iloc[:5].items():
+        chunks.loc[row, "text"] += " " + clean(summary[hadm])
+    for row in last.iloc[5:9]:
+        chunks.loc[row, "text"] += f" {late}"
+    added = []
+    for number, (hadm, row) in enumerate(last.iloc[5:9].items()):
+        added.append(
+            {"ROW_ID": 10**6 + number, "SUBJECT_ID": chunks.loc[row, "subject_id"],
+             "HADM_ID": hadm, "CHARTDATE": "2250-01-01", "CATEGORY": "Nursing", "TEXT": late}
+        )  # fmt: skip
+    path = folder / "NOTES.parquet"
+    wanted = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR",
+              "TEXT"]  # fmt: skip
+    source = pd.concat([notes, pd.DataFrame(added)])[wanted]
+    source["CHARTTIME"] = source.CHARTTIME.astype(object)
+    source.to_parquet(path)
+    data = replace(ward.config.data, notes=str(path))
+    other = replace(ward, config=replace(ward.config, data=data))
+
+    found = checks_of(spark, other, folder, {"chunks": chunks, "cohort": cohort})
+    assert found["patients on both sides of the split", "all"].found == "1"
+    assert found["discharge summaries inside", "2days"].found.startswith("5 of ")
+    assert found["notes after the cut-off inside", "2days"].found.startswith("4 of ")
+    assert found["discharge summaries inside", "3days"].passed
+    assert found["label word: readmitted", "3days"].found.startswith(
+        "100.0% of the readmitted, 0.0% of others; AUROC 1.000"
+    )
+    assert found["label word: expired", "3days"].passed
+    assert failed(found) >= {
+        "patients on both sides of the split", "near-duplicates of training chunks",
+        "discharge summaries inside", "notes after the cut-off inside", "label word: readmitted",
+        "length: number of words alone",
+    }  # fmt: skip
+    assert "length: number of chunks alone" not in failed(found)
+    for file in (folder / "out").rglob("*"):
+        if file.is_file():
+            assert CANARY.encode() not in file.read_bytes()
+
+
+def test_a_cohort_that_leaks_is_an_exit_code(ward: Ward, tmp_path: Path) -> None:
+    """As a program; every word and length is above an AUROC of 0."""
+    leaky = run_job("audit", ward, tmp_path, "audit.max_duplicates=1", "audit.max_auroc=0")
+    assert leaky.returncode == 2, leaky.stderr
+    assert "patients on both sides of the split" in leaky.stdout
+    (line,) = (line for line in leaky.stderr.splitlines() if "the cohort leaks: " in line)
+    assert line.startswith("audit: ") and "length: number of words alone" in line
+    assert "both sides" not in line
+    page = (ward.root / "audit.html").read_text()
+    assert "FAILED" in page and "://" not in page
+
+
+def test_how_far_the_score_follows_length(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
+    """Scores that are nothing but the number of words; then the same ones, turned round."""
+    words = read(spark, ward, "chunks").groupby(["window", "hadm_id", "split"], as_index=False)
+    scores = words.n_words.sum().rename(columns={"n_words": "score"})
+    name = "the score follows the number of words"
+    for sign in (1, -1):
+        folder = tmp_path / str(sign)
+        folder.mkdir()
+        publication = Publication(spark, str(folder / "out"), "score", True, datetime.now)
+        turned = spark.createDataFrame(scores.assign(score=scores.score * float(sign)))
+        publication.write_table(turned, "patient_scores")
+        publication.publish({"prepared": ward.prepared["run"]}, front=[])
+        found = checks_of(spark, ward, folder, {})[name, "3days"]
+        assert found.passed is None
+        assert found.found.startswith(f"rho {sign:+.2f} over "), found
+    (tmp_path / "unscored").mkdir()
+    found = checks_of(spark, ward, tmp_path / "unscored", {})[name, "all"]
+    assert (found.passed, found.found) == (
+        None, "not told: jobs/score.py has not scored these chunks"
+    )  # fmt: skip

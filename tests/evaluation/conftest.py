@@ -1,0 +1,82 @@
+"""A made-up run for the report's tests: three windows, the last without a readmission."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.evaluation.report_page import FlowStep, Pictures, Report, TokenLoss, WindowResult
+
+Cohort = tuple[Any, Any, Any]
+
+
+@pytest.fixture
+def cohort() -> Cohort:
+    return scored()
+
+
+def scored(n: int = 600, rate: float = 0.2, seed: int = 0, signal: float = 1.6) -> Cohort:
+    """Scores, labels, patients [n]; the scores run too high, as a balanced training makes them."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < rate).astype(int)
+    scores = 1 / (1 + np.exp(0.6 - (rng.normal(size=n) + signal * labels)))
+    return scores, labels, rng.integers(2 * n // 3, size=n)
+
+
+def window(name: str, replicates: int = 50, **cohort: Any) -> WindowResult:
+    scores, labels, patients = scored(**cohort)
+    n = len(labels)
+    keep = balance(range(n), labels, seed=0)
+    natural = evaluate(scores, labels, patients, replicates=replicates)
+    return WindowResult(
+        name=name,
+        natural=natural,
+        balanced=evaluate(scores[keep], labels[keep], patients[keep], replicates=replicates),
+        flow=(
+            FlowStep(
+                "in the cohort", 9 * n + 150, (("no_notes_in_window", 120), ("too_few_words", 30))
+            ),
+            FlowStep(
+                "scored",
+                9 * n,
+                (("not_in_test_split", 7 * n), ("left_before_window_closed", n)),
+            ),
+            FlowStep("measured here", n),
+        ),
+        tokens=TokenLoss(chunks=12 * n, chunks_cut=3 * n, tokens=4900 * n, tokens_cut=211 * n),
+        pictures=Pictures(
+            roc=pictures.roc(scores, labels, patients, natural, title=f"ROC, {name}"),
+            precision_recall=pictures.precision_recall(
+                scores, labels, patients, natural, title=f"Precision and recall, {name}"
+            ),
+            distribution=pictures.distribution(scores, labels, title=f"Scores, {name}"),
+            calibration=pictures.calibration(scores, labels, title=f"Calibration, {name}"),
+        ),
+        chunk={"accuracy": 0.674, "loss": 0.6123},
+        attainable_auroc=0.87,
+    )
+
+
+@pytest.fixture(scope="session")
+def report() -> Report:
+    windows = (window("2days", signal=1.3), window("3days"), window("discharge", rate=0))
+    return Report(
+        title="Readmission risk, demo cohort",
+        split="test",
+        windows=windows,
+        flow=(
+            FlowStep(
+                "admissions in the table",
+                6311,
+                (("newborn", 402), ("died_in_hospital", 357), ("admittime_not_a_time", 2)),
+            ),
+        ),
+        bad_rows={"notes_of_unknown_admission": 14, "notes_marked_as_error": 1290},
+        facts={"profile": "default", "model": "models:/readmit@champion, version 3"},
+        seconds={"prepare": 61.3, "finetune": 140.0, "score": 44.25},
+    )

@@ -1,0 +1,135 @@
+"""The page: everything on it is there, explained, escaped and loaded from nowhere."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from readmit_spark.evaluation.report_page import FlowStep, Report, render, ward_precision
+from tests.pages import Page
+
+
+@pytest.fixture(scope="module")
+def source(report: Report) -> str:
+    return render(report)
+
+
+@pytest.fixture(scope="module")
+def page(source: str) -> Page:
+    return Page(source)
+
+
+def test_every_tag_is_closed(page: Page) -> None:
+    assert page.open == []
+
+
+def test_nothing_is_loaded_from_anywhere(source: str, page: Page) -> None:
+    assert not re.search(r"https?:|url\(|@import|<script|<link", source)
+    assert all((img["src"] or "").startswith("data:image/png;base64,") for img in page.all("img"))
+    assert all((a["href"] or "").startswith("#") for a in page.all("a"))
+
+
+def test_it_can_be_used_without_seeing_it(page: Page) -> None:
+    assert page.all("html")[0]["lang"] == "en"
+    alts = [img["alt"] for img in page.all("img")]
+    assert len(alts) == 8 and all(alts) and len(set(alts)) == 8
+    assert all(th.get("scope") for th in page.all("th"))
+    ids = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
+    assert {(a["href"] or "")[1:] for a in page.all("a")} <= ids
+
+
+def test_measures_stand_with_their_intervals(page: Page, report: Report) -> None:
+    for window in report.windows[:2]:
+        for measured in (window.natural, window.balanced):
+            for name in ("auroc", "auprc", "average_precision", "brier"):
+                m = measured[name]
+                assert f"{m['value']:.3f} {m['low']:.3f} to {m['high']:.3f}" in page.text
+            rp80 = measured["rp80"]
+            assert f"{100 * rp80['value']:.1f} % " in page.text
+            assert f"score ≥ {rp80['threshold']:.3f}" in page.text
+
+
+def test_a_measure_that_cannot_be_had_shows_its_reason(page: Page) -> None:
+    assert "none: no readmitted admission among those evaluated" in page.text
+    assert "none: no admission to evaluate" in page.text
+    assert "Discharge summary Not drawn: no readmitted admission among those" in page.text
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("AUROC", "AUPRC", "RP80", "Brier", "Calibration", "Actionable", "Readmitted"),
+        *("Precision and recall", "Natural and balanced", "95 % interval", "Attainable"),
+    ],
+)
+def test_words_are_explained(source: str, word: str) -> None:
+    assert re.search(rf"<dt>{word}", source.replace("&#8239;", " "))
+
+
+def test_attainable_auroc_is_told_only_where_it_is_known(page: Page, report: Report) -> None:
+    assert "attainable 0.870" in page.text
+    real = [replace(window, attainable_auroc=None) for window in report.windows]
+    assert "ttainable" not in Page(render(replace(report, windows=real))).text
+
+
+def test_flow_losses_facts_and_times_are_on_it(page: Page) -> None:
+    for told in (
+        "6,311 admissions in the table \N{MINUS SIGN} 402 newborn \N{MINUS SIGN} 357 died in hosp",
+        "5,550 in the cohort \N{MINUS SIGN} 120 no notes in window",
+        "600 measured here",
+        "7,200 1,800 25.0 % 2,940,000 126,600 4.3 % 67.4 % 0.612",
+        "notes of unknown admission 14",
+        "profile default",
+        "finetune 140.0",
+    ):
+        assert told in page.text
+
+
+def test_balanced_rp80_is_said_not_to_be_the_wards(page: Page) -> None:
+    assert "RP80 in the balanced rows is not what a ward would see" in page.text
+    assert "has a precision of about 49 % where 19.2 % are readmitted" in page.text
+
+
+def test_ward_precision_is_what_counting_gives() -> None:
+    # Balanced: 80 of 100 positives and 20 of 100 negatives flagged, precision 0.8. With the same
+    # rates among 100 positives and 900 negatives: 80 true alarms, 180 false.
+    natural = {"prevalence": {"value": 0.1}}
+    balanced = {"prevalence": {"value": 0.5}, "rp80": {"value": 0.8}}
+    assert ward_precision(natural, balanced) == pytest.approx(80 / 260)
+    assert ward_precision(natural, balanced | {"rp80": {"value": 0.0}}) is None
+    assert ward_precision({"prevalence": {"value": None}}, balanced) is None
+
+
+def test_texts_are_escaped(report: Report) -> None:
+    evil = "<script>alert(1)</script>"
+    changed = replace(report, title=evil, facts={evil: evil}, bad_rows={evil: 1})
+    assert evil not in render(changed)
+    assert render(changed).count("&lt;script&gt;") == 5  # title twice, fact, value, reason
+
+
+def test_a_run_with_nothing_to_tell_is_still_a_page(report: Report) -> None:
+    empty = replace(report, windows=(), bad_rows={}, facts={}, seconds={})
+    assert "Nothing was recorded" in render(empty)
+
+
+def test_a_flow_that_loses_somebody_in_silence_is_refused(report: Report) -> None:
+    lost = [FlowStep("admissions in the table", 6311, [("newborn", 402)])]
+    with pytest.raises(ValueError, match=r"2days: of 6311 .* 5909 remain, but .* has 5550"):
+        replace(report, flow=lost)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("1days", "First day"), ("3days", "First 3 days"), ("discharge", "Discharge summary")],
+)
+def test_windows_have_a_name_in_words(report: Report, name: str, words: str) -> None:
+    assert replace(report.windows[0], name=name).words == words
+
+
+def test_the_only_scores_on_it_are_the_thresholds(source: str, report: Report) -> None:
+    thresholds = {
+        f"{m['rp80']['threshold']:.3f}" for w in report.windows[:2] for m in (w.natural, w.balanced)
+    }
+    assert set(re.findall(r"score ≥ ([\d.]+)", source)) == thresholds

@@ -1,0 +1,56 @@
+"""The tables that people read first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from readmit_spark.evaluation.summary_table import metrics_table, recovered, unlikely
+
+
+def measure(value: float | None, **more: Any) -> dict[str, Any]:
+    return {"value": value, "low": None, "high": None, **more}
+
+
+def test_a_metric_that_cannot_be_had_shows_its_reason() -> None:
+    none = {"value": None, "reason": "no positive"}
+    natural = {"n": 7, "auroc": none, "auprc": none, "rp80": none}
+    table = metrics_table(
+        {"3days": {"scored": 7, "unscored": 2, "excluded": 1}}, {"3days": {"natural": natural}}
+    )
+    assert "admissions in  10" in table
+    assert "AUROC          none (no positive)" in table
+    assert "attainable" not in table
+
+
+def test_intervals_and_the_attainable_auroc_are_shown() -> None:
+    auroc = measure(0.8126, low=0.7, high=0.9)
+    metrics = {"natural": {"n": 7, "auroc": auroc, "auprc": measure(0.5), "rp80": measure(0.25)},
+               "attainable_auroc": measure(0.9)}  # fmt: skip
+    counts = {"2days": {"scored": 7, "unscored": 0, "excluded": 0}}
+    rows = metrics_table(counts, {"2days": metrics}).splitlines()
+    assert "AUROC             0.813 (0.700 to 0.900)" in rows
+    assert "attainable AUROC  0.900" in rows
+
+
+def test_recovered_is_counted_from_chance() -> None:
+    metrics = {"natural": {"auroc": measure(0.7)}, "attainable_auroc": measure(0.9)}
+    assert recovered(metrics) == 0.5
+
+
+def test_a_comparison_that_cannot_be_right_is_told() -> None:
+    def window(transformer: float, words: float, attainable: float = 0.9) -> dict[str, Any]:
+        aurocs = {"readmission": transformer, "bag of words": words}
+        models = {name: {"natural": {"auroc": measure(v)}} for name, v in aurocs.items()}
+        return {"models": models, "attainable_auroc": measure(attainable)}
+
+    def said(**windows: dict[str, Any]) -> list[str]:
+        return unlikely({"windows": windows}, "readmission")
+
+    assert said(early=window(0.8, 0.7), late=window(0.9, 0.7)) == []
+    assert said(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
+        "early: readmission, AUROC 0.700, does not beat the bag of words, 0.700"
+    ]
+    assert said(early=window(0.8, 0.7, 0.75)) == [
+        "early: readmission, AUROC 0.800, is above what is attainable, 0.750"
+    ]
+    assert len(said(early=window(0.8, 0.85, 0.7))) == 3

@@ -1,0 +1,340 @@
+"""From raw tables to metrics and report, in one process with a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+from sklearn.metrics import roc_auc_score
+
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.vote import vote_score
+from readmit_spark.notes import prepare_job as prepare
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.scoring import score_job as score
+from readmit_spark.scoring.classifier import read_learnt
+from readmit_spark.scoring.locate import Located, locate_scorer
+from readmit_spark.scoring.registry import fetch
+from readmit_spark.storage.publish import manifest
+from readmit_spark.training import finetune_job as finetune
+from tests import oracles
+from tests.tables_in import Row, note, stay, words, write_csv
+
+pytestmark = pytest.mark.spark4
+
+SEED = 7
+WINDOWS = ["2days", "discharge"]
+CHAMPION = "models:/readmission@champion"
+CANARY = "zqxcanary"  # in every note, and in nothing else
+
+
+class Ran(NamedTuple):
+    config: Config
+    root: Path
+    prepared: dict[str, Any]
+    scored: score.Scored
+    printed: str
+
+
+def hospital() -> tuple[list[Row], list[Row]]:
+    """40 patients; every other one comes back, but none of the test split. A newborn, a death, a
+    patient without notes and a note delivered twice are among them."""
+    stays: list[Row] = []
+    notes: list[Row] = []
+    for subject in range(1, 41):
+        hadm = subject * 10
+        stays.append(stay(subject, hadm, "2020-01-01", "2020-01-05"))
+        if subject % 2 == 0 and oracles.split(subject, SEED) != "test":
+            stays.append(stay(subject, hadm + 1, "2020-01-20", "2020-01-22"))
+        if subject == 40:
+            continue
+        for i, (category, day) in enumerate(
+            [("Nursing", "2020-01-01"), ("Discharge summary", "2020-01-05")]
+        ):
+            text = f"{CANARY.upper()} {words(15 + subject % 7, subject)}\nno {CANARY}er"
+            notes.append(note(hadm + i, subject, hadm, text, day, category=category))
+    stays.append(stay(50, 500, "2020-01-01", "2020-01-02", "NEWBORN"))
+    stays.append(stay(51, 510, "2020-01-01", "2020-01-02", died="2020-01-02"))
+    notes.append(note(500, 50, 500, f"{CANARY} {words(20)}"))
+    notes.append(note(501, 40, None, f"{CANARY} {words(20)}"))
+    notes.append(note(502, 1, 10, f"{CANARY} {words(20)}", iserror="1"))
+    notes.append(notes[0])
+    return stays, notes
+
+
+def settings(root: Path, stays: str, notes: str, model: str) -> list[str]:
+    return [
+        f"data.admissions={stays}",
+        f"data.notes={notes}",
+        f"output.root={root}",
+        f"windows=[{','.join(WINDOWS)}]",
+        f"seed={SEED}",
+        f"model.path={model}",
+        "model.max_tokens=128",
+        "train.window=2days",
+        "train.epochs=1",
+        "train.batch_size=8",
+        "train.log_every=2",
+        "score.bootstrap=20",
+    ]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("hospital")
+    stays, notes = hospital()
+    return write_csv(folder / "ADMISSIONS.csv", stays), write_csv(folder / "NOTES.csv.gz", notes)
+
+
+@pytest.fixture(scope="module")
+def ran(
+    spark: SparkSession,
+    tokenizer: ChunkTokenizer,
+    tiny_model: str,
+    inputs: tuple[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ran]:
+    """prepare, finetune and score, as the jobs call them; and what they printed."""
+    root = tmp_path_factory.mktemp("main_path") / "out"
+    config = load_config(overrides=settings(root, *inputs, tiny_model))
+    capture = pytest.MonkeyPatch()
+    with (root.parent / "printed").open("w+") as printed:
+        capture.setattr(sys, "stdout", printed)
+        capture.setattr(sys, "stderr", printed)
+        try:
+            prepare.prepare(spark, config, tokenizer, Progress("prepare", 3), datetime.now)
+            prepared = manifest(spark, str(root), "prepare")
+            base = Located(tiny_model, "tiny")
+            finetune.finetune_and_register(config, base, prepared, Progress("finetune", 3))
+            champion = locate_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
+            scored = score.score(
+                spark, config, champion, prepared, Progress("score", 4), datetime.now
+            )
+        finally:
+            capture.undo()
+        printed.seek(0)
+        yield Ran(config, root, prepared, scored, printed.read())
+
+
+def job_of(name: str) -> str:
+    return "score" if name in ("chunk_scores", "patient_scores", "ledger") else "prepare"
+
+
+def at(root: Path, name: str) -> Path:
+    """Where the table is that readers see."""
+    found = json.loads((root / "_manifests" / f"{job_of(name)}.json").read_text())
+    return root / found["run"] / name
+
+
+def table(root: Path, name: str) -> list[dict[str, Any]]:
+    return pq.read_table(at(root, name)).to_pylist()
+
+
+def test_the_contract_s_tables_and_files_are_there(ran: Ran) -> None:
+    columns = {
+        "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
+        "days_next_admit label duration_days split fold",
+        "exclusions": "hadm_id reason",
+        "subgroups": "hadm_id sex age_band ethnicity insurance admission_type",
+        "chunks": "subject_id hadm_id chunk_index text n_words input_ids n_tokens n_tokens_cut "
+        "label split window",
+        "chunk_scores": "window hadm_id chunk_index probability model",
+        "patient_scores": "window subject_id hadm_id n_chunks max_probability mean_probability "
+        "score label split actionable",
+        "ledger": "window hadm_id status reason",
+    }
+    for name, expected in columns.items():
+        assert pq.read_table(at(ran.root, name)).column_names == expected.split(), name
+    for window in WINDOWS:
+        for picture in (f"roc_{window}.png", f"pr_{window}.png"):
+            assert (ran.root / picture).read_bytes().startswith(b"\x89PNG"), picture
+    for page in ("report.html", "model_card.html"):
+        assert "<html" in (ran.root / page).read_text()
+
+
+def test_the_ledger_has_every_admission_once_a_window(ran: Ran, inputs: tuple[str, str]) -> None:
+    rows = table(ran.root, "ledger")
+    stays = [oracles.parse_id(row["HADM_ID"]) for row in oracles.read_csv(inputs[0])]
+    for window in WINDOWS:
+        found = {r["hadm_id"]: r["reason"] or r["status"] for r in rows if r["window"] == window}
+        assert sorted(found) == sorted(stays)
+        assert (found[500], found[510]) == ("newborn", "died_in_hospital")
+        assert (found[20], found[400], found[21]) == ("scored", "no_notes", "no_notes")
+        assert ran.scored.counts[window]["excluded"] == 2
+        assert sum(ran.scored.counts[window].values()) == len(stays) == len(found)
+
+
+def test_what_was_left_out_of_the_notes_is_counted(ran: Ran) -> None:
+    counts = ran.prepared["notes"]
+    assert counts["notes"] == 2 * 39 + 4
+    left_out = {name: n for name, n in counts.items() if n and name != "notes"}
+    assert left_out == {
+        "no_hadm_id": 1, "excluded_admission": 1, "marked_as_error": 1, "identical_duplicate": 1,
+    }  # fmt: skip
+
+
+def test_each_patient_s_score_is_the_vote_of_their_chunks(ran: Ran) -> None:
+    chunks = table(ran.root, "chunk_scores")
+    assert {row["model"] for row in chunks} == {"readmission/1"}
+    for row in table(ran.root, "patient_scores"):
+        mine = [
+            c["probability"]
+            for c in chunks
+            if (c["window"], c["hadm_id"]) == (row["window"], row["hadm_id"])
+        ]
+        assert row["score"] == pytest.approx(vote_score(mine, 2.0), abs=1e-12)
+
+
+def test_the_registered_model_brings_its_alert_thresholds_along(ran: Ran) -> None:
+    learnt = read_learnt(fetch(CHAMPION, ran.config.tracking_uri)[0])
+    assert learnt is not None
+    assert (learnt.window, learnt.max_tokens, learnt.vote_c) == ("2days", 128, 2.0)
+    found = learnt.threshold("2days", 0.05)
+    assert found is not None and found.n > 0 and 0 < found.threshold < 1
+
+
+def test_a_metric_that_cannot_be_had_is_null_with_the_reason(ran: Ran) -> None:
+    metrics = json.loads((ran.root / "metrics.json").read_text())
+    assert list(metrics) == WINDOWS
+    for window in WINDOWS:
+        natural = metrics[window]["natural"]
+        assert (metrics[window]["split"], natural["positives"]) == ("test", 0)
+        assert natural["n"] > 0
+        for name in ("auroc", "auprc", "average_precision", "rp80"):
+            assert natural[name]["value"] is None, name
+            assert natural[name]["reason"], name
+        assert metrics[window]["balanced"]["n"] == 0
+
+
+def test_where_both_outcomes_are_known_metrics_are_those_of_the_table(
+    spark: SparkSession, ran: Ran, inputs: tuple[str, str], tiny_model: str
+) -> None:
+    config = load_config(
+        overrides=[
+            *settings(ran.root, *inputs, tiny_model), "score.split=train", "output.overwrite=true",
+            "score.windows=[2days]",
+        ]
+    )  # fmt: skip
+    before = (ran.root / "metrics.json").read_text()
+    score.score(
+        spark, config, Located(tiny_model, "tiny"), ran.prepared, Progress("score", 4), datetime.now
+    )
+    try:
+        rows = table(ran.root, "patient_scores")
+        assert {row["split"] for row in rows} == {"train"}
+        natural = json.loads((ran.root / "metrics.json").read_text())["2days"]["natural"]
+        labels, scores = [r["label"] for r in rows], [r["score"] for r in rows]
+        assert (natural["n"], natural["positives"]) == (len(rows), sum(labels))
+        assert natural["auroc"]["value"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
+        assert natural["auroc"]["low"] <= natural["auroc"]["value"] <= natural["auroc"]["high"]
+        reasons = {row["reason"] for row in table(ran.root, "ledger")}
+        assert "other_split" in reasons
+    finally:
+        (ran.root / "metrics.json").write_text(before)
+
+
+# --- no word of a note leaves the chunks ----------------------------------------------------------
+
+
+def places_of(canary: str, folder: Path) -> list[str]:
+    """Files under `folder` that hold the canary, Parquet tables uncompressed."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            raw = path.read_bytes()
+            if path.suffix == ".parquet":
+                raw += str(pq.read_table(path).to_pydict()).encode()
+            if canary.encode() in raw.lower():
+                found.append(str(path.relative_to(folder)))
+    return found
+
+
+def test_no_word_of_a_note_is_in_anything_but_the_chunks(ran: Ran) -> None:
+    found = places_of(CANARY, ran.root)
+    assert {Path(place).parts[2] for place in found} == {"chunks"}
+    assert len([p for p in ran.root.rglob("*") if p.is_file()]) > 50  # MLflow's are among them
+    assert any(ran.root.glob("mlflow.db*"))
+
+
+def test_scoring_says_what_equal_chunks_save(ran: Ran) -> None:
+    chunks = table(ran.root, "chunks")
+    distinct = len({tuple(row["input_ids"]) for row in chunks})
+    assert distinct < len(chunks)  # a 2-day document is the beginning of the 3-day one
+    saved = f"{len(chunks):,} chunks, {distinct:,} distinct ones to score"
+    assert f"{saved} ({1 - distinct / len(chunks):.0%} saved)" in ran.printed
+
+
+def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
+    spark: SparkSession, ran: Ran
+) -> None:
+    config = load_config(
+        overrides=[f"output.root={ran.root}", "score.precision=bf16", "output.overwrite=true",
+                   "score.max_probability_shift=0", "model.max_tokens=128"]
+    )  # fmt: skip
+    before = (ran.root / "_manifests" / "score.json").read_text()
+    champion = locate_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
+    with pytest.raises(UserError, match=r"score\.precision=bf16 moves a probability by"):
+        score.score(spark, config, champion, ran.prepared, Progress("s", 4), datetime.now)
+    assert (ran.root / "_manifests" / "score.json").read_text() == before
+
+
+def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
+    champion = locate_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
+    other = {**ran.prepared, "config": {**ran.prepared["config"], "seed": SEED + 1}}
+    with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
+        score.score(spark, ran.config, champion, other, Progress("s", 4), datetime.now)
+    assert "nobody knows which patients" not in ran.printed
+
+
+def test_no_word_of_a_note_is_printed(ran: Ran) -> None:
+    assert "step 2/" in ran.printed  # the training was heard
+    assert CANARY not in ran.printed.lower()
+
+
+def test_no_word_of_a_note_is_in_the_event_log(ran: Ran, event_log: Path) -> None:
+    assert any(b"SparkListenerSQLExecutionStart" in p.read_bytes() for p in event_log.iterdir())
+    assert places_of(CANARY, event_log) == []
+
+
+def test_a_job_of_its_own_prints_no_word_of_a_note(
+    ran: Ran, inputs: tuple[str, str], tiny_model: str, tmp_path: Path
+) -> None:
+    """As a program, to hear Java and the workers as well."""
+    overrides = settings(tmp_path / "out", *inputs, tiny_model)
+    (tmp_path / "empty.yaml").write_text("")
+    command = [
+        "spark-submit", "--conf", "spark.ui.enabled=false", "--conf",
+        "spark.sql.shuffle.partitions=2", "jobs/prepare.py",
+        "--config", str(tmp_path / "empty.yaml"),
+    ]  # fmt: skip
+    for override in overrides:
+        command += ["--set", override]
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), *command[1:]],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYSPARK_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "prepare: [2/3] notes: documents, chunks, tokens" in done.stdout
+    assert CANARY not in (done.stdout + done.stderr).lower()
+    assert {Path(place).parts[2] for place in places_of(CANARY, tmp_path / "out")} == {"chunks"}
+    assert in_order(tmp_path / "out") == in_order(ran.root)
+
+
+def in_order(root: Path) -> list[dict[str, Any]]:
+    return sorted(table(root, "chunks"), key=lambda row: (row["window"], row["hadm_id"]))

@@ -1,0 +1,73 @@
+"""Who is marked, and what may be promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.thresholds import operating_points
+from readmit_spark.nightly.alerts import AlertRule, alert_rule, expected
+from readmit_spark.scoring.fitted import Learnt
+
+RNG = np.random.default_rng(3)
+LABELS = (RNG.random(400) < 0.15).astype(int)
+SCORES = np.clip(0.3 * LABELS + RNG.normal(0.4, 0.2, 400), 0, 1)
+LEARNT = Learnt("3days", 512, 2.0, {"3days": operating_points(SCORES, LABELS)})
+
+
+def test_a_capacity_needs_no_threshold() -> None:
+    assert alert_rule("capacity", 20, "3days", None) == AlertRule("capacity", 20, None)
+
+
+@pytest.mark.parametrize("value", [2.5, -1])
+def test_a_capacity_is_a_number_of_patients(value: float) -> None:
+    with pytest.raises(UserError, match="a capacity is a number of patients"):
+        alert_rule("capacity", value, "3days", None)
+
+
+def test_a_precision_is_reached_on_validation_by_the_lowest_threshold_that_can() -> None:
+    threshold = alert_rule("precision", 0.5, "3days", LEARNT).threshold
+    assert threshold is not None
+    alerted = LABELS[threshold <= SCORES]
+    assert alerted.mean() >= 0.5
+    found = [t for t in SCORES if LABELS[t <= SCORES].mean() >= 0.5]
+    assert alerted.sum() == max(LABELS[t <= SCORES].sum() for t in found)
+
+
+def test_a_precision_that_nobody_reached_alerts_nobody() -> None:
+    never = Learnt("3days", 512, 2.0, {"3days": operating_points([0.9, 0.8, 0.7], [0, 0, 1])})
+    assert alert_rule("precision", 0.9, "3days", never) == AlertRule("precision", 0.9, None)
+
+
+@pytest.mark.parametrize("learnt", [None, LEARNT])
+def test_a_precision_of_another_window_is_not_known(learnt: Learnt | None) -> None:
+    with pytest.raises(UserError, match=r"no thresholds for 2days.*train\.window=2days"):
+        alert_rule("precision", 0.5, "2days", learnt)
+
+
+@pytest.mark.parametrize("rule", ["threshold", "precision"])
+def test_a_share_lies_between_0_and_1(rule: str) -> None:
+    with pytest.raises(UserError, match="between 0 and 1"):
+        alert_rule(rule, 20, "3days", LEARNT)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.35, 0.5, 0.62, 1.0])
+def test_what_is_expected_is_what_validation_did_at_the_threshold_that_is_named(
+    threshold: float,
+) -> None:
+    found = expected(threshold, "3days", LEARNT)
+    assert found is not None
+    alerted = LABELS[found.threshold <= SCORES]
+    assert found.precision == pytest.approx(alerted.mean())
+    assert found.share_alerted == pytest.approx(len(alerted) / 400)
+    assert found.prevalence == pytest.approx(LABELS.mean(), abs=1e-9)
+    assert found.low < found.precision <= found.high
+    lowest = min(point.threshold for point in LEARNT.alerts["3days"])
+    assert found.threshold <= max(threshold, lowest)
+
+
+def test_nothing_is_promised_of_what_was_not_measured() -> None:
+    assert expected(0.5, "2days", LEARNT) is None
+    assert expected(0.5, "3days", None) is None
+    assert expected(None, "3days", LEARNT) is None

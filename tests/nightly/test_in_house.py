@@ -1,0 +1,199 @@
+"""Who is in the house, and which notes are there, at a moment: what comes later changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, Observation, SparkSession
+
+from readmit_spark.errors import UserError
+from readmit_spark.nightly.in_house import (
+    document_digests,
+    document_notes,
+    in_house,
+    known_by,
+    moment,
+    night_notes,
+)
+from readmit_spark.notes.cohort import distinct_admissions
+from readmit_spark.storage.input_tables import read_admissions, read_notes
+from tests.tables_in import Row, note, stay, words, write_csv
+
+pytestmark = pytest.mark.spark4
+
+NIGHT = datetime(2020, 1, 3, 2)
+
+
+def admissions(spark: SparkSession, folder: Path, stays: Sequence[Row]) -> DataFrame:
+    read = read_admissions(spark, write_csv(folder / "ADMISSIONS.csv", stays))
+    return distinct_admissions(read.drop("malformed"))
+
+
+def here(
+    spark: SparkSession, folder: Path, stays: Sequence[Row], night: datetime = NIGHT
+) -> dict[int, int]:
+    """hadm_id: day of stay."""
+    house = in_house(known_by(admissions(spark, folder, stays), night), night)
+    return {row["hadm_id"]: row["day_of_stay"] for row in house.collect()}
+
+
+def test_who_is_in_the_house(spark: SparkSession, tmp_path: Path) -> None:
+    stays = [
+        stay(1, 11, "2020-01-01", None),
+        stay(2, 21, "2020-01-01", "2020-01-05"),  # a discharge to come
+        stay(3, 31, "2020-01-01", "2020-01-03 02:00:00"),  # left on the minute
+        stay(4, 41, "2020-01-03 02:00:00", None),  # came on the minute
+        stay(5, 51, "2020-01-03 02:00:01", None),  # comes a second later
+        stay(6, 61, "2020-01-01", None, "NEWBORN"),
+        stay(7, 71, "2020-01-01", "2020-01-02", died="2020-01-02"),
+        stay(8, 81, "2020-01-01", "2020-01-06", died="2020-01-06"),  # alive by then
+        stay(9, 91, "2020-01-01", None, died="2020-01-02"),  # died, and no discharge is entered
+        stay(10, 101, "not a time", None),
+        stay(11, 111, "2020-01-01", "the 5th"),  # ended, who knows when
+        stay(12, 121, "2020-01-01", None, None),  # a type that nobody entered
+    ]
+    assert here(spark, tmp_path, stays) == {11: 3, 21: 3, 41: 1, 81: 3, 121: 3}
+
+
+def test_a_patient_discharged_and_back_is_here_once(spark: SparkSession, tmp_path: Path) -> None:
+    stays = [stay(1, 11, "2020-01-01", "2020-01-02"), stay(1, 12, "2020-01-02 20:00:00", None)]
+    assert here(spark, tmp_path, stays) == {12: 2}
+    assert here(spark, tmp_path, stays, datetime(2020, 1, 2, 2)) == {11: 2}
+
+
+@pytest.mark.parametrize("hour", [1, 2, 3])
+def test_the_hour_that_the_clocks_skip_is_an_hour(
+    spark: SparkSession, tmp_path: Path, hour: int
+) -> None:
+    """2020-03-29 02:30 does not exist in Paris; in a hospital's records it may."""
+    stays = [stay(1, 11, "2020-03-28", None), stay(2, 21, "2020-03-29 02:30:00", None)]
+    night = datetime(2020, 3, 29, hour)
+    assert here(spark, tmp_path, stays, night) == ({11: 2, 21: 1} if hour == 3 else {11: 2})
+
+
+def test_a_moment_is_what_was_written_whatever_this_machines_zone(spark: SparkSession) -> None:
+    shown = spark.range(1).select(moment(datetime(2020, 3, 29, 2, 30, 1)).cast("string").alias("t"))
+    assert shown.collect()[0].t == "2020-03-29 02:30:01"
+
+
+# --- notes ----------------------------------------------------------------------------------------
+
+STAYS = [stay(1, 11, "2020-01-01", None), stay(2, 21, "2020-01-02", None)]
+
+
+def stored(row: Row, at: str | None) -> Row:
+    return {**row, "STORETIME": at}
+
+
+def found(
+    spark: SparkSession,
+    folder: Path,
+    notes: Sequence[Row],
+    night: datetime = NIGHT,
+    window: str = "3days",
+) -> tuple[dict[int, str], dict[str, int]]:
+    """row_id: text of the notes of admission 11, and the counts."""
+    table = usable(spark, folder, notes, night, window)
+    rows = table[0].where("hadm_id = 11").collect()
+    assert len({row["row_id"] for row in rows}) == len(rows)
+    return {row["row_id"]: row["text"] for row in rows}, {
+        k: v for k, v in table[1].get.items() if v
+    }
+
+
+def usable(
+    spark: SparkSession, folder: Path, notes: Sequence[Row], night: datetime, window: str = "3days"
+) -> tuple[DataFrame, Any]:
+    house = in_house(known_by(admissions(spark, folder, STAYS), night), night)
+    counts = Observation("notes")
+    read = read_notes(spark, write_csv(folder / "NOTES.csv", notes))
+    table = night_notes(read, house, night, window, counts)
+    table.write.parquet(str(folder / "notes"), mode="overwrite")
+    return spark.read.parquet(str(folder / "notes")), counts
+
+
+def test_a_note_is_there_from_when_it_was_saved(spark: SparkSession, tmp_path: Path) -> None:
+    notes = [
+        stored(note(1, 1, 11, "saved in time", "2020-01-02", "23:00:00"), "2020-01-03 02:00:00"),
+        stored(note(2, 1, 11, "saved too late", "2020-01-02", "23:00:00"), "2020-01-03 02:00:01"),
+        stored(note(3, 1, 11, "charted, never saved", "2020-01-02", "23:00:00"), None),
+        stored(note(4, 1, 11, "charted later", "2020-01-03", "02:00:01"), None),
+        stored(note(5, 1, 11, "a day that has ended", "2020-01-02"), None),
+        stored(note(6, 1, 11, "a day that goes on", "2020-01-03"), None),
+        stored(note(7, 1, 11, "before the admission", "2019-12-30", "10:00:00"), None),
+        stored(note(8, 1, 11, "no day", None), None),
+        stored(note(9, 1, 11, None, "2020-01-02"), None),
+        stored(note(10, 1, 11, "in error", "2020-01-02", iserror="1"), None),
+        stored(note(11, 1, 11, "bye", "2020-01-02", category="Discharge summary "), None),
+        stored(note(12, 1, 99, "of nobody here", "2020-01-02"), None),
+        stored(note(13, 2, 11, "of another patient", "2020-01-02"), None),
+    ]
+    kept, counts = found(spark, tmp_path, notes)
+    assert sorted(kept) == [1, 3, 5, 7]
+    assert counts == {
+        "not_yet_written": 3, "without_a_time": 1, "text_missing": 1, "marked_as_error": 1,
+        "discharge_summary": 1, "usable": 4,
+    }  # fmt: skip
+
+
+def test_without_a_store_time_the_chart_time_counts(spark: SparkSession, tmp_path: Path) -> None:
+    kept, _ = found(spark, tmp_path, [note(1, 1, 11, "a", "2020-01-02", "10:00:00")])
+    assert kept == {1: "a"}
+
+
+def test_the_window_ends_while_the_patient_stays(spark: SparkSession, tmp_path: Path) -> None:
+    notes = [note(day, 1, 11, f"day {day}", f"2020-01-0{day}", "08:00:00") for day in range(1, 7)]
+    kept, counts = found(spark, tmp_path, notes, datetime(2020, 1, 7, 2))
+    assert sorted(kept) == [1, 2, 3]
+    assert counts == {"after_the_window": 3, "usable": 3}
+    assert sorted(found(spark, tmp_path, notes, datetime(2020, 1, 7, 2), "2days")[0]) == [1, 2]
+
+
+def test_of_a_note_delivered_twice_the_last_saved_counts(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    draft = stored(note(1, 1, 11, "draft", "2020-01-02"), "2020-01-02 10:00:00")
+    final = stored(note(1, 1, 11, "final", "2020-01-02"), "2020-01-02 12:00:00")
+    late = stored(note(1, 1, 11, "later still", "2020-01-02"), "2020-01-04 12:00:00")
+    assert found(spark, tmp_path, [final, draft, draft, late])[0] == {1: "final"}
+    assert found(spark, tmp_path, [draft, final], datetime(2020, 1, 2, 11))[0] == {1: "draft"}
+
+
+def test_a_patient_in_the_house_has_no_discharge_summary(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"nightly\.window"):
+        found(spark, tmp_path, [note(1, 1, 11, "a")], window="discharge")
+
+
+def test_a_document_is_its_notes_in_order_and_its_digest_changes_with_any(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    notes = [
+        note(3, 1, 11, "third", "2020-01-02"),  # no time: last of its day
+        note(2, 1, 11, "second", "2020-01-02", "08:00:00", category='<script>"'),
+        note(1, 1, 11, "first", "2020-01-01", "20:00:00"),
+        note(9, 2, 21, words(3), "2020-01-02", "20:00:00"),
+    ]
+
+    def digests(rows: Sequence[Row]) -> dict[int, str]:
+        table, _ = usable(spark, tmp_path, rows, NIGHT)
+        return {r["hadm_id"]: r["document"] for r in document_digests(table).collect()}
+
+    table, _ = usable(spark, tmp_path, notes, NIGHT)
+    wanted = document_digests(table).where("hadm_id = 11")
+    (row,) = document_notes(table, wanted).collect()
+    assert [(n["row_id"], n["text"]) for n in row["notes"]] == [
+        (1, "first"), (2, "second"), (3, "third"),
+    ]  # fmt: skip
+    before = digests(notes)
+    assert digests(list(reversed(notes))) == before
+    for i in range(3):
+        edited = [{**n, "TEXT": "edited"} if j == i else n for j, n in enumerate(notes)]
+        after = digests(edited)
+        assert (after[11] != before[11], after[21] == before[21]) == (True, True)
+    assert digests(notes[1:])[11] != before[11]

@@ -1,0 +1,235 @@
+"""Real nights, read back by the monitor: quiet ones, and one on which the notes change."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.nightly import monitor_job as monitor
+from readmit_spark.nightly import nightly_job as nightly
+from readmit_spark.nightly.monitor_stays import TABLES, new_stays
+from readmit_spark.nightly.published_nights import find_nights, night_name
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.locate import Located
+from readmit_spark.storage.publish import manifest
+from tests.pages import Page
+from tests.tables_in import Row, note, stay, words, write_csv
+from tests.ward import run_program
+
+A_DAY = 8  # patients who come
+REFERENCE = 3
+NIGHTS = [datetime(2020, 1, day, 2) for day in range(2, 7)]
+BREAK = NIGHTS[-1]
+STRANGE = "ωωω"  # no word pieces in the model's vocabulary
+
+
+def hospital(broken: bool) -> tuple[list[Row], list[Row]]:
+    """Eight patients come a day and stay for two; every third is back the same evening. On the last
+    day, where `broken`, every second word of a note is of another alphabet."""
+    stays: list[Row] = [stay(900, 9001, "2019-12-01", None)]  # long there: no new stay
+    notes: list[Row] = [note(9000, 900, 9001, words(30, 5), "2019-12-01", "10:00:00")]
+    for i in range(len(NIGHTS) * A_DAY):
+        subject, came = i + 1, datetime(2020, 1, 1) + timedelta(days=i // A_DAY)
+        left = came + timedelta(days=2)
+        day = f"{came:%Y-%m-%d}"
+        hadm = 10 * subject + 1
+        stays.append(stay(subject, hadm, day, f"{left:%Y-%m-%d}"))
+        if subject % 3 == 0:
+            back = f"{left:%Y-%m-%d} 18:00:00"
+            stays.append(stay(subject, hadm + 1, back, f"{left:%Y-%m-%d} 22:00:00"))
+        if subject % 11 == 5:
+            continue  # no notes
+        said = words(20, 30 * i).split()
+        if broken and came.date() == NIGHTS[-2].date():
+            said[::2] = [STRANGE] * len(said[::2])
+        notes.append(note(2 * i, subject, hadm, " ".join(said), day, "14:00:00", "Nursing"))
+        if i % 4 == 0:
+            notes.append(note(2 * i + 1, subject, hadm, "Chest clear", day, "15:00:00", "ECG"))
+    return stays, notes
+
+
+class Watched(NamedTuple):
+    spark: SparkSession
+    folder: Path
+    settings: list[str]
+
+    def root(self) -> Path:
+        return self.folder / "out"
+
+    def run(self, *more: str, as_of: datetime | None = None) -> tuple[str, dict[str, Any]]:
+        """What the job prints, and monitor.json."""
+        config = load_config(overrides=[*self.settings, *more])
+        printed = monitor.monitor(
+            self.spark, config, as_of, Progress("monitor", monitor.STEPS, io.StringIO()),
+            datetime.now,
+        )  # fmt: skip
+        return printed, json.loads((self.root() / "monitor.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def watched(
+    spark: SparkSession, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("watched")
+    stays, notes = hospital(broken=True)
+    settings = [
+        f"data.admissions={write_csv(folder / 'ADMISSIONS.csv', stays)}",
+        f"data.notes={write_csv(folder / 'NOTES.csv', notes)}",
+        f"output.root={folder / 'out'}", f"model.path={tiny_model}", "model.max_tokens=128",
+        "chunk.words=12", "chunk.min_tail_words=3", "nightly.alert_value=4", "score.bootstrap=20",
+        f"monitor.reference_nights={REFERENCE}", "label.horizon_days=1",
+    ]  # fmt: skip
+    config = load_config(overrides=settings)
+    for night in NIGHTS:
+        nightly.nightly(
+            spark, config, Located(tiny_model, "tiny"), night,
+            Progress("nightly", nightly.STEPS, io.StringIO()), datetime.now,
+        )  # fmt: skip
+    yield Watched(spark, folder, settings)
+
+
+def test_it_runs_as_a_program(watched: Watched, tmp_path: Path) -> None:
+    done = run_program("monitor", watched.settings, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == watched.run()[0].strip()
+
+
+def alarms(record: dict[str, Any]) -> set[tuple[str, int, str]]:
+    return {
+        (chart["statistic"], chart["nights_together"], night)
+        for chart in record["charts"]
+        for night, alarm in zip(record["nights"], chart["alarm"], strict=True)
+        if alarm
+    }
+
+
+def test_the_night_on_which_the_notes_change_is_flagged(watched: Watched) -> None:
+    printed, record = watched.run()
+    found = alarms(record)
+    assert ("unknown_words", 1, BREAK.isoformat()) in found
+    assert {night for _, _, night in found} == {BREAK.isoformat()}
+    assert f"night of {BREAK.isoformat()}" in printed and "ALARM     Unknown word rate" in printed
+    facts = manifest(watched.spark, str(watched.root()), "monitor")
+    assert any("Unknown word rate" in row["what"] for row in facts["alarms"])
+    page = Page((watched.root() / "monitor.html").read_text())
+    assert not page.open and "Unknown word rate, 1 night" in page.text
+    assert STRANGE not in (watched.root() / "monitor.html").read_text()
+
+
+def test_the_page_names_what_the_nights_were_made_with(watched: Watched) -> None:
+    watched.run("nightly.alert_value=77")
+    text = Page((watched.root() / "monitor.html").read_text()).text
+    assert "capacity 4" in text and "capacity 77" not in text
+
+
+def test_the_night_before_it_was_quiet(watched: Watched) -> None:
+    printed, record = watched.run(as_of=NIGHTS[-2])
+    assert alarms(record) == set() and record["nights"][-1] == NIGHTS[-2].isoformat()
+    assert "0 alarms" in printed
+    assert "No alarm tonight" in (watched.root() / "monitor.html").read_text()
+
+
+def test_without_a_whole_reference_nothing_is_tested(watched: Watched) -> None:
+    printed, _ = watched.run(as_of=NIGHTS[1])
+    assert "2 of 3 reference nights: nothing is tested yet" in printed
+    assert "Nothing is tested yet" in (watched.root() / "monitor.html").read_text()
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("gone", ["the folder", "a part file"])
+def test_a_damaged_night_is_left_out_and_said_so(
+    watched: Watched, tmp_path: Path, table: str, gone: str
+) -> None:
+    """An older one, of which a table or a piece of it is gone."""
+    root = shutil.copytree(watched.root(), tmp_path / "out")
+    facts = manifest(watched.spark, str(root), night_name(NIGHTS[1]))
+    folder = root / facts["run"] / table
+    shutil.rmtree(folder) if gone == "the folder" else next(folder.rglob("*.parquet")).unlink()
+    said = io.StringIO()
+    config = load_config(overrides=[*watched.settings, f"output.root={root}"])
+    monitor.monitor(
+        watched.spark, config, None, Progress("monitor", monitor.STEPS, said), datetime.now
+    )
+    assert f"the night of {NIGHTS[1]} is left out" in said.getvalue()
+    left = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]
+    assert json.loads((root / "monitor.json").read_text())["nights"] == left
+
+
+def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched) -> None:
+    """By hand, from the nights' files."""
+    nights = find_nights(watched.spark, str(watched.root()), BREAK, 99, print).used[::-1]
+    rows = {r["hadm_id"]: r for r in new_stays(watched.spark, nights).toPandas().to_dict("records")}
+    seen: set[int] = set()
+    expected: dict[int, tuple[Any, ...]] = {}
+    for night in nights:
+
+        def table(name: str, path: str = night.facts["path"]) -> list[dict[str, Any]]:
+            return pq.read_table(path.removeprefix("file:") + "/" + name).to_pylist()
+
+        notes = defaultdict(list)
+        for row in table("notes"):
+            notes[row["hadm_id"]].append(row["category"])
+        scores = {row["hadm_id"]: row["score"] for row in table("patient_risk")}
+        for row in table("patient_risk") + table("unscored"):
+            hadm = row["hadm_id"]
+            if hadm not in seen and row["day_of_stay"] <= 2:
+                mine = notes[hadm]
+                expected[hadm] = (scores.get(hadm), len(mine), " + ".join(sorted(set(mine))))
+            seen.add(hadm)
+    assert 9001 in seen and 9001 not in rows
+    assert set(rows) == set(expected) and len(rows) == len(NIGHTS) * A_DAY
+    for hadm, (score, n_notes, categories) in expected.items():
+        row = rows[hadm]
+        assert (None if row["score"] != row["score"] else row["score"]) == score
+        assert (row["n_notes"], row["categories"]) == (n_notes, categories)
+        if score is None:
+            assert row["n_tokens"] != row["n_tokens"]
+        else:
+            strange = 10 if hadm // 10 > A_DAY * (len(NIGHTS) - 1) else 0
+            assert row["n_unknown"] == strange and row["n_tokens"] > 20
+    assert sum(score is None for score, _, _ in expected.values()) >= 2
+
+
+def test_only_settled_outcomes_count(watched: Watched) -> None:
+    """On the 6th at two: who left by noon of the 4th is known, one day later."""
+    watched.run()
+    page = Page((watched.root() / "monitor.html").read_text())
+    stays = {int(s["HADM_ID"] or 0): s for s in hospital(broken=True)[0]}
+    settled = [h for h, s in stays.items() if s["DISCHTIME"] and s["DISCHTIME"] < "2020-01-05 02"]
+    scored = {
+        row["hadm_id"]
+        for night in NIGHTS
+        for row in pq.read_table(
+            watched.root()
+            / manifest(watched.spark, str(watched.root()), f"nightly/{night:%Y-%m-%dT%H%M%S}")[
+                "run"
+            ]
+            / "patient_risk"
+        ).to_pylist()
+    }
+    mine = [h for h in settled if h in scored]
+    back = [h for h in mine if h + 1 in stays]
+    assert len(back) >= 4
+    assert f"{len(mine)} stays that ended" in page.text
+    assert f"{len(back)} ({100 * len(back) / len(mine):.1f}" in page.text
+
+
+def test_mistakes_are_one_line(watched: Watched, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no complete night"):
+        watched.run(f"output.root={tmp_path}")
+    with pytest.raises(UserError, match=r"monitor\.reference_from: no night is as late"):
+        watched.run("monitor.reference_from='2021-01-01'")
+    with pytest.raises(UserError, match=r"monitor\.false_alarm_rate is 2"):
+        watched.run("monitor.false_alarm_rate=2")

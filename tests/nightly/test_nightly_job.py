@@ -1,0 +1,417 @@
+"""Nights in a row over a small house: only what is new is scored, and any night can be replayed."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.vote import contributions, vote_score
+from readmit_spark.nightly import nightly_job as nightly
+from readmit_spark.notes.chunk import word_chunks
+from readmit_spark.notes.clean import clean
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.scorer import Scorer
+from tests.tables_in import Row, note, stay, words, write_csv
+from tests.tiny import save_tiny_model
+
+CANARY = "zqxcanary"
+WORDS = 12  # a chunk
+FIRST, SECOND, THIRD = (datetime(2020, 1, day, 2) for day in (2, 3, 4))
+
+STAYS = [
+    stay(1, 11, "2020-01-01", None),
+    stay(2, 21, "2020-01-01", None),
+    stay(3, 31, "2020-01-01", None),  # never a note
+    stay(4, 41, "2020-01-01", None),  # a few words
+    stay(5, 51, "2020-01-01", "2020-01-03 12:00:00"),  # leaves after the second night ...
+    stay(5, 52, "2020-01-20", "2020-01-22"),  # ... and is back within the month
+    stay(6, 61, "2020-01-03", "2020-01-05"),  # comes after the second night, never back
+    stay(7, 71, "2020-01-01", None, "NEWBORN"),
+]
+
+
+def written(row: int, subject: int, text: str, day: int, category: str = "Nursing") -> Row:
+    made = note(row, subject, subject * 10 + 1, text, f"2020-01-0{day}", "20:00:00", category)
+    return {**made, "STORETIME": f"2020-01-0{day} 21:00:00"}
+
+
+NOTES = [
+    written(
+        1, 1, f"{CANARY}. Seen by Dr. [**Name**] {words(20)}", 1, '<script>alert("x")</script>'
+    ),
+    written(2, 1, words(7, 40), 1),
+    written(3, 1, f"new {words(14, 60)}", 2),
+    written(4, 2, words(30, 100), 1),
+    written(5, 4, "as before", 1),
+    written(6, 5, words(30, 200), 1),
+    written(7, 6, words(18, 300), 3),
+    written(8, 7, words(18, 400), 1),
+    written(9, 1, words(14, 500), 3, "Discharge summary"),
+]
+
+
+class House(NamedTuple):
+    spark: SparkSession
+    folder: Path
+    model: str
+
+    def root(self) -> Path:
+        return self.folder / "out"
+
+    def run(
+        self,
+        night: datetime,
+        *more: str,
+        stays: Sequence[Row] = STAYS,
+        notes: Sequence[Row] = NOTES,
+        model: str | None = None,
+        plan: bool = False,
+    ) -> tuple[str, str]:
+        """What the job prints, and what it says on the way."""
+        config = load_config(
+            overrides=[
+                f"data.admissions={write_csv(self.folder / 'ADMISSIONS.csv', stays)}",
+                f"data.notes={write_csv(self.folder / 'NOTES.csv', notes)}",
+                f"output.root={self.root()}", f"model.path={model or self.model}",
+                "model.max_tokens=128", f"chunk.words={WORDS}", "chunk.min_tail_words=3",
+                "nightly.alert_value=1", "score.bootstrap=20", *more,
+            ]
+        )  # fmt: skip
+        said = io.StringIO()
+        located = Located(model or self.model, "tiny")
+        done = nightly.nightly(
+            self.spark, config, located, night, Progress("nightly", nightly.STEPS, said),
+            datetime.now, plan,
+        )  # fmt: skip
+        return done, said.getvalue()
+
+    def manifest(self, night: datetime) -> dict[str, Any]:
+        path = self.root() / "_manifests" / "nightly" / f"{night:%Y-%m-%dT%H%M%S}.json"
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def table(self, night: datetime, name: str) -> list[dict[str, Any]]:
+        rows = pq.read_table(self.root() / self.manifest(night)["run"] / name).to_pylist()
+        return sorted(rows, key=lambda row: str(row))
+
+    def risk(self, night: datetime) -> dict[int, dict[str, Any]]:
+        return {row["hadm_id"]: row for row in self.table(night, "patient_risk")}
+
+
+@pytest.fixture(scope="module")
+def house(
+    spark: SparkSession, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    """Three nights in a row."""
+    made = House(spark, tmp_path_factory.mktemp("house"), tiny_model)
+    for night in (FIRST, SECOND, THIRD):
+        made.run(night)
+    yield made
+
+
+def notes_by(night: datetime, subject: int) -> list[Row]:
+    return [
+        n
+        for n in NOTES
+        if n["SUBJECT_ID"] == str(subject)
+        and (n["STORETIME"] or "") <= night.isoformat(sep=" ")
+        and n["CATEGORY"] != "Discharge summary"
+    ]
+
+
+def by_hand(night: datetime, subject: int, model: str, tokenizer: ChunkTokenizer) -> list[float]:
+    """The chunk probabilities of a patient, without any of the pipeline."""
+    text = " ".join(n["TEXT"] or "" for n in notes_by(night, subject))
+    chunks = word_chunks(clean(text), WORDS, 3)
+    scorer = Scorer(model, precision="fp32", backend="auto", batch_tokens=1)
+    ids = [np.array(e.input_ids, dtype=np.int32) for e in tokenizer.encode(chunks)]
+    return [float(p) for p in scorer.score(ids)]
+
+
+@pytest.mark.parametrize("night", [FIRST, SECOND, THIRD])
+def test_scores_are_those_of_the_notes_that_were_there(
+    house: House, tokenizer: ChunkTokenizer, night: datetime
+) -> None:
+    here = {FIRST: {11, 21, 51}, SECOND: {11, 21, 51}, THIRD: {11, 21, 61}}[night]
+    risk = house.risk(night)
+    assert set(risk) == here
+    for hadm, row in risk.items():
+        expected = by_hand(night, hadm // 10, house.model, tokenizer)
+        assert row["n_chunks"] == len(expected)
+        assert row["max_probability"] == max(expected)
+        assert row["score"] == pytest.approx(vote_score(expected, 2.0), abs=1e-15)
+        assert row["n_notes"] == len(notes_by(night, hadm // 10))
+    ranked = sorted(risk.values(), key=lambda row: -row["score"])
+    assert [row["rank"] for row in ranked] == [1, 2, 3]
+    assert [row["alert"] for row in ranked] == [True, False, False]
+    assert {row["hadm_id"]: row["reason"] for row in house.table(night, "unscored")} == {
+        31: "no_notes",
+        41: "too_short",
+    }
+
+
+def test_only_what_is_new_is_prepared_and_scored(house: House) -> None:
+    counts = [house.manifest(night)["counts"] for night in (FIRST, SECOND, THIRD)]
+    assert [c["documents_prepared"] for c in counts] == [4, 1, 1]
+    new = [len(house.table(n, "chunks")) for n in (FIRST, SECOND, THIRD)]
+    assert [c["documents"] for c in counts] == [4, 4, 4]
+    # The second night: the new note's chunk, and the one before it, which is longer now.
+    assert 1 <= counts[1]["chunks_to_score"] < new[0]
+    assert counts[2]["chunks_to_score"] == 2  # 18 words of the patient who came
+
+
+def test_a_score_is_compared_with_the_night_before(house: House) -> None:
+    first, second, third = (house.risk(night) for night in (FIRST, SECOND, THIRD))
+    assert {row["previous_score"] for row in first.values()} == {None}
+    assert second[21]["change"] == 0.0
+    assert second[11]["change"] == second[11]["score"] - first[11]["score"] != 0.0
+    assert third[61]["previous_score"] is None
+    history = [(p["as_of"].replace(tzinfo=None), p["score"]) for p in third[11]["history"]]
+    assert history == [
+        (FIRST, first[11]["score"]), (SECOND, second[11]["score"]), (THIRD, third[11]["score"]),
+    ]  # fmt: skip
+    assert [row["day_of_stay"] for row in (first[11], second[11], third[11])] == [2, 3, 4]
+
+
+def test_the_drivers_take_the_score_apart_and_say_where_to_read(
+    house: House, tokenizer: ChunkTokenizer
+) -> None:
+    row = house.risk(SECOND)[11]
+    probabilities = by_hand(SECOND, 1, house.model, tokenizer)
+    parts = contributions(probabilities, 2.0)
+    order = sorted(range(len(parts)), key=lambda i: (-probabilities[i], i))
+    assert len(parts) > 3
+    assert [d["chunk_index"] for d in row["drivers"]] == order[:3]
+    for driver in row["drivers"]:
+        share = parts[driver["chunk_index"]] / row["score"]
+        assert driver["share"] == pytest.approx(share, abs=1e-12)
+    texts = {int(n["ROW_ID"] or 0): n["TEXT"] or "" for n in NOTES}
+    chunks = word_chunks(clean(" ".join(n["TEXT"] or "" for n in notes_by(SECOND, 1))), WORDS, 3)
+    for driver in row["drivers"]:
+        said = " ".join(
+            clean(texts[p["row_id"]][p["start"] : p["end"]]) for p in driver["passages"]
+        )
+        assert said.split() == chunks[driver["chunk_index"]].split()
+
+
+def test_a_night_with_nothing_new_scores_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("score_chunks", "check_numbers"):
+        monkeypatch.setattr(nightly, name, lambda *_: pytest.fail("a model was asked"))
+    night = datetime(2020, 1, 4, 3)
+    try:
+        house.run(night)
+        assert house.manifest(night)["counts"]["chunks_to_score"] == 0
+        assert house.manifest(night)["counts"]["documents_prepared"] == 0
+        assert {h: r["score"] for h, r in house.risk(night).items()} == {
+            h: r["score"] for h, r in house.risk(THIRD).items()
+        }
+    finally:
+        (house.root() / "_manifests" / "nightly" / "2020-01-04T030000.json").unlink(missing_ok=True)
+
+
+def test_a_plan_counts_and_publishes_nothing(house: House) -> None:
+    night = datetime(2020, 1, 3, 22)
+    printed, _ = house.run(night, plan=True)
+    assert "chunks      2 to score" in printed
+    assert "min with torch fp32" in printed and "earlier nights" in printed
+    assert not list((house.root() / "_manifests" / "nightly").glob("2020-01-03T22*"))
+    assert not list((house.root() / "nightly").glob("2020-01-03T22*/*"))
+
+
+def test_a_first_plan_measures_the_rate(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    printed, _ = House(spark, tmp_path, tiny_model).run(FIRST, plan=True)
+    assert "measured now on" in printed
+
+
+def test_a_replay_with_more_data_gives_the_same_night(house: House) -> None:
+    before = house.manifest(SECOND)["run"]
+    late = {**written(90, 2, words(40, 900), 2), "STORETIME": "2020-01-03 09:00:00"}
+    printed, _ = house.run(
+        SECOND, notes=[*NOTES, late], stays=[*STAYS, stay(9, 91, "2020-01-03", None)]
+    )
+    assert "published before, and computed again: identical; nothing was changed" in printed
+    assert house.manifest(SECOND)["run"] == before
+
+
+def test_what_the_source_changed_since_is_told_and_the_night_kept(house: House) -> None:
+    before = house.manifest(SECOND)["run"]
+    edited = [{**n, "TEXT": words(30, 800)} if n["ROW_ID"] == "4" else n for n in NOTES]
+    edited = [{**n, "ISERROR": "1"} if n["ROW_ID"] == "2" else n for n in edited]
+    backdated = written(91, 5, words(20, 950), 2)
+    printed, _ = house.run(SECOND, notes=[*edited, backdated])
+    assert "differs in 3 patients" in printed
+    assert "1 notes removed or no longer readable" in printed
+    assert "1 notes added under a time before the night, 1 notes edited" in printed
+    assert "output.overwrite=true replaces it" in printed
+    assert house.manifest(SECOND)["run"] == before
+    assert CANARY not in printed
+
+
+def test_from_scratch_the_scores_are_the_same_to_the_last_bit(
+    house: House, spark: SparkSession, tmp_path: Path
+) -> None:
+    alone = House(spark, tmp_path, house.model)
+    alone.run(THIRD)
+    columns = ("score", "n_chunks", "max_probability", "mean_probability", "rank", "drivers")
+    for hadm, row in alone.risk(THIRD).items():
+        assert {c: row[c] for c in columns} == {c: house.risk(THIRD)[hadm][c] for c in columns}
+
+
+def test_another_model_has_scores_of_its_own(
+    house: House, spark: SparkSession, tmp_path: Path
+) -> None:
+    mine = House(spark, tmp_path, house.model)
+    mine.run(FIRST)
+    (tmp_path / "other").mkdir()
+    other = save_tiny_model(tmp_path / "other", seed=8)
+    mine.run(SECOND, model=other)
+    first, second = mine.risk(FIRST), mine.risk(SECOND)
+    # All but the one that has no chunk, whoever scores it.
+    assert mine.manifest(SECOND)["counts"]["documents_prepared"] == 3
+    for hadm, row in second.items():
+        assert row["previous_score"] is None
+        assert row["score"] != first[hadm]["score"]
+        assert len({point["basis"] for point in row["history"]}) == 2
+    models = {row["model"] for row in mine.table(SECOND, "chunks")}
+    assert len(models) == 1 and models != {r["model"] for r in mine.table(FIRST, "chunks")}
+
+
+def test_a_damaged_night_is_left_out_and_said_so(
+    house: House, spark: SparkSession, tmp_path: Path
+) -> None:
+    mine = House(spark, tmp_path, house.model)
+    mine.run(FIRST)
+    mine.run(SECOND)
+    (part, *_) = (mine.root() / mine.manifest(SECOND)["run"] / "chunks").glob("*.parquet")
+    part.unlink()
+    _, said = mine.run(THIRD)
+    assert "the night of 2020-01-03 02:00:00 is left out" in said
+    assert mine.manifest(THIRD)["previous_night"] == FIRST.isoformat()
+    assert {h: r["score"] for h, r in mine.risk(THIRD).items()} == {
+        h: r["score"] for h, r in house.risk(THIRD).items()
+    }
+
+
+def test_an_empty_night_is_a_night(house: House, spark: SparkSession, tmp_path: Path) -> None:
+    mine = House(spark, tmp_path, house.model)
+    printed, _ = mine.run(datetime(2019, 1, 1, 2))
+    assert "0 patients in the house, 0 scored, 0 alerts" in printed
+    assert "<html" in (mine.root() / "worklist.html").read_text()
+    mine.run(FIRST)
+    assert len(mine.risk(FIRST)) == 3
+
+
+def test_how_earlier_lists_did_is_told_once_outcomes_are_known(house: House) -> None:
+    """Two have left: one was back on the 20th, which counts when its month is over, on 2 February;
+    the other's month ends on the 4th at noon."""
+    nights = [datetime(2020, 1, 21, 2), datetime(2020, 2, 4, 2), datetime(2020, 2, 4, 13)]
+    found = []
+    for night in nights:
+        house.run(night)
+        found.append(house.manifest(night)["outcomes"])
+    assert found[0] is None
+    assert [(o["n"], o["readmitted"]) for o in found[1:]] == [(1, 1), (2, 1)]
+    last = house.risk(SECOND)[51]["score"], house.risk(THIRD)[61]["score"]
+    assert found[2]["auroc"]["value"] == (1.0 if last[0] > last[1] else 0.0)
+    assert (found[2]["from"], found[2]["to"]) == ("2020-01-03", "2020-01-05")
+
+
+def test_no_word_of_a_note_is_kept_or_shown_unless_asked_for(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    mine = House(spark, tmp_path, tiny_model)
+    printed, said = mine.run(FIRST)
+
+    def holders() -> set[str]:
+        found = set()
+        for path in mine.root().rglob("*"):
+            if path.is_file():
+                raw = path.read_bytes()
+                if path.suffix == ".parquet":
+                    raw += str(pq.read_table(path).to_pydict()).encode()
+                if CANARY.encode() in raw:
+                    found.add(path.name)
+        return found
+
+    assert holders() == set()
+    assert CANARY not in printed + said
+    printed, said = mine.run(FIRST, "nightly.include_text=true", "output.overwrite=true")
+    assert holders() == {"worklist.html"}
+    assert CANARY not in printed + said
+    page = (mine.root() / "worklist.html").read_text()
+    assert "<script>alert" not in page  # a category
+
+
+def test_an_admission_that_was_deleted_has_left_and_a_merged_one_goes_on(house: House) -> None:
+    """21 is gone; 11 was merged into 12, and its notes with it."""
+    night = datetime(2020, 1, 4, 4)
+    stays = [s for s in STAYS if s["HADM_ID"] not in ("11", "21")]
+    notes = [{**n, "HADM_ID": "12"} if n["HADM_ID"] == "11" else n for n in NOTES]
+    try:
+        house.run(night, stays=[*stays, stay(1, 12, "2020-01-01", None)], notes=notes)
+        assert set(house.risk(night)) == {12, 61}
+        assert house.risk(night)[12]["score"] == house.risk(THIRD)[11]["score"]
+        assert house.manifest(night)["counts"]["chunks_to_score"] == 0
+        page = (house.root() / house.manifest(night)["run"] / "worklist.html").read_text()
+        assert page.count("no longer in the data") >= 2
+    finally:
+        (house.root() / "_manifests" / "nightly" / "2020-01-04T040000.json").unlink(missing_ok=True)
+
+
+def broken() -> Any:
+    """How a worker builds a model that fails at the first batch."""
+
+    def build(settings: Any) -> Any:  # nested, so that it travels to the worker by value
+        class Broken:
+            backend = "broken"
+
+            def stream(self, batches: Any) -> Any:
+                for _ in batches:
+                    raise RuntimeError("the GPU fell off the bus")
+                yield
+
+        return Broken()
+
+    return build
+
+
+def test_a_worker_that_raises_leaves_nothing_half(
+    house: House, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = House(spark, tmp_path, house.model)
+    with monkeypatch.context() as patch:
+        whole = nightly.score_chunks
+        patch.setattr(nightly, "score_chunks", lambda *given: whole(*given, broken()))
+        with pytest.raises(Exception, match="the GPU fell off the bus") as error:
+            mine.run(FIRST)
+        assert CANARY not in str(error.value)
+    assert not list(mine.root().glob("nightly/*/*"))
+    assert not (mine.root() / "_manifests" / "nightly").exists()
+    mine.run(FIRST)
+    for hadm, row in mine.risk(FIRST).items():
+        assert row == {**house.risk(FIRST)[hadm]}
+
+
+def test_mistakes_are_one_line(house: House) -> None:
+    with pytest.raises(UserError, match=r"nightly\.window"):
+        house.run(FIRST, "nightly.window=discharge")
+    with pytest.raises(UserError, match=r"no thresholds for 3days"):
+        house.run(FIRST, "nightly.alert=precision", "nightly.alert_value=0.5")
+    assert not list(house.root().glob("_work/*/*"))

@@ -1,0 +1,175 @@
+"""Input with nothing in it, or with something wrong: what prepare says, and what it leaves."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.notes.prepare_job import prepare
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.score_job import score
+from readmit_spark.storage.publish import manifest
+from tests.tables_in import Row, note, stay, words, write_csv
+
+pytestmark = pytest.mark.spark4
+
+STAYS = [stay(1, 11, "2020-01-01", "2020-01-05"), stay(2, 21, "2020-01-01", "2020-01-05")]
+NOTES = [note(1, 1, 11, words(20)), note(2, 2, 21, words(30))]
+
+Prepare = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Prepare:
+    """Prepares the rows, or the bytes of a NOTEEVENTS.csv, into tmp_path/out; gives the facts."""
+
+    def run(
+        stays: Sequence[Row] = STAYS, notes: Sequence[Row] | bytes = NOTES, *settings: str
+    ) -> dict[str, Any]:
+        path = tmp_path / ("NOTEEVENTS.csv.gz" if isinstance(notes, bytes) else "NOTEEVENTS.csv")
+        if isinstance(notes, bytes):
+            path.write_bytes(notes)
+        else:
+            write_csv(path, notes)
+        config = load_config(
+            overrides=[
+                f"data.admissions={write_csv(tmp_path / 'ADMISSIONS.csv', stays)}",
+                f"data.notes={path}",
+                f"output.root={tmp_path}/out",
+                "windows=[2days]",
+                "model.max_tokens=128",
+                *settings,
+            ]
+        )
+        return prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+
+    return run
+
+
+def left(root: Path) -> set[str]:
+    return {path.name for path in root.glob("out/prepare/*/*")}
+
+
+def at(root: Path, name: str) -> Path:
+    """Where the table is that readers see."""
+    found = json.loads((root / "out" / "_manifests" / "prepare.json").read_text())
+    return root / "out" / found["run"] / name
+
+
+@pytest.mark.parametrize(
+    ("stays", "notes", "counted"),
+    [
+        (STAYS, [note(1, 5, 55, words(20))], {"unknown_admission": 1}),
+        (STAYS, [note(1, 1, 11, "[**too short**] for a chunk")], {}),
+        (
+            [stay(1, 11, "2020-01-01", "2020-01-05", "NEWBORN")],
+            NOTES[:1],
+            {"excluded_admission": 1},
+        ),
+    ],
+)
+def test_input_of_which_no_chunk_comes_is_no_fault(
+    spark: SparkSession,
+    run: Prepare,
+    tmp_path: Path,
+    tiny_model: str,
+    stays: list[Row],
+    notes: list[Row],
+    counted: dict[str, int],
+) -> None:
+    found = run(stays, notes)["notes"]
+    assert {name: n for name, n in found.items() if n} == {"notes": 1, **counted}
+    assert pq.read_table(at(tmp_path, "chunks")).num_rows == 0
+    config = load_config(overrides=[f"output.root={tmp_path}/out", "score.bootstrap=5"])
+    scored = score(
+        spark,
+        config,
+        Located(tiny_model, "tiny"),
+        manifest(spark, f"{tmp_path}/out", "prepare"),
+        Progress("s", 4, io.StringIO()),
+        datetime.now,
+    )
+    assert sum(scored.counts["2days"].values()) == len(stays)
+    assert scored.counts["2days"]["scored"] == 0
+    assert scored.metrics["2days"]["natural"]["auroc"]["value"] is None
+
+
+def test_tables_without_rows_are_named(run: Prepare, tmp_path: Path) -> None:
+    header = ",".join(NOTES[0]) + "\n"
+    with pytest.raises(UserError, match=r"data\.notes: .* has no rows"):
+        run(STAYS, gzip.compress(header.encode()))
+    assert left(tmp_path) == set()
+
+
+def test_an_unknown_window_is_named(run: Prepare) -> None:
+    with pytest.raises(UserError, match="unknown window '2nights'"):
+        run(STAYS, NOTES, "windows=[2nights]")
+
+
+def broken_off() -> bytes:
+    noise = "".join(random.Random(1).choices("secrt ", k=1_500_000))
+    # The header comes through: Java's parser asks for a million characters before it says a word.
+    whole = ",".join(NOTES[0]) + f'\n1,1,11,2020-01-01,,Nursing,,"{noise}"\n'
+    return gzip.compress(whole.encode())[:450_000]
+
+
+def unclosed() -> bytes:
+    row = '{0},1,11,2020-01-01,,Nursing,,"secret {1}\n'
+    rows = row.format(1, "a") + row.format(2, 'b"') + row.format(3, 'c"')
+    return gzip.compress((",".join(NOTES[0]) + "\n" + rows).encode())
+
+
+@pytest.mark.parametrize(
+    ("notes", "message"),
+    [(broken_off(), "cannot be read to its end"), (unclosed(), "not closed or not doubled")],
+    ids=["broken off", "unclosed"],
+)
+def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
+    run: Prepare,
+    spark: SparkSession,
+    tmp_path: Path,
+    notes: bytes,
+    message: str,
+) -> None:
+    before = run()
+    assert left(tmp_path) >= {"cohort", "exclusions", "documents", "chunks"}
+    with pytest.raises(UserError, match=message) as error:
+        run(STAYS, notes, "output.overwrite=true")
+    assert "sec" not in str(error.value)
+    after = manifest(spark, f"{tmp_path}/out", "prepare")
+    assert (after["started"], after["tables"]["chunks"]["rows"]) == (before["started"], 2)
+
+
+def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_path: Path) -> None:
+    lost = [stay(3, None, "2020-01-01", None), stay(3, None, "2020-01-02", None)]
+    facts = run([*STAYS, *lost, STAYS[0]])
+    assert (facts["admissions"]["rows"], facts["admissions"]["duplicate_rows"]) == (5, 1)
+    assert (
+        pq.read_table(at(tmp_path, "exclusions")).to_pylist()
+        == [{"hadm_id": None, "reason": "hadm_id_missing"}] * 2
+    )
+    assert pq.read_table(at(tmp_path, "cohort")).num_rows == 2
+
+
+def test_whole_segments_fill_the_tokens_and_nothing_is_cut(run: Prepare, tmp_path: Path) -> None:
+    sentence = words(25) + ". "
+    run(STAYS, [note(1, 1, 11, sentence * 12)], "chunk.mode=tokens")
+    rows = sorted(pq.read_table(at(tmp_path, "chunks")).to_pylist(), key=lambda r: r["chunk_index"])
+    assert len(rows) > 3
+    assert {row["n_tokens_cut"] for row in rows} == {0}
+    assert max(row["n_tokens"] for row in rows) <= 128
+    assert " ".join(row["text"] for row in rows) == (sentence * 12).strip()

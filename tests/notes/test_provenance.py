@@ -1,0 +1,99 @@
+"""Where a chunk's words stand in the notes: held against cleaning itself, over nasty texts."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from readmit_spark.notes.chunk import word_chunks
+from readmit_spark.notes.clean import clean
+from readmit_spark.notes.provenance import Passage, clean_with_origins, document, passages
+from tests.nasty_texts import NASTY_TEXTS
+
+fragments = st.sampled_from(
+    [
+        *("[**Name 3**]", "[", "]", "dr.", "Dr. ", "M.D.", "12.", "3", ".", "--", "==", "__"),
+        *("\n", "\r\n", "Admission Date: ", "discharge date:", " ", "\t", "\x1c"),
+        *("\u0130", "\ufb03", "\u03a3", "pain", "No ", "d"),  # lower case changes lengths and forms
+    ]
+)
+texts = st.lists(fragments | st.text(max_size=8), max_size=30).map("".join)
+
+
+@given(texts)
+@settings(max_examples=400)
+def test_it_cleans_as_cleaning_does_and_says_where_each_character_came_from(text: str) -> None:
+    cleaned, origins = clean_with_origins(text)
+    assert cleaned == clean(text)
+    assert len(origins) == len(cleaned)
+    assert all(a <= b for a, b in pairwise(origins))
+    for character, origin in zip(cleaned, origins, strict=True):
+        source = text[origin].casefold().replace("\n", " ").replace("\r", " ")
+        # Only the letters of the two replacements come from elsewhere.
+        assert character.casefold() in source or character in "doctormd"
+
+
+@pytest.mark.parametrize("text", [text for _, text in NASTY_TEXTS], ids=[n for n, _ in NASTY_TEXTS])
+def test_nasty_texts(text: str) -> None:
+    assert clean_with_origins(text)[0] == clean(text)
+
+
+@given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 7))
+@settings(max_examples=200)
+def test_the_passages_hold_the_chunks_words_and_follow_each_other(
+    notes: list[str], words: int
+) -> None:
+    chunks = word_chunks(clean(document(notes)), words, 0)
+    found = passages(notes, chunks)
+    assert len(found) == len(chunks)
+    last = (0, 0)
+    for places in found:
+        for place in places:
+            assert 0 <= place.start < place.end <= len(notes[place.note])
+            assert not notes[place.note][place.start].isspace()
+            # Chunks share no character (a replacement's letters are one passage's).
+            assert (place.note, place.start) >= last or (place.note, place.start + 6) >= last
+            last = (place.note, place.end)
+
+
+def test_a_clinician_finds_the_words() -> None:
+    notes = [
+        "Admission Date: [**2101-1-1**]\nPt seen by Dr. [**Last Name 1**], M.D.",
+        "no  pain 3.",
+    ]
+    chunks = word_chunks(clean(document(notes)), 3, 0)
+    assert chunks == ["pt seen by", "doctor , md", "no pain"]
+    said = [
+        [notes[place.note][place.start : place.end] for place in places]
+        for places in passages(notes, chunks)
+    ]
+    assert said == [["Pt seen by"], ["Dr. [**Last Name 1**], M.D."], ["no  pain"]]
+
+
+def test_a_chunk_over_two_notes_has_a_passage_in_each() -> None:
+    assert passages(["a b", "", "c d"], ["a b c", "d"]) == [
+        [Passage(0, 0, 3), Passage(2, 0, 1)],
+        [Passage(2, 2, 3)],
+    ]
+
+
+def test_a_bracket_may_reach_over_notes() -> None:
+    assert passages(["pain [**open", "close**] none"], ["pain none"]) == [
+        [Passage(0, 0, 4), Passage(1, 9, 13)]
+    ]
+
+
+def test_a_tail_without_a_chunk_is_nobodys() -> None:
+    assert passages(["a b c d"], ["a b"]) == [[Passage(0, 0, 3)]]
+
+
+def test_a_word_cut_in_two_is_in_two_passages() -> None:
+    assert passages(["abcdef"], ["abc", "def"]) == [[Passage(0, 0, 3)], [Passage(0, 3, 6)]]
+
+
+def test_chunks_of_another_text_are_refused() -> None:
+    with pytest.raises(ValueError, match="not those of the texts"):
+        passages(["a b c"], ["a x"])

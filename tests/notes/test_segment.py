@@ -1,0 +1,72 @@
+"""Segments: what spaCy's sentencizer says of the whole text, word by word."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from readmit_spark.notes.segment import segment
+
+NLP = spacy.blank("en")
+NLP.add_pipe("sentencizer")
+
+
+def sentencized(text: str, min_words: int) -> list[str]:
+    """spaCy on the whole text; a word belongs to the sentence it starts in."""
+    starts = [token.idx for token in NLP(text) if token.is_sent_start]
+    sentences: list[list[str]] = []
+    end = 0
+    for word in re.finditer(r"\S+", text):
+        if not sentences or any(end < start <= word.start() for start in starts):
+            sentences.append([])
+        sentences[-1].append(word.group())
+        end = word.start()
+    fused: list[list[str]] = []
+    for words in sentences:
+        if fused and len(words) < min_words:
+            fused[-1] += words
+        else:
+            fused.append(words)
+    return [" ".join(words) for words in fused]
+
+
+FRAGMENTS = ["a", "pain", ".", "!", "?", "...", " ", "  ", "\t", ")", "(", '"', "'", "dr.", "u.s.",
+             "a.m.", "98.6", "\u00a0", "。", "yes.no", "\u2028", "mg/dl", ";", ":)", "e.g.", "-",
+             "\x1c", "½", "ok.)", "\x00", "\u3000"]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.sampled_from([*FRAGMENTS, " ", " ", " "]), max_size=40).map("".join),
+    st.sampled_from([1, 2, 5]),
+)
+def test_equals_spacy_on_the_whole_text(text: str, min_words: int) -> None:
+    assert segment(text, min_words) == sentencized(text, min_words)
+
+
+@given(st.text(max_size=200))
+def test_no_word_is_lost(text: str) -> None:
+    assert " ".join(segment(text)).split() == text.split()
+
+
+def test_short_segments_join_the_one_before() -> None:
+    long = " ".join(["word"] * 20) + "."
+    assert segment(f"{long} short one. {long}") == [f"{long} short one.", long]
+
+
+def test_the_first_segment_may_be_short() -> None:
+    long = " ".join(["word"] * 20) + "."
+    assert segment(f"short. {long}") == ["short.", long]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_an_empty_text_has_no_segment(text: str) -> None:
+    assert segment(text) == []
+
+
+def test_half_a_surrogate_pair_is_a_word_like_any_other() -> None:
+    assert segment("pain \ud800. gone \udc00x", min_words=1) == ["pain \ud800.", "gone \udc00x"]

@@ -1,0 +1,196 @@
+"""Pretraining by one process: losses and accuracies against BERT's own, and a kill at any step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertForPreTraining, DistilBertConfig, DistilBertModel
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.pretraining.pretrain import (
+    Pretrained,
+    PretrainPlan,
+    check_bert,
+    load,
+    pretrain,
+    pretrained_model,
+)
+from readmit_spark.pretraining.read_examples import read_examples, read_index
+from readmit_spark.training import launch
+from tests.examples import TOKENS, examples, write_examples
+
+HELD_OUT = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_examples(tmp_path_factory.mktemp("examples"), train=200, held_out=HELD_OUT)
+
+
+@pytest.fixture(scope="module")
+def still(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With both heads, without dropout: what a step does can be computed by hand."""
+    model = BertForPreTraining.from_pretrained(tiny_model)
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    path = tmp_path_factory.mktemp("still")
+    model.save_pretrained(path)
+    return str(path)
+
+
+def plan(model: str, folder: str, work: Path, steps: int = 10, **changes: Any) -> PretrainPlan:
+    config = load_config()
+    train = {k: changes.pop(k) for k in list(changes) if hasattr(config.train, k)
+             and k != "learning_rate"}  # fmt: skip
+    sizes = {"batch_tokens": 16 * TOKENS, "micro_batch_tokens": 8 * TOKENS}
+    return PretrainPlan(
+        model=model,
+        folder=folder,
+        tokens=TOKENS,
+        steps=steps,
+        settings=replace(config.pretrain, **{**sizes, **changes}),
+        train=replace(config.train, **{"log_every": 1, "learning_rate": 2e-3, **train}),
+        scratch=False,
+        seed=7,
+        work=str(work),
+    )
+
+
+def run(plan: PretrainPlan, log: Any = lambda *_: None) -> Pretrained:
+    found: Pretrained = launch.alone(plan, log, lambda *_: None, pretrain)
+    return found
+
+
+def by_bert(model: Any, rows: list[dict[str, Any]]) -> list[Any]:
+    """transformers' own output for each example, one at a time."""
+    found = []
+    for row in rows:
+        ids = torch.tensor([row["input_ids"]])
+        labels = torch.full_like(ids, -100)
+        labels[0, row["masked"]] = torch.tensor(row["answers"])
+        types = (torch.arange(ids.shape[1]) >= row["n_first"]).long()[None]
+        with torch.no_grad():
+            found.append(
+                (labels, model.eval()(input_ids=ids, token_type_ids=types)),
+            )
+    return found
+
+
+def test_the_first_loss_is_bert_s_own(still: str, tmp_path: Path) -> None:
+    """One step on all examples: the mean over hidden words plus the mean over pairs."""
+    n = 16
+    folder = write_examples(tmp_path / "in", train=n, held_out=4)
+    rows = examples(n, seed=n)
+    words, pairs = [], []
+    for row, (labels, out) in zip(rows, by_bert(load_plan(still), rows), strict=True):
+        logits = out.prediction_logits[labels != -100]
+        words += torch.nn.functional.cross_entropy(
+            logits, labels[labels != -100], reduction="none"
+        ).tolist()
+        pairs.append(
+            torch.nn.functional.cross_entropy(
+                out.seq_relationship_logits, torch.tensor([0 if row["is_next"] else 1])
+            ).item()
+        )
+    for micro in (2, n):
+        made = run(plan(still, folder, tmp_path / str(micro), 1, micro_batch_tokens=micro * TOKENS))
+        losses = [values["train_loss"] for _, values in made.history if "train_loss" in values]
+        assert losses == [pytest.approx(np.mean(words) + np.mean(pairs), abs=1e-5)]
+
+
+def load_plan(model: str) -> Any:
+    return load(plan(model, "", Path("unused")))
+
+
+def test_accuracies_are_those_counted_by_hand(still: str, folder: str, tmp_path: Path) -> None:
+    rows = examples(HELD_OUT, seed=HELD_OUT)
+    words, pairs = [], []
+    for row, (labels, out) in zip(rows, by_bert(load_plan(still), rows), strict=True):
+        asked = labels != -100
+        words += (out.prediction_logits.argmax(-1)[asked] == labels[asked]).tolist()
+        pairs.append(out.seq_relationship_logits.argmax().item() == (0 if row["is_next"] else 1))
+    made = run(plan(still, folder, tmp_path, 1))
+    assert made.before["mlm_accuracy"] == pytest.approx(np.mean(words), abs=1e-12)
+    assert made.before["nsp_accuracy"] == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_both_accuracies_rise(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    made = run(plan(tiny_model, folder, tmp_path, 150))
+    assert made.after["mlm_accuracy"] > made.before["mlm_accuracy"] + 0.3
+    assert made.after["nsp_accuracy"] > max(0.9, made.before["nsp_accuracy"])
+    assert made.history[-1][0] == 150
+
+
+def test_killed_at_any_step_it_ends_with_the_same_weights(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    """With dropout, over the end of an epoch of 13 steps."""
+    whole = plan(tiny_model, folder, tmp_path / "whole", 18, checkpoint_minutes=0.0)
+    undisturbed = run(whole)
+    broken = replace(whole, work=str(tmp_path / "broken"))
+
+    class Killed(Exception):
+        pass
+
+    for at in (1, 2, 13, 14, 17):
+
+        def log(values: dict[str, float], step: int, steps: int, at: int = at) -> None:
+            if step == at and "train_loss" in values:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(broken, log)
+        # What the killed run had logged counts once.
+    assert run(broken).history == undisturbed.history
+    mine, theirs = (pretrained_model(p).state_dict() for p in (whole, broken))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_run_that_has_ended_is_not_run_again(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    done = plan(tiny_model, folder, tmp_path, 2)
+    assert run(done).history == run(done).history
+
+
+def test_from_scratch_takes_the_shape_alone(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    given = plan(tiny_model, folder, tmp_path)
+    start, fresh = load(given), load(replace(given, scratch=True, seed=8))
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    assert start.state_dict()[name].shape == fresh.state_dict()[name].shape
+    assert not torch.equal(start.state_dict()[name], fresh.state_dict()[name])
+
+
+def test_mistakes_are_one_line(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="200 examples of 32 tokens to train on; a step takes 304"):
+        run(plan(tiny_model, folder, tmp_path, batch_tokens=304 * TOKENS))
+    with pytest.raises(UserError, match=r"16 is not pretrain\.micro_batch_tokens 5 times"):
+        run(plan(tiny_model, folder, tmp_path, micro_batch_tokens=5 * TOKENS))
+    with pytest.raises(UserError, match="no train example of 64 tokens came of the notes"):
+        run(replace(plan(tiny_model, folder, tmp_path), tokens=64))
+    with pytest.raises(UserError, match="examples of 256 tokens, and the model takes 128"):
+        check_bert(tiny_model, 256)
+    DistilBertModel(DistilBertConfig(vocab_size=50, dim=32, n_heads=2, hidden_dim=32, n_layers=1)
+                    ).save_pretrained(tmp_path / "distil")  # fmt: skip
+    with pytest.raises(UserError, match="pretraining takes a BERT, not distilbert"):
+        check_bert(str(tmp_path / "distil"), TOKENS)
+
+
+def test_each_process_reads_its_own_examples(folder: str) -> None:
+    made = examples(200, seed=200)
+    index = read_index(folder, TOKENS, "train")
+    assert index.lengths.tolist() == [len(row["input_ids"]) for row in made]
+    assert index.n_masked.tolist() == [len(row["masked"]) for row in made]
+    rows = np.array([150, 3, 99, 100])
+    found = read_examples(folder, TOKENS, "train", rows)
+    assert sorted(found) == sorted(rows.tolist())
+    for row, example in found.items():
+        assert example.input_ids.tolist() == made[row]["input_ids"]
+        assert example.masked.tolist() == made[row]["masked"]
+        assert example.answers.tolist() == made[row]["answers"]
+        assert (example.n_first, example.is_next) == (made[row]["n_first"], made[row]["is_next"])

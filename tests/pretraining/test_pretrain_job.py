@@ -1,0 +1,223 @@
+"""From notes to a registered encoder, and from there to a fine-tuned model."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark.config import Config, split_name
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.pretraining.pretrain import pretrain
+from readmit_spark.pretraining.pretrain_job import make_examples, pretrain_and_register, steps
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.check_model import check_tokens, check_unseen
+from readmit_spark.scoring.classifier import has_head, load_for_training
+from readmit_spark.scoring.locate import Located, locate
+from readmit_spark.training import launch
+from readmit_spark.training import launcher as launching
+from readmit_spark.training.launcher import distributed
+from tests.examples import write_examples
+from tests.pretraining.test_pretrain import plan
+from tests.tiny import save_tiny_model
+from tests.ward import Ward, run_job
+
+SHORT = [
+    "pretrain.tokens=[256, 512]", "pretrain.steps=[6, 3]", "pretrain.batch_tokens=2048",
+    "pretrain.micro_batch_tokens=1024", "pretrain.learning_rate=1e-3", "pretrain.copies=1",
+    "train.log_every=3",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def long_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A letter is a token: sentences need room."""
+    return save_tiny_model(tmp_path_factory.mktemp("long"), max_tokens=512)
+
+
+def settings(ward: Ward, root: Path, *more: str) -> Config:
+    return load_config(overrides=[*ward.overrides, f"output.root={root}", *SHORT, *more])
+
+
+def made(
+    spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
+) -> tuple[dict[str, Any], str]:
+    out = io.StringIO()
+    progress = Progress("pretrain", steps(config), out)
+    return make_examples(spark, config, tokenizer, progress, datetime.now), out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pretrained(
+    spark: SparkSession,
+    ward: Ward,
+    tokenizer: ChunkTokenizer,
+    long_model: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Config, list[Any], str]:
+    config = settings(ward, tmp_path_factory.mktemp("pretrain"))
+    examples, _ = made(spark, config, tokenizer)
+    out = io.StringIO()
+    name, alias, phases = pretrain_and_register(
+        config, Located(long_model, "tiny"), examples, Progress("pretrain", 4, out)
+    )
+    assert (name, alias) == ("readmission-encoder/1", "champion")
+    return config, phases, out.getvalue()
+
+
+def test_phases_follow_each_other(pretrained: tuple[Config, list[Any], str]) -> None:
+    config, phases, said = pretrained
+    assert [phase.steps for phase in phases] == [6, 3]
+    for phase in phases:
+        assert set(phase.before) == set(phase.after) == {"mlm_accuracy", "nsp_accuracy"}
+        assert all(0 <= share <= 1 for share in (*phase.before.values(), *phase.after.values()))
+    assert "train: 6 steps of 256 tokens" in said and "step 3/6: train_loss" in said
+    mlflow.set_tracking_uri(config.tracking_uri)
+    runs = mlflow.search_runs(search_all_experiments=True)
+    assert sorted(runs["tags.mlflow.runName"]) == ["256 tokens", "512 tokens", "pretrain"]
+    assert runs["metrics.nsp_accuracy"].notna().sum() == 2
+    # Nothing of what was learnt from is left beside the examples.
+    assert not list((Path(config.output_root) / "_training").iterdir())
+
+
+def test_the_encoder_can_be_fine_tuned(
+    pretrained: tuple[Config, list[Any], str], ward: Ward
+) -> None:
+    config, _, _ = pretrained
+    located = locate(config, "models:/readmission-encoder@champion")
+    assert not has_head(located.folder)
+    check_tokens(config, located, ward.prepared)
+    check_unseen(located, split_name(ward.prepared["config"]))
+    model = load_for_training(located.folder)
+    assert model.config.num_labels == 1
+    with pytest.raises(UserError, match="trained with the split `patient 3`, and the data have `p"):
+        check_unseen(located, "patient 4")
+    with pytest.raises(UserError, match="trained on patients whom the folds test"):
+        check_unseen(located, None)
+
+
+def test_examples_are_made_once(
+    spark: SparkSession,
+    pretrained: tuple[Config, list[Any], str],
+    tokenizer: ChunkTokenizer,
+) -> None:
+    config, _, _ = pretrained
+    again, said = made(spark, config, tokenizer)
+    assert "made before" in said
+    more_steps = replace(config, pretrain=replace(config.pretrain, steps=(9, 9)))
+    assert made(spark, more_steps, tokenizer)[0]["run"] == again["run"]
+    other = replace(config, pretrain=replace(config.pretrain, copies=2))
+    with pytest.raises(UserError, match="has a result of pretrain already"):
+        made(spark, other, tokenizer)
+    nowhere = replace(config, data=replace(config.data, notes="/none/notes"))
+    with pytest.raises(UserError, match=r"data\.notes: /none/notes does not exist"):
+        made(spark, nowhere, tokenizer)
+    overwrite = replace(other, output=replace(config.output, overwrite=True))
+    assert made(spark, overwrite, tokenizer)[0]["run"] != again["run"]
+
+
+def test_every_note_is_accounted_for_and_a_broken_table_is_refused(
+    spark: SparkSession, ward: Ward, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    header = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
+    sentence = "Resting comfortably without pain and eating well this morning. "
+    rows = [f'{i},{i},1,2150-01-02,,Nursing,,"{9 * sentence}"\n' for i in range(60)]
+    rows += [f",1,1,2150-01-02,,Nursing,,{sentence}\n", f"99,1,1,2150-01-02,,ECG,,{sentence}\n"]
+    notes = tmp_path / "NOTES.csv"
+    notes.write_text(header + "".join(rows))
+    config = settings(ward, tmp_path / "out", f"data.notes={notes}")
+    found, said = made(spark, config, tokenizer)
+    counts = found["notes"]
+    assert counts["learnt"] + counts["tested"] == 60 and counts["tested"] > 0
+    line = (
+        f"62 notes: {counts['learnt']} to learn from, {counts['tested']} of test patients, "
+        "1 without ROW_ID or SUBJECT_ID, 1 of other categories, empty or marked as errors"
+    )
+    assert line in said
+
+    notes.write_text(header + "".join(rows).replace('"', "", 1))
+    broken = settings(ward, tmp_path / "broken", f"data.notes={notes}")
+    with pytest.raises(UserError, match=r"data\.notes: .*a quote is not closed or not doubled"):
+        made(spark, broken, tokenizer)
+    notes.write_text(header + "".join(rows) + "100,1,1\n")
+    with pytest.raises(UserError, match=r"data\.notes: .* 1 rows with more or fewer fields"):
+        made(spark, broken, tokenizer)
+    assert not (tmp_path / "broken" / "_manifests").exists()
+
+
+def test_killed_in_the_second_phase_it_goes_on_there(
+    spark: SparkSession,
+    ward: Ward,
+    tokenizer: ChunkTokenizer,
+    long_model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = settings(ward, tmp_path, "train.checkpoint_minutes=0", "train.log_every=1")
+    examples, _ = made(spark, config, tokenizer)
+    taken: list[tuple[int, int]] = []
+    deadly = [True]
+
+    def dies(plan: Any, record: Any, say: Any, train: Any) -> Any:
+        def log(values: dict[str, float], step: int, steps: int) -> None:
+            if "train_loss" in values:
+                taken.append((plan.tokens, step))
+                if deadly[0] and (plan.tokens, step) == (512, 2):
+                    raise KeyboardInterrupt
+
+        return alone(plan, record, log, train)
+
+    alone: Callable[..., Any] = launch.alone
+    monkeypatch.setattr(launching.launch, "alone", dies)
+
+    def run() -> Any:
+        located = Located(long_model, "tiny")
+        return pretrain_and_register(config, located, examples, Progress("p", 4, io.StringIO()))
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    first, deadly[0] = list(taken), False
+    taken.clear()
+    run()
+    # What was logged before is told again; one checkpoint of the second phase was there.
+    assert first == [*((256, i) for i in range(1, 7)), (512, 1), (512, 2)]
+    assert taken == [*((256, i) for i in range(1, 7)), *((512, i) for i in range(1, 4))]
+
+
+def test_one_and_two_processes_learn_alike(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    folder = write_examples(tmp_path / "examples", train=120, held_out=40)
+    plans = [plan(tiny_model, folder, tmp_path / name, 20) for name in ("one", "two")]
+    quiet: Callable[..., None] = lambda *_: None  # noqa: E731
+    one = launch.alone(plans[0], quiet, quiet, pretrain)
+    two = distributed(spark, 2, plans[1], quiet, pretrain)
+    losses = [[v["train_loss"] for _, v in t.history if "train_loss" in v] for t in (one, two)]
+    assert len(losses[0]) == 20
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
+    for key in ("mlm_accuracy", "nsp_accuracy"):
+        assert two.before[key] == one.before[key]
+
+
+def test_the_job_says_what_was_learnt_and_shows_no_text(
+    ward: Ward, long_model: str, tmp_path: Path
+) -> None:
+    more = [*SHORT, f"model.path={long_model}"]
+    job = run_job("pretrain", ward, tmp_path, f"output.root={tmp_path}/out", *more)
+    assert job.returncode == 0, job.stderr
+    assert "6 x 256  tokens" in job.stdout and "ClinicalBERT .857" in job.stdout
+    assert "registered readmission-encoder/1 as the champion" in job.stderr
+    assert "patient" not in job.stdout and "denies" not in job.stdout + job.stderr
+    bad = run_job("pretrain", ward, tmp_path, f"output.root={tmp_path}/none", *more,
+                  "pretrain.categories=[nobody]")  # fmt: skip
+    assert bad.returncode == 2
+    assert "pretrain.categories names none of theirs" in bad.stderr

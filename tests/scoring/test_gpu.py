@@ -1,0 +1,97 @@
+"""The GPU's packing and graphs on the CPU device: only capture and attention's kernel differ."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from readmit_spark.scoring import gpu
+from readmit_spark.scoring.bert import PackedBert, attend_each
+from readmit_spark.scoring.engines import load_model
+from readmit_spark.scoring.scorer import Scorer, submit_all
+
+
+class Captures:
+    """`capture_nothing`, counted."""
+
+    def __init__(self) -> None:
+        self.n = 0
+
+    def __call__(self, run):
+        self.n += 1
+        return gpu.capture_nothing(run)
+
+
+@pytest.fixture
+def engine(tiny_bert, monkeypatch) -> gpu.PackedGraphs:
+    monkeypatch.setattr(gpu, "_SMALLEST_PACK", 64)
+    monkeypatch.setattr(gpu, "_TOKENS_A_ROW", 32)
+    bert = PackedBert(load_model(tiny_bert), attend_each)
+    return gpu.PackedGraphs(bert, torch.device("cpu"), Captures(), "cpu", budget=1024)
+
+
+def score(engine, chunks, budget: int = 1024) -> np.ndarray:
+    parts, _ = submit_all(engine, chunks, [len(chunk) for chunk in chunks], budget)
+    return Scorer._read(parts)
+
+
+def test_static_packs_give_the_scores_of_the_cpu_path(engine, tiny_bert, chunks) -> None:
+    expected = Scorer(tiny_bert, device="cpu").score(chunks)
+    np.testing.assert_allclose(score(engine, chunks), expected, atol=1e-6)
+
+
+def test_a_replay_does_not_see_the_pack_before_it(engine, chunks) -> None:
+    alone = score(engine, chunks[:3])
+    score(engine, [np.full(64, 9, dtype=np.int32)] * 12)
+    np.testing.assert_allclose(score(engine, chunks[:3]), alone, atol=1e-7)
+
+
+def test_results_of_earlier_packs_survive_later_ones(engine, chunks) -> None:
+    first = engine.submit(chunks[:2])
+    kept = first.clone()
+    engine.submit(chunks[2:4])
+    assert torch.equal(first, kept)
+
+
+def test_each_pack_size_is_captured_once(engine, chunks) -> None:
+    for _ in range(3):
+        engine.submit(chunks[:1])  # 64 tokens
+        engine.submit([chunks[0]] * 16)  # 1,024
+    assert engine.capture.n == 2
+
+
+def test_what_no_chunk_owns_may_be_anything(engine, chunks) -> None:
+    expected = score(engine, chunks[:3])
+    graph = engine._graphs[256]
+    inside = sum(len(chunk) for chunk in chunks[:3])
+    with torch.inference_mode():
+        graph.inputs[inside:256] = 99
+    np.testing.assert_allclose(score(engine, chunks[:3]), expected, atol=1e-7)
+
+
+def test_a_pack_goes_to_the_smallest_size_that_holds_it(engine) -> None:
+    sizes = {tokens: engine._size(tokens) for tokens in (1, 64, 65, 512, 513, 1024)}
+    assert sizes == {1: 64, 64: 64, 65: 128, 512: 512, 513: 1024, 1024: 1024}
+
+
+def test_short_chunks_fill_the_rows_before_the_tokens(engine, tiny_bert) -> None:
+    short = [np.array([5, 6, i], dtype=np.int32) for i in range(7, 90)]
+    assert len(short) > engine.rows
+    np.testing.assert_allclose(
+        score(engine, short), Scorer(tiny_bert, device="cpu").score(short), atol=1e-6
+    )
+
+
+def test_halved_budgets_reuse_the_sizes_already_captured(engine, chunks) -> None:
+    whole = score(engine, chunks)
+    np.testing.assert_allclose(score(engine, chunks, budget=256), whole, atol=1e-6)
+    assert set(engine._graphs) <= {64, 128, 256, 512, 1024}
+
+
+def test_rows_without_a_chunk_are_empty_ones_after_the_last(engine, chunks) -> None:
+    for _ in range(2):  # both host buffers
+        engine.submit(chunks[:6])
+    engine.submit(chunks[:2])  # 66 tokens: another size, buffers used before
+    bounds = engine._graphs[128].inputs[256:]
+    assert bounds.tolist() == [0, 64] + [66] * (engine.rows - 1)

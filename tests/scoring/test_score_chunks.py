@@ -1,0 +1,287 @@
+"""Chunks to probabilities to patients, with a scorer whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import psutil
+import pytest
+from pyspark import TaskContext
+from pyspark.sql import DataFrame, SparkSession
+
+from readmit_spark.evaluation.vote import vote_score
+from readmit_spark.scoring.score_chunks import (
+    ScorerSettings,
+    chunk_facts,
+    distinct_chunks,
+    patient_scores,
+    probe,
+    score_chunks,
+)
+from readmit_spark.scoring.ship_model import Shipped
+from readmit_spark.scoring.workload import workload
+from tests import oracles
+from tests.workers import python_workers
+
+pytestmark = pytest.mark.spark4
+
+SETTINGS = ScorerSettings(Shipped("nowhere", archived=False), "auto", "fp32", None)
+WINDOWS = ["2days", "3days"]
+
+
+def probability(ids: Iterable[int]) -> float:
+    """Of the ids and their order alone."""
+    return sum(i * int(token) for i, token in enumerate(ids, start=1)) % 997 / 997
+
+
+def fake_build(calls: Path) -> Callable[[ScorerSettings], Any]:
+    """Builds scorers that leave the number of chunks they scored in `calls`, a file a batch."""
+
+    def build(settings: ScorerSettings) -> Any:
+        class Fake:
+            backend = "fake"
+
+            def stream(self, batches: Iterable[list[np.ndarray]]) -> Iterator[np.ndarray]:
+                for chunks in batches:
+                    (calls / uuid4().hex).write_text(str(len(chunks)))
+                    yield np.array(
+                        [sum(i * int(t) for i, t in enumerate(c, 1)) % 997 / 997 for c in chunks]
+                    )
+
+        return Fake()
+
+    return build
+
+
+def chunk_ids() -> dict[tuple[str, int, int], list[int]]:
+    """Token ids by window, admission and chunk. What is in 2days is in 3days, and each admission
+    begins with one of three texts."""
+    rng = random.Random(2)
+    openings = [[2, *(rng.randrange(5, 99) for _ in range(40)), 3] for _ in range(3)]
+    ids: dict[tuple[str, int, int], list[int]] = {}
+    for hadm in range(60):
+        for index in range(rng.choice([1, 2, 5])):
+            own = [2, *(rng.randrange(5, 99) for _ in range(rng.randrange(1, 60))), 3]
+            for window in WINDOWS[index > 1 :]:
+                ids[window, hadm, index] = openings[hadm % 3] if index == 0 else own
+    return ids
+
+
+def chunk_frame(spark: SparkSession, ids: dict[tuple[str, int, int], list[int]]) -> DataFrame:
+    rows = [(*key, tokens, len(tokens)) for key, tokens in ids.items()]
+    schema = "window string, hadm_id long, chunk_index int, input_ids array<int>, n_tokens int"
+    return spark.createDataFrame(rows, schema)
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 7])
+def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
+    spark: SparkSession, tmp_path: Path, partitions: int
+) -> None:
+    ids = chunk_ids()
+    chunks = chunk_frame(spark, ids).repartition(partitions)
+    scores = score_chunks(
+        distinct_chunks(chunks), partitions, SETTINGS, "m/1", fake_build(tmp_path)
+    )
+    assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
+    rows = scores.collect()
+    found = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
+    assert len(rows) == len(found)
+    assert found == {key: probability(tokens) for key, tokens in ids.items()}
+    assert {row.model for row in rows} == {"m/1"}
+
+
+def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> None:
+    ids = chunk_ids()
+    distinct = {tuple(tokens) for tokens in ids.values()}
+    chunks = distinct_chunks(chunk_frame(spark, ids))
+    score_chunks(chunks, 3, SETTINGS, "m", fake_build(tmp_path)).collect()
+    assert sum(int(path.read_text()) for path in tmp_path.iterdir()) == len(distinct) < len(ids)
+    work = workload(chunks)
+    assert (work.chunks, work.distinct) == (len(ids), len(distinct))
+    assert work.tokens == sum(map(len, distinct))
+    assert 1 <= work.tasks <= math.ceil(work.distinct / 8)
+
+
+def test_chunks_that_differ_in_the_last_token_only_are_two(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    ids = {("2days", 1, 0): [2, 7, 12, 3], ("2days", 1, 1): [2, 7, 1, 23], ("2days", 1, 2): [27, 3]}
+    chunks = distinct_chunks(chunk_frame(spark, ids))
+    rows = score_chunks(chunks, 1, SETTINGS, "m", fake_build(tmp_path)).collect()
+    assert {row.chunk_index: row.probability for row in rows} == {
+        index: probability(tokens) for (_, _, index), tokens in ids.items()
+    }
+
+
+def test_an_admission_with_a_hundred_times_the_text_makes_no_straggler(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    rng = random.Random(5)
+    ids = {
+        ("2days", hadm, index): [2, *(rng.randrange(5, 99) for _ in range(rng.randrange(9, 60)))]
+        for hadm in range(150)
+        for index in range(500 if hadm < 2 else 5)
+    }
+    distinct = distinct_chunks(chunk_frame(spark, ids))
+    tasks = workload(distinct).tasks
+    assert tasks >= 8
+
+    def build(settings: ScorerSettings) -> Any:
+        class Counting:
+            backend = "fake"
+
+            def stream(self, batches: Iterable[list[np.ndarray]]) -> Iterator[np.ndarray]:
+                task = TaskContext.get().partitionId()
+                for chunks in batches:
+                    tokens = sum(map(len, chunks))
+                    (tmp_path / uuid4().hex).write_text(json.dumps([task, tokens]))
+                    yield np.zeros(len(chunks))
+
+        return Counting()
+
+    score_chunks(distinct, tasks, SETTINGS, "m", build).collect()
+    tokens = [0] * tasks
+    for path in tmp_path.iterdir():
+        task, n = json.loads(path.read_text())
+        tokens[task] += n
+    assert sum(tokens) == sum(map(len, ids.values()))
+    assert max(tokens) <= 1.5 * statistics.median(tokens)
+
+
+def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: Path) -> None:
+    nothing = distinct_chunks(chunk_frame(spark, chunk_ids()).limit(0))
+    assert workload(nothing).tasks == 1
+    assert score_chunks(nothing, 1, SETTINGS, "m", fake_build(tmp_path)).collect() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) -> None:
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    found = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
+    assert "torch fp32" in found.backend
+    assert (found.max_shift, found.n) == (0.0, 0)
+
+
+def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
+    spark: SparkSession, tiny_model: str
+) -> None:
+    ids = chunk_ids()
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "bf16", None)
+    distinct = distinct_chunks(chunk_frame(spark, ids))
+    found = probe(distinct, settings, 8, 0.5)
+    assert "torch bf16" in found.backend
+    assert found.n == 8
+    assert 0 < found.max_shift < 0.05
+    again = probe(distinct.repartition(3), settings, 8, 0.5)
+    assert (again.max_shift, again.flips) == (found.max_shift, found.flips)
+
+
+def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
+    spark: SparkSession, tiny_model: str
+) -> None:
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
+    score_chunks(distinct, 4, settings, "m").collect()  # workers are there
+    before = python_workers(psutil.Process())
+    assert before
+    for _ in before:
+        probe(distinct, settings, 8, 0.5)
+    assert set(before) <= set(python_workers(psutil.Process()))
+
+
+def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:
+    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
+    assert probe(distinct_chunks(nothing), settings, 8, 0.5).n == 0
+
+
+# --- the vote -------------------------------------------------------------------------------------
+
+
+def cohort_frame(spark: SparkSession, hadms: Iterable[int]) -> DataFrame:
+    """duration_days is hadm_id / 2, null for 7."""
+    rows = [(h + 1000, h, None if h == 7 else h / 2, None if h == 7 else h % 2, "test")
+            for h in hadms]  # fmt: skip
+    return spark.createDataFrame(
+        rows, "subject_id long, hadm_id long, duration_days double, label int, split string"
+    )
+
+
+def probabilities() -> dict[tuple[str, int, int], float]:
+    rng = random.Random(3)
+    return {
+        (window, hadm, index): rng.choice([rng.random(), 0.0, 1.0, 1e-9])
+        for window in [*WINDOWS, "discharge"]
+        for hadm in range(12)
+        for index in range(1 + hadm * 3)
+    }
+
+
+def score_frame(spark: SparkSession, found: dict[tuple[str, int, int], float]) -> DataFrame:
+    rows = [(*key, p, "m") for key, p in found.items()]
+    random.Random(4).shuffle(rows)
+    schema = "window string, hadm_id long, chunk_index int, probability double, model string"
+    return spark.createDataFrame(rows, schema)
+
+
+@pytest.mark.parametrize("c", [2.0, 0.5])
+def test_the_vote_is_the_formula(spark: SparkSession, c: float) -> None:
+    found = probabilities()
+    rows = patient_scores(
+        score_frame(spark, found), cohort_frame(spark, range(12)), [*WINDOWS, "discharge"], c
+    ).collect()
+    assert len(rows) == 36
+    for row in rows:
+        chunks = [p for (w, h, _), p in found.items() if (w, h) == (row.window, row.hadm_id)]
+        assert row.score == pytest.approx(vote_score(chunks, c), abs=1e-12)
+        assert row.score == pytest.approx(oracles.vote(chunks, c), abs=1e-12)
+        assert (row.n_chunks, row.max_probability) == (len(chunks), max(chunks))
+        assert row.mean_probability == pytest.approx(sum(chunks) / len(chunks), abs=1e-12)
+        assert row.subject_id == row.hadm_id + 1000
+
+
+def test_scores_have_the_same_bits_from_any_partitioning(spark: SparkSession) -> None:
+    scores, cohort = score_frame(spark, probabilities()), cohort_frame(spark, range(12))
+    runs = [
+        {
+            (r.window, r.hadm_id): r.score
+            for r in patient_scores(frame, cohort, WINDOWS, 2).collect()
+        }
+        for frame in (scores.coalesce(1), scores.repartition(5), scores.orderBy("probability"))
+    ]
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_a_stay_as_long_as_the_window_or_without_an_end_is_actionable(spark: SparkSession) -> None:
+    windows = [*WINDOWS, "discharge"]
+    found = {(window, hadm, 0): 0.5 for window in windows for hadm in range(3, 9)}
+    rows = patient_scores(
+        score_frame(spark, found), cohort_frame(spark, range(3, 9)), windows, 2
+    ).collect()
+    actionable = {(row.window, row.hadm_id): row.actionable for row in rows}
+    # Stays of 1.5, 2, 2.5, 3, unknown and 4 days.
+    assert [actionable["2days", h] for h in range(3, 9)] == [False, True, True, True, True, True]
+    assert [actionable["3days", h] for h in range(3, 9)] == [False, False, False, True, True, True]
+    assert all(actionable["discharge", h] for h in range(3, 9))
+
+
+def test_chunk_level_accuracy_and_loss(spark: SparkSession) -> None:
+    found = {key: p for key, p in probabilities().items() if key[0] != "discharge" and key[1] != 7}
+    scores = score_frame(spark, found)
+    patients = patient_scores(scores, cohort_frame(spark, range(12)), WINDOWS, 2)
+    facts = {row.window: row for row in chunk_facts(scores, patients).collect()}
+    for window in WINDOWS:
+        pairs = [(p, h % 2) for (w, h, _), p in found.items() if w == window]
+        clipped = [(min(max(p, 1e-15), 1 - 1e-15), y) for p, y in pairs]
+        hits = [(p >= 0.5) == bool(y) for p, y in pairs]
+        loss = [-math.log(p if y else 1 - p) for p, y in clipped]
+        assert facts[window].accuracy == pytest.approx(sum(hits) / len(hits), abs=1e-12)
+        assert facts[window].loss == pytest.approx(sum(loss) / len(loss), abs=1e-9)

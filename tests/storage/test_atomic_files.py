@@ -1,0 +1,90 @@
+"""Checkpoints and small files: the same on a disk and on S3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from readmit_spark.storage.atomic_files import Store
+from readmit_spark.training.plan import Checkpoints, State
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """An S3 endpoint of its own."""
+    moto = pytest.importorskip("moto.server", reason="moto gives the S3 endpoint")
+    import boto3
+
+    server = moto.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "nobody",
+            "AWS_SECRET_ACCESS_KEY": "nothing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="trainings")
+        yield "s3://trainings"
+    server.stop()
+
+
+@pytest.fixture(params=["disk", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "disk":
+        return f"{tmp_path}/work"
+    return f"{request.getfixturevalue('bucket')}/{request.node.name.partition('[')[0]}"
+
+
+def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
+    layer, other = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.load({"layer": layer}, "cpu") == State()
+    first = State(step=4, best_step=4, best_auroc=0.7, history=[(4, {"train_loss": 0.5})])
+    checkpoints.save_best(first, layer)
+    checkpoints.save(first, {"layer": layer})
+    kept = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight += 1
+    second = State(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
+    checkpoints.save(second, {"layer": layer})
+    assert Store(folder).names() == ["best-4.pt", "latest.json", "step-8.pt"]
+    assert Checkpoints(folder).load({"layer": other}, "cpu") == second
+    assert torch.equal(other.weight, layer.weight)
+    checkpoints.load_best(second, other, "cpu")
+    assert torch.equal(other.weight, kept)
+
+
+def test_small_files_are_read_written_replaced_and_removed(folder: str) -> None:
+    store = Store(folder)
+    assert store.names() == [] and store.read_json("a.json") is None
+    store.write_json("a.json", [1])
+    store.write_json("a.json", {"b": 2})
+    assert Store(folder).read_json("a.json") == {"b": 2}
+    store.delete("a.json")
+    store.delete("a.json")
+    assert not store.has("a.json")
+    with pytest.raises(FileNotFoundError):
+        store.read("a.json", lambda file: file.read())
+    store.write_json("c.json", 3)
+    store.remove()
+    store.remove()
+    assert store.names() == []
+
+
+def test_what_fails_to_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_json("a.json", 1)
+
+    def fails(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        store.write("a.json", fails)
+    assert store.read_json("a.json") == 1

@@ -1,0 +1,195 @@
+"""Large CSVs as batches: what is kept to the byte, and what is refused, naming the row."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from readmit_spark.errors import UserError
+from readmit_spark.storage.csv_file import (
+    CsvFile,
+    Digest,
+    digests,
+    read_again,
+    read_batches,
+    read_header,
+)
+from tests.nasty_texts import NASTY_TEXTS
+from tests.tables_in import note, write_csv
+
+SECRET = "zqxcanary"
+
+
+def csv_of(raw: bytes, gzipped: bool = False) -> CsvFile:
+    stored = gzip.compress(raw) if gzipped else raw
+    return CsvFile("data.notes: n.csv", gzipped, lambda: io.BytesIO(stored))
+
+
+def rows(raw: bytes, block: int = 1 << 20) -> list[dict[str, str | None]]:
+    file = csv_of(raw)
+    return [
+        row for batch in read_batches(file, read_header(file), block) for row in batch.to_pylist()
+    ]
+
+
+def nasty(end: str, folder: Path) -> bytes:
+    texts = [text for _, text in NASTY_TEXTS]
+    path = write_csv(folder / "n.csv", [note(i, 1, 1, t) for i, t in enumerate(texts)], end)
+    return Path(path).read_bytes()
+
+
+def test_nothing_is_null_and_an_empty_text_is_empty() -> None:
+    assert rows(b'A,TEXT\n1,""\n2,\n3," "\n"",x\n') == [
+        {"A": "1", "TEXT": ""},
+        {"A": "2", "TEXT": None},
+        {"A": "3", "TEXT": " "},
+        {"A": "", "TEXT": "x"},
+    ]
+
+
+def test_blank_lines_are_no_rows_and_the_last_line_needs_no_end() -> None:
+    raw = b'\xef\xbb\xbfA,"B"\r\n\r\n1,"x\r\ny"\r\n\r\n2,"q ""z"", c"'
+    assert rows(raw) == [{"A": "1", "B": "x\ny"}, {"A": "2", "B": 'q "z", c'}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_two_parsers_agree_on_every_nasty_text(tmp_path: Path, end: str) -> None:
+    file = csv_of(nasty(end, tmp_path), gzipped=True)
+    header = read_header(file)
+    found, one = digests(read_batches(file, header, 1 << 17))
+    again, two = digests(read_again(file, header))
+    assert found == again == len(NASTY_TEXTS)
+    assert {n: d.hex() for n, d in one.items()} == {n: d.hex() for n, d in two.items()}
+
+
+def test_a_lone_surrogate_is_one_replacement_character_as_in_java() -> None:
+    assert rows(b"A\nx\xed\xa0\xbdy\ncaf\xe9 \xf0\x9f\x98\n")[0]["A"] == "x\ufffdy"
+    assert rows(b"A\nx\xed\xa0y\n")[0]["A"] == "x\ufffdy"
+    assert rows(b"A\ncaf\xe9 \xf0\x9f\x98 z\n")[0]["A"] == "caf\ufffd \ufffd z"
+
+
+def test_memory_does_not_grow_with_the_file() -> None:
+    def file(n: int) -> CsvFile:
+        return CsvFile("n.csv", False, lambda: io.BufferedReader(Repeated(n)))
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        before = pa.total_allocated_bytes()
+        most = 0
+        source = file(n)
+        for _ in read_batches(source, read_header(source), 1 << 16):
+            most = max(most, pa.total_allocated_bytes() - before)
+        _, python = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most + python
+
+    assert peak(16_000) < 4_000_000  # of 16 MB
+
+
+class Repeated(io.RawIOBase):
+    """A header and n kilobytes of rows, made as they are read."""
+
+    def __init__(self, kilobytes: int) -> None:
+        row = b'1,"' + b"word " * 200 + b'\n"\n'
+        self._parts: Iterator[bytes] = iter([b"A,TEXT\n", *[row] * kilobytes])
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._left = self._left or next(self._parts, b"")
+        given, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+
+# --- refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("broken", "line"),
+    [
+        ('1,"a\n2,"b"\n3,"c"\n', 3),
+        (f'1,"a"\n2,5" {SECRET}\n', 3),
+        (f'1,"a\nb"\n2,"{SECRET}"x\n3,"c"\n', 4),
+        ('1,""a"\n2,b\n', 2),
+    ],
+)
+@pytest.mark.parametrize("block", [48, 1 << 20])
+def test_a_quote_at_a_wrong_place_is_named_by_its_line(broken: str, line: int, block: int) -> None:
+    with pytest.raises(UserError, match=rf"n\.csv: line {line} has a quote in the middle") as error:
+        rows(b"A,TEXT\n" + broken.encode(), block)
+    assert SECRET not in str(error.value)
+
+
+def test_a_quote_that_is_never_closed_is_noticed() -> None:
+    with pytest.raises(UserError, match=r"2 records by its quotes but 3 by|quote is not closed"):
+        rows(b'A,TEXT\n1,"a"\n2,"b"\n3,"c\nd\n')
+
+
+def test_a_text_larger_than_a_block_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    raw = b"A,TEXT\n1,x\n2," + f"{SECRET} ".encode() * 5000 + b"\n"
+    with pytest.raises(UserError, match=r"a row behind row \d has more than") as error:
+        rows(raw, 1 << 10)
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(("row", "fields"), [(f"2,{SECRET},3", 3), (SECRET, 1)])
+def test_a_row_with_more_or_fewer_fields_is_named(row: str, fields: int) -> None:
+    raw = f"A,TEXT\n1,x\n{row}\n".encode()
+    with pytest.raises(UserError, match=rf"has {fields} fields and its header has 2") as error:
+        rows(raw)
+    assert SECRET not in str(error.value)
+
+
+def test_a_file_that_breaks_off_is_an_error_without_its_text() -> None:
+    letters = "".join(random.Random(1).choices("secrt ", k=200_000))
+    whole = gzip.compress(f'A,TEXT\n1,"{letters}"\n'.encode())
+    for stored in (whole[: len(whole) // 2], whole[:-4], whole[:1000] + b"zz" + whole[1002:]):
+        file = CsvFile("data.notes: n.csv.gz", True, lambda stored=stored: io.BytesIO(stored))
+        with pytest.raises(UserError, match=r"n\.csv\.gz cannot be read to its end") as error:
+            list(read_batches(file, read_header(file)))
+        assert len(str(error.value)) < 150
+
+
+@pytest.mark.parametrize("first", [f'1,1,"{SECRET} and more"', "", "\n"])
+def test_a_first_line_that_is_no_header_is_not_shown(first: str) -> None:
+    with pytest.raises(UserError, match="its first line is not a header") as error:
+        read_header(csv_of(f"{first}\n".encode() if first else b""))
+    assert SECRET not in str(error.value)
+
+
+def test_a_column_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="names a column more than once"):
+        read_header(csv_of(b"TEXT,Text\n"))
+
+
+# --- checksums ------------------------------------------------------------------------------------
+
+
+def digest(*batches: list[str | None]) -> str:
+    found = Digest()
+    for batch in batches:
+        found.update(pa.array(batch, pa.string()))
+    return found.hex()
+
+
+def test_a_digest_is_of_the_texts_and_not_of_the_batches() -> None:
+    assert digest(["a", "bc", ""]) == digest(["a"], [], ["bc", ""])
+    sliced = Digest()
+    sliced.update(pa.array(["x", "a", "bc", "", "y"]).slice(1, 3))
+    assert sliced.hex() == digest(["a", "bc", ""])
+    assert digest([None, "a"]) == digest(["", "a"])
+
+
+@pytest.mark.parametrize("other", [["ab", "c"], ["bc", "a"], ["a", "bc", ""], ["a", "bd"], ["abc"]])
+def test_a_digest_tells_other_texts(other: list[str]) -> None:
+    assert digest(["a", "bc"]) != digest(other)

@@ -1,0 +1,291 @@
+"""CSV to Parquet: read like the CSV, checked against it, and there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.notes.prepare_job import prepare
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.storage import check_csv as records
+from readmit_spark.storage import ingest_job as step
+from readmit_spark.storage.ingest_job import ingest
+from readmit_spark.storage.input_tables import read_admissions, read_notes
+from readmit_spark.storage.publish import manifest
+from tests.odd_cohort import odd_cohort
+from tests.tables_in import note, stay, words, write_csv
+
+SECRET = "zqxcanary"
+
+Ingest = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(spark: SparkSession, tmp_path: Path) -> Ingest:
+    """Ingests the files into tmp_path/raw; gives the facts."""
+
+    def run(notes: str, *settings: str) -> dict[str, Any]:
+        config = load_config(
+            overrides=[f"data.notes={notes}", f"output.root={tmp_path}/raw", *settings]
+        )
+        return ingest(spark, config, Progress("i", 4, io.StringIO()), datetime.now)
+
+    return run
+
+
+def in_order(frame: Any, *keys: str) -> list[Any]:
+    return sorted(
+        frame.collect(), key=lambda row: tuple(str(row[k]) for k in (*keys, *row.asDict()))
+    )
+
+
+@pytest.mark.parametrize(("end", "gz"), [("\n", ""), ("\r\n", ".gz"), ("\r", "")])
+def test_the_odd_cohort_is_read_from_parquet_as_from_csv(
+    spark: SparkSession, run: Ingest, tmp_path: Path, end: str, gz: str
+) -> None:
+    stays, notes = odd_cohort()
+    admissions = write_csv(tmp_path / f"ADMISSIONS.csv{gz}", stays, end)
+    noteevents = write_csv(tmp_path / f"NOTEEVENTS.csv{gz}", notes, end)
+    facts = run(noteevents, f"data.admissions={admissions}")
+    raw = f"{tmp_path}/raw"
+    for read, path, name, key in (
+        (read_admissions, admissions, "admissions", "hadm_id"),
+        (read_notes, noteevents, "notes", "row_id"),
+    ):
+        expected = in_order(read(spark, path), key)
+        assert in_order(read(spark, raw), key) == expected
+        assert facts["sources"][name]["rows"] == len(expected)
+    assert facts["sources"]["notes"]["columns"]["TEXT"]["nulls"] == sum(
+        n["TEXT"] is None for n in notes
+    )
+
+
+def test_bytes_that_are_not_utf8_are_read_as_spark_reads_them(
+    spark: SparkSession, run: Ingest, tmp_path: Path
+) -> None:
+    rng = random.Random(3)
+    raw = bytearray(b"ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n")
+    pieces = [b"\xed\xa0\xbd", b"\xf0\x9f", b"\xe2\x82", b"\xc0\x80", b"\xff", b"a ", b"\xe9t",
+              "é😀".encode(), b"\xf4\x90\x80\x80", b"\xed\xb0"]  # fmt: skip
+    for i in range(300):
+        text = b"".join(rng.choices(pieces, k=rng.randrange(6)))
+        raw += b'%d,1,1,2020-01-01,,Nursing,,"%s."\n' % (i, text)
+    (tmp_path / "n.csv").write_bytes(bytes(raw))
+    run(f"{tmp_path}/n.csv")
+    found = read_notes(spark, f"{tmp_path}/raw")
+    assert in_order(found, "row_id") == in_order(read_notes(spark, f"{tmp_path}/n.csv"), "row_id")
+
+
+def test_a_table_is_split_by_size_and_loses_no_row(
+    spark: SparkSession, run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step, "_GROUP_BYTES", 20_000)
+    monkeypatch.setattr(step, "_PART_BYTES", 10_000)
+    monkeypatch.setattr(step, "read_batches", partial(step.read_batches, block=1 << 14))
+    rng = random.Random(1)
+    sent = ["".join(rng.choices('abcdef\n ,"', k=rng.randrange(1000))) for _ in range(500)]
+    run(write_csv(tmp_path / "n.csv", [note(i, 1, 1, text) for i, text in enumerate(sent)]))
+    found = manifest(spark, f"{tmp_path}/raw", "ingest")
+    files = found["tables"]["notes"]["files"]
+    assert len(files) > 4
+    assert all(10_000 < size < 40_000 for size in list(files.values())[:-1])
+    assert [r["TEXT"] for r in pq.read_table(f"{found['path']}/notes").to_pylist()] == sent
+
+
+def test_prepare_makes_the_same_chunks_of_it(
+    spark: SparkSession, run: Ingest, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, 6)]
+    notes = [note(i, i, i * 10, f'{words(20, i)}\n"quoted", and') for i in range(1, 6)]
+    admissions = write_csv(tmp_path / "a.csv", stays)
+    run(write_csv(tmp_path / "n.csv.gz", notes), f"data.admissions={admissions}")
+    made = []
+    for name, data in (("csv", ("a.csv", "n.csv.gz")), ("parquet", ("raw", "raw"))):
+        config = load_config(
+            overrides=[f"data.admissions={tmp_path}/{data[0]}", f"data.notes={tmp_path}/{data[1]}",
+                       f"output.root={tmp_path}/{name}", "windows=[2days]",
+                       "model.max_tokens=128"]
+        )  # fmt: skip
+        prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+        path = manifest(spark, f"{tmp_path}/{name}", "prepare")["path"]
+        made.append(sorted(map(str, pq.read_table(f"{path}/chunks").to_pylist())))
+    assert made[0] == made[1] and made[0]
+
+
+def test_prepare_names_ingest_where_a_csv_is_large(
+    spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
+    write_csv(tmp_path / "n.csv", [note(1, 1, 10, words(20))])
+    assert records.large_csv(spark, f"{tmp_path}/n.csv") is None
+    monkeypatch.setattr(records, "_LARGE", 100)
+    out = io.StringIO()
+    config = load_config(
+        overrides=[f"data.admissions={tmp_path}/a.csv", f"data.notes={tmp_path}/n.csv",
+                   f"output.root={tmp_path}/out", "windows=[2days]", "model.max_tokens=128"]
+    )  # fmt: skip
+    prepare(spark, config, tokenizer, Progress("p", 3, out), datetime.now)
+    said = [line for line in out.getvalue().splitlines() if "jobs/ingest.py" in line]
+    assert len(said) == 1 and "n.csv has 0 MB and is read by one task" in said[0]
+
+
+# --- refused --------------------------------------------------------------------------------------
+
+
+def left(root: Path) -> list[str]:
+    """Files that a reader could take for a result."""
+    return [p.name for p in root.rglob("*.parquet")] + [
+        p.name for p in root.glob("_manifests/*.json")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (f'2,1,1,,,,,5" {SECRET}\n', r"n\.csv: line 4 has a quote in the middle"),
+        (f"2,1,1,,,,,{SECRET},more\n", r"has 9 fields and its header has 8"),
+    ],
+)
+def test_a_broken_file_is_named_and_nothing_is_left(
+    run: Ingest, tmp_path: Path, row: str, message: str
+) -> None:
+    path = Path(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "two\nlines")]))
+    path.write_text(path.read_text() + row)
+    with pytest.raises(UserError, match=message) as error:
+        run(str(path))
+    assert SECRET not in str(error.value)
+    assert left(tmp_path / "raw") == []
+
+
+def test_a_missing_column_is_named_before_anything_is_written(run: Ingest, tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text(f"ROW_ID,TEXT\n1,{SECRET}\n")
+    with pytest.raises(UserError, match="lacks the columns SUBJECT_ID, HADM_ID"):
+        run(f"{tmp_path}/n.csv")
+
+
+def test_a_file_that_is_not_there_and_nothing_to_ingest_are_named(
+    run: Ingest, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
+        run(f"{tmp_path}/none.csv")
+    with pytest.raises(UserError, match="nothing to ingest"):
+        run(f"{tmp_path}/parquet")
+
+
+def test_all_files_are_looked_for_before_one_is_read(spark: SparkSession, tmp_path: Path) -> None:
+    notes = write_csv(tmp_path / "n.csv", [note(1, 1, 1, "a")])
+    config = load_config(
+        overrides=[f"data.notes={notes}", f"data.patients={tmp_path}/none.csv",
+                   f"output.root={tmp_path}/raw"]
+    )  # fmt: skip
+    said = io.StringIO()
+    with pytest.raises(UserError, match=r"data\.patients: .*none\.csv does not exist"):
+        ingest(spark, config, Progress("i", 4, said), datetime.now)
+    assert "write Parquet" not in said.getvalue()
+    assert left(tmp_path / "raw") == []
+
+
+def test_prepare_names_notes_that_are_not_there(
+    spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    admissions = write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
+    config = load_config(
+        overrides=[f"data.admissions={admissions}", f"data.notes={tmp_path}/none.csv",
+                   f"output.root={tmp_path}/out", "model.max_tokens=128"]
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
+        prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(
+    run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
+    again = step.read_again
+
+    def changing(*arguments: Any) -> Any:
+        path.write_text(path.read_text() + "2,1,1,,,,,x\n")
+        return again(*arguments)
+
+    monkeypatch.setattr(step, "read_again", changing)
+    with pytest.raises(UserError, match="changed while it was read"):
+        run(str(path))
+    assert left(tmp_path / "raw") == []
+
+
+@pytest.mark.parametrize("harm", ["byte", "row", "null"])
+def test_what_is_written_wrong_is_not_published(
+    run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    notes = [note(1, 1, 1, "text"), note(2, 1, 1, None)]
+    read = step.read_batches
+
+    def harmed(*arguments: Any) -> Any:
+        for batch in read(*arguments):
+            texts = batch["TEXT"].to_pylist()
+            if harm == "byte":
+                texts[0] = "tExt"
+            columns = [*batch.columns[:-1], step.pa.array(texts, step.pa.string())]
+            made = step.pa.RecordBatch.from_arrays(columns, batch.schema.names)
+            yield made.slice(1) if harm == "row" else made
+
+    if harm == "null":  # parsed rightly, written wrongly
+        write = step._Parts.write
+
+        def write_empty(self: Any, batch: Any) -> None:
+            columns = [c.fill_null("") for c in batch.columns]
+            write(self, step.pa.RecordBatch.from_arrays(columns, batch.schema.names))
+
+        monkeypatch.setattr(step._Parts, "write", write_empty)
+    else:
+        monkeypatch.setattr(step, "read_batches", harmed)
+    with pytest.raises(RuntimeError, match=r"columns that differ: .*TEXT; nothing was published"):
+        run(write_csv(tmp_path / "n.csv", notes))
+    assert left(tmp_path / "raw") == []
+
+
+def test_an_ingested_folder_without_the_table_names_those_it_has(
+    spark: SparkSession, run: Ingest, tmp_path: Path
+) -> None:
+    run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
+    with pytest.raises(UserError, match=r"made no table of data\.admissions .* but of notes"):
+        read_admissions(spark, f"{tmp_path}/raw")
+
+
+def test_an_ingest_that_died_reads_as_nothing(
+    spark: SparkSession, run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(step.Publication, "publish", _die)
+        patch.setattr(step.Publication, "abandon", lambda self: self._lock.release())
+        with pytest.raises(KeyboardInterrupt):
+            run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
+    assert left(tmp_path / "raw") == ["part-00000.zstd.parquet"]
+    with pytest.raises(UserError, match="cannot be read to its end"):
+        read_notes(spark, f"{tmp_path}/raw")
+    run(f"{tmp_path}/n.csv")
+    assert read_notes(spark, f"{tmp_path}/raw").count() == 1
+    assert len(left(tmp_path / "raw")) == 2  # the dead run's is gone
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_no_text_is_in_the_manifest(run: Ingest, tmp_path: Path) -> None:
+    run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, SECRET)]))
+    text = (tmp_path / "raw" / "_manifests" / "ingest.json").read_text()
+    assert SECRET not in text and json.loads(text)["sources"]["notes"]["rows"] == 1

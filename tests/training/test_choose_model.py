@@ -1,0 +1,309 @@
+"""Tuned on validation, registered, cross-validated, promoted: with a tiny model on real MLflow."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+from sklearn.metrics import roc_auc_score
+
+from readmit_spark.comparison import promote_job as promotion
+from readmit_spark.comparison.crossval_job import crossval, table
+from readmit_spark.comparison.promote_job import promote
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.thresholds import threshold_for_precision
+from readmit_spark.progress import Progress
+from readmit_spark.scoring.classifier import load_for_training, read_learnt
+from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.registry import experiment_run, fetch, register
+from readmit_spark.scoring.scorer import Scorer
+from readmit_spark.training import launch
+from readmit_spark.training.choose_model import choose
+from readmit_spark.training.finetune_job import finetune_and_register
+from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.shards import admissions_of, read_index, read_tokens
+from readmit_spark.training.validation_scores import ChunkScores
+from tests.prepared import VALUES, WINDOW, learnable, manifest
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+RATES = (1e-6, 1e-3)  # the first one learns nothing
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return learnable(tmp_path_factory.mktemp("prepared"), train=100)
+
+
+def settings(root: Path, *more: str) -> Config:
+    return load_config(
+        overrides=[
+            f"output.root={root}", f"train.window={WINDOW}", "train.batch_size=8", "train.epochs=3",
+            "train.learning_rate=1e-3", "model.max_tokens=128", "score.bootstrap=50", "seed=1",
+            *more,
+        ]
+    )  # fmt: skip
+
+
+def progress() -> Progress:
+    return Progress("test", 5, io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    tiny_model: str, folder: str, tmp_path_factory: pytest.TempPathFactory, one_thread: Any
+) -> Config:
+    config = settings(
+        tmp_path_factory.mktemp("tuned"), "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[1, 4]"
+    )
+    located = Located(tiny_model, "tiny")
+    made = finetune_and_register(config, located, manifest(folder, tiny_model), progress())
+    assert made == ("readmission/1", "champion")
+    return config
+
+
+def champion(config: Config) -> str:
+    return fetch("models:/readmission@champion", config.tracking_uri)[0]
+
+
+def test_each_learning_rate_is_a_nested_run_and_the_best_is_registered(tuned: Config) -> None:
+    client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
+    experiment = client.get_experiment_by_name("readmission")
+    runs = client.search_runs([experiment.experiment_id])
+    nested = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    (parent,) = (run for run in runs if run not in nested)
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
+    assert {float(run.data.params["train.learning_rate"]) for run in nested} == set(RATES)
+    best = max(
+        nested, key=lambda run: max(run.data.metrics[f"validation_auroc_c_{c}"] for c in (1, 4))
+    )
+    chosen = parent.data.params
+    assert float(chosen["chosen.learning_rate"]) == 1e-3
+    assert best.data.params["train.learning_rate"] == "0.001"
+    assert float(chosen["chosen.vote_c"]) in (1.0, 4.0)
+    assert client.get_metric_history(best.info.run_id, "train_loss")
+    assert client.get_metric_history(best.info.run_id, "validation_auroc")
+
+
+def test_rate_and_c_are_chosen_on_validation_alone(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    """With the rate that is worse on validation, and the c that is, the test set would be told
+    right: it has no say."""
+
+    def chunks(positive: list[float], negative: list[float]) -> ChunkScores:
+        """One admission of each kind, of two chunks."""
+        ids, labels = np.array([1, 1, 2, 2]), np.array([1, 1, 0, 0])
+        return ChunkScores(ids, ids, labels, np.array([*positive, *negative]))
+
+    # Told right by the largest (a large c), and by the mean (a small one).
+    by_max, by_mean = chunks([0.9, 0.1], [0.6, 0.6]), chunks([0.6, 0.6], [0.9, 0.1])
+    wrong = chunks([0.1, 0.1], [0.9, 0.9])
+
+    def launch(plan: Plan, record: Any, say: Any) -> Trained:
+        good = plan.settings.learning_rate == 1e-3
+        parts = {"validation": by_max if good else wrong, "test": wrong if good else by_mean}
+        return Trained([], 1, 1, {part: {WINDOW: found} for part, found in parts.items()})
+
+    config = settings(tmp_path, "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[0.01, 100]")
+    prepared = manifest(folder, tiny_model)
+    quiet = nullcontext((lambda *_: None, lambda *_: None))
+    best, both = choose(
+        config, Located(tiny_model, "tiny"), prepared, launch, lambda _: quiet, fold=0
+    )
+    assert best.plan.settings.learning_rate == 1e-3 and best.c == 100
+    assert best.aurocs == {0.01: 0.0, 100: 1.0}
+    assert both[0].aurocs == {0.01: 0.0, 100: 0.0}
+
+
+def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
+    version = client.get_model_version("readmission", "1")
+    assert "| notes read | admissions | AUROC | AUPRC | RP80 |" in version.description
+    page = Path(client.download_artifacts(version.run_id, "model_card.html", str(tmp_path)))
+    told = page.read_text()
+    for words in ("Model card: readmission/1", "none of whom it was trained on",
+                  "were chosen on these same patients", "balanced",
+                  *(value for two in VALUES.values() for value in two)):  # fmt: skip
+        assert words in told
+
+
+def test_what_it_learnt_is_what_its_validation_scores_say(
+    tuned: Config, folder: str, tmp_path: Path
+) -> None:
+    """Scored again by the scorer that the jobs use, from the registered folder."""
+    home = champion(tuned)
+    learnt = read_learnt(home)
+    assert learnt is not None
+    client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
+    run = client.get_model_version("readmission", "1").run_id
+    logged = Path(client.download_artifacts(run, "learnt.json", str(tmp_path)))
+    assert json.loads(logged.read_text()) == learnt.to_dict()
+    index = read_index(folder, WINDOW, admissions_of(folder, "validation", None, WINDOW))
+    p = Scorer(home).score(read_tokens(folder, WINDOW, index))
+    scores, labels = [], []
+    for hadm in np.unique(index.hadm_ids):
+        mine = p[index.hadm_ids == hadm]
+        n = len(mine) / learnt.vote_c
+        scores.append((mine.max() + mine.mean() * n) / (1 + n))
+        labels.append(hadm % 2)
+    for target in (0.5, 0.8):
+        expected, found = (
+            threshold_for_precision(scores, labels, target), learnt.threshold(WINDOW, target)
+        )  # fmt: skip
+        assert expected is not None and found is not None
+        assert found.threshold == pytest.approx(expected.threshold, abs=1e-5)
+        assert (found.recall, found.n) == (pytest.approx(expected.recall), 60)
+
+
+def test_checkpoints_go_once_the_model_is_registered(tuned: Config) -> None:
+    assert not list(Path(tuned.output_root, "_training").glob("*"))
+
+
+def test_a_job_killed_before_it_registered_trains_nothing_twice(
+    tiny_model: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tmp_path, "train.epochs=1", "tune.learning_rates=[1e-3, 2e-3]")
+    located, prepared = Located(tiny_model, "tiny"), manifest(folder, tiny_model)
+    steps: list[list[int]] = []
+
+    def trains(plan: Plan, record: Any, say: Any) -> Trained:
+        if plan.settings.learning_rate == 2e-3 and len(steps) == 1:
+            raise KeyboardInterrupt
+        steps.append([])
+        return launch.alone(plan, record, lambda values, step, of: steps[-1].append(step))
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune_and_register(config, located, prepared, progress(), trains)
+    monkeypatch.setattr("readmit_spark.training.finetune._Training._share_of", _no_step(1e-3))
+    assert (
+        finetune_and_register(config, located, prepared, progress(), trains)[0] == "readmission/1"
+    )
+    assert steps[0] == steps[1]  # the first rate's history is told again, without a step
+
+
+def _no_step(rate: float) -> Any:
+    from readmit_spark.training.finetune import _Training
+
+    share_of = _Training._share_of
+
+    def checked(self: Any, lanes: Any) -> Any:
+        assert self.settings.learning_rate != rate, "trained a second time"
+        return share_of(self, lanes)
+
+    return checked
+
+
+# --- cross-validation -----------------------------------------------------------------------------
+
+
+def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    config = settings(tmp_path, "train.epochs=1")
+    located, prepared = Located(tiny_model, "tiny"), manifest(folder, tiny_model)
+    trained: list[int | None] = []
+    tested: dict[int, tuple[float, float]] = {}
+
+    def counted(plan: Plan, record: Any, say: Any) -> Trained:
+        if len(trained) == 2 and trained[-1] == 1:
+            trained.append(None)
+            raise KeyboardInterrupt
+        trained.append(plan.fold)
+        found = launch.alone(plan, record, say)
+        for hadm, score in zip(
+            *(getattr(found.scores["test"][WINDOW].votes(2.0), f) for f in ("hadm_ids", "scores")),
+            strict=True,
+        ):
+            tested[int(hadm)] = (float(score), hadm % 2)
+            assert hadm // 2 % 5 == plan.fold
+        return found
+
+    with pytest.raises(KeyboardInterrupt):
+        crossval(config, located, prepared, progress(), counted)
+    assert not (tmp_path / "crossval.json").exists()
+    result = crossval(config, located, prepared, progress(), counted)
+    assert trained == [0, 1, None, 2, 3, 4]
+    assert len(tested) == 170  # every admission, once
+    assert json.loads((tmp_path / "crossval.json").read_text()) == result
+    values = []
+    for fold in range(5):
+        mine = [tested[hadm] for hadm in tested if hadm // 2 % 5 == fold]
+        values.append(roc_auc_score([label for _, label in mine], [score for score, _ in mine]))
+        natural = result["folds"][fold]["windows"][WINDOW]["natural"]
+        assert natural["auroc"]["value"] == pytest.approx(values[-1], abs=1e-12)
+        assert natural["n"] == len(mine)
+    auroc = result["summary"][WINDOW]["natural"]["auroc"]
+    assert auroc["mean"] == pytest.approx(np.mean(values))
+    assert auroc["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert f"{auroc['mean']:.3f} ± {auroc['sd']:.3f}" in table(result)
+    assert not list(tmp_path.glob("_*/*"))
+    client = mlflow.MlflowClient(tracking_uri=config.tracking_uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'readmission'")
+    runs = client.search_runs([experiment.experiment_id])
+    nested = {run.info.run_name for run in runs if "mlflow.parentRunId" in run.data.tags}
+    assert nested == {f"fold {number}" for number in range(1, 6)}
+
+
+# --- champion and challenger ----------------------------------------------------------------------
+
+
+def register_random(config: Config, model: str) -> tuple[str, str]:
+    """A version that has learnt nothing."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    with experiment_run(config.tracking_uri, "readmission", "random") as run:
+        return register(run, load_for_training(model), tokenizer, "readmission", {})
+
+
+def test_the_gate_decides_who_is_champion(
+    spark: SparkSession,
+    tiny_model: str,
+    tmp_path: Path,
+    tuned: Config,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    from tests.prepared import rows, write_prepared
+
+    tested = rows(80, 5, "test", first=2000)
+    prepared = manifest(write_prepared(tmp_path / "in", tested), tiny_model)
+    config = replace(tuned, promote=replace(tuned.promote, min_group=5))
+    assert register_random(config, tiny_model) == ("readmission/2", "challenger")
+    said = io.StringIO()
+    kept = promote(spark, config, prepared, Progress("promote", promotion.STEPS, said))
+    assert "readmission/2: nobody knows which patients it was trained on" in said.getvalue()
+    assert "readmission/1: nobody" not in said.getvalue()
+    assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
+    assert kept.overall.n == 80
+    assert set(kept.groups) == {f"{factor} {v}" for factor, two in VALUES.items() for v in two}
+    assert any("not shown to be better" in reason for reason in kept.objections)
+    assert any(reason.startswith("AUROC of ethnicity white") for reason in kept.objections)
+    client = mlflow.MlflowClient(tracking_uri=config.tracking_uri)
+    aliases = client.get_registered_model("readmission").aliases
+    assert {k: int(v) for k, v in aliases.items()} == {"champion": 1, "challenger": 2}
+
+    # The other way round: the random one is the champion, the trained one challenges it.
+    client.set_registered_model_alias("readmission", "champion", 2)
+    config = replace(config, promote=replace(config.promote, version=1))
+    moved = promote(spark, config, prepared, progress())
+    assert moved.objections == []
+    assert moved.overall.gains["auroc"].gain == -kept.overall.gains["auroc"].gain
+    aliases = client.get_registered_model("readmission").aliases
+    assert (int(aliases["champion"]), int(aliases["previous"])) == (1, 2)
+    assert (
+        "better than readmission/2" in client.get_model_version("readmission", 1).tags["promotion"]
+    )
+    shown = promotion.table(moved)
+    assert "readmission/2" in shown and "auroc, sex female" in shown
+    with pytest.raises(UserError, match="readmission/1 is the champion already"):
+        promote(spark, config, prepared, progress())

@@ -1,0 +1,187 @@
+"""Training on several processes: through TorchDistributor, on gloo, with a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pyspark.sql import SparkSession
+
+from readmit_spark.errors import UserError
+from readmit_spark.training import distribute, launch
+from readmit_spark.training import launcher as launching
+from readmit_spark.training.distribute import run_on_ranks
+from readmit_spark.training.finetune import finetune
+from readmit_spark.training.launcher import distributed
+from readmit_spark.training.plan import Checkpoints, Plan, Trained, best_model
+from tests.prepared import WINDOW, learnable, plan
+
+EQUAL = 1e-3
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return learnable(tmp_path_factory.mktemp("prepared"), train=50)
+
+
+def losses(trained: Trained) -> list[float]:
+    return [values["train_loss"] for _, values in trained.history if "train_loss" in values]
+
+
+def quiet(*_: Any) -> None:
+    pass
+
+
+def with_two(spark: SparkSession, plan: Plan) -> Trained:
+    return distributed(spark, 2, plan, quiet, finetune)
+
+
+def test_one_and_two_processes_train_alike(
+    spark: SparkSession,
+    tiny_model: str,
+    folder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """With dropout. In the driver; as its children; and as tasks of a barrier stage."""
+    plans = [
+        plan(tiny_model, folder, tmp_path / name, log_every=1, learning_rate=2e-4)
+        for name in ("one", "children", "tasks")
+    ]
+    one = launch.alone(plans[0], quiet, quiet)
+    assert len(losses(one)) >= 20
+    recorded: list[int] = []
+    children = distributed(
+        spark, 2, plans[1], lambda values, step, steps: recorded.append(step), finetune
+    )
+    assert recorded == [step for step, _ in children.history]
+    # The first rank alone is heard.
+    assert capfd.readouterr().out.count("step 3/") == 1
+    monkeypatch.setattr(launching, "is_local", lambda spark: False)
+    monkeypatch.setattr(distribute, "is_local", lambda spark: False)
+    tasks = with_two(spark, plans[2])
+    assert (tmp_path / "tasks" / "model" / "config.json").exists()
+    for two in (children, tasks):
+        assert losses(two) == pytest.approx(losses(one), abs=EQUAL)
+        assert two.best_step == one.best_step
+        mine, theirs = (t.scores["validation"][WINDOW] for t in (one, two))
+        assert (mine.hadm_ids == theirs.hadm_ids).all()
+        assert theirs.probabilities == pytest.approx(mine.probabilities, abs=EQUAL)
+    weights = zip(*(best_model(p).parameters() for p in plans[:2]), strict=True)
+    assert all(torch.allclose(a, b, atol=EQUAL) for a, b in weights)
+
+
+def test_a_user_s_mistake_on_a_rank_reaches_the_driver(
+    spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    three = plan(tiny_model, folder, tmp_path, micro_batch_size=8)
+    with pytest.raises(UserError, match=r"batch_size 8 is not train\.micro_batch_size 8 times"):
+        with_two(spark, three)
+
+
+def test_the_rank_that_fails_is_the_one_that_is_heard(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    """A chunk in the second rank's share holds a token that the model does not have."""
+    folder = learnable(tmp_path / "in", train=50)
+    broken = plan(tiny_model, folder, tmp_path / "work", log_every=1)
+    spoil(broken)
+    with pytest.raises(RuntimeError, match=r"rank 1 failed: IndexError: index out of range"):
+        with_two(spark, broken)
+
+
+def spoil(broken: Plan) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from readmit_spark.training.finetune import balanced
+    from readmit_spark.training.schedule import deal
+    from readmit_spark.training.shards import admissions_of, read_index
+
+    index = read_index(broken.folder, WINDOW, admissions_of(broken.folder, "train", None))
+    index = balanced(index, broken.seed)
+    row = deal(index.lengths, 2)[1][0]
+    for path in Path(broken.folder, f"chunks/window={WINDOW}").iterdir():
+        table = pq.read_table(path, partitioning=None)
+        here = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
+            table["chunk_index"].to_numpy() == index.chunk_indexes[row]
+        )
+        ids = table["input_ids"].to_pylist()
+        for i in np.flatnonzero(here):
+            ids[i][1] = 10_000
+        column = pa.array(ids, pa.list_(pa.int32()))
+        at = table.column_names.index("input_ids")
+        pq.write_table(table.set_column(at, "input_ids", column), path)
+
+
+def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
+    spark: SparkSession,
+    tiny_model: str,
+    folder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def second_is_killed(plan: Plan, train: Any) -> None:
+        import os
+        import signal
+
+        from readmit_spark.training import launch
+
+        def killed(plan: Any, ranks: Any, log: Any) -> None:
+            if ranks.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            ranks.gather(None)
+
+        launch.one_rank(plan, killed)
+
+    monkeypatch.setattr(launch, "one_rank", second_is_killed)
+    with pytest.raises(RuntimeError, match="died without a word: killed"):
+        with_two(spark, plan(tiny_model, folder, tmp_path))
+
+
+def test_two_processes_that_were_killed_go_on_to_the_same_weights(
+    spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    """A real kill -9 of the first rank, in its seventh step, which ends the other too."""
+
+    def killed_in_the_seventh(plan: Plan, ranks: Any, log: Any) -> Trained:
+        import os
+        import signal
+
+        from readmit_spark.training.finetune import finetune
+
+        def stop(values: dict[str, float], step: int, steps: int) -> None:
+            log(values, step, steps)
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return finetune(plan, ranks, stop)
+
+    whole, killed = (
+        plan(tiny_model, folder, tmp_path / name, log_every=1, checkpoint_minutes=minutes)
+        for name, minutes in (("whole", 1e9), ("killed", 0.0))
+    )
+    undisturbed = with_two(spark, whole)
+    with pytest.raises(RuntimeError, match="died without a word: killed"):
+        distributed(spark, 2, killed, quiet, killed_in_the_seventh)
+    assert 0 < Checkpoints(killed.work).load({}, "cpu").step <= 7
+    ended = with_two(spark, killed)
+    assert ended.history == undisturbed.history
+    pairs = zip(best_model(whole).parameters(), best_model(killed).parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_more_processes_than_slots_is_said_at_once(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots = spark.sparkContext.defaultParallelism
+    with pytest.raises(UserError, match=rf"train\.processes is {slots + 1} and local"):
+        run_on_ranks(spark, slots + 1, print)
+    # As on a cluster: Spark itself counts them, a few times, as executors may be on their way.
+    monkeypatch.setattr(distribute, "is_local", lambda spark: False)
+    with pytest.raises(UserError, match="the cluster has not as many slots"):
+        run_on_ranks(spark, 99, print)

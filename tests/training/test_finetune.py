@@ -1,0 +1,297 @@
+"""Fine-tuning on a task that a two-layer BERT can learn: the first words decide."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from transformers import Trainer, TrainingArguments, set_seed
+
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.vote import vote_score
+from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.registry import experiment_run, fetch, make_champion, register
+from readmit_spark.training.finetune import balanced, finetune
+from readmit_spark.training.optimisation import _groups
+from readmit_spark.training.plan import Checkpoints, Plan, State, Trained, best_model
+from readmit_spark.training.ranks import Ranks
+from readmit_spark.training.schedule import epoch_steps
+from readmit_spark.training.shards import admissions_of, read_index, read_tokens
+from readmit_spark.training.validation_scores import ChunkScores
+from tests.prepared import WINDOW, learnable, plan, rows, write_prepared
+from tests.tiny import VOCABULARY
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return learnable(tmp_path_factory.mktemp("prepared"))
+
+
+def run(plan: Plan) -> tuple[Trained, list[tuple[int, dict[str, float]]]]:
+    logged: list[tuple[int, dict[str, float]]] = []
+
+    def log(values: dict[str, float], step: int, steps: int) -> None:
+        assert 0 < step <= steps
+        logged.append((step, values))
+
+    return finetune(plan, Ranks.alone(), log), logged
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+def test_learns_and_keeps_the_best_epoch(tiny_model: str, tmp_path: Path) -> None:
+    work = plan(tiny_model, learnable(tmp_path / "in", train=160), tmp_path / "work")
+    trained, logged = run(work)
+    losses = [v["train_loss"] for _, v in logged if "train_loss" in v]
+    assert losses[-1] < losses[0]
+    scored = trained.scores["validation"][WINDOW]
+    found = scored.votes(2.0)
+    assert roc_auc_score(found.labels, found.scores) > 0.9
+    evaluated = {step: v["validation_auroc"] for step, v in logged if "validation_auroc" in v}
+    assert evaluated[trained.best_step] == max(evaluated.values())
+    assert found.auroc() == pytest.approx(evaluated[trained.best_step], abs=1e-12)
+    # What is kept is what was scored.
+    assert len(scored.probabilities) == len(scored.labels) > 60
+    assert not best_model(work).training
+
+
+def test_the_loss_of_the_first_step_is_that_of_the_model_before_it(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    """By the model's own loss, on the whole training set as one batch, without dropout."""
+    # As many admissions of either class: the balanced sample is the whole set.
+    made = [row for row in rows(16, 3) if row["chunk_index"] == 0]
+    folder = write_prepared(tmp_path / "in", made + rows(20, 9, "validation", first=1000))
+    model = load_for_training(tiny_model).eval()
+    losses = []
+    for row in made:
+        ids, label = torch.tensor([row["input_ids"]]), torch.tensor([[float(row["label"])]])
+        losses.append(model(input_ids=ids, labels=label).loss.item())
+    model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
+    model.save_pretrained(tmp_path / "still")
+    for micro in (2, 16):
+        sizes = {"batch_size": 16, "micro_batch_size": micro, "log_every": 1, "epochs": 1.0}
+        _, logged = run(plan(str(tmp_path / "still"), folder, tmp_path / f"work{micro}", **sizes))
+        assert logged[0][1]["train_loss"] == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    plans = [plan(tiny_model, folder, tmp_path / str(i), epochs=1.0) for i in range(2)]
+    for each in plans:
+        run(each)
+    assert same_weights(*map(best_model, plans))
+
+
+def test_stops_once_validation_no_longer_gets_better(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    # A learning rate of next to nothing: no epoch is better than the first.
+    work = plan(tiny_model, folder, tmp_path, epochs=6.0, learning_rate=1e-12, patience=2)
+    trained, logged = run(work)
+    evaluations = [step for step, values in logged if "validation_auroc" in values]
+    assert len(evaluations) == 3
+    assert trained.best_step == evaluations[0]
+
+
+def test_no_positives_is_named(tiny_model: str, tmp_path: Path) -> None:
+    made = [row for row in rows(20, 2) if row["label"] == 0]
+    folder = write_prepared(tmp_path / "in", made)
+    with pytest.raises(UserError, match="the train split has no readmitted admissions"):
+        run(plan(tiny_model, folder, tmp_path / "work"))
+
+
+def test_weight_decay_is_where_the_trainer_of_transformers_has_it(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    model = load_for_training(tiny_model)
+    args = TrainingArguments(str(tmp_path), weight_decay=0.3, report_to=[])
+    theirs = Trainer(model, args).create_optimizer().param_groups
+    ours = _groups(model, 0.3)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["weight_decay"] == other["weight_decay"]
+        assert set(map(id, mine["params"])) == set(map(id, other["params"]))  # type: ignore[call-overload]
+
+
+def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    """On the same batches, without dropout, which both draw for themselves."""
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (model / "config.json").write_text(json.dumps(config))
+    folder = learnable(tmp_path / "in", train=160)
+    ours = plan(str(model), folder, tmp_path / "ours", epochs=1.0, log_every=1, learning_rate=2e-3)
+    losses = [v["train_loss"] for _, v in run(ours)[0].history if "train_loss" in v]
+
+    index = balanced(read_index(folder, WINDOW, admissions_of(folder, "train", None)), ours.seed)
+    chunks = read_tokens(folder, WINDOW, index)
+    labels = torch.from_numpy(index.labels).float()
+    steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.seed, 0)]
+    told: list[float] = []
+
+    class InOurOrder(Trainer):
+        def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
+            def full_width(rows: list[int]) -> dict[str, torch.Tensor]:
+                ids = np.zeros((len(rows), 128), dtype=np.int64)
+                for line, row in zip(ids, rows, strict=True):
+                    line[: len(chunks[row])] = chunks[row]
+                tokens = torch.from_numpy(ids)
+                mask = (tokens > 0).long()
+                return {"input_ids": tokens, "attention_mask": mask, "labels": labels[rows, None]}
+
+            return torch.utils.data.DataLoader(
+                range(len(chunks)),  # type: ignore[arg-type]
+                batch_sampler=[step.tolist() for step in steps],
+                collate_fn=full_width,
+            )
+
+        def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
+            told.extend([logs["loss"]] if "loss" in logs else [])
+
+    settings = ours.settings
+    set_seed(ours.seed)
+    InOurOrder(
+        load_for_training(str(model)),
+        TrainingArguments(
+            str(tmp_path / "theirs"),
+            max_steps=len(steps),
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="linear",
+            warmup_steps=round(len(steps) * settings.warmup_ratio),
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+        ),
+        train_dataset=range(len(chunks)),  # type: ignore[arg-type]
+    ).train()
+    assert len(losses) >= 20 and np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert told == pytest.approx(losses, abs=1e-3)
+
+
+# --- killed and started again ---------------------------------------------------------------------
+
+KILLED = """
+import os, sys
+import torch
+from readmit_spark.training.finetune import finetune
+from readmit_spark.training.ranks import Ranks
+from tests.prepared import plan
+
+def log(values, step, steps):
+    print(step, flush=True)
+
+torch.set_num_threads(1)
+model, folder, work = sys.argv[1:]
+each = plan(model, folder, work, epochs=3.0, checkpoint_minutes=0.0, log_every=1)
+finetune(each, Ranks.alone(), log)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tiny_model: str, folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Plan, Trained]:
+    work = tmp_path_factory.mktemp("undisturbed")
+    done = plan(tiny_model, folder, work, epochs=3.0, log_every=1, checkpoint_minutes=1e9)
+    trained, _ = run(done)
+    return done, trained
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_any_step_it_ends_with_the_same_weights(
+    tiny_model: str, folder: str, tmp_path: Path, undisturbed: tuple[Plan, Trained], seed: int
+) -> None:
+    """A real kill -9, at a random step and a random moment in it, twice; then to the end."""
+    random = np.random.default_rng(seed)
+    command = [sys.executable, "-c", KILLED, tiny_model, folder, str(tmp_path)]
+    steps = undisturbed[1].steps
+    for nth in range(2):
+        stop = int(random.integers(steps * nth // 2 + 1, steps * (nth + 1) // 2))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= stop:
+                break
+        time.sleep(random.random() * 0.05)  # in the step, its evaluation or its checkpoint
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    state = Checkpoints(str(tmp_path)).load({}, "cpu")
+    assert state.step > 0
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split()[0] == "1"  # what was before the kill is told again
+    mine = plan(tiny_model, folder, tmp_path)
+    assert same_weights(best_model(undisturbed[0]), best_model(mine))
+    end = Checkpoints(str(tmp_path)).load({}, "cpu")
+    assert end.history == undisturbed[1].history
+
+
+def test_a_checkpoint_that_was_cut_short_is_never_read(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(str(tmp_path))
+    layer = torch.nn.Linear(2, 2)
+    checkpoints.save(State(step=3), {"layer": layer})
+    (tmp_path / "step-4.pt").write_bytes(b"half a checkpo")
+    (tmp_path / "step-5.pt.new").write_bytes(b"less")
+    assert checkpoints.load({"layer": layer}, "cpu").step == 3
+    checkpoints.save(State(step=6), {"layer": layer})
+    assert {p.name for p in tmp_path.iterdir()} == {"latest.json", "step-6.pt", "step-5.pt.new"}
+
+
+# --- scores and the registry ----------------------------------------------------------------------
+
+
+def test_patient_scores_are_the_vote_of_each_admission() -> None:
+    random = np.random.default_rng(0)
+    hadm_ids = random.integers(0, 9, 40)
+    p = random.random(40)
+    chunks = ChunkScores(hadm_ids // 2, hadm_ids, hadm_ids % 2, p)
+    found = chunks.votes(3.0)
+    assert found.hadm_ids.tolist() == sorted(set(hadm_ids.tolist()))
+    for hadm, subject, score, label in zip(
+        found.hadm_ids, found.subject_ids, found.scores, found.labels, strict=True
+    ):
+        assert score == pytest.approx(vote_score(p[hadm_ids == hadm].tolist(), 3.0), abs=1e-12)
+        assert (subject, label) == (hadm // 2, hadm % 2)
+    assert chunks.loss() == pytest.approx(log_loss(hadm_ids % 2, p), abs=1e-12)
+
+
+def test_a_registered_model_comes_back_as_it_was(tiny_model: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    model = load_for_training(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    with experiment_run(uri, "e", "r") as mlflow:
+        assert register(mlflow, model, tokenizer, "m", {"a": 1}) == ("m/1", "champion")
+        assert register(mlflow, model, tokenizer, "m", {"a": 1}) == ("m/2", "challenger")
+    folder, fetched = fetch("models:/m@champion", uri)
+    assert fetched == "m/1"
+    again = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert same_weights(model, again)
+    assert len(AutoTokenizer.from_pretrained(folder)) == len(VOCABULARY)
+    with pytest.raises(UserError, match="models:/m@nobody is not in the registry"):
+        fetch("models:/m@nobody", uri)
+    make_champion(uri, "m", "2", "better")
+    assert fetch("models:/m@champion", uri)[1] == "m/2"
+    assert fetch("models:/m@previous", uri)[1] == "m/1"
+    with pytest.raises(UserError, match="m@challenger is not in the registry"):
+        fetch("models:/m@challenger", uri)

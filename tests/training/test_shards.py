@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from readmit_spark.errors import UserError
+from readmit_spark.training.finetune import balanced
+from readmit_spark.training.shards import admissions_of, read_index, read_tokens
+from tests.prepared import WINDOW, Row, rows, write_prepared
+
+
+def row(hadm: int, chunk: int, ids: list[int], label: int | None, **more: object) -> Row:
+    return {
+        "subject_id": hadm // 10, "hadm_id": hadm, "chunk_index": chunk, "input_ids": ids,
+        "n_tokens": len(ids), "label": label, "split": "train", "fold": 0, "duration_days": 5.0,
+        "admission_type": "EMERGENCY",
+        **more,
+    }  # fmt: skip
+
+
+def test_the_index_is_in_order_with_known_labels_of_the_admissions(tmp_path: Path) -> None:
+    folder = write_prepared(
+        tmp_path,
+        [
+            row(12, 1, [2, 9, 3], 1),
+            row(12, 0, [2, 8, 8, 3], 1),
+            row(11, 0, [2, 3], 0),
+            row(13, 0, [2, 3], None),  # outcome not known
+            row(14, 0, [2, 3], 1, split="test"),
+        ],
+    )
+    index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
+    assert index.hadm_ids.tolist() == [11, 12, 12]
+    assert index.chunk_indexes.tolist() == [0, 0, 1]
+    assert index.lengths.tolist() == [2, 4, 3]
+    backwards = index.take(np.array([2, 0]))
+    found = read_tokens(folder, WINDOW, backwards)
+    assert [ids.tolist() for ids in found] == [[2, 9, 3], [2, 3]]
+    assert index.fingerprint() != backwards.fingerprint()
+
+
+def test_the_shards_of_all_ranks_are_the_whole_table(tmp_path: Path) -> None:
+    made = rows(50, seed=1)
+    folder = write_prepared(tmp_path, made)
+    index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
+    found: dict[tuple[int, int], list[int]] = {}
+    for rank in range(3):
+        mine = index.take(np.arange(rank, len(index), 3))
+        for hadm, chunk, ids in zip(
+            mine.hadm_ids, mine.chunk_indexes, read_tokens(folder, WINDOW, mine), strict=True
+        ):
+            found[hadm, chunk] = ids.tolist()
+    assert found == {(r["hadm_id"], r["chunk_index"]): r["input_ids"] for r in made}
+
+
+def test_a_fold_is_held_out_and_nobody_plays_two_parts(tmp_path: Path) -> None:
+    folder = write_prepared(
+        tmp_path,
+        rows(60, 1) + rows(20, 2, "validation", first=1000) + rows(20, 3, "test", first=2000),
+    )
+    everybody = set(range(60)) | set(range(1000, 1020)) | set(range(2000, 2020))
+    held_out: list[int] = []
+    for fold in range(5):
+        train, validation, test = (
+            set(admissions_of(folder, part, fold).tolist())
+            for part in ("train", "validation", "test")  # type: ignore[arg-type]
+        )
+        assert train | validation | test == everybody
+        assert len(train) + len(validation) + len(test) == len(everybody)
+        assert {hadm // 2 % 5 for hadm in test} == {fold}
+        assert {hadm // 1000 for hadm in validation} == {1}
+        held_out += test
+    assert sorted(held_out) == sorted(everybody)  # each admission is tested once
+
+
+def test_stays_that_end_before_the_window_are_of_no_use(tmp_path: Path) -> None:
+    folder = write_prepared(
+        tmp_path,
+        [
+            row(11, 0, [2, 3], 1, duration_days=2.99),
+            row(12, 0, [2, 3], 1, duration_days=3.0),
+            row(13, 0, [2, 3], 1, duration_days=None),
+        ],
+    )
+    assert admissions_of(folder, "train", None).tolist() == [11, 12, 13]
+    assert admissions_of(folder, "train", None, "3days").tolist() == [12, 13]
+    assert admissions_of(folder, "train", None, "discharge").tolist() == [11, 12, 13]
+
+
+def test_training_is_balanced_by_admissions_and_then_chunks(tmp_path: Path) -> None:
+    made = [r for r in rows(40, seed=5) if r["label"] == 0 or r["hadm_id"] < 11]
+    folder = write_prepared(tmp_path, made)
+    index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
+    _, labels, counts = balanced(index, seed=3).admissions()
+    assert (labels == 0).sum() >= (labels == 1).sum() == 5
+    assert counts[labels == 0].sum() >= counts[labels == 1].sum()
+
+
+def test_a_window_that_was_not_prepared_is_named(tmp_path: Path) -> None:
+    folder = write_prepared(tmp_path, rows(4, 1))
+    with pytest.raises(UserError, match="no chunks of 9days"):
+        read_index(folder, "9days", np.array([1]))

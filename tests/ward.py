@@ -1,0 +1,77 @@
+"""A small invented hospital, prepared once for the tests of what is made of prepared chunks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from readmit_spark.config import Config
+from readmit_spark.config_file import load_config
+from readmit_spark.demo import make_hospital, write_hospital
+from readmit_spark.notes import prepare_job as prepare
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.progress import Progress
+from readmit_spark.storage.publish import manifest
+
+
+@dataclass(frozen=True)
+class Ward:
+    config: Config
+    overrides: list[str]
+    prepared: dict[str, Any]
+    data: Path
+
+    @property
+    def root(self) -> Path:
+        return Path(self.config.output_root)
+
+
+def run_job(name: str, ward: Ward, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """jobs/NAME.py as a program of its own, on the ward."""
+    return run_program(name, [*ward.overrides, *more], folder)
+
+
+def run_program(
+    name: str, overrides: Sequence[str], folder: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """jobs/NAME.py as a program of its own, with these settings alone."""
+    empty = folder / "empty.yaml"
+    empty.write_text("")
+    command = [sys.executable, f"jobs/{name}.py", *arguments, "--config", str(empty)]
+    for override in overrides:
+        command += ["--set", override]
+    submit = "--conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false pyspark-shell"
+    return subprocess.run(
+        command, cwd=Path(__file__).parents[1], env={**os.environ, "PYSPARK_SUBMIT_ARGS": submit},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder: Path) -> Ward:
+    """120 patients, three windows, chunks of 40 words."""
+    write_hospital(make_hospital(patients=120, seed=11), folder / "data")
+    overrides = [
+        *(f"data.{key}={folder}/data/{name}.csv" for key, name in (
+            ("admissions", "ADMISSIONS"), ("notes", "NOTEEVENTS"), ("patients", "PATIENTS"),
+            ("truth", "TRUTH"))),
+        f"output.root={folder}/out",
+        "windows=[2days, 3days, discharge]",
+        "chunk.words=40",
+        f"model.path={model}",
+        "model.max_tokens=128",
+        "train.epochs=1",
+        "train.learning_rate=1e-3",
+        "score.bootstrap=20",
+        "seed=3",
+    ]  # fmt: skip
+    config = load_config(overrides=overrides)
+    prepare.prepare(spark, config, tokenizer, Progress("prepare", 3), datetime.now)
+    return Ward(config, overrides, manifest(spark, config.output_root, "prepare"), folder / "data")
