@@ -21,7 +21,7 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.demo.hospital import make_hospital
 from readmit_spark.demo.tables import write_hospital
-from readmit_spark.nightly.nightly_job import STEPS, nightly
+from readmit_spark.nightly.nightly_job import STAGES, nightly
 from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training
@@ -87,7 +87,7 @@ def make_house(folder: Path, patients: int, words: int | None, model: Path) -> H
 def run_night(spark: SparkSession, house: House, root: Path, as_of: datetime) -> dict[str, Any]:
     """The night's manifest."""
     with Path("/dev/null").open("w") as nowhere:
-        progress = Progress("nightly", STEPS, nowhere)
+        progress = Progress("nightly", STAGES, nowhere)
         nightly(spark, house.config(root), house.located, as_of, progress, datetime.now)
     return read_manifest(root, as_of)
 

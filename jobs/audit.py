@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
-from readmit_spark.comparison.audit_job import STEPS, audit, table
+from readmit_spark.comparison.audit_job import STAGES, audit, table
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
@@ -15,7 +15,7 @@ from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("audit", STEPS)
+    progress = Progress("audit", STAGES)
     spark = build_session("audit")
     prepared = manifest(spark, config.output_root, "prepare")
     checks = audit(spark, config, prepared, progress, datetime.now)

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
-from readmit_spark.comparison.compare_job import STEPS, compare
+from readmit_spark.comparison.compare_job import STAGES, compare
 from readmit_spark.comparison.comparison_page import comparison_table
 from readmit_spark.config import Config
 from readmit_spark.notes import prepare_job as prepare
@@ -19,13 +19,13 @@ from readmit_spark.training.choose_model import launcher
 
 
 def main(config: Config) -> None:
-    progress = Progress("compare", STEPS)
+    progress = Progress("compare", STAGES)
     spark = build_session("compare")
     root = config.output_root
     if not has_result(spark, root, "prepare"):
         tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
-        steps = Progress("compare: prepare", prepare.STEPS)
-        prepare.prepare(spark, config, tokenizer, steps, datetime.now)
+        stages = Progress("compare: prepare", prepare.STAGES)
+        prepare.prepare(spark, config, tokenizer, stages, datetime.now)
     prepared = manifest(spark, root, "prepare")
     result = compare(spark, config, prepared, progress, datetime.now, launcher(spark, config))
     print(comparison_table(result))

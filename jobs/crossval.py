@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from readmit_spark import cli
-from readmit_spark.comparison.crossval_job import STEPS, crossval, table
+from readmit_spark.comparison.crossval_job import STAGES, crossval, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate
@@ -15,7 +15,7 @@ from readmit_spark.training.choose_model import launcher
 
 
 def main(config: Config) -> None:
-    progress = Progress("crossval", STEPS)
+    progress = Progress("crossval", STAGES)
     located = locate(config)
     spark = build_session("crossval")
     prepared = manifest(spark, config.output_root, "prepare")

@@ -18,7 +18,7 @@ def main(config: Config) -> None:
     folder = Path(config.output_root) / "data"
     if folder.exists() and not config.output.overwrite:
         raise UserError(f"output.root: {folder} exists; set output.overwrite=true to replace it")
-    with progress.step(f"{config.demo.patients:,} patients"):
+    with progress.stage(f"{config.demo.patients:,} patients"):
         hospital = make_hospital(config.demo.patients, config.demo.seed, config.demo.days)
         write_hospital(hospital, folder)
     progress.say(

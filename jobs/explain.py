@@ -8,7 +8,7 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.insight.explain_job import STEPS, Wanted, explain_scores
+from readmit_spark.insight.explain_job import STAGES, Wanted, explain_scores
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate_scorer
 from readmit_spark.storage.session import build_session
@@ -29,7 +29,7 @@ def main(config: Config, given: argparse.Namespace) -> None:
     as_of = cli.hospital_time(given.as_of) if given.as_of else None
     wanted = Wanted(given.text, given.admission, as_of)
     wanted.check(config.explain.source)
-    progress = Progress("explain", STEPS)
+    progress = Progress("explain", STAGES)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("explain")

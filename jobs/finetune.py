@@ -11,11 +11,11 @@ from readmit_spark.scoring.locate import locate
 from readmit_spark.storage.publish import manifest
 from readmit_spark.storage.session import build_session
 from readmit_spark.training.choose_model import launcher
-from readmit_spark.training.finetune_job import STEPS, finetune_and_register
+from readmit_spark.training.finetune_job import STAGES, finetune_and_register
 
 
 def main(config: Config) -> None:
-    progress = Progress("finetune", STEPS)
+    progress = Progress("finetune", STAGES)
     located = locate(config)
     spark = build_session("finetune")
     prepared = manifest(spark, config.output_root, "prepare")

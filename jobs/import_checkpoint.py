@@ -8,7 +8,7 @@ import sys
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.import_job import STEPS, import_checkpoint
+from readmit_spark.scoring.import_job import STAGES, import_checkpoint
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    progress = Progress("import_checkpoint", STEPS)
+    progress = Progress("import_checkpoint", STAGES)
     name, alias = import_checkpoint(config, given.folder, progress)
     progress.say(f"registered {name} as the {alias} in {config.tracking_uri}")
     progress.say(f"use it as model.path=models:/{name}")

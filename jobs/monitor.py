@@ -8,7 +8,7 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.nightly.monitor_job import STEPS, monitor
+from readmit_spark.nightly.monitor_job import STAGES, monitor
 from readmit_spark.progress import Progress
 from readmit_spark.storage.session import build_session
 
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(config: Config, given: argparse.Namespace) -> None:
     as_of = cli.hospital_time(given.as_of) if given.as_of else None
     spark = build_session("monitor")
-    print(monitor(spark, config, as_of, Progress("monitor", STEPS), datetime.now))
+    print(monitor(spark, config, as_of, Progress("monitor", STAGES), datetime.now))
 
 
 if __name__ == "__main__":

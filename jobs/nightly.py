@@ -8,7 +8,7 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.nightly.nightly_job import STEPS, nightly
+from readmit_spark.nightly.nightly_job import STAGES, nightly
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate_scorer
 from readmit_spark.storage.session import build_session
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    progress, as_of = Progress("nightly", STEPS), _time(given.as_of)
+    progress, as_of = Progress("nightly", STAGES), _time(given.as_of)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("nightly")

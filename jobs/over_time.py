@@ -8,7 +8,7 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.insight.over_time_job import STEPS, over_time
+from readmit_spark.insight.over_time_job import STAGES, over_time
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate_scorer
 from readmit_spark.storage.session import build_session
@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    progress = Progress("over_time", STEPS)
+    progress = Progress("over_time", STAGES)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("over_time")

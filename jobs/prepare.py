@@ -7,7 +7,7 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.notes.prepare_job import STEPS, prepare
+from readmit_spark.notes.prepare_job import STAGES, prepare
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.locate import locate
@@ -16,7 +16,7 @@ from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("prepare", STEPS)
+    progress = Progress("prepare", STAGES)
     model = locate(config)
     tokenizer = load_tokenizer(model.folder, config.model.max_tokens)
     spark = build_session("prepare")

@@ -11,7 +11,7 @@ from readmit_spark.pretraining.pretrain_job import (
     check_start,
     make_examples,
     pretrain_and_register,
-    steps,
+    stage_count,
 )
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
@@ -20,7 +20,7 @@ from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("pretrain", steps(config))
+    progress = Progress("pretrain", stage_count(config))
     located = locate(config)
     # Examples have lengths of their own, so the tokenizer's own limit decides nothing.
     tokenizer = load_tokenizer(located.folder, min(config.pretrain.tokens))

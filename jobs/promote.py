@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from readmit_spark import cli
-from readmit_spark.comparison.promote_job import STEPS, promote, table
+from readmit_spark.comparison.promote_job import STAGES, promote, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.storage.publish import manifest
@@ -13,7 +13,7 @@ from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("promote", STEPS)
+    progress = Progress("promote", STAGES)
     spark = build_session("promote")
     prepared = manifest(spark, config.output_root, "prepare")
     decision = promote(spark, config, prepared, progress)

@@ -10,13 +10,13 @@ from readmit_spark.config import Config
 from readmit_spark.evaluation.summary_table import metrics_table
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate_scorer
-from readmit_spark.scoring.score_job import STEPS, score
+from readmit_spark.scoring.score_job import STAGES, score
 from readmit_spark.storage.publish import manifest
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("score", STEPS)
+    progress = Progress("score", STAGES)
     located = locate_scorer(config)
     progress.say(f"model {located.name}")
     spark = build_session("score")

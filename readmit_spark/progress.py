@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: which step, how far, how long."""
+"""Progress output of a job: which stage runs, how far it is and how long it took."""
 
 from __future__ import annotations
 
@@ -9,42 +9,50 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_TICK = 10.0  # seconds between two lines within a step
+_SECONDS_BETWEEN_LINES = 10.0  # within one stage
 
 
 class Progress:
-    """Numbered, timed steps of a job, on stderr. `seconds` keeps each one's time for the record."""
+    """Print the numbered, timed stages of a job to stderr.
 
-    def __init__(self, job: str, steps: int, out: TextIO | None = None) -> None:
+    `seconds` holds the duration of each finished stage; jobs store it in their manifest.
+    """
+
+    def __init__(self, job: str, stages: int, out: TextIO | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._job, self._steps, self._out = job, steps, out or sys.stderr
+        self._job, self._stages, self._out = job, stages, out or sys.stderr
 
     def say(self, text: str) -> None:
+        """Print one line, prefixed with the job's name."""
         print(f"{self._job}: {text}", file=self._out, flush=True)
 
     @contextmanager
-    def step(self, name: str, how_far: Callable[[], str] | None = None) -> Iterator[None]:
-        """One step; `how_far`, asked every ten seconds, says how far it is ("" for nothing)."""
-        label = f"[{len(self.seconds) + 1}/{self._steps}] {name}"
+    def stage(self, name: str, status: Callable[[], str] | None = None) -> Iterator[None]:
+        """Number, print and time one stage.
+
+        `status` is called every ten seconds and returns how far the stage is, such as
+        "3/8 tasks"; an empty text prints nothing.
+        """
+        label = f"[{len(self.seconds) + 1}/{self._stages}] {name}"
         self.say(f"{label} ...")
         start = time.monotonic()
-        done = threading.Event()
-        ticker = threading.Thread(
-            target=self._tick, args=(label, how_far, start, done), daemon=True
+        ended = threading.Event()
+        reporter = threading.Thread(
+            target=self._report, args=(label, status, start, ended), daemon=True
         )
-        ticker.start()
+        reporter.start()
         try:
             yield
         finally:
-            done.set()
-            ticker.join()
+            ended.set()
+            reporter.join()
         self.seconds[name] = round(time.monotonic() - start, 2)
         self.say(f"{label}: {self.seconds[name]:.1f} s")
 
-    def _tick(
-        self, label: str, how_far: Callable[[], str] | None, start: float, done: threading.Event
+    def _report(
+        self, label: str, status: Callable[[], str] | None, start: float, ended: threading.Event
     ) -> None:
-        while how_far is not None and not done.wait(_TICK):
-            text = how_far()
+        while status is not None and not ended.wait(_SECONDS_BETWEEN_LINES):
+            text = status()
             if text:
                 self.say(f"{label} ... {text}, {time.monotonic() - start:.0f} s")

@@ -20,11 +20,11 @@ from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.pages.html import environment
 from readmit_spark.progress import Progress
-from readmit_spark.storage.checked_notes import whole_notes
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.publish import Publication, has_result, manifest
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 6
+STAGES = 6
 
 
 @dataclass(frozen=True)
@@ -58,27 +58,27 @@ def audit(
     early = [window for window in windows if parse_window(window).days is not None]
     publication = Publication(spark, config.output_root, "audit", True, now)
     try:
-        with progress.step("patients on both sides", tasks_done(spark)):
+        with progress.stage("patients on both sides", tasks_done(spark)):
             checks = [_sides(leaks.patients_on_both_sides(cohort))]
-        with progress.step("near-duplicate texts", tasks_done(spark)):
+        with progress.stage("near-duplicate texts", tasks_done(spark)):
             for window in windows:
                 here = chunks.where(F.col("window") == window)
                 checks.append(_duplicates(window, *leaks.near_duplicates(here), config))
-        with progress.step("text out of the window", tasks_done(spark)):
+        with progress.stage("text out of the window", tasks_done(spark)):
             if early:
-                whole = whole_notes(spark, config)
+                whole = read_checked_notes(spark, config)
                 found = leaks.out_of_window(
                     chunks, whole.rows, cohort, early, config.audit.sample
                 ).toPandas()
                 whole.check()
                 checks += _out_of_window(found, early)
-        with progress.step("label words", tasks_done(spark)):
+        with progress.stage("label words", tasks_done(spark)):
             checks += _words(leaks.label_words(chunks).toPandas(), windows, config)
-        with progress.step("length", tasks_done(spark)):
+        with progress.stage("length", tasks_done(spark)):
             lengths = leaks.lengths(documents, chunks).toPandas()
             checks += _lengths(lengths, windows, config)
             checks += _score_by_length(lengths, _scores(spark, config, prepared), windows)
-        with progress.step("publish"):
+        with progress.stage("publish"):
             _publish(publication, checks, config, prepared, now)
     except BaseException:
         publication.abandon()

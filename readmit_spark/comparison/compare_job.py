@@ -24,7 +24,7 @@ from readmit_spark.storage.publish import Publication, has_result, manifest
 from readmit_spark.training.choose_model import forget
 from readmit_spark.training.launch import Launch
 
-STEPS = 2 + len(NAMES)
+STAGES = 2 + len(NAMES)
 SCORES = "model_scores"
 _VERSION = 1  # of the baselines: a change in how they are made makes them anew
 
@@ -57,18 +57,18 @@ def compare(
         run = Models(spark, config, prepared, publication, progress, launch)
         made: dict[str, DataFrame] = {}
         keys: dict[str, Any] = {}
-        with progress.step(f"transformer {name}"):
+        with progress.stage(f"transformer {name}"):
             rows, keys[name] = run.transformer(trainings, before.get(name))
             if rows is not None:
                 made[name] = rows
         for baseline in NAMES:
-            with progress.step(baseline):
+            with progress.stage(baseline):
                 keys[baseline] = run.key(_VERSION)
                 if before.get(baseline) != keys[baseline]:
                     made[baseline] = run.baseline(baseline, trainings)
                 else:
                     progress.say("compared before: reused")
-        with progress.step("table"):
+        with progress.stage("table"):
             kept = {
                 model: key
                 for model, key in before.items()

@@ -16,14 +16,14 @@ from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.registry import nested_run
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.training.choose_model import Watch, anywhere, choose, forget, training_key
 from readmit_spark.training.launch import Launch, line
 from readmit_spark.training.optimisation import Log
 from readmit_spark.training.plan import Plan
 from readmit_spark.training.validation_scores import PatientScores
 
-STEPS = FOLDS
+STAGES = FOLDS
 MEASURES = ("auroc", "auprc", "rp80")
 
 Result = dict[str, Any]
@@ -48,11 +48,11 @@ def crossval(
     chosen = [rates, config.tune.vote_c, config.score.bootstrap]
     key = training_key(config, located, prepared, "crossval", chosen)
     root = anywhere(config.output_root)
-    kept = Store(f"{root}/_crossval/{key}")
+    kept = FileStore(f"{root}/_crossval/{key}")
     folds = []
     with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
         for fold in range(FOLDS):
-            with progress.step(f"fold {fold + 1} of {FOLDS}"):
+            with progress.stage(f"fold {fold + 1} of {FOLDS}"):
                 found = kept.read_json(f"fold-{fold}.json")
                 if found is None:
                     with nested_run(mlflow, f"fold {fold + 1}"):
@@ -68,7 +68,7 @@ def crossval(
             for measure, value in by_prevalence["natural"].items():
                 if value["mean"] is not None:
                     mlflow.log_metric(f"{window}_{measure}_mean", value["mean"])
-    Store(root).write_json("crossval.json", result)
+    FileStore(root).write_json("crossval.json", result)
     kept.remove()
     return result
 

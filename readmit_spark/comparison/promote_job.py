@@ -21,7 +21,7 @@ from readmit_spark.scoring.registry import CHALLENGER, CHAMPION, make_champion
 from readmit_spark.scoring.scorer_settings import scores_of_test_split
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 2
+STAGES = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def promote(
     made = prepared["config"]["windows"]
     if config.train.window not in made:
         raise UserError(f"train.window is {config.train.window}: prepare made {', '.join(made)}")
-    with progress.step("scores of both", tasks_done(spark)):
+    with progress.stage("scores of both", tasks_done(spark)):
         scored = [
             _scored(spark, config, prepared, model, progress) for model in (champion, challenger)
         ]
@@ -62,7 +62,7 @@ def promote(
             raise UserError(
                 f"no admission of the test split can be measured in {config.train.window}"
             )
-    with progress.step("comparison"):
+    with progress.stage("comparison"):
         gate = Gate(config.promote.min_gain, config.promote.max_loss, config.promote.min_group)
         overall = _compare(both, config)
         compared = {

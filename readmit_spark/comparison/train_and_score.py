@@ -23,7 +23,7 @@ from readmit_spark.scoring.registry import CHAMPION, champion_facts, nested_run
 from readmit_spark.scoring.scorer_settings import scores_of_test_split
 from readmit_spark.storage.publish import Publication
 from readmit_spark.training.choose_model import Candidate, choose, training_key
-from readmit_spark.training.finetune_job import STEPS as FINETUNE_STEPS
+from readmit_spark.training.finetune_job import STAGES as FINETUNE_STAGES
 from readmit_spark.training.finetune_job import finetune_and_register
 from readmit_spark.training.launch import Launch
 
@@ -97,7 +97,7 @@ class Models:
         """The champion for the window, fine-tuned now where there is none."""
         config = self._config(trained)
         if champion_facts(config.tracking_uri, config.model.name) is None:
-            progress = Progress(f"compare: finetune {trained}", FINETUNE_STEPS)
+            progress = Progress(f"compare: finetune {trained}", FINETUNE_STAGES)
             finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
         model = locate(config, f"models:/{config.model.name}@{CHAMPION}")
         check_before_test(config, model, self.prepared, self.progress)

@@ -44,10 +44,10 @@ def submit(
 
     terminate: the running cluster that took the steps ends afterwards, however they went.
     """
-    with progress.step(f"code to {code.folder}"):
+    with progress.stage(f"code to {code.folder}"):
         upload(s3, code)
     try:
-        with progress.step("steps"), running(emr, request, progress) as submitted:
+        with progress.stage("steps"), running(emr, request, progress) as submitted:
             return follow(emr, submitted, progress)
     finally:
         if terminate:

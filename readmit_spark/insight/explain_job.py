@@ -31,12 +31,12 @@ from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.score_chunks import ScorerSettings, check_gpus
 from readmit_spark.scoring.scorer_settings import scorer_settings
-from readmit_spark.storage.checked_notes import WholeNotes, whole_notes
+from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
 from readmit_spark.storage.files import Files
 from readmit_spark.storage.publish import Publication, manifest
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 3
+STAGES = 3
 PAGE, ARRAYS = "explain.html", "attention.npz"
 _SAME = 1e-4  # what two ways to compute an fp32 probability may differ by
 
@@ -72,7 +72,7 @@ class _Asked:
     c: float
     settings: ScorerSettings
     where: str
-    source: WholeNotes | None = None
+    source: CheckedNotes | None = None
 
 
 def explain_scores(
@@ -90,7 +90,7 @@ def explain_scores(
     tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
     publication = Publication(spark, config.output_root, "explain", True, now)
     try:
-        with progress.step("notes", tasks_done(spark)):
+        with progress.stage("notes", tasks_done(spark)):
             asked = _asked(spark, config, located, wanted, progress)
             admissions = publication.write_work(asked.admissions, "admissions")
             if asked.source:
@@ -98,7 +98,7 @@ def explain_scores(
             if not admissions.count():
                 who = "nothing" if wanted.admission is None else f"no admission {wanted.admission}"
                 raise UserError(f"{who} to explain among {asked.where}: it has no score there")
-        with progress.step("explanations", tasks_done(spark)):
+        with progress.stage("explanations", tasks_done(spark)):
             ask = Ask(
                 config.chunk, tokenizer, asked.c, config.explain.steps, config.explain.deletion,
                 config.explain.include_text, config.seed,
@@ -106,7 +106,7 @@ def explain_scores(
             found = publication.write_work(explain(admissions, ask, asked.settings), "explained")
             _check_scores(found, admissions, config)
             publication.write_table(published(found), "explanations")
-        with progress.step("page"):
+        with progress.stage("page"):
             rows = [row.asDict(recursive=True) for row in found.orderBy(F.desc("score")).collect()]
             if not rows:
                 raise UserError("nothing to explain: no word is left after cleaning")
@@ -167,7 +167,7 @@ def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wan
     scores = spark.read.parquet(f"{scored['path']}/patient_scores").where(F.col("window") == window)
     cohort = spark.read.parquet(f"{prepared['path']}/cohort").select("hadm_id", "admittime")
     chosen = _chosen(scores.select("subject_id", "hadm_id", "score"), config, wanted)
-    whole = whole_notes(spark, config)
+    whole = read_checked_notes(spark, config)
     texts = window_notes(whole.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
     c = float(scored["config"]["vote"]["c"])
@@ -200,7 +200,7 @@ def _of_night(
     distinct, _ = all_admissions(spark, config)
     house = night.in_house(night.known_by(distinct, last.as_of), last.as_of)
     mine = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
-    whole = whole_notes(spark, config)
+    whole = read_checked_notes(spark, config)
     notes = night.night_notes(
         whole.rows, mine, last.as_of, config.nightly.window, Observation("notes")
     )

@@ -31,11 +31,11 @@ from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.score_chunks import check_gpus, score_chunks
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.scoring.workload import workload
-from readmit_spark.storage.checked_notes import whole_notes
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.publish import Publication, manifest
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 4
+STAGES = 4
 PAGE = "over_time.html"
 
 
@@ -63,8 +63,8 @@ def over_time(
         of_score = spark.read.parquet(f"{scored['path']}/chunk_scores")
         everybody = spark.read.parquet(f"{prepared['path']}/cohort")
         cohort = _cohort(everybody, of_score, admission)
-        with progress.step("notes, day by day", tasks_done(spark)):
-            whole = whole_notes(spark, config)
+        with progress.stage("notes, day by day", tasks_done(spark)):
+            whole = read_checked_notes(spark, config)
             by_day = replace(config, windows=day_windows(config.over_time.days))
             documents = documents_table(
                 whole.rows, cohort, cohort, by_day, Observation("notes"), Observation("repeated"),
@@ -75,7 +75,7 @@ def over_time(
             whole.check()
             if not chunks.count():
                 raise UserError("over_time: no admission has a chunk to score")
-        with progress.step("new scores", tasks_done(spark)):
+        with progress.stage("new scores", tasks_done(spark)):
             known = publication.write_work(
                 known_scores(spark.read.parquet(f"{prepared['path']}/chunks"), of_score), "known"
             )
@@ -89,10 +89,10 @@ def over_time(
             if work.distinct:
                 new = score_chunks(todo, work.tasks, settings, located.name).drop("model")
                 scores = known.unionByName(publication.write_work(new, "scores"))
-        with progress.step("risk by day", tasks_done(spark)):
+        with progress.stage("risk by day", tasks_done(spark)):
             c = float(scored["config"]["vote"]["c"])
             risk = publication.write_table(risk_by_day(chunks, scores, cohort, c), "risk_by_day")
-        with progress.step("page"):
+        with progress.stage("page"):
             rows = pd.DataFrame(risk.orderBy("hadm_id", "day").toPandas())
             page = OverTime(
                 model=located.name,

@@ -29,7 +29,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 3
+STAGES = 3
 FRONT = ("monitor.html", "monitor.json")
 
 
@@ -47,14 +47,14 @@ def monitor(
     rules = Rules(config.monitor.reference_nights, config.monitor.false_alarm_rate, config.seed)
     publication = Publication(spark, config.output_root, "monitor", True, now)
     try:
-        with progress.step("nights", tasks_done(spark)):
+        with progress.stage("nights", tasks_done(spark)):
             nights = _comparable(spark, config, as_of, progress)
             stays = pd.DataFrame(new_stays(spark, nights).toPandas())
             stays["night"] = pd.to_datetime(stays.night, format=NIGHT_NAME)
         times = [night.as_of for night in nights]
-        with progress.step("outcomes", tasks_done(spark)):
+        with progress.stage("outcomes", tasks_done(spark)):
             known = _outcomes(spark, config, nights)
-        with progress.step("charts and page"):
+        with progress.stage("charts and page"):
             charts = drift_charts(stays, times, rules)
             charts += outcome_charts(known, times, rules, config.label.horizon_days)
             page = Monitor(

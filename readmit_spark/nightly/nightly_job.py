@@ -38,11 +38,11 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.score_chunks import score_chunks
 from readmit_spark.scoring.workload import Workload, workload
-from readmit_spark.storage.checked_notes import whole_notes
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 5
+STAGES = 5
 FOLLOWED_DAYS = 120  # after discharge: the outcome takes 30, and figures want months of them
 FRONT = ("worklist.html", "worklist.csv")  # of these the root has a copy of the last night's
 
@@ -132,14 +132,14 @@ class _Run:
     progress: Progress
 
     def admissions(self) -> _Admissions:
-        with self._step("patients in the house"):
+        with self._stage("patients in the house"):
             distinct, _ = all_admissions(self.spark, self.config)
             known = night.known_by(self._keep(distinct, "admissions"), self.as_of)
             return _Admissions(known, self._keep(night.in_house(known, self.as_of), "house"))
 
     def notes(self, house: DataFrame) -> _Notes:
-        with self._step("their notes"):
-            whole, used = whole_notes(self.spark, self.config), Observation("used")
+        with self._stage("their notes"):
+            whole, used = read_checked_notes(self.spark, self.config), Observation("used")
             notes = self._keep(
                 night.night_notes(whole.rows, house, self.as_of, self.config.nightly.window, used),
                 "text",
@@ -149,7 +149,7 @@ class _Run:
             return _Notes(notes, documents, dict(used.get))
 
     def new_text(self, notes: _Notes) -> _Text:
-        with self._step("new text"):
+        with self._stage("new text"):
             earlier = tables_of(self.spark, self.nights.used, "chunks", night_chunks.CHUNKS)
             known = night_chunks.known(earlier, self.made.preparation, self.made.model)
             known = night_chunks.Known(
@@ -177,7 +177,7 @@ class _Run:
             return _Text(known, prepared, todo, work, counts)
 
     def chunks(self, notes: _Notes, text: _Text) -> _Scored:
-        with self._step("new scores"):
+        with self._stage("new scores"):
             scores, backend = text.known.scores, None
             if text.work.distinct:
                 backend = check_numbers(text.todo, self.made, self.config, self.progress)
@@ -207,7 +207,7 @@ class _Run:
         started: datetime,
         now: Callable[[], datetime],
     ) -> str:
-        with self._step("risk and worklist"):
+        with self._stage("risk and worklist"):
             tables = self._tables(admissions, notes, scored.chunks)
             if self.nights.own and not self.config.output.overwrite:
                 put_front_again(self.spark, self.config.output_root, self.nights, FRONT)
@@ -285,8 +285,8 @@ class _Run:
     def _keep(self, frame: DataFrame, name: str) -> DataFrame:
         return self.publication.write_work(frame, name)
 
-    def _step(self, name: str) -> Any:
-        return self.progress.step(name, tasks_done(self.spark))
+    def _stage(self, name: str) -> Any:
+        return self.progress.stage(name, tasks_done(self.spark))
 
 
 def _told(facts: dict[str, Any], root: str) -> str:

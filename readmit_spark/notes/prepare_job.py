@@ -33,7 +33,7 @@ from readmit_spark.storage.input_tables import (
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 3
+STAGES = 3
 
 
 def prepare(
@@ -52,15 +52,15 @@ def prepare(
     try:
         # Not there, or without its columns: said before any work.
         source = read_notes(spark, required(config.data.notes, "data.notes"))
-        with progress.step("admissions: labels and split", tasks_done(spark)):
+        with progress.stage("admissions: labels and split", tasks_done(spark)):
             labelled, admissions = _admissions(spark, config, publication)
             cohort = publication.write_table(cohort_table(labelled, config), "cohort")
             publication.write_table(exclusions_table(labelled), "exclusions")
             publication.write_table(_subgroups(spark, config, cohort), "subgroups")
-        with progress.step("notes: documents, chunks, tokens", tasks_done(spark)):
+        with progress.stage("notes: documents, chunks, tokens", tasks_done(spark)):
             _say_if_large(spark, config, progress)
             notes = _notes(source, config, tokenizer, labelled, cohort, publication)
-        with progress.step("publish"):
+        with progress.stage("publish"):
             facts = {
                 "started": started.isoformat(timespec="seconds"),
                 "finished": now().isoformat(timespec="seconds"),

@@ -31,7 +31,7 @@ from readmit_spark.scoring.check_model import SEEN, check_unseen
 from readmit_spark.scoring.locate import Located, fingerprint, local_folder
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.registry import nested_run, register
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.storage.check_csv import check_records, csv_records, size_of
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.publish import Publication, has_result, manifest
@@ -46,8 +46,8 @@ _VERSION = 3  # of the way from notes to examples; 3: lengths do not tell what f
 _MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
 
 
-def steps(config: Config) -> int:
-    """Of the job: examples, each phase, register."""
+def stage_count(config: Config) -> int:
+    """Return the number of stages: examples, each phase, register."""
     return len(config.pretrain.tokens) + 2
 
 
@@ -74,7 +74,7 @@ def make_examples(
         **{name: getattr(config.pretrain, name) for name in _MAKES},
     }
     made_of = json.loads(json.dumps(made_of))
-    with progress.step("examples: notes, segments, pairs", tasks_done(spark)):
+    with progress.stage("examples: notes, segments, pairs", tasks_done(spark)):
         before = _whole_result(spark, config)
         if before and before["made_of"] == made_of:
             progress.say(f"{_counts(before)}, made before")
@@ -127,12 +127,12 @@ def pretrain_and_register(
                 pretrained_model(plans[-1]).save_pretrained(start)
                 plan = replace(plan, model=start, scratch=False)
             with (
-                progress.step(f"train: {plan.steps} steps of {plan.tokens} tokens"),
+                progress.stage(f"train: {plan.steps} steps of {plan.tokens} tokens"),
                 _watch(mlflow, plan, progress) as (record, say),
             ):
                 plans.append(plan)
                 phases.append(launch(plan, record, say))
-        with progress.step("register"):
+        with progress.stage("register"):
             model = pretrained_model(plans[-1])
             setattr(model.config, SEEN, config.split_name)
             name, alias = register(
@@ -144,7 +144,7 @@ def pretrain_and_register(
                 task="feature-extraction",
             )
             for plan in plans:
-                Store(plan.work).remove()
+                FileStore(plan.work).remove()
     return name, alias, phases
 
 

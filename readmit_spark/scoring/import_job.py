@@ -13,7 +13,7 @@ from readmit_spark.scoring.locate import fingerprint, locate
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.registry import register
 
-STEPS = 2
+STAGES = 2
 _CARD = """Imported, not trained here: nothing is known of whom it was trained on, and nothing was
 measured. `jobs/score.py` writes its card with figures of your own patients, who may be among those
 it has seen."""
@@ -31,14 +31,14 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
         return found
 
     with tempfile.TemporaryDirectory(prefix="readmit-import-") as folder:
-        with progress.step("convert"):
+        with progress.stage("convert"):
             made = convert(source, folder, tokenizer)
             kind = "a readmission classifier" if made.has_head else "an encoder without a head"
             progress.say(
                 f"{kind}: {made.tensors} tensors, each read back and equal"
                 + (f"; {len(made.left_out)} of pretraining left out" if made.left_out else "")
             )
-        with progress.step("register"), job_run(config, "import") as mlflow:
+        with progress.stage("register"), job_run(config, "import") as mlflow:
             loader = AutoModelForSequenceClassification if made.has_head else AutoModel
             origin = Path(source).name
             mlflow.log_params({"from": origin, "fingerprint": fingerprint(folder)})

@@ -36,7 +36,7 @@ from readmit_spark.storage.input_tables import read_risks
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
 
-STEPS = 4
+STAGES = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def score(
     check_gpus(spark)
     settings = scorer_settings(spark, config, located)
     try:
-        with progress.step("start", tasks_done(spark)):
+        with progress.stage("start", tasks_done(spark)):
             # Read and told apart by their tokens once; all that follows goes by this table.
             distinct = publication.write_work(distinct_chunks(asked), "distinct_chunks")
             threshold = alert_threshold(config, located.folder, windows)
@@ -82,11 +82,11 @@ def score(
                 f"({1 - work.distinct / max(1, work.chunks):.0%} saved), "
                 f"{work.tokens:,} tokens in {work.tasks} tasks"
             )
-        with progress.step("chunk scores", tasks_done(spark)):
+        with progress.stage("chunk scores", tasks_done(spark)):
             chunk_scores = publication.write_table(
                 score_chunks(distinct, work.tasks, settings, located.name), "chunk_scores"
             )
-        with progress.step("patient scores and ledger", tasks_done(spark)):
+        with progress.stage("patient scores and ledger", tasks_done(spark)):
             patients = publication.write_table(
                 patient_scores(chunk_scores, cohort, windows, config.vote.c), "patient_scores"
             )
@@ -95,7 +95,7 @@ def score(
                 "ledger",
             )
             counts = _counts(ledger, prepared, windows)
-        with progress.step("metrics and report", tasks_done(spark)):
+        with progress.stage("metrics and report", tasks_done(spark)):
             measured = _measured(patients, config)
             evaluations = evaluate_windows(
                 measured.toPandas(),

@@ -11,7 +11,7 @@ from pyarrow import fs
 from readmit_spark.storage.s3 import filesystem_of
 
 
-class Store:
+class FileStore:
     """A folder on a disk, HDFS or S3: of checkpoints, and of what went wrong."""
 
     def __init__(self, folder: str) -> None:

@@ -15,7 +15,7 @@ _KEY = "data.notes"
 
 
 @dataclass(frozen=True)
-class WholeNotes:
+class CheckedNotes:
     """rows: of `read_notes`. expected: how many there are by the quotes of a CSV, else None."""
 
     rows: DataFrame
@@ -30,7 +30,7 @@ class WholeNotes:
         check_records(self.path, _KEY, self.expected, found["notes"], found["malformed"])
 
 
-def whole_notes(spark: SparkSession, config: Config) -> WholeNotes:
+def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
     """data.notes. UserError where it is not there, lacks columns, breaks off or has a quote too
     few: what the CSV parser would say of that, later, holds text."""
     path, counts = required(config.data.notes, _KEY), Observation("whole")
@@ -41,4 +41,4 @@ def whole_notes(spark: SparkSession, config: Config) -> WholeNotes:
         F.count(F.lit(1)).alias("notes"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
     )
-    return WholeNotes(seen, path, expected, counts)
+    return CheckedNotes(seen, path, expected, counts)

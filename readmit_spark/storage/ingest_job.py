@@ -29,7 +29,7 @@ from readmit_spark.storage.s3 import filesystem_of
 
 _PART_BYTES = 128 << 20  # bytes of a file: what Spark gives a task
 _GROUP_BYTES = 32 << 20  # bytes of text that are compressed together, and held in memory
-STEPS_A_TABLE = 2
+STAGES_PER_TABLE = 2
 _BUFFER_BYTES = 8 << 20  # bytes of a request to S3
 _NEEDED = {"admissions": ADMISSIONS, "notes": NOTES, "patients": ()}
 
@@ -95,9 +95,9 @@ def _convert(key: str, path: str, folder: str, progress: Progress) -> dict[str, 
     file = CsvFile(f"{key}: {path}", path.lower().endswith(".gz"), opened)
     header = read_header(file)
     check_columns(header.names, _NEEDED[key.removeprefix("data.")], path, key)
-    with progress.step(f"{key}: write Parquet", read.how_far):
+    with progress.stage(f"{key}: write Parquet", read.status):
         rows, nulls = _write(read_batches(file, header), header.names, folder, read)
-    with progress.step(f"{key}: check against the source", read.how_far):
+    with progress.stage(f"{key}: check against the source", read.status):
         _, again = digests(read_again(file, header))
         written_rows, written = digests(_batches_of(folder))
     after = source.get_file_info(inside)
@@ -220,7 +220,7 @@ class _Read:
         self._file = file
         return file
 
-    def how_far(self) -> str:
+    def status(self) -> str:
         if self._file is None or self._file.closed or not self._size:
             return ""
         return f"{self._file.tell() / self._size:.0%} of {self._size:,} bytes, {self.rows:,} rows"

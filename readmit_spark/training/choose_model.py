@@ -18,7 +18,7 @@ from readmit_spark.evaluation.thresholds import operating_points
 from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.scoring.fitted import Learnt
 from readmit_spark.scoring.locate import Located, fingerprint, local_folder
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.training import launcher as launching
 from readmit_spark.training.finetune import finetune
 from readmit_spark.training.launch import Launch
@@ -139,7 +139,7 @@ def launcher(spark: SparkSession | None, config: Config) -> Launch:
 def forget(candidates: list[Candidate]) -> None:
     """Removes the checkpoints of trainings whose result is kept elsewhere."""
     for candidate in candidates:
-        Store(candidate.plan.work).remove()
+        FileStore(candidate.plan.work).remove()
 
 
 def _aurocs(config: Config, trained: Trained) -> dict[float, float]:

@@ -30,7 +30,7 @@ from readmit_spark.training.optimisation import Log
 from readmit_spark.training.plan import Plan, best_model
 from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index
 
-STEPS = 3
+STAGES = 3
 
 
 def finetune_and_register(
@@ -48,7 +48,7 @@ def finetune_and_register(
     split = split_name(prepared["config"])
     check_unseen(located, split)
     window = config.train.window
-    with progress.step("chunks"):
+    with progress.stage("chunks"):
         plan = plan_of(config, located, prepared, config.train.learning_rate)
         train = balanced(_index(plan, "train"), plan.seed)
         validation = _index(plan, "validation")
@@ -61,7 +61,7 @@ def finetune_and_register(
                 "data.tokenizer": prepared["tokenizer"],
             }
         )
-        with progress.step("train"):
+        with progress.stage("train"):
             best, candidates = choose(
                 config,
                 located,
@@ -69,7 +69,7 @@ def finetune_and_register(
                 launch,
                 lambda plan: _watch(mlflow, config, plan, progress),
             )
-        with progress.step("register"):
+        with progress.stage("register"):
             rate = best.plan.settings.learning_rate
             progress.say(
                 f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "

@@ -16,7 +16,7 @@ from typing import Any
 from pyarrow import fs
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.storage.s3 import filesystem_of
 from readmit_spark.training.finetune import finetune
 from readmit_spark.training.optimisation import Log
@@ -47,7 +47,7 @@ def one_rank(plan: Any, train: Callable[..., Any]) -> Any:
     What goes wrong is written down under `plan.work`, for the driver: its own error is seen
     nowhere else. A user's mistake ends a repeated attempt at once.
     """
-    store, ranks = Store(plan.work), None
+    store, ranks = FileStore(plan.work), None
     try:
         if before := [f for f in failures(plan.work) if f["mistake"]]:
             raise UserError(before[0]["message"])
@@ -73,14 +73,14 @@ def one_rank(plan: Any, train: Callable[..., Any]) -> Any:
 
 def failures(work: str) -> list[dict[str, Any]]:
     """What the ranks wrote down, causes before consequences."""
-    store = Store(work)
+    store = FileStore(work)
     found = [store.read_json(name) for name in store.names() if name.startswith(_FAILED)]
     return sorted(found, key=lambda failure: (not failure["mistake"], failure["secondary"]))
 
 
 def forget_failures(work: str) -> None:
     """Before a new attempt."""
-    store = Store(work)
+    store = FileStore(work)
     for name in store.names():
         if name.startswith(_FAILED):
             store.delete(name)

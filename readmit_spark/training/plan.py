@@ -10,7 +10,7 @@ import torch
 
 from readmit_spark.config import Train
 from readmit_spark.scoring.classifier import load_for_training
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.training.validation_scores import ChunkScores
 
 
@@ -64,7 +64,7 @@ class Checkpoints:
     """
 
     def __init__(self, work: str) -> None:
-        self._store = Store(work)
+        self._store = FileStore(work)
 
     def save(self, state: State, parts: Mapping[str, Any]) -> None:
         """The state and the `state_dict` of each part, then removes what it replaces."""

@@ -13,7 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.comparison.audit_job import STEPS, Check, audit, table
+from readmit_spark.comparison.audit_job import STAGES, Check, audit, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.storage.publish import Publication
@@ -38,7 +38,7 @@ def checks_of(
         audit=replace(ward.config.audit, **audits),
     )
     prepared = {**ward.prepared, "path": str(folder)}
-    found = audit(spark, config, prepared, Progress("audit", STEPS), datetime.now)
+    found = audit(spark, config, prepared, Progress("audit", STAGES), datetime.now)
     assert table(found).count("\n") == len(found)
     return {(check.name, check.window): check for check in found}
 

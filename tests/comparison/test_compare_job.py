@@ -25,7 +25,7 @@ from readmit_spark.comparison import bag_of_words as baselines
 from readmit_spark.comparison import compare_job as comparing
 from readmit_spark.comparison import train_and_score as compare_models
 from readmit_spark.comparison.baselines import NAMES, best_c, data_of
-from readmit_spark.comparison.compare_job import STEPS, compare
+from readmit_spark.comparison.compare_job import STAGES, compare
 from readmit_spark.comparison.comparison_metrics import measured, trainings_of
 from readmit_spark.comparison.comparison_page import comparison_page, comparison_table, rows_of
 from readmit_spark.comparison.literature import PAPER
@@ -56,7 +56,7 @@ def run(spark: SparkSession, ward: Ward, launch: Launch = alone, **changes: Any)
         patch.setattr(Progress, "say", lambda self, text: lines.append(text))
         patch.setattr(baselines, "PENALTIES", (0.001, 1.0))  # each costs a fit
         result = compare(
-            spark, config, ward.prepared, Progress("compare", STEPS), datetime.now, launch
+            spark, config, ward.prepared, Progress("compare", STAGES), datetime.now, launch
         )
     path = manifest(spark, config.output_root, "compare")["path"]
     scores = pq.read_table(f"{path}/model_scores").to_pandas()

@@ -76,7 +76,7 @@ class Ran(NamedTuple):
         config = load_config(overrides=[*self.settings, *more])
         done = explain.explain_scores(
             self.spark, config, Located(self.model, "planted"), explain.Wanted(**wanted),
-            Progress("explain", explain.STEPS, said), datetime.now,
+            Progress("explain", explain.STAGES, said), datetime.now,
         )  # fmt: skip
         return done, said.getvalue()
 
@@ -84,7 +84,7 @@ class Ran(NamedTuple):
         config = load_config(overrides=[*self.settings, "over_time.days=4", *more])
         return over_time.over_time(
             self.spark, config, Located(self.model, "planted"), admission,
-            Progress("over_time", over_time.STEPS, io.StringIO()), datetime.now,
+            Progress("over_time", over_time.STAGES, io.StringIO()), datetime.now,
         )  # fmt: skip
 
     def table(self, job: str, name: str) -> list[dict[str, Any]]:
@@ -114,13 +114,13 @@ def ran(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     config, located = load_config(overrides=settings), Located(model, "planted")
     said = io.StringIO()
     nightly.nightly(
-        spark, config, located, NIGHT, Progress("nightly", nightly.STEPS, said), datetime.now
+        spark, config, located, NIGHT, Progress("nightly", nightly.STAGES, said), datetime.now
     )
     tokenizer = load_tokenizer(model, 128)
     prepare.prepare(spark, config, tokenizer, Progress("prepare", 3, said), datetime.now)
     score.score(
         spark, config, located, manifest(spark, str(root), "prepare"),
-        Progress("score", score.STEPS, said), datetime.now,
+        Progress("score", score.STAGES, said), datetime.now,
     )  # fmt: skip
     yield Ran(spark, root, model, settings)
 
@@ -351,7 +351,7 @@ def ask(ran: Ran, asked: str, notes: Path) -> str:
             audit.audit(
                 ran.spark, load_config(overrides=settings),
                 manifest(ran.spark, str(ran.root), "prepare"),
-                Progress("audit", audit.STEPS, io.StringIO()), datetime.now,
+                Progress("audit", audit.STAGES, io.StringIO()), datetime.now,
             )  # fmt: skip
         elif asked == "over_time":
             ran.over_time(f"data.notes={notes}")

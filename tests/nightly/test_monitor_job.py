@@ -72,7 +72,7 @@ class Watched(NamedTuple):
         """What the job prints, and monitor.json."""
         config = load_config(overrides=[*self.settings, *more])
         printed = monitor.monitor(
-            self.spark, config, as_of, Progress("monitor", monitor.STEPS, io.StringIO()),
+            self.spark, config, as_of, Progress("monitor", monitor.STAGES, io.StringIO()),
             datetime.now,
         )  # fmt: skip
         return printed, json.loads((self.root() / "monitor.json").read_text())
@@ -95,7 +95,7 @@ def watched(
     for night in NIGHTS:
         nightly.nightly(
             spark, config, Located(tiny_model, "tiny"), night,
-            Progress("nightly", nightly.STEPS, io.StringIO()), datetime.now,
+            Progress("nightly", nightly.STAGES, io.StringIO()), datetime.now,
         )  # fmt: skip
     yield Watched(spark, folder, settings)
 
@@ -160,7 +160,7 @@ def test_a_damaged_night_is_left_out_and_said_so(
     said = io.StringIO()
     config = load_config(overrides=[*watched.settings, f"output.root={root}"])
     monitor.monitor(
-        watched.spark, config, None, Progress("monitor", monitor.STEPS, said), datetime.now
+        watched.spark, config, None, Progress("monitor", monitor.STAGES, said), datetime.now
     )
     assert f"the night of {NIGHTS[1]} is left out" in said.getvalue()
     left = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]

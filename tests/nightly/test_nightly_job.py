@@ -93,7 +93,7 @@ class House(NamedTuple):
         said = io.StringIO()
         located = Located(model or self.model, "tiny")
         done = nightly.nightly(
-            self.spark, config, located, night, Progress("nightly", nightly.STEPS, said),
+            self.spark, config, located, night, Progress("nightly", nightly.STAGES, said),
             datetime.now, plan,
         )  # fmt: skip
         return done, said.getvalue()

@@ -27,7 +27,7 @@ from tests.workers import python_workers
 
 BEFORE, NIGHT = "2101-01-09T02:00:00", "2101-01-10T02:00:00"
 TABLES = ("patient_risk", "unscored", "notes", "chunks", "followed")
-STEPS = 5
+STAGES = 5
 POINTS = 20
 CHAINS = 2  # kills one upon the other on a root of their own, at the same time: half the wait
 # Java's first compiler alone: these programs end before the second has paid for itself.
@@ -119,10 +119,10 @@ def undisturbed(job: Job) -> Job:
     return made
 
 
-def heard(running: subprocess.Popen[str], step: int) -> bool:
-    """Waits until the step begins; False where the job ended before."""
+def heard(running: subprocess.Popen[str], stage: int) -> bool:
+    """Waits until the stage begins; False where the job ended before."""
     assert running.stdout is not None
-    return any(f"[{step}/{STEPS}]" in line for line in running.stdout)
+    return any(f"[{stage}/{STAGES}]" in line for line in running.stdout)
 
 
 def kill(running: subprocess.Popen[str], java_too: bool) -> None:
@@ -146,7 +146,7 @@ def _group(process: psutil.Process) -> int | None:
 def test_killed_at_any_moment_and_run_again_the_night_is_the_same(
     job: Job, undisturbed: Job
 ) -> None:
-    """At random moments of every step, on roots that hold what the killed runs before left."""
+    """At random moments of every stage, on roots that hold what the killed runs before left."""
     with ThreadPoolExecutor(CHAINS) as pool:
         hits = sum(pool.map(lambda chain: _chain(job, undisturbed, chain), range(CHAINS)))
     assert hits >= POINTS - 3  # the others were over before the blow
@@ -160,10 +160,10 @@ def _chain(job: Job, undisturbed: Job, chain: int) -> int:
     draw = random.Random(chain)
     killed, hits = fresh(job, f"killed-{chain}"), 0
     for point in range(POINTS // CHAINS):
-        step = point % STEPS + 1
+        stage = point % STAGES + 1
         running = killed.start()
-        if heard(running, step):
-            time.sleep(draw.uniform(0, seconds[step - 1]))
+        if heard(running, stage):
+            time.sleep(draw.uniform(0, seconds[stage - 1]))
         hits += running.poll() is None
         kill(running, java_too=point % 2 == 0)
         if killed.manifest() is None:

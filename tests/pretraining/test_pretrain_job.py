@@ -18,7 +18,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.pretraining.pretrain import pretrain
-from readmit_spark.pretraining.pretrain_job import make_examples, pretrain_and_register, steps
+from readmit_spark.pretraining.pretrain_job import make_examples, pretrain_and_register, stage_count
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.classifier import has_head, load_for_training
@@ -52,7 +52,7 @@ def made(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
 ) -> tuple[dict[str, Any], str]:
     out = io.StringIO()
-    progress = Progress("pretrain", steps(config), out)
+    progress = Progress("pretrain", stage_count(config), out)
     return make_examples(spark, config, tokenizer, progress, datetime.now), out.getvalue()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from readmit_spark.storage.atomic_files import Store
+from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.training.plan import Checkpoints, State
 
 
@@ -53,7 +53,7 @@ def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
         layer.weight += 1
     second = State(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
     checkpoints.save(second, {"layer": layer})
-    assert Store(folder).names() == ["best-4.pt", "latest.json", "step-8.pt"]
+    assert FileStore(folder).names() == ["best-4.pt", "latest.json", "step-8.pt"]
     assert Checkpoints(folder).load({"layer": other}, "cpu") == second
     assert torch.equal(other.weight, layer.weight)
     checkpoints.load_best(second, other, "cpu")
@@ -61,11 +61,11 @@ def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
 
 
 def test_small_files_are_read_written_replaced_and_removed(folder: str) -> None:
-    store = Store(folder)
+    store = FileStore(folder)
     assert store.names() == [] and store.read_json("a.json") is None
     store.write_json("a.json", [1])
     store.write_json("a.json", {"b": 2})
-    assert Store(folder).read_json("a.json") == {"b": 2}
+    assert FileStore(folder).read_json("a.json") == {"b": 2}
     store.delete("a.json")
     store.delete("a.json")
     assert not store.has("a.json")
@@ -78,7 +78,7 @@ def test_small_files_are_read_written_replaced_and_removed(folder: str) -> None:
 
 
 def test_what_fails_to_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
+    store = FileStore(str(tmp_path))
     store.write_json("a.json", 1)
 
     def fails(file: object) -> None:

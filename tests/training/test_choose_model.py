@@ -280,7 +280,7 @@ def test_the_gate_decides_who_is_champion(
     config = replace(tuned, promote=replace(tuned.promote, min_group=5))
     assert register_random(config, tiny_model) == ("readmission/2", "challenger")
     said = io.StringIO()
-    kept = promote(spark, config, prepared, Progress("promote", promotion.STEPS, said))
+    kept = promote(spark, config, prepared, Progress("promote", promotion.STAGES, said))
     assert "readmission/2: nobody knows which patients it was trained on" in said.getvalue()
     assert "readmission/1: nobody" not in said.getvalue()
     assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
