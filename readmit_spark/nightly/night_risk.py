@@ -26,7 +26,7 @@ def patient_risk(
     c: float,
     alert: AlertRule,
 ) -> DataFrame:
-    """The contract's `patient_risk`: one row a scored patient in the house.
+    """The `patient_risk` table (docs/tables.md): one row a scored patient in the house.
 
     chunks: the night's, by document. documents: hadm_id, document, n_notes. before: the
     `patient_risk` of the night before. `basis` names all that makes scores comparable: scores of

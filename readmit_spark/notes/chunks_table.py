@@ -34,8 +34,9 @@ _ENCODED = T.StructType(
 
 
 def chunk_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """The rows of the contract's `chunks` table, with n_notes; a document that is too short for a
-    chunk has one row with a null chunk_index."""
+    """Make the rows of the `chunks` table (docs/tables.md), with n_notes.
+
+    A document that is too short for a chunk has one row with a null chunk_index."""
     rows = _cut_rows(documents, chunk, tokenizer)
     return rows.withColumn("encoded", _encode(tokenizer)("text")).select(
         "window",
@@ -54,7 +55,7 @@ def chunk_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) ->
 
 
 def chunks_table(rows: DataFrame) -> DataFrame:
-    """The contract's `chunks` table from `chunk_rows`."""
+    """The `chunks` table (docs/tables.md) from `chunk_rows`."""
     return rows.where(F.col("chunk_index").isNotNull()).drop("n_notes")
 
 

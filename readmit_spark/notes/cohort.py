@@ -56,7 +56,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
 
 
 def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
-    """The contract's `cohort` table from `label_admissions`."""
+    """The `cohort` table (docs/tables.md) from `label_admissions`."""
     fold = (_hash(_key(config), f"{config.seed}:fold") % FOLDS).cast("int")
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
@@ -81,7 +81,7 @@ def split_of(config: Config) -> Column:
 
 
 def exclusions_table(labelled: DataFrame) -> DataFrame:
-    """The contract's `exclusions` table: hadm_id, reason."""
+    """The `exclusions` table (docs/tables.md): hadm_id, reason."""
     left_out = labelled.where(F.col("exclusion").isNotNull())
     return left_out.select("hadm_id", F.col("exclusion").alias("reason"))
 

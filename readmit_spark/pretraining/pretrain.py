@@ -1,4 +1,4 @@
-"""Pretraining: hidden words and next sentences, by one process or by many (method section 11)."""
+"""Pretraining on one process or many: hidden words, next sentences (docs/method.md, section 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The readmission classifier: a BERT-like encoder with one logit (method section 7)."""
+"""The readmission classifier: a BERT-like encoder with one logit (docs/method.md, section 7)."""
 
 from __future__ import annotations
 

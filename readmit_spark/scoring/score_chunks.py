@@ -124,7 +124,7 @@ def score_chunks(
     model_name: str,
     build: Callable[[ScorerSettings], ChunkScorer] = build_scorer,
 ) -> DataFrame:
-    """The contract's `chunk_scores`: window, hadm_id, chunk_index, probability, model.
+    """The `chunk_scores` table (docs/tables.md): window, hadm_id, chunk_index, probability, model.
 
     distinct: of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the beginning
     of the 3-day one, and notes are copied forward. Chunks go to tasks by their digest, whoever owns
@@ -226,7 +226,7 @@ def _probe(settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: fl
 def patient_scores(
     chunk_scores: DataFrame, cohort: DataFrame, windows: Sequence[str], c: float
 ) -> DataFrame:
-    """The contract's `patient_scores`: the vote of each admission's chunks, per window.
+    """The `patient_scores` table (docs/tables.md): the vote of each admission's chunks, per window.
 
     `actionable`: in a window of N days, the stay lasts at least N days or has not ended; always
     true for `discharge`.
@@ -249,8 +249,8 @@ def patient_scores(
 def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
     """by, n_chunks, max_probability, mean_probability, score: one row a group of chunks.
 
-    (max + mean n/c) / (1 + n/c), method section 8. Probabilities are summed in chunk order, so the
-    score has the same bits whatever the partitioning.
+    (max + mean n/c) / (1 + n/c); docs/method.md, section 8. Probabilities are summed in chunk
+    order, so the score has the same bits whatever the partitioning.
     """
     ordered = F.array_sort(F.collect_list(F.struct("chunk_index", "probability")))
     total = F.aggregate(ordered, F.lit(0.0), lambda acc, chunk: acc + chunk["probability"])

@@ -46,7 +46,7 @@ class Candidate:
         return max(self.aurocs, key=lambda c: self.aurocs[c])
 
     def patients(self, part: str, window: str) -> PatientScores:
-        """Of whom an alert is of use (method section 3), as the vote scores them."""
+        """Of whom an alert is of use (docs/method.md, section 3), as the vote scores them."""
         folder, fold = self.plan.folder, self.plan.fold
         kept = admissions_of(folder, part, fold, window)  # type: ignore[arg-type]
         return self.trained.scores[part][window].votes(self.c).of(kept)

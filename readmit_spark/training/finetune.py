@@ -163,7 +163,7 @@ class _Training:
 
 
 def balanced(index: ChunkIndex, seed: int) -> ChunkIndex:
-    """The training sample of method section 9: balanced by admissions, then by chunks."""
+    """The training sample of docs/method.md, section 9: balanced by admissions, then by chunks."""
     ids, labels, counts = index.admissions()
     kept = ids[training_sample(ids, labels, counts, seed)]
     return index.take(np.isin(index.hadm_ids, kept))

@@ -44,7 +44,7 @@ class ChunkScores:
     probabilities: NDArray[np.float64]
 
     def votes(self, c: float) -> PatientScores:
-        """The vote of each admission's chunks (method section 8)."""
+        """The vote of each admission's chunks (docs/method.md, section 8)."""
         order = np.argsort(self.hadm_ids, kind="stable")
         ids, first = np.unique(self.hadm_ids[order], return_index=True)
         groups = np.split(self.probabilities[order], first[1:])
