@@ -1,9 +1,9 @@
 """BERT's two exercises, made of segments: which words are hidden, and does the second half follow.
 
 Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), appendix A.2; docs/method.md,
-section 11. Two rules are ours. Halves are whole segments, never cut. And the answer to the second exercise is not in the
-lengths: before the coin is tossed, both a true and a foreign second half have been found, and the
-foreign one is the one of several that is nearest to the true one in length.
+section 11. Two rules are ours. Halves are whole segments, never cut. And lengths do not tell the
+answer to the second exercise: before the coin is tossed, both a true and a foreign second half are
+found, and of several foreign ones the one nearest to the true one in length.
 """
 
 from __future__ import annotations
