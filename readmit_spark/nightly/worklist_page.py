@@ -180,7 +180,7 @@ def _alert_mark(alert: Alert) -> str:
 
 
 def _source(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("readmit_spark").joinpath(name).read_text(encoding="utf-8")
 
 
 def _csp_hash(source: str) -> str:
