@@ -44,7 +44,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         print(estimate.page(estimate.estimate(config, template, shapes["prepare"], table), table))
         return cli.OK
     code = collect(config, ROOT)
-    as_of = args.as_of if args.as_of == "now" else cli.hospital_time(args.as_of).isoformat()
+    as_of = args.as_of if args.as_of == "now" else cli.parse_as_of(args.as_of).isoformat()
     order = request.Order(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
     asked = request.build(config, order, template, shapes, code)
     if args.upload:
@@ -53,7 +53,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
         print(json.dumps(asked, indent=2))
         return cli.OK
     done = run.submit(*run.clients(config), asked, code, progress, terminate=args.terminate)
-    return cli.OK if done else cli.FAULT
+    return cli.OK if done else cli.FAILED
 
 
 if __name__ == "__main__":

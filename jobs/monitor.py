@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    as_of = cli.parse_as_of(given.as_of) if given.as_of else None
     spark = build_session("monitor")
     print(monitor(spark, config, as_of, Progress("monitor", STAGES), datetime.now))
 

@@ -38,7 +38,7 @@ def main(config: Config, given: argparse.Namespace) -> None:
 def _time(text: str) -> datetime:
     if text == "now":
         return datetime.now().replace(microsecond=0)
-    return cli.hospital_time(text)
+    return cli.parse_as_of(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every job does around its one call: arguments, configuration, exit code."""
+"""Command line of the jobs: arguments, configuration, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from datetime import datetime
 
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
-from readmit_spark.storage.aws_errors import failure_of
+from readmit_spark.storage.aws_errors import find_aws_failure
 
-OK, FAULT, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+# Exit codes.
+OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
-# Libraries that would draw bars over the job's own lines, or call home.
-_QUIET = {
+# Turn off progress bars, which would overwrite the job's own lines, and telemetry.
+_QUIET_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -25,92 +26,106 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-# A worker's exception reaches the driver as the text of its trace.
-_MISTAKE_IN_A_WORKER = re.compile(r"^readmit_spark\.errors\.UserError: (.*)$", re.MULTILINE)
+# An exception in a Spark worker reaches the driver as the text of its stack trace.
+_USER_ERROR_IN_WORKER = re.compile(r"^readmit_spark\.errors\.UserError: (.*)$", re.MULTILINE)
 
 
 def run(
     job: str,
-    what: str,
-    call: Callable[..., object],
+    description: str,
+    main: Callable[..., object],
     argv: Sequence[str],
-    arguments_of: Callable[[argparse.ArgumentParser], object] | None = None,
+    add_arguments: Callable[[argparse.ArgumentParser], object] | None = None,
 ) -> int:
-    """Runs `call(config)` and gives the exit code: 0, 2 for a user's mistake, 1 for a fault, 130
-    for Ctrl-C.
+    """Parse `argv`, load the configuration, call `main(config)` and return the exit code.
 
-    `arguments_of` adds a job's own arguments; the parsed ones are then passed to `call` as well. An
-    int that `call` returns is the exit code.
+    Exit codes: 0 on success, 1 for a failure, 2 for a mistake of the user, 130 after Ctrl-C. If
+    `main` returns an int, that is the exit code.
+
+    `add_arguments` adds the job's own arguments to the parser; `main(config, arguments)` is then
+    called with the parsed arguments.
     """
-    parser = _parser(job, what)
-    if arguments_of:
-        arguments_of(parser)
+    parser = _parser(job, description)
+    if add_arguments:
+        add_arguments(parser)
     arguments = parser.parse_args(argv)
-    for name, value in _QUIET.items():
+    for name, value in _QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     try:
         config = load_config(arguments.config, arguments.set)
-        result = call(config, arguments) if arguments_of else call(config)
+        result = main(config, arguments) if add_arguments else main(config)
     except UserError as error:
-        return _mistake(f"{job}: {error}")
+        _print_error(f"{job}: {error}")
+        return USER_ERROR
     except KeyboardInterrupt:
         print(f"{job}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        mistake = _MISTAKE_IN_A_WORKER.search(str(error))
-        if mistake:
-            return _mistake(f"{job}: {mistake.group(1)}")
-        failure = failure_of(error)
-        if failure:
-            _mistake(f"{job}: {failure.message}")
-            return FAULT if failure.passing else MISTAKE
-        print(f"{job}: a fault, not a mistake of yours; its trace:", file=sys.stderr)
-        traceback.print_exc()
-        return FAULT
+        return _report(job, error)
     return result if isinstance(result, int) else OK
 
 
-def hospital_time(text: str) -> datetime:
-    """--as-of as the hospital's own time, to the second; UserError where it is none, or zoned."""
+def parse_as_of(text: str) -> datetime:
+    """Parse the value of --as-of: a local time of the hospital, cut to whole seconds.
+
+    Raise a UserError if `text` is not an ISO time or has a time zone.
+    """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise UserError(f"--as-of {text}: write it as 2026-11-22T02:00:00") from None
     if time.tzinfo is not None:
-        raise UserError(f"--as-of {text}: the hospital's own time, without a zone")
+        raise UserError(f"--as-of {text}: give the hospital's local time without a time zone")
     return time.replace(microsecond=0)
 
 
-def _mistake(line: str) -> int:
-    """Says the line on stderr. spark-submit pours a program's stderr into its own stdout; what is
-    to be on stderr there goes through its Java."""
+def _report(job: str, error: Exception) -> int:
+    """Print an exception and return the exit code: in one line if its cause is known."""
+    user_error = _USER_ERROR_IN_WORKER.search(str(error))
+    if user_error:
+        _print_error(f"{job}: {user_error.group(1)}")
+        return USER_ERROR
+    failure = find_aws_failure(error)
+    if failure:
+        _print_error(f"{job}: {failure.message}")
+        return FAILED if failure.temporary else USER_ERROR
+    print(f"{job}: internal error, not a mistake in your input; stack trace:", file=sys.stderr)
+    traceback.print_exc()
+    return FAILED
+
+
+def _print_error(line: str) -> None:
+    """Print `line` to stderr.
+
+    spark-submit redirects the stderr of a Python program to its own stdout; lines printed by its
+    Java process do reach stderr.
+    """
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         from pyspark.java_gateway import launch_gateway
 
         launch_gateway().jvm.System.err.println(line)
     else:
         print(line, file=sys.stderr)
-    return MISTAKE
 
 
-def _parser(job: str, what: str) -> argparse.ArgumentParser:
+def _parser(job: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"jobs/{job}.py",
-        description=what,
-        epilog="Keys, their defaults and what they mean:\n\n" + base_yaml(),
+        description=description,
+        epilog="Configuration keys with their defaults:\n\n" + base_yaml(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--config",
         metavar="FILE",
         default="conf/local.yaml",
-        help="YAML with overrides of the keys below (default: conf/local.yaml)",
+        help="YAML file that overrides the keys below (default: conf/local.yaml)",
     )
     parser.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
         action="append",
         default=[],
-        help="one override, read as YAML; may be given many times and wins over the file",
+        help="override one key; the value is read as YAML; repeatable; takes precedence over --config",
     )
     return parser

@@ -1,4 +1,4 @@
-"""Which code a run was made with."""
+"""Version of the code that produced a run."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def code_version() -> str:
-    """The package's version, and the commit where it runs from a clone (`+` for changed files).
+    """Return the package version and, in a git clone, the commit (`+`: with local changes).
 
     >>> code_version()  # doctest: +SKIP
     '0.1.0 (7a78b11)'
     """
-    here = Path(__file__).parent.parent
-    released = version("readmit-spark")
-    if not (here / ".git").exists():
-        return released
+    root = Path(__file__).parent.parent
+    package_version = version("readmit-spark")
+    if not (root / ".git").exists():
+        return package_version
     try:
-        said = subprocess.run(
+        git = subprocess.run(
             ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True,
+            cwd=root, capture_output=True, text=True, check=True,
         )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):  # no git, or another user's clone
-        return released
-    return f"{released} ({said.stdout.strip()})"
+    except (OSError, subprocess.CalledProcessError):  # no git, or a clone of another user
+        return package_version
+    return f"{package_version} ({git.stdout.strip()})"

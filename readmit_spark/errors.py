@@ -1,9 +1,9 @@
-"""The one exception that means: the person running the job can mend this."""
+"""The exception for mistakes that the person who runs a job can correct."""
 
 
 class UserError(Exception):
-    """A mistake in the input, the configuration or the set-up.
+    """A mistake in the input, the configuration or the setup.
 
-    Its message is one line (what is wrong, where, what to do), holds no note text, and is all that
-    a job prints before it exits with code 2.
+    The message is one line that says what is wrong, where, and what to do. It never contains note
+    text. A job that raises a UserError prints only this message and exits with code 2.
     """

@@ -94,14 +94,14 @@ def test_an_upload_puts_the_code_in_place_and_starts_nothing(
 def test_what_aws_refuses_is_one_line_and_2(
     job: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert job("nightly") == cli.MISTAKE
+    assert job("nightly") == cli.USER_ERROR
     _, *said = capsys.readouterr().err.splitlines()  # after the step that it is at
     assert said == [
         "emr_submit: AWS refuses PutObject: The specified bucket does not exist (NoSuchBucket)"
     ]
 
 
-@pytest.mark.parametrize(("completed", "code"), [(True, cli.OK), (False, cli.FAULT)])
+@pytest.mark.parametrize(("completed", "code"), [(True, cli.OK), (False, cli.FAILED)])
 def test_the_steps_verdict_is_the_exit_code(
     job: Callable[..., int], monkeypatch: pytest.MonkeyPatch, completed: bool, code: int
 ) -> None:

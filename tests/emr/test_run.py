@@ -18,7 +18,7 @@ from readmit_spark.config import Config
 from readmit_spark.emr import run
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.storage.aws_errors import failure_of
+from readmit_spark.storage.aws_errors import find_aws_failure
 from tests.emr.conftest import code, request
 
 
@@ -258,7 +258,7 @@ def test_a_cluster_that_is_gone_or_never_was_takes_no_steps(emr: Any, config: Co
         run.begin(emr, request(config, cluster=cluster))
     with pytest.raises(ClientError) as nothing:
         run.begin(emr, request(config, cluster="j-nothing"))
-    failure = failure_of(nothing.value)
+    failure = find_aws_failure(nothing.value)
     assert failure and failure.message.startswith("AWS refuses DescribeCluster: Cluster id 'j-not")
 
 

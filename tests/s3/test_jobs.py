@@ -194,9 +194,9 @@ def outcome(
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
     [
-        (Fault.SLOW_DOWN, cli.FAULT, r"S3 asks to slow down"),
-        (Fault.CUT, cli.FAULT, r"the connection to S3 breaks"),
-        (Fault.DENIED, cli.MISTAKE, r"S3 denies access"),
+        (Fault.SLOW_DOWN, cli.FAILED, r"S3 still asks to slow down"),
+        (Fault.CUT, cli.FAILED, r"the connection to S3 still fails"),
+        (Fault.DENIED, cli.USER_ERROR, r"S3 denies access"),
     ],
 )
 def test_faults_that_do_not_pass_are_one_line_and_leave_the_last_result(
@@ -208,7 +208,7 @@ def test_faults_that_do_not_pass_are_one_line_and_leave_the_last_result(
     found, said = outcome(capsys, lambda config: run_prepare(spark, config), kept)
     proxy.calm()
     assert (found, len(said.splitlines())) == (code, 1), said
-    assert message in said and "no result is left half" in said
+    assert message in said and "no partial result was published" in said
     whole = results(spark, "s3a://kept/out", ["prepare"])
     assert whole == {name: rows for name, rows in local.items() if name in whole}
 
@@ -293,7 +293,7 @@ def test_an_object_that_is_gone_is_one_line(
 ) -> None:  # fmt: skip
     gone()
     code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
-    assert (code, len(said.splitlines())) == (cli.MISTAKE, 1), said
+    assert (code, len(said.splitlines())) == (cli.USER_ERROR, 1), said
     assert "chunks is not what jobs/prepare.py wrote" in said
 
 
@@ -309,8 +309,8 @@ def test_an_object_that_goes_while_it_is_read_is_one_line(
 
     monkeypatch.setattr(scoring, "ship", ship_late)
     code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
-    assert (code, len(said.splitlines())) == (cli.FAULT, 1), said
-    assert "is gone" in said and "no result is left half" in said
+    assert (code, len(said.splitlines())) == (cli.FAILED, 1), said
+    assert "is missing" in said and "no partial result was published" in said
     with pytest.raises(UserError, match="holds no complete result of score"):
         manifest(spark, "s3a://kept/out", "score")
 
@@ -321,5 +321,5 @@ def test_a_bucket_that_is_not_there_is_one_line(
 ) -> None:  # fmt: skip
     overrides = settings("s3a://no-such-ward/out", raw, tiny_model)
     code, said = outcome(capsys, lambda config: run_prepare(spark, config), overrides)
-    assert (code, len(said.splitlines())) == (cli.MISTAKE, 1), said
+    assert (code, len(said.splitlines())) == (cli.USER_ERROR, 1), said
     assert "this bucket does not exist" in said
