@@ -126,6 +126,6 @@ def _parser(job: str, description: str) -> argparse.ArgumentParser:
         metavar="SECTION.KEY=VALUE",
         action="append",
         default=[],
-        help="override one key; the value is read as YAML; repeatable; takes precedence over --config",
+        help="override one key (value read as YAML); repeatable; takes precedence over --config",
     )
     return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -18,17 +19,16 @@ def test_stages_are_numbered_and_timed() -> None:
         progress.say("model demo")
     with progress.stage("report"):
         pass
-    assert out.getvalue().splitlines() == [
+    lines = re.sub(r"\d+\.\d s", "N s", out.getvalue()).splitlines()
+    assert lines == [
         "score: [1/2] chunks ...",
         "score: model demo",
-        "score: [1/2] chunks: 0.0 s",
+        "score: [1/2] chunks: N s",
         "score: [2/2] report ...",
-        "score: [2/2] report: 0.0 s",
+        "score: [2/2] report: N s",
     ]
-    assert progress.seconds == {
-        "chunks": pytest.approx(0, abs=0.05),
-        "report": pytest.approx(0, abs=0.05),
-    }
+    assert list(progress.seconds) == ["chunks", "report"]
+    assert all(seconds < 10 for seconds in progress.seconds.values())
 
 
 def test_a_failed_stage_has_no_duration() -> None:
