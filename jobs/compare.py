@@ -15,7 +15,7 @@ from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.locate import locate
 from readmit_spark.storage.publish import has_result, manifest
 from readmit_spark.storage.session import build_session
-from readmit_spark.training.choose_model import launcher
+from readmit_spark.training.launch import choose_launch
 
 
 def main(config: Config) -> None:
@@ -27,7 +27,8 @@ def main(config: Config) -> None:
         stages = Progress("compare: prepare", prepare.STAGES)
         prepare.prepare(spark, config, tokenizer, stages, datetime.now)
     prepared = manifest(spark, root, "prepare")
-    result = compare(spark, config, prepared, progress, datetime.now, launcher(spark, config))
+    launch = choose_launch(spark, config.train.processes)
+    result = compare(spark, config, prepared, progress, datetime.now, launch)
     print(comparison_table(result))
     progress.say(f"page: {root}/compare.html")
 

@@ -11,7 +11,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate
 from readmit_spark.storage.publish import manifest
 from readmit_spark.storage.session import build_session
-from readmit_spark.training.choose_model import launcher
+from readmit_spark.training.launch import choose_launch
 
 
 def main(config: Config) -> None:
@@ -21,7 +21,8 @@ def main(config: Config) -> None:
     prepared = manifest(spark, config.output_root, "prepare")
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
-    print(table(crossval(config, located, prepared, progress, launcher(spark, config))))
+    launch = choose_launch(spark, config.train.processes)
+    print(table(crossval(config, located, prepared, progress, launch)))
     progress.say(f"all of it is in {config.output_root}/crossval.json")
 
 

@@ -10,8 +10,8 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import locate
 from readmit_spark.storage.publish import manifest
 from readmit_spark.storage.session import build_session
-from readmit_spark.training.choose_model import launcher
 from readmit_spark.training.finetune_job import STAGES, finetune_and_register
+from readmit_spark.training.launch import choose_launch
 
 
 def main(config: Config) -> None:
@@ -21,7 +21,7 @@ def main(config: Config) -> None:
     prepared = manifest(spark, config.output_root, "prepare")
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
-    launch = launcher(spark, config)
+    launch = choose_launch(spark, config.train.processes)
     name, alias = finetune_and_register(config, located, prepared, progress, launch)
     progress.say(f"registered {name} as {config.model.name}@{alias} in {config.tracking_uri}")
     if alias != "champion":

@@ -14,7 +14,7 @@ from readmit_spark.config import Train
 from readmit_spark.config_file import load_config
 from readmit_spark.evaluation.subgroups import FACTORS
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.training.plan import Plan
+from readmit_spark.training.plan import TrainingPlan
 from tests.tiny import VOCABULARY
 
 CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))
@@ -128,14 +128,16 @@ def settings(**changes: Any) -> Train:
     return replace(load_config().train, **{**base, **changes})
 
 
-def plan(model: str, folder: str, work: Path, fold: int | None = None, **changes: Any) -> Plan:
-    return Plan(
-        model=model,
-        folder=folder,
+def plan(
+    model: str, folder: str, work: Path, fold: int | None = None, **changes: Any
+) -> TrainingPlan:
+    return TrainingPlan(
+        start_model=model,
+        prepared_folder=folder,
         fold=fold,
-        windows=(WINDOW,),
+        scored_windows=(WINDOW,),
         settings=settings(**changes),
         vote_c=2.0,
         seed=1,
-        work=str(work),
+        checkpoint_folder=str(work),
     )

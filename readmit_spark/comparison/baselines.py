@@ -124,7 +124,7 @@ def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float,
     )  # fmt: skip
     found = []
     for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
-        auroc = chunks.votes(c).auroc()
+        auroc = chunks.vote(c).auroc()
         if auroc is None:
             reason = why_no_curve(chunks.labels)
             raise UserError(f"no baseline can be chosen on validation, as there is {reason}")

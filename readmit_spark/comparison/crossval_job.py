@@ -18,9 +18,9 @@ from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.registry import nested_run
 from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.training.choose_model import Watch, anywhere, choose, forget, training_key
-from readmit_spark.training.launch import Launch, line
-from readmit_spark.training.optimisation import Log
-from readmit_spark.training.plan import Plan
+from readmit_spark.training.launch import Launch
+from readmit_spark.training.loop import Log, progress_line
+from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.validation_scores import PatientScores
 
 STAGES = FOLDS
@@ -105,13 +105,13 @@ def watch_fold(mlflow: Any, progress: Progress) -> Watch:
     learning rate."""
 
     @contextmanager
-    def watch(plan: Plan) -> Iterator[tuple[Log, Log]]:
+    def watch(plan: TrainingPlan) -> Iterator[tuple[Log, Log]]:
         rate = plan.settings.learning_rate
 
         def record(values: dict[str, float], step: int, steps: int) -> None:
             mlflow.log_metrics({f"{k}_lr_{rate:g}": v for k, v in values.items()}, step=step)
 
-        yield record, lambda *logged: progress.say(line(*logged))
+        yield record, lambda *logged: progress.say(progress_line(*logged))
 
     return watch
 
@@ -132,7 +132,8 @@ def _fold(
         "learning_rate": best.plan.settings.learning_rate,
         "c": best.c,
         "windows": {
-            window: _measured(best.patients("test", window), config) for window in best.plan.windows
+            window: _measured(best.patients("test", window), config)
+            for window in best.plan.scored_windows
         },
     }
     mlflow.log_dict(found, "fold.json")
@@ -144,7 +145,7 @@ def _measured(found: PatientScores, config: Config) -> Result:
     kept = balance(found.hadm_ids, found.labels, config.seed)
     return {
         "natural": _evaluate(found, config),
-        "balanced": _evaluate(found.of(found.hadm_ids[kept]), config),
+        "balanced": _evaluate(found.select(found.hadm_ids[kept]), config),
     }
 
 

@@ -22,9 +22,9 @@ from readmit_spark.pretraining.pretrain import (
     Pretrained,
     PretrainPlan,
     check_bert,
-    lanes_of_phase,
+    count_phase_lanes,
+    load_pretrained,
     pretrain,
-    pretrained_model,
 )
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import SEEN, check_unseen
@@ -37,9 +37,8 @@ from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.publish import Publication, has_result, manifest
 from readmit_spark.storage.session import tasks_done
 from readmit_spark.training.choose_model import anywhere
-from readmit_spark.training.launch import line
-from readmit_spark.training.launcher import launcher
-from readmit_spark.training.optimisation import Log
+from readmit_spark.training.launch import choose_launch
+from readmit_spark.training.loop import Log, progress_line
 
 _LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
 _VERSION = 3  # of the way from notes to examples; 3: lengths do not tell what follows
@@ -113,7 +112,7 @@ def pretrain_and_register(
     manifest) describes. Gives the registered encoder as name/version, its alias, and the phases."""
     from transformers import AutoTokenizer
 
-    launch = launcher(spark, config.train.processes, pretrain)
+    launch = choose_launch(spark, config.train.processes, pretrain)
     plans: list[PretrainPlan] = []
     phases: list[Pretrained] = []
     with (
@@ -124,8 +123,8 @@ def pretrain_and_register(
         for plan in _plans(config, start, examples):
             if plans:
                 start = str(Path(folder) / str(plan.tokens))
-                pretrained_model(plans[-1]).save_pretrained(start)
-                plan = replace(plan, model=start, scratch=False)
+                load_pretrained(plans[-1]).save_pretrained(start)
+                plan = replace(plan, start_model=start, scratch=False)
             with (
                 progress.stage(f"train: {plan.steps} steps of {plan.tokens} tokens"),
                 _watch(mlflow, plan, progress) as (record, say),
@@ -133,7 +132,7 @@ def pretrain_and_register(
                 plans.append(plan)
                 phases.append(launch(plan, record, say))
         with progress.stage("register"):
-            model = pretrained_model(plans[-1])
+            model = load_pretrained(plans[-1])
             setattr(model.config, SEEN, config.split_name)
             name, alias = register(
                 mlflow,
@@ -144,7 +143,7 @@ def pretrain_and_register(
                 task="feature-extraction",
             )
             for plan in plans:
-                FileStore(plan.work).remove()
+                FileStore(plan.checkpoint_folder).remove()
     return name, alias, phases
 
 
@@ -159,15 +158,15 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
         zip(config.pretrain.tokens, config.pretrain.steps, strict=True)
     ):
         yield PretrainPlan(
-            model=start,
-            folder=anywhere(examples["path"]),
+            start_model=start,
+            examples_folder=anywhere(examples["path"]),
             tokens=tokens,
             steps=count,
             settings=config.pretrain,
             train=replace(train, learning_rate=config.pretrain.learning_rate),
             scratch=config.pretrain.scratch,
             seed=config.seed,
-            work=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
+            checkpoint_folder=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
         )
 
 
@@ -179,7 +178,7 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
         mlflow.log_metrics(values, step=step)
 
     def say(values: dict[str, float], step: int, steps: int) -> None:
-        progress.say(line(values, step, steps))
+        progress.say(progress_line(values, step, steps))
 
     with nested_run(mlflow, f"{plan.tokens} tokens"):
         yield record, say
@@ -192,7 +191,7 @@ def check_start(config: Config, located: Located) -> None:
     if not config.pretrain.scratch:
         check_unseen(located, config.split_name)
     for tokens in config.pretrain.tokens:
-        lanes_of_phase(config.pretrain, tokens, config.train.processes)
+        count_phase_lanes(config.pretrain, tokens, config.train.processes)
 
 
 def _whole_result(spark: SparkSession, config: Config) -> dict[str, Any] | None:

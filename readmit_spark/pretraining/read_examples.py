@@ -1,4 +1,4 @@
-"""Pretraining's examples, read by each process for itself."""
+"""Read the pretraining examples in a training process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from readmit_spark.storage.s3 import filesystem_of
 
 
 class Example(NamedTuple):
-    """As `core.pretraining` makes it, with what the second exercise asks."""
+    """One example: arrays int32 as in `examples.Example`, and whether the second half follows."""
 
     input_ids: Ids
     n_first: int
@@ -28,7 +28,7 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class ExampleIndex:
-    """lengths in tokens and hidden words of each example: int64 [n], in the order of the files."""
+    """Tokens and masked words of each example: int64 [n], in the order of the files."""
 
     lengths: Index
     n_masked: Index
@@ -38,32 +38,33 @@ class ExampleIndex:
 
 
 def read_index(folder: str, tokens: int, split: str) -> ExampleIndex:
-    """All examples of a length and split."""
+    """Read the index of all examples of at most `tokens` tokens in one split."""
     table = _examples(folder, tokens, split).to_table(columns=_LENGTHS)
     return ExampleIndex(*(table[name].to_numpy().astype(np.int64) for name in _LENGTHS))
 
 
 def read_examples(folder: str, tokens: int, split: str, rows: Index) -> dict[int, Example]:
-    """Those at these places of the index. Only they stay in memory, as copies: a view would keep
-    the batch."""
-    wanted, found, before = np.sort(rows), {}, 0
+    """Read the examples at these rows of the index, by row.
+
+    Only they stay in memory: they are copies, because a view would keep its whole batch.
+    """
+    rows, examples, start = np.sort(rows), {}, 0
     for batch in _examples(folder, tokens, split).to_batches(columns=list(Example._fields)):
-        here = wanted[np.searchsorted(wanted, before) :]
-        here = here[: np.searchsorted(here, before + batch.num_rows)]
-        for row, values in zip(here.tolist(), _values(batch, here - before), strict=True):
-            found[row] = values
-        before += batch.num_rows
-    return found
+        first, last = np.searchsorted(rows, (start, start + batch.num_rows))
+        in_batch = rows[first:last]
+        for row, example in zip(in_batch.tolist(), _at(batch, in_batch - start), strict=True):
+            examples[row] = example
+        start += batch.num_rows
+    return examples
 
 
-def _values(batch: Any, places: NDArray[np.int64]) -> Iterator[Example]:
+def _at(batch: Any, places: NDArray[np.int64]) -> Iterator[Example]:
     columns = [batch[name] for name in Example._fields]
     for i in places.tolist():
-        ids, n_first, masked, answers, is_next = (column[i] for column in columns)
+        values = [column[i] for column in columns]
         yield Example(
-            *(part.values.to_numpy().copy() if hasattr(part, "values") else part.as_py()
-              for part in (ids, n_first, masked, answers, is_next))
-        )  # fmt: skip
+            *(v.values.to_numpy().copy() if hasattr(v, "values") else v.as_py() for v in values)
+        )
 
 
 _LENGTHS = {
@@ -78,8 +79,8 @@ def _examples(folder: str, tokens: int, split: str) -> Any:
         files = ds.dataset(path, filesystem=filesystem, format="parquet")
     except FileNotFoundError:
         raise UserError(
-            f"pretrain: no {split} example of {tokens} tokens came of the notes: too few of them, "
-            "sentences too long for it, or pretrain.categories names none of theirs"
+            f"pretrain: the notes give no {split} example of {tokens} tokens: too few notes, "
+            "segments too long, or none of the categories in pretrain.categories"
         ) from None
-    # In the order of the names, on every machine.
+    # Sorted, so the rows have the same order on every machine.
     return ds.dataset(sorted(files.files), filesystem=filesystem, format="parquet")

@@ -36,13 +36,13 @@ def load_tokenizer(folder: str, max_tokens: int) -> ChunkTokenizer:
             f"model.path: {folder} has a tokenizer of {len(tokenizer):,} entries but a model of "
             f"{config.vocab_size:,}: they do not belong together"
         )
-    limit = positions(config)
+    limit = position_limit(config)
     if limit is not None and max_tokens > limit:
         raise UserError(f"model.max_tokens is {max_tokens}: {folder} takes at most {limit}")
     return ChunkTokenizer(_definition(tokenizer), max_tokens)
 
 
-def positions(config: Any) -> int | None:
+def position_limit(config: Any) -> int | None:
     """The most tokens that a model can take; None where its configuration names no limit.
 
     RoBERTa counts positions from padding_idx + 1, so two of its positions are never used.

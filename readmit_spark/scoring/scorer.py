@@ -16,7 +16,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.scoring import backends
 from readmit_spark.scoring.batching import Ids, Index
 from readmit_spark.scoring.engines import Engine
-from readmit_spark.scoring.load_tokenizer import positions
+from readmit_spark.scoring.load_tokenizer import position_limit
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Scorer:
             raise UserError(f"device {device}: torch sees no GPU here; use cpu, or fix the driver")
         self._engine, config = backends.build(folder, device, precision, backend, batch_tokens)
         self._vocabulary = config.vocab_size
-        self._longest = positions(config)
+        self._longest = position_limit(config)
         self.batch_tokens = batch_tokens or self._engine.budget
 
     @property

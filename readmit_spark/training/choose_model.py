@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import operating_points
@@ -19,11 +17,9 @@ from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.scoring.fitted import Learnt
 from readmit_spark.scoring.locate import Located, fingerprint, local_folder
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.training import launcher as launching
-from readmit_spark.training.finetune import finetune
 from readmit_spark.training.launch import Launch
-from readmit_spark.training.optimisation import Log
-from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.loop import Log
+from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.shards import admissions_of
 from readmit_spark.training.validation_scores import PatientScores
 
@@ -36,7 +32,7 @@ _FREE = ("learning_rate", "processes", "checkpoint_minutes", "log_every")
 class Candidate:
     """A training that has ended. aurocs: on validation, in the window trained on, by c."""
 
-    plan: Plan
+    plan: TrainingPlan
     trained: Trained
     aurocs: dict[float, float]
 
@@ -47,20 +43,20 @@ class Candidate:
 
     def patients(self, part: str, window: str) -> PatientScores:
         """Of whom an alert is of use (docs/method.md, section 3), as the vote scores them."""
-        folder, fold = self.plan.folder, self.plan.fold
+        folder, fold = self.plan.prepared_folder, self.plan.fold
         kept = admissions_of(folder, part, fold, window)  # type: ignore[arg-type]
-        return self.trained.scores[part][window].votes(self.c).of(kept)
+        return self.trained.scores[part][window].vote(self.c).select(kept)
 
     def learnt(self, max_tokens: int) -> Learnt:
         """What the model brings along, learnt on validation at natural prevalence."""
         alerts = {}
-        for window in self.plan.windows:
+        for window in self.plan.scored_windows:
             found = self.patients("validation", window)
             alerts[window] = operating_points(found.scores, found.labels)
         return Learnt(self.plan.settings.window, max_tokens, self.c, alerts)
 
 
-Watch = Callable[[Plan], AbstractContextManager[tuple[Log, Log]]]
+Watch = Callable[[TrainingPlan], AbstractContextManager[tuple[Log, Log]]]
 """Around each training: gives what records its values, and what says them."""
 
 
@@ -96,7 +92,7 @@ def plan_of(
     prepared: dict[str, Any],
     rate: float,
     fold: int | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """The training of these settings. Its folder of checkpoints is named for all that decides the
     weights, so the same job goes on where it was killed, and any other starts anew."""
     made = tuple(prepared["config"]["windows"])
@@ -106,15 +102,15 @@ def plan_of(
             "set one of these"
         )
     key = training_key(config, located, prepared, rate, fold)
-    return Plan(
-        model=local_folder(located.folder),
-        folder=anywhere(prepared["path"]),
+    return TrainingPlan(
+        start_model=local_folder(located.folder),
+        prepared_folder=anywhere(prepared["path"]),
         fold=fold,
-        windows=made,
+        scored_windows=made,
         settings=replace(config.train, learning_rate=rate),
         vote_c=config.vote.c or PUBLISHED_C,
         seed=config.seed,
-        work=f"{anywhere(config.output_root)}/_training/{key}",
+        checkpoint_folder=f"{anywhere(config.output_root)}/_training/{key}",
     )
 
 
@@ -131,22 +127,17 @@ def anywhere(folder: str) -> str:
     return folder if "://" in folder else str(Path(folder).absolute())
 
 
-def launcher(spark: SparkSession | None, config: Config) -> Launch:
-    """Fine-tuning in this process, or on `train.processes` of them through Spark."""
-    return launching.launcher(spark, config.train.processes, finetune)
-
-
 def forget(candidates: list[Candidate]) -> None:
     """Removes the checkpoints of trainings whose result is kept elsewhere."""
     for candidate in candidates:
-        FileStore(candidate.plan.work).remove()
+        FileStore(candidate.plan.checkpoint_folder).remove()
 
 
 def _aurocs(config: Config, trained: Trained) -> dict[float, float]:
     chunks = trained.scores["validation"][config.train.window]
     found = {}
     for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
-        auroc = chunks.votes(c).auroc()
+        auroc = chunks.vote(c).auroc()
         assert auroc is not None  # a training has checked that both classes are there
         found[c] = auroc
     return found

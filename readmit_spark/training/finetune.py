@@ -1,4 +1,4 @@
-"""Fine-tuning, chosen by the patient-level AUROC on validation: by one process or by many."""
+"""Fine-tune a model, in one process or several; keep the epoch with the best validation AUROC."""
 
 from __future__ import annotations
 
@@ -12,133 +12,141 @@ from torch import Tensor, nn
 from transformers import set_seed
 
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.balance import training_sample
 from readmit_spark.scoring.batching import Ids, Index, pad, token_batches
 from readmit_spark.scoring.classifier import load_for_training
-from readmit_spark.scoring.load_tokenizer import positions
-from readmit_spark.training.loop import Loop, Share
+from readmit_spark.scoring.load_tokenizer import position_limit
+from readmit_spark.training.loop import Log, TrainingLoop
 from readmit_spark.training.optimisation import (
-    Log,
+    LaneLoss,
     Optimisation,
-    fast_cpu_products,
-    half_precision,
+    autocast_bf16,
+    fast_cpu_matmul,
+    padding_multiple,
     quiet_transformers,
-    widths,
 )
-from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.ranks import Ranks
-from readmit_spark.training.schedule import deal, lanes_of, steps_an_epoch
+from readmit_spark.training.schedule import count_lanes, rows_of_rank, steps_per_epoch
 from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
 from readmit_spark.training.validation_scores import ChunkScores
 
-_EVAL_TOKENS = 8192  # of a forward pass without gradients
+_EVALUATION_TOKENS = 8192  # in a forward pass without gradients
 
 
-def finetune(plan: Plan, ranks: Ranks, log: Log) -> Trained:
-    """Trains `plan`, or goes on from its last checkpoint; every rank calls it.
+def finetune(plan: TrainingPlan, ranks: Ranks, log: Log) -> Trained:
+    """Train as `plan` says, or resume from its last checkpoint; every rank calls this.
 
-    Evaluates after each epoch and keeps the epoch with the best AUROC. bf16 on a GPU that has it,
-    else fp32. `log` is called on the first rank alone, and for what was before a restart as well.
-    UserError where a set lacks a class.
+    Evaluates after each epoch and keeps the epoch with the best patient-level AUROC. Computes in
+    bf16 on a GPU that supports it, else in fp32. Only the first rank calls `log`; after a restart
+    it repeats what was logged before. UserError if a split lacks a class or training is too small.
     """
     quiet_transformers()
-    with fast_cpu_products():
-        training = _Training(plan, ranks, log)
+    with fast_cpu_matmul():
+        training = _FineTuning(plan, ranks, log)
         training.run()
         return training.result()
 
 
-class _Training:
-    def __init__(self, plan: Plan, ranks: Ranks, log: Log) -> None:
-        self.plan, self.settings, self.ranks = plan, plan.settings, ranks
-        self.lanes = lanes_of(self.settings.batch_size, self.settings.micro_batch_size, ranks.world)
-        self.micro = self.settings.batch_size // self.lanes
-        self._read_data()
-        an_epoch = steps_an_epoch(len(self.train), self.lanes, self.micro)
-        steps = math.ceil(an_epoch * self.settings.epochs)
+class _FineTuning:
+    """The data, the loss and the evaluation of one fine-tuning."""
 
-        set_seed(plan.seed)  # for the new head
-        self.model = load_for_training(plan.model).to(ranks.device)
+    def __init__(self, plan: TrainingPlan, ranks: Ranks, log: Log) -> None:
+        self.plan, self.settings, self.ranks = plan, plan.settings, ranks
+        batch = self.settings.batch_size
+        lanes = count_lanes(batch, self.settings.micro_batch_size, ranks.world)
+        self._read_data(lanes)
+        epoch_length = steps_per_epoch(len(self.train), lanes, batch // lanes)
+        steps = math.ceil(epoch_length * self.settings.epochs)
+
+        set_seed(plan.seed)  # for the weights of a new head
+        self.model = load_for_training(plan.start_model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
-        self.positions = positions(self.model.config)
-        optimisation = Optimisation(self.model, ranks, self.settings, steps, plan.seed)
-        self.loop = Loop(
-            optimisation, self.train.lengths, self.lanes, self.micro, plan.work, log
-        )  # fmt: skip
+        self.longest = position_limit(self.model.config)
+        self.loop = TrainingLoop(
+            Optimisation(self.model, ranks, self.settings, steps, plan.seed),
+            self.train.lengths,
+            lanes,
+            batch // lanes,
+            plan.checkpoint_folder,
+            log,
+        )
         self.state = self.loop.state
 
-    def _read_data(self) -> None:
-        plan, window = self.plan, self.settings.window
-        index = read_index(plan.folder, window, admissions_of(plan.folder, "train", plan.fold))
+    def _read_data(self, lanes: int) -> None:
+        window = self.settings.window
+        index = self._read_index("train", window)
         _check_classes("train", index)
-        self.train = balanced(index, plan.seed)
+        self.train = index.balanced_sample(self.plan.seed)
         if len(self.train) < self.settings.batch_size:
             raise UserError(
                 f"the train split has {len(self.train)} chunks, fewer than train.batch_size "
                 f"{self.settings.batch_size}: more patients needed"
             )
-        self.validation = self._index("validation", window)
+        self.validation = _longest_first(self._read_index("validation", window))
         _check_classes("validation", self.validation)
-        mine = deal(self.train.lengths, self.lanes)[self.ranks.rank :: self.ranks.world]
-        self.tokens = self._tokens(window, self.train, np.concatenate(mine))
-        self.validation_tokens = self._tokens(window, self.validation)
+        our_rows = rows_of_rank(self.train.lengths, lanes, self.ranks.rank, self.ranks.world)
+        self.tokens = self._read_tokens(window, self.train, our_rows)
+        self.validation_tokens = self._read_part(window, self.validation)
 
-    def _index(self, part: Part, window: str) -> ChunkIndex:
-        """What is scored, longest chunks first: ranks share it out evenly, and pad little."""
-        plan = self.plan
-        index = read_index(plan.folder, window, admissions_of(plan.folder, part, plan.fold))
-        return index.take(np.argsort(-index.lengths, kind="stable"))
+    def _read_index(self, part: Part, window: str) -> ChunkIndex:
+        folder, fold = self.plan.prepared_folder, self.plan.fold
+        return read_index(folder, window, admissions_of(folder, part, fold))
 
-    def _tokens(self, window: str, index: ChunkIndex, rows: Index | None = None) -> dict[int, Ids]:
-        """Token ids by row of `index`: of `rows`, or of this rank's share of all."""
-        if rows is None:
-            rows = np.arange(self.ranks.rank, len(index), self.ranks.world)
-        ids = read_tokens(self.plan.folder, window, index.take(rows))
-        return dict(zip(rows.tolist(), ids, strict=True))
+    def _read_tokens(self, window: str, index: ChunkIndex, rows: Index) -> dict[int, Ids]:
+        """Return the token ids of these rows of `index`, by row."""
+        tokens = read_tokens(self.plan.prepared_folder, window, index.take(rows))
+        return dict(zip(rows.tolist(), tokens, strict=True))
+
+    def _read_part(self, window: str, index: ChunkIndex) -> dict[int, Ids]:
+        """Return the token ids of the rows that this rank scores, by row."""
+        rows = np.arange(self.ranks.rank, len(index), self.ranks.world)
+        return self._read_tokens(window, index, rows)
 
     def run(self) -> None:
-        self.loop.run(self._share_of, self._evaluate)
+        self.loop.run(self._step_loss, self._evaluate_epoch)
 
     def result(self) -> Trained:
-        """Scores what is to be scored, with the model of the best epoch."""
-        self.ranks.gather(None)  # the first rank has written its weights
+        """Score validation, and with a fold its test part, with the model of the best epoch."""
+        self.ranks.gather(None)  # wait until the first rank has written its weights
         self.loop.checkpoints.load_best(self.state, self.model, self.ranks.device)
         parts: list[Part] = ["validation"] if self.plan.fold is None else ["validation", "test"]
         scores: dict[str, dict[str, ChunkScores]] = {part: {} for part in parts}
         for part in parts:
-            for window in self.plan.windows:
-                index = self._index(part, window)
-                scores[part][window] = self._score(index, self._tokens(window, index))
+            for window in self.plan.scored_windows:
+                index = _longest_first(self._read_index(part, window))
+                scores[part][window] = self._score(index, self._read_part(window, index))
         return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
 
-    def _share_of(self, lanes: list[Index]) -> Share:
-        total = sum(map(len, lanes))
-        return lambda model, rows: self._share(model, rows, total)
+    def _step_loss(self, lanes: list[Index]) -> LaneLoss:
+        """Return what rows contribute to the mean loss over all rows of the step."""
+        weight = 1.0 / sum(map(len, lanes))
 
-    def _share(self, model: nn.Module, rows: Index, total: int) -> Tensor:
-        """What these rows add to the mean loss over `total`."""
-        weight = 1.0 / total if len(rows) else 0.0
-        rows = rows if len(rows) else np.array([next(iter(self.tokens))])
-        logits = self._logits(model, [self.tokens[row] for row in rows.tolist()])
-        labels = torch.from_numpy(self.train.labels[rows]).to(logits)
-        return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") * weight
+        def lane_loss(model: nn.Module, rows: Index) -> Tensor:
+            logits = self._logits(model, [self.tokens[row] for row in rows.tolist()])
+            labels = torch.from_numpy(self.train.labels[rows]).to(logits)
+            return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum") * weight
+
+        return lane_loss
 
     def _logits(self, model: nn.Module, chunks: Sequence[Ids]) -> Tensor:
         device = self.ranks.device
-        padded = pad(chunks, self.pad_id, widths(device), self.positions)
-        ids, mask = (torch.from_numpy(part).to(device) for part in padded)
-        with half_precision(device):
+        padded = pad(chunks, self.pad_id, padding_multiple(device), self.longest)
+        ids, mask = (torch.from_numpy(array).to(device) for array in padded)
+        with autocast_bf16(device):
             logits: Tensor = model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return logits.float()
 
-    def _evaluate(self) -> bool:
-        """The validation set after an epoch: whether it is the best yet, and whether to stop."""
+    def _evaluate_epoch(self) -> bool:
+        """At the end of an epoch: evaluate, keep the best weights, decide whether to stop.
+
+        Returns whether it evaluated.
+        """
         if not self.loop.epoch_ended:
             return False
-        scored, state = self._score(self.validation, self.validation_tokens), self.state
-        auroc = scored.votes(self.plan.vote_c).auroc()
-        assert auroc is not None  # both classes are there
-        self.loop.record(validation_auroc=auroc, validation_loss=scored.loss())
+        scores, state = self._score(self.validation, self.validation_tokens), self.state
+        auroc = scores.vote(self.plan.vote_c).auroc()
+        assert auroc is not None  # _check_classes found both classes
+        self.loop.record(validation_auroc=auroc, validation_loss=scores.loss())
         state.stale += 1
         if auroc > state.best_auroc:
             state.best_auroc, state.best_step, state.stale = auroc, state.step, 0
@@ -149,27 +157,26 @@ class _Training:
 
     @torch.no_grad()
     def _score(self, index: ChunkIndex, tokens: dict[int, Ids]) -> ChunkScores:
-        """P(readmit) of every chunk; each rank computes those whose tokens it has."""
+        """Return the probability of every chunk; each rank computes those in its `tokens`."""
         self.model.eval()
-        rows = np.fromiter(tokens, dtype=np.int64)
-        mine = np.empty(len(rows))
-        for batch in token_batches(index.lengths[rows], _EVAL_TOKENS):
-            logits = self._logits(self.model, [tokens[row] for row in rows[batch].tolist()])
-            mine[batch] = torch.sigmoid(logits.double()).cpu().numpy()
+        our_rows = np.fromiter(tokens, dtype=np.int64)
+        ours = np.empty(len(our_rows))
+        for batch in token_batches(index.lengths[our_rows], _EVALUATION_TOKENS):
+            logits = self._logits(self.model, [tokens[row] for row in our_rows[batch].tolist()])
+            ours[batch] = torch.sigmoid(logits.double()).cpu().numpy()
         probabilities = np.empty(len(index))
-        for theirs, values in self.ranks.gather((rows, mine)):
-            probabilities[theirs] = values
+        for rows, values in self.ranks.gather((our_rows, ours)):
+            probabilities[rows] = values
         return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
 
 
-def balanced(index: ChunkIndex, seed: int) -> ChunkIndex:
-    """The training sample of docs/method.md, section 9: balanced by admissions, then by chunks."""
-    ids, labels, counts = index.admissions()
-    kept = ids[training_sample(ids, labels, counts, seed)]
-    return index.take(np.isin(index.hadm_ids, kept))
+def _longest_first(index: ChunkIndex) -> ChunkIndex:
+    """Sort for scoring: ranks then have equal work and pad little."""
+    return index.take(np.argsort(-index.lengths, kind="stable"))
 
 
 def _check_classes(part: str, index: ChunkIndex) -> None:
+    """UserError unless the part has admissions of both classes."""
     labels = set(index.labels.tolist())
     if labels != {0, 1}:
         missing = "readmitted" if 1 not in labels else "other"

@@ -22,12 +22,11 @@ from readmit_spark.scoring.fitted import KEY
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.registry import nested_run, register
-from readmit_spark.training import launch
+from readmit_spark.training.checkpoints import load_best_model
 from readmit_spark.training.choose_model import Candidate, choose, forget, plan_of
-from readmit_spark.training.finetune import balanced
-from readmit_spark.training.launch import Launch, line
-from readmit_spark.training.optimisation import Log
-from readmit_spark.training.plan import Plan, best_model
+from readmit_spark.training.launch import Launch, train_here
+from readmit_spark.training.loop import Log, progress_line
+from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index
 
 STAGES = 3
@@ -38,7 +37,7 @@ def finetune_and_register(
     located: Located,
     prepared: dict[str, Any],
     progress: Progress,
-    launch: Launch = launch.alone,
+    launch: Launch = train_here,
 ) -> tuple[str, str]:
     """Trains from `located` on the chunks that `prepared` (prepare's manifest) describes; gives the
     registered model as name/version, and its alias: champion or challenger."""
@@ -50,7 +49,7 @@ def finetune_and_register(
     window = config.train.window
     with progress.stage("chunks"):
         plan = plan_of(config, located, prepared, config.train.learning_rate)
-        train = balanced(_index(plan, "train"), plan.seed)
+        train = _index(plan, "train").balanced_sample(plan.seed)
         validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
     with job_run(config, f"finetune-{window}", TRAINING) as mlflow:
@@ -80,7 +79,7 @@ def finetune_and_register(
             learnt = best.learnt(config.model.max_tokens).to_dict()
             mlflow.log_dict(learnt, "learnt.json")
             _log_pictures(mlflow, best, config)
-            model = best_model(best.plan)
+            model = load_best_model(best.plan)
             setattr(model.config, SEEN, split)
             setattr(model.config, KEY, learnt)
             found = register(
@@ -110,7 +109,7 @@ def _log_card(
 ) -> None:
     """The card of the registered version: an artifact of its run, and its description."""
     scored = {}
-    for window in best.plan.windows:
+    for window in best.plan.scored_windows:
         found = best.patients("validation", window)
         scored[window] = pd.DataFrame(
             {
@@ -133,9 +132,9 @@ def _log_card(
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
 
 
-def _index(plan: Plan, part: Part) -> ChunkIndex:
-    hadm_ids = admissions_of(plan.folder, part, plan.fold)
-    return read_index(plan.folder, plan.settings.window, hadm_ids)
+def _index(plan: TrainingPlan, part: Part) -> ChunkIndex:
+    hadm_ids = admissions_of(plan.prepared_folder, part, plan.fold)
+    return read_index(plan.prepared_folder, plan.settings.window, hadm_ids)
 
 
 def _counts(chunks: ChunkIndex) -> str:
@@ -149,7 +148,7 @@ def _counts(chunks: ChunkIndex) -> str:
 
 @contextmanager
 def _watch(
-    mlflow: Any, config: Config, plan: Plan, progress: Progress
+    mlflow: Any, config: Config, plan: TrainingPlan, progress: Progress
 ) -> Iterator[tuple[Log, Log]]:
     """A nested run for each of several learning rates."""
     rate = plan.settings.learning_rate
@@ -160,7 +159,7 @@ def _watch(
         mlflow.log_metrics(values, step=step)
 
     def say(values: dict[str, float], step: int, steps: int) -> None:
-        progress.say(line(values, step, steps))
+        progress.say(progress_line(values, step, steps))
 
     with run:
         if several:
@@ -170,7 +169,7 @@ def _watch(
 
 
 def _log_pictures(mlflow: Any, best: Candidate, config: Config) -> None:
-    found = best.trained.scores["validation"][config.train.window].votes(best.c)
+    found = best.trained.scores["validation"][config.train.window].vote(best.c)
     shown = (found.scores, found.labels, found.subject_ids)
     measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.seed)
     mlflow.log_dict(measured, "validation.json")

@@ -1,37 +1,42 @@
-"""Starting a training in this process, or as one rank of many."""
+"""Run a training where the configuration says: in this process, or on several through Spark."""
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
-import tempfile
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from pyarrow import fs
+from pyspark.ml.torch.distributor import TorchDistributor
+from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.storage.s3 import filesystem_of
+from readmit_spark.training import rank_process
 from readmit_spark.training.finetune import finetune
-from readmit_spark.training.optimisation import Log
-from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.loop import Log
 from readmit_spark.training.ranks import Ranks
 
-Launch = Callable[[Plan, Log, Log], Trained]
-"""(plan, record, say): trains; `record` gets every logged value, `say` those of now, for people."""
+Launch = Callable[[Any, Log, Log], Any]
+"""launch(plan, record, say) trains and returns the result, such as `Trained`.
+
+`record` receives every logged value, also those from before a restart. `say` shows values to
+people; with several processes the first rank prints them instead.
+"""
+
+# Error classes of Spark's barrier stages.
+_TOO_FEW_SLOTS, _DYNAMIC_ALLOCATION = "SPARK-24819", "SPARK-24942"
 
 
-_FAILED = "failed-"
+def choose_launch(
+    spark: SparkSession | None, processes: int, train: Callable[..., Any] = finetune
+) -> Launch:
+    """Return how to run train(plan, ranks, log): here for one process, else through `spark`."""
+    if processes == 1:
+        return lambda plan, record, say: train_here(plan, record, say, train)
+    assert spark is not None  # the job stops its session only if there is one process
+    return lambda plan, record, _: train_on_ranks(spark, processes, plan, record, train)
 
 
-def alone(plan: Any, record: Log, say: Log, train: Callable[..., Any] = finetune) -> Any:
-    """Trains in this process."""
+def train_here(plan: Any, record: Log, say: Log, train: Callable[..., Any] = finetune) -> Any:
+    """Run train(plan, ranks, log) in this process and return its result."""
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
         record(values, step, steps)
@@ -40,87 +45,75 @@ def alone(plan: Any, record: Log, say: Log, train: Callable[..., Any] = finetune
     return train(plan, Ranks.alone(), log)
 
 
-def one_rank(plan: Any, train: Callable[..., Any]) -> Any:
-    """train(plan, ranks, log) as the rank that torchrun made this process. The first one prints
-    what it logs.
+def train_on_ranks(
+    spark: SparkSession, processes: int, plan: Any, record: Log, train: Callable[..., Any]
+) -> Any:
+    """Run train(plan, ranks, log) in several processes; record and return the first one's result.
 
-    What goes wrong is written down under `plan.work`, for the driver: its own error is seen
-    nowhere else. A user's mistake ends a repeated attempt at once.
+    Raises the error of the rank that failed: a UserError as such, others as a RuntimeError with
+    the rank's traceback.
     """
-    store, ranks = FileStore(plan.work), None
+    rank_process.delete_failures(plan.checkpoint_folder)
     try:
-        if before := [f for f in failures(plan.work) if f["mistake"]]:
-            raise UserError(before[0]["message"])
-        ranks = Ranks.join()
-        with _local_model(plan.model) as model:
-            return train(replace(plan, model=model), ranks, _say)
-    except BaseException as error:
-        mistake = isinstance(error, UserError)
-        failure = {
-            "rank": ranks.rank if ranks else None,
-            "mistake": mistake,
-            # The others only notice that somebody went away.
-            "secondary": not mistake and _lost_touch(error),
-            "message": str(error) if mistake else f"{type(error).__name__}: {error}",
-            "trace": traceback.format_exc(),
-        }
-        store.write_json(f"{_FAILED}{socket.gethostname()}-{os.getpid()}.json", failure)
+        readable = plan if is_local(spark) else rank_process.copy_model(plan)
+        trained = run_on_ranks(spark, processes, rank_process.run_rank, readable, train)
+    except UserError:
         raise
-    finally:
-        if ranks:
-            ranks.leave()
+    except Exception as error:
+        failure = next(iter(rank_process.read_failures(plan.checkpoint_folder)), None)
+        if failure and failure["mistake"]:
+            raise UserError(failure["message"]) from None
+        if failure and not failure["secondary"]:
+            message = f"rank {failure['rank']} failed: {failure['message']}\n{failure['trace']}"
+            raise RuntimeError(message) from None
+        reported = f" (rank {failure['rank']} reported: {failure['message']})" if failure else ""
+        raise RuntimeError(
+            "a training process ended without an error message: it was killed, ran out of memory, "
+            f"or readmit_spark is not installed on its machine; see its output above{reported}"
+        ) from error
+    for step, values in trained.history:
+        record(values, step, trained.steps)
+    return trained
 
 
-def failures(work: str) -> list[dict[str, Any]]:
-    """What the ranks wrote down, causes before consequences."""
-    store = FileStore(work)
-    found = [store.read_json(name) for name in store.names() if name.startswith(_FAILED)]
-    return sorted(found, key=lambda failure: (not failure["mistake"], failure["secondary"]))
+def is_local(spark: SparkSession) -> bool:
+    """Return whether driver and executors are one process on one machine."""
+    return (spark.sparkContext.master or "").split("[")[0] == "local"
 
 
-def forget_failures(work: str) -> None:
-    """Before a new attempt."""
-    store = FileStore(work)
-    for name in store.names():
-        if name.startswith(_FAILED):
-            store.delete(name)
+def run_on_ranks(
+    spark: SparkSession, processes: int, function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """Call `function` in several processes connected by torchrun; return the first one's result.
 
-
-def shared_model(plan: Any) -> Any:
-    """The plan with its model copied to where every machine can read it."""
-    target, path = filesystem_of(f"{plan.work}/model")
-    target.create_dir(path, recursive=True)
-    fs.copy_files(plan.model, path, fs.LocalFileSystem(), target)
-    return replace(plan, model=f"{plan.work}/model")
-
-
-def line(values: dict[str, float], step: int, steps: int) -> str:
-    """`step 10/200: train_loss 0.52`"""
-    shown = ("train_loss", "validation_loss", "validation_auroc", "mlm_accuracy", "nsp_accuracy")
-    return f"step {step}/{steps}: " + ", ".join(
-        f"{name} {value:.3f}" for name, value in values.items() if name in shown
+    On one machine they are children of the driver. On a cluster each is a task of a barrier stage,
+    with the GPUs that `spark.task.resource.gpu.amount` assigns to it. Executors import `function`
+    by name, so its package must be installed there. UserError if there are fewer slots than
+    processes.
+    """
+    local = is_local(spark)
+    slots = spark.sparkContext.defaultParallelism
+    if local and processes > slots:
+        raise UserError(
+            f"train.processes is {processes} but {spark.sparkContext.master} has {slots} slots: "
+            "lower it, or give Spark more slots"
+        )
+    gpus = float(spark.conf.get("spark.task.resource.gpu.amount", "0") or 0)
+    distributor = TorchDistributor(
+        num_processes=processes, local_mode=local, use_gpu=not local and gpus > 0
     )
-
-
-def _say(values: dict[str, float], step: int, steps: int) -> None:
-    # TorchDistributor relays a process's stdout to the driver's.
-    print(f"training: {line(values, step, steps)}", file=sys.stdout, flush=True)
-
-
-def _lost_touch(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(
-        sign in text for sign in ("gloo", "NCCL", "Connection closed", "Connection reset", "c10d")
-    )
-
-
-@contextmanager
-def _local_model(folder: str) -> Iterator[str]:
-    """The folder on this machine, fetched where it is not on a disk that all of them have."""
-    if Path(folder).is_dir():
-        yield folder
-        return
-    source, path = filesystem_of(folder)
-    with tempfile.TemporaryDirectory(prefix="readmit-model-") as here:
-        fs.copy_files(path, here, source, fs.LocalFileSystem())
-        yield here
+    try:
+        return distributor.run(function, *arguments)
+    except Exception as error:
+        if _TOO_FEW_SLOTS in str(error):
+            raise UserError(
+                f"train.processes is {processes}, but the cluster has fewer slots: each process "
+                "needs the cores and GPUs of one task (spark.task.cpus, "
+                "spark.task.resource.gpu.amount); lower it, or request more executors"
+            ) from None
+        if _DYNAMIC_ALLOCATION in str(error):
+            raise UserError(
+                "training in several processes needs all its executors at once: "
+                "set spark.dynamicAllocation.enabled=false and request the executors"
+            ) from None
+        raise

@@ -1,4 +1,4 @@
-"""The loop around optimiser steps: epochs, what is told, checkpoints, and going on after a kill."""
+"""The training loop: epochs, logging, checkpoints, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
 
 from readmit_spark.scoring.batching import Index
-from readmit_spark.training.optimisation import Log, Optimisation
-from readmit_spark.training.plan import Checkpoints
-from readmit_spark.training.schedule import epoch_steps, steps_an_epoch
+from readmit_spark.training.checkpoints import Checkpoints
+from readmit_spark.training.optimisation import LaneLoss, Optimisation
+from readmit_spark.training.schedule import epoch_steps, rows_of_rank, steps_per_epoch
 
-Share = Callable[[nn.Module, Index], Tensor]
-"""share(model, rows): what these rows add to a step's loss, as `Optimisation.step` asks for it."""
+Log = Callable[[dict[str, float], int, int], None]
+"""log(values, step, steps) receives every logged loss and evaluation; steps: planned in total."""
+
+_PRINTED = ("train_loss", "validation_loss", "validation_auroc", "mlm_accuracy", "nsp_accuracy")
 
 
-class Loop:
-    """A training over rows of known length, `lanes` x `micro` rows a step; every rank runs it.
+def progress_line(values: dict[str, float], step: int, steps: int) -> str:
+    """Return logged values as text, such as `step 10/200: train_loss 0.520`."""
+    return f"step {step}/{steps}: " + ", ".join(
+        f"{name} {value:.3f}" for name, value in values.items() if name in _PRINTED
+    )
 
-    `state` says how far it is: at the start, or where its last checkpoint under `work` left it.
-    `log` is called on the first rank alone, and for what was before a restart as well.
+
+class TrainingLoop:
+    """Optimiser steps over rows of known length; every rank runs one.
+
+    lengths: [n] tokens of each row. A step takes `lanes` x `micro_batch` rows. `state` is new, or
+    that of the last checkpoint in `checkpoint_folder`. Only the first rank calls `log`; after a
+    restart it repeats what was logged before.
     """
 
     def __init__(
@@ -29,67 +38,70 @@ class Loop:
         optimisation: Optimisation,
         lengths: Index,
         lanes: int,
-        micro: int,
-        work: str,
+        micro_batch: int,
+        checkpoint_folder: str,
         log: Log,
     ) -> None:
         self.steps = optimisation.steps
         self._optimisation, self._ranks = optimisation, optimisation.ranks
-        self._lengths, self._lanes, self._micro = lengths, lanes, micro
+        self._lengths, self._lanes, self._micro_batch = lengths, lanes, micro_batch
         self._settings = optimisation.settings
         self._log = log if self._ranks.first else lambda *_: None
-        self._an_epoch = steps_an_epoch(len(lengths), lanes, micro)
-        self.checkpoints = Checkpoints(work)
+        self._steps_per_epoch = steps_per_epoch(len(lengths), lanes, micro_batch)
+        self._stand_in = rows_of_rank(lengths, lanes, self._ranks.rank, self._ranks.world)[:1]
+        self.checkpoints = Checkpoints(checkpoint_folder)
         self.state = self.checkpoints.load(optimisation.parts, self._ranks.device)
         self._loss = torch.tensor(self.state.loss, dtype=torch.float64, device=self._ranks.device)
-        optimisation.connect()
+        optimisation.connect_ranks()
         for step, values in self.state.history:
             self._log(values, step, self.steps)
 
     @property
     def epoch_ended(self) -> bool:
-        return self.state.step % self._an_epoch == 0 or self.state.step == self.steps
+        """Whether the last step ended an epoch or the training."""
+        return self.state.step % self._steps_per_epoch == 0 or self.state.step == self.steps
 
-    def run(self, share_of: Callable[[list[Index]], Share], look: Callable[[], bool]) -> None:
-        """Steps until `state.done`.
+    def run(
+        self, step_loss: Callable[[list[Index]], LaneLoss], evaluate: Callable[[], bool]
+    ) -> None:
+        """Take steps until `state.done`.
 
-        share_of(lanes) prepares the loss of a step on these rows. look() is called after each step;
-        it may evaluate and set `state.done`, and says whether it has, as what it found must be
-        kept. A checkpoint is written then, and whenever `checkpoint_minutes` have passed.
+        step_loss(lanes) returns the loss function of a step on these rows. evaluate() is called
+        after each step. It evaluates when that is due, may set `state.done`, and returns whether
+        it evaluated. A checkpoint is saved after each evaluation and every `checkpoint_minutes`.
         """
-        saved = time.monotonic()
+        saved_at = time.monotonic()
         while not self.state.done:
-            epoch, taken = divmod(self.state.step, self._an_epoch)
+            epoch, taken = divmod(self.state.step, self._steps_per_epoch)
             for lanes in self._epoch(epoch)[taken:]:
-                self._step(lanes, share_of(lanes))
-                due = look() or (time.monotonic() - saved) / 60 >= self._settings.checkpoint_minutes
+                self._step(lanes, step_loss(lanes))
+                minutes = self._settings.checkpoint_minutes
+                due = evaluate() or (time.monotonic() - saved_at) / 60 >= minutes
                 if due and self._ranks.first:
                     self.state.loss = self._loss.item()
                     self.checkpoints.save(self.state, self._optimisation.parts)
                 if due:
-                    saved = time.monotonic()
+                    saved_at = time.monotonic()
                 if self.state.done:
                     break
 
     def record(self, **values: float) -> None:
-        """Keeps and logs values of the step that was taken last."""
+        """Add values of the last step to the history and log them."""
         self.state.history.append((self.state.step, values))
         self._log(values, self.state.step, self.steps)
 
     def _epoch(self, epoch: int) -> list[list[Index]]:
-        by_length = self._settings.group_by_length
-        return epoch_steps(
-            self._lengths, self._lanes, self._micro, self._optimisation.seed, epoch, by_length
-        )  # fmt: skip
+        seed, by_length = self._optimisation.seed, self._settings.group_by_length
+        return epoch_steps(self._lengths, self._lanes, self._micro_batch, seed, epoch, by_length)
 
-    def _step(self, lanes: list[Index], share: Share) -> None:
-        self._loss += self._optimisation.step(self.state.step, lanes, share)
+    def _step(self, lanes: list[Index], loss: LaneLoss) -> None:
+        self._loss += self._optimisation.step(self.state.step, lanes, loss, self._stand_in)
         self.state.step += 1
         if self.state.step % self._settings.log_every == 0 or self.state.step == self.steps:
             steps = (self.state.step - 1) % self._settings.log_every + 1
             self.record(
                 train_loss=self._loss.item() / steps,
-                learning_rate=self._optimisation.rate,
-                grad_norm=self._optimisation.norm.item(),
+                learning_rate=self._optimisation.learning_rate,
+                grad_norm=self._optimisation.gradient_norm.item(),
             )
             self._loss.zero_()

@@ -1,4 +1,4 @@
-"""The processes that train one model together: torch.distributed, or this process alone."""
+"""Processes that train one model together through torch.distributed, or one process alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from readmit_spark.errors import UserError
 
-_PATIENCE = timedelta(minutes=30)  # a rank may wait that long for another, such as for validation
+_TIMEOUT = timedelta(minutes=30)  # of one rank waiting for another, such as for its checkpoint
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Process `rank` of `world`, which computes on `device`."""
+    """Process `rank` of `world` processes; it computes on `device`."""
 
     rank: int
     world: int
@@ -27,31 +27,34 @@ class Ranks:
 
     @classmethod
     def alone(cls) -> Ranks:
+        """Return the only rank, on a GPU if there is one."""
         return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
     def join(cls) -> Ranks:
-        """Meets the other processes that torchrun started: NCCL on GPUs, gloo on CPUs.
+        """Connect to the other processes that torchrun started: NCCL on GPUs, gloo on CPUs.
 
-        On CPUs the cores of a machine are shared out among the ranks on it.
+        On CPUs the ranks of a machine divide its cores. UserError if a machine has fewer GPUs than
+        ranks.
         """
         gpu = torch.cuda.is_available()
         device = torch.device("cpu")
         if gpu:
-            here, gpus = dist.get_node_local_rank(0), torch.cuda.device_count()
-            if here >= gpus:
-                raise UserError(f"train.processes: a machine has {gpus} GPUs; lower it")
-            device = torch.device("cuda", here)
+            local_rank, gpus = dist.get_node_local_rank(0), torch.cuda.device_count()
+            if local_rank >= gpus:
+                raise UserError(f"train.processes: a machine has only {gpus} GPUs; lower it")
+            device = torch.device("cuda", local_rank)
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=_TIMEOUT)
         ranks = cls(dist.get_rank(), dist.get_world_size(), device)
         if not gpu:
             host = socket.gethostname()
-            mates = ranks.gather(host).count(host)
-            torch.set_num_threads(max(1, _cores() // mates))
+            on_this_host = ranks.gather(host).count(host)
+            torch.set_num_threads(max(1, _usable_cores() // on_this_host))
         return ranks
 
     def leave(self) -> None:
+        """Disconnect from the other ranks."""
         if self.world > 1:
             dist.destroy_process_group()
 
@@ -60,20 +63,20 @@ class Ranks:
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, by rank, on every rank."""
+        """Return the values of all ranks, in the order of the ranks, on every rank."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
 
-    def total(self, value: Tensor) -> Tensor:
-        """The sum over the ranks, in place."""
+    def sum(self, value: Tensor) -> Tensor:
+        """Replace `value` by its sum over all ranks, and return it."""
         if self.world > 1:
             dist.all_reduce(value)
         return value
 
 
-def _cores() -> int:
-    """Those that this process may use, where the system says so."""
+def _usable_cores() -> int:
+    """Return how many cores this process may use, or all of the machine if that is unknown."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,9 +1,8 @@
-"""Which chunks each optimiser step takes: the same ones on any number of processes.
+"""Which rows each optimiser step takes; independent of the number of processes.
 
-A batch is cut into *lanes* of `micro` chunks, each one forward pass. A chunk stays in its lane for
-the whole training, and a process owns whole lanes, so it reads its own chunks only; and as the
-lanes do not depend on the number of processes, neither do the batches, the padding or the dropout.
-numpy only.
+A batch consists of *lanes*, each one forward pass of at most `micro_batch` rows. A row stays in its
+lane for the whole training, and a process owns whole lanes, so it reads only its own rows. Lanes do
+not depend on the number of processes, so neither do batches, padding or dropout. numpy only.
 """
 
 from __future__ import annotations
@@ -11,76 +10,96 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.batching import Index
 
-_POOL = 50  # micro batches sorted together: like lengths meet, and who meets whom still changes
+# Micro-batches sorted by length together: enough for little padding, few enough that the rows of a
+# micro-batch still change between epochs.
+_POOL = 50
 
 
-def lanes_of(
+def count_lanes(
     batch: int,
-    micro: int,
+    micro_batch: int,
     processes: int,
-    names: tuple[str, str] = ("train.batch_size", "train.micro_batch_size"),
+    keys: tuple[str, str] = ("train.batch_size", "train.micro_batch_size"),
 ) -> int:
-    """How many lanes a batch has; UserError, by the keys' names, where they do not come out even.
+    """Return how many lanes a batch has, a multiple of `processes`.
 
-    >>> lanes_of(32, 8, processes=2)
+    UserError, with the configuration keys of `batch` and `micro_batch`, if they do not divide
+    evenly.
+
+    >>> count_lanes(32, 8, processes=2)
     4
     """
-    micro = min(micro, batch)
-    if batch % micro or (batch // micro) % processes:
+    micro_batch = min(micro_batch, batch)
+    if batch % micro_batch or (batch // micro_batch) % processes:
         raise UserError(
-            f"{names[0]} {batch} is not {names[1]} {micro} times "
-            f"train.processes {processes} times a whole number; lower {names[1]}"
+            f"{keys[0]} {batch} is not a multiple of {keys[1]} {micro_batch} times "
+            f"train.processes {processes}; lower {keys[1]}"
         )
-    return batch // micro
+    return batch // micro_batch
 
 
-def steps_an_epoch(rows: int, lanes: int, micro: int) -> int:
-    """How many steps `epoch_steps` gives.
+def steps_per_epoch(rows: int, lanes: int, micro_batch: int) -> int:
+    """Return how many steps `epoch_steps` returns.
 
-    >>> steps_an_epoch(33, lanes=4, micro=4)
+    >>> steps_per_epoch(33, lanes=4, micro_batch=4)
     3
     """
-    return math.ceil(math.ceil(rows / lanes) / micro)
+    return math.ceil(math.ceil(rows / lanes) / micro_batch)
 
 
-def deal(lengths: Index, lanes: int) -> list[Index]:
-    """Rows of each lane, longest first: dealt in the order of length, so lanes are alike.
+def assign_to_lanes(lengths: Index, lanes: int) -> list[Index]:
+    """Return the rows of each lane, longest first.
 
-    lengths: [n] tokens. Every row is in exactly one lane; lanes differ by at most one row.
+    lengths: [n] tokens. Rows go to the lanes in turn, by falling length, so lanes are alike and
+    differ by at most one row.
+
+    >>> [rows.tolist() for rows in assign_to_lanes(np.array([5, 9, 4, 2, 7]), lanes=2)]
+    [[1, 0, 3], [4, 2]]
     """
     order = np.argsort(-lengths, kind="stable")
     return [order[lane::lanes] for lane in range(lanes)]
 
 
-def epoch_steps(
-    lengths: Index, lanes: int, micro: int, seed: int, epoch: int, by_length: bool = True
-) -> list[list[Index]]:
-    """The rows of every step of an epoch, lane by lane: steps x lanes arrays of at most `micro`.
+def rows_of_rank(lengths: Index, lanes: int, rank: int, world: int) -> Index:
+    """Return the rows that one rank of `world` trains on: those of its lanes."""
+    return np.concatenate(assign_to_lanes(lengths, lanes)[rank::world])
 
-    Every row comes once; which ones meet, and in which order, changes from epoch to epoch. With
-    `by_length` chunks of like length share a step, so little is padded and no process waits for
-    another. Where the rows do not come out even, some arrays are short or empty.
+
+def epoch_steps(
+    lengths: Index,
+    lanes: int,
+    micro_batch: int,
+    seed: int,
+    epoch: int,
+    by_length: bool = True,
+) -> list[list[Index]]:
+    """Return the rows of every step of an epoch: steps x lanes arrays of at most `micro_batch`.
+
+    Each row comes once. The rows of a step, and the order of the steps, change with each epoch. If
+    `by_length`, rows of similar length share a step, so padding is small and no process waits for
+    another. If the rows do not divide evenly, some arrays are shorter or empty.
     """
-    pool_rows = _POOL * micro if by_length else micro
-    columns = []
-    for lane, rows in enumerate(deal(lengths, lanes)):
+    pool_size = _POOL * micro_batch if by_length else micro_batch
+    by_lane = []
+    for lane, rows in enumerate(assign_to_lanes(lengths, lanes)):
         random = np.random.default_rng([seed, epoch, lane])
         shuffled = random.permutation(rows)
         pools = [
-            pool[np.argsort(-lengths[pool], kind="stable")] for pool in _cut(shuffled, pool_rows)
+            pool[np.argsort(-lengths[pool], kind="stable")] for pool in _cut(shuffled, pool_size)
         ]
-        columns.append([part for pool in pools for part in _cut(pool, micro)])
-    steps = max(len(column) for column in columns)
-    none = np.empty(0, dtype=np.int64)
-    table = [[c[step] if step < len(c) else none for c in columns] for step in range(steps)]
+        by_lane.append([part for pool in pools for part in _cut(pool, micro_batch)])
+    steps = max(len(parts) for parts in by_lane)
+    empty = np.empty(0, dtype=np.int64)
+    table = [
+        [parts[step] if step < len(parts) else empty for parts in by_lane] for step in range(steps)
+    ]
     order = np.random.default_rng([seed, epoch]).permutation(steps)
     return [table[step] for step in order]
 
 
-def _cut(rows: NDArray[np.int64], size: int) -> list[Index]:
+def _cut(rows: Index, size: int) -> list[Index]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]

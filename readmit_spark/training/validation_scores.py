@@ -1,4 +1,4 @@
-"""Probabilities of chunks, as arrays, to scores of admissions."""
+"""Chunk probabilities and patient scores of a training, as arrays."""
 
 from __future__ import annotations
 
@@ -13,46 +13,49 @@ from readmit_spark.evaluation.vote import vote_score
 
 @dataclass(frozen=True)
 class PatientScores:
-    """Vote scores of admissions: four arrays [n], sorted by hadm_id."""
+    """Patient scores of admissions: four arrays [n], sorted by hadm_id."""
 
     hadm_ids: NDArray[np.int64]
     subject_ids: NDArray[np.int64]
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
 
-    def of(self, hadm_ids: NDArray[np.int64]) -> PatientScores:
-        """Those of these admissions."""
-        kept = np.isin(self.hadm_ids, hadm_ids)
+    def select(self, hadm_ids: NDArray[np.int64]) -> PatientScores:
+        """Keep only these admissions."""
+        selected = np.isin(self.hadm_ids, hadm_ids)
         return PatientScores(
-            self.hadm_ids[kept], self.subject_ids[kept], self.scores[kept], self.labels[kept]
+            self.hadm_ids[selected],
+            self.subject_ids[selected],
+            self.scores[selected],
+            self.labels[selected],
         )
 
     def auroc(self) -> float | None:
-        """None where a class is missing."""
-        found = evaluate(self.scores, self.labels, self.subject_ids, replicates=0)["auroc"]
-        value: float | None = found["value"]
+        """Return the AUROC; None if a class is missing."""
+        measures = evaluate(self.scores, self.labels, self.subject_ids, replicates=0)
+        value: float | None = measures["auroc"]["value"]
         return value
 
 
 @dataclass(frozen=True)
 class ChunkScores:
-    """P(readmit) of chunks: four arrays [n], in any order."""
+    """Chunk probabilities P(readmit): four arrays [n], in any order."""
 
     subject_ids: NDArray[np.int64]
     hadm_ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
-    def votes(self, c: float) -> PatientScores:
-        """The vote of each admission's chunks (docs/method.md, section 8)."""
+    def vote(self, c: float) -> PatientScores:
+        """Return the patient score of each admission (docs/method.md, section 8)."""
         order = np.argsort(self.hadm_ids, kind="stable")
-        ids, first = np.unique(self.hadm_ids[order], return_index=True)
-        groups = np.split(self.probabilities[order], first[1:])
-        first = order[first]
+        ids, starts = np.unique(self.hadm_ids[order], return_index=True)
+        groups = np.split(self.probabilities[order], starts[1:])
         scores = np.array([vote_score(group.tolist(), c) for group in groups[: len(ids)]])
+        first = order[starts]
         return PatientScores(ids, self.subject_ids[first], scores, self.labels[first])
 
     def loss(self) -> float:
-        """Mean binary cross-entropy a chunk, as training minimises it."""
+        """Return the mean binary cross-entropy per chunk, which training minimises."""
         p = np.clip(self.probabilities, 1e-15, 1 - 1e-15)
         return float(-np.log(np.where(self.labels == 1, p, 1 - p)).mean())

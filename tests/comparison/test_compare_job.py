@@ -36,8 +36,8 @@ from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.notes.words import WORD
 from readmit_spark.progress import Progress
 from readmit_spark.storage.publish import manifest
-from readmit_spark.training.launch import Launch, alone
-from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.launch import Launch, train_here
+from readmit_spark.training.plan import Trained, TrainingPlan
 from tests.ward import Ward, run_job
 
 WINDOWS = ["2days", "3days", "discharge"]
@@ -49,7 +49,7 @@ class Compared(NamedTuple):
     scores: pd.DataFrame
 
 
-def run(spark: SparkSession, ward: Ward, launch: Launch = alone, **changes: Any) -> Compared:
+def run(spark: SparkSession, ward: Ward, launch: Launch = train_here, **changes: Any) -> Compared:
     config = replace(ward.config, **changes)
     with pytest.MonkeyPatch.context() as patch:
         lines: list[str] = []
@@ -137,9 +137,9 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
             monkeypatch.setattr(module, name, value, raising=False)
     folds: list[int | None] = []
 
-    def launch(plan: Plan, record: Any, say: Any) -> Trained:
+    def launch(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         folds.append(plan.fold)
-        return alone(plan, record, say)
+        return train_here(plan, record, say)
 
     # A third of the patients validate: of so few, a tenth may have nobody who came back.
     made = Path(ward.prepared["path"])

@@ -17,12 +17,12 @@ from readmit_spark.pretraining.pretrain import (
     Pretrained,
     PretrainPlan,
     check_bert,
-    load,
+    load_pretrained,
+    load_start_model,
     pretrain,
-    pretrained_model,
 )
 from readmit_spark.pretraining.read_examples import read_examples, read_index
-from readmit_spark.training import launch
+from readmit_spark.training.launch import train_here
 from tests.examples import TOKENS, examples, write_examples
 
 HELD_OUT = 60
@@ -49,20 +49,20 @@ def plan(model: str, folder: str, work: Path, steps: int = 10, **changes: Any) -
              and k != "learning_rate"}  # fmt: skip
     sizes = {"batch_tokens": 16 * TOKENS, "micro_batch_tokens": 8 * TOKENS}
     return PretrainPlan(
-        model=model,
-        folder=folder,
+        start_model=model,
+        examples_folder=folder,
         tokens=TOKENS,
         steps=steps,
         settings=replace(config.pretrain, **{**sizes, **changes}),
         train=replace(config.train, **{"log_every": 1, "learning_rate": 2e-3, **train}),
         scratch=False,
         seed=7,
-        work=str(work),
+        checkpoint_folder=str(work),
     )
 
 
 def run(plan: PretrainPlan, log: Any = lambda *_: None) -> Pretrained:
-    found: Pretrained = launch.alone(plan, log, lambda *_: None, pretrain)
+    found: Pretrained = train_here(plan, log, lambda *_: None, pretrain)
     return found
 
 
@@ -104,7 +104,7 @@ def test_the_first_loss_is_bert_s_own(still: str, tmp_path: Path) -> None:
 
 
 def load_plan(model: str) -> Any:
-    return load(plan(model, "", Path("unused")))
+    return load_start_model(plan(model, "", Path("unused")))
 
 
 def test_accuracies_are_those_counted_by_hand(still: str, folder: str, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
     """With dropout, over the end of an epoch of 13 steps."""
     whole = plan(tiny_model, folder, tmp_path / "whole", 18, checkpoint_minutes=0.0)
     undisturbed = run(whole)
-    broken = replace(whole, work=str(tmp_path / "broken"))
+    broken = replace(whole, checkpoint_folder=str(tmp_path / "broken"))
 
     class Killed(Exception):
         pass
@@ -147,7 +147,7 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
             run(broken, log)
         # What the killed run had logged counts once.
     assert run(broken).history == undisturbed.history
-    mine, theirs = (pretrained_model(p).state_dict() for p in (whole, broken))
+    mine, theirs = (load_pretrained(p).state_dict() for p in (whole, broken))
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
@@ -160,24 +160,24 @@ def test_a_run_that_has_ended_is_not_run_again(
 
 def test_from_scratch_takes_the_shape_alone(tiny_model: str, folder: str, tmp_path: Path) -> None:
     given = plan(tiny_model, folder, tmp_path)
-    start, fresh = load(given), load(replace(given, scratch=True, seed=8))
+    start, fresh = load_start_model(given), load_start_model(replace(given, scratch=True, seed=8))
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert start.state_dict()[name].shape == fresh.state_dict()[name].shape
     assert not torch.equal(start.state_dict()[name], fresh.state_dict()[name])
 
 
 def test_mistakes_are_one_line(tiny_model: str, folder: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="200 examples of 32 tokens to train on; a step takes 304"):
+    with pytest.raises(UserError, match="200 training examples of 32 tokens, but a step takes 304"):
         run(plan(tiny_model, folder, tmp_path, batch_tokens=304 * TOKENS))
-    with pytest.raises(UserError, match=r"16 is not pretrain\.micro_batch_tokens 5 times"):
+    with pytest.raises(UserError, match=r"16 is not a multiple of pretrain\.micro_batch_tokens 5"):
         run(plan(tiny_model, folder, tmp_path, micro_batch_tokens=5 * TOKENS))
-    with pytest.raises(UserError, match="no train example of 64 tokens came of the notes"):
+    with pytest.raises(UserError, match="the notes give no train example of 64 tokens"):
         run(replace(plan(tiny_model, folder, tmp_path), tokens=64))
-    with pytest.raises(UserError, match="examples of 256 tokens, and the model takes 128"):
+    with pytest.raises(UserError, match="examples have 256 tokens, but the model accepts 128"):
         check_bert(tiny_model, 256)
     DistilBertModel(DistilBertConfig(vocab_size=50, dim=32, n_heads=2, hidden_dim=32, n_layers=1)
                     ).save_pretrained(tmp_path / "distil")  # fmt: skip
-    with pytest.raises(UserError, match="pretraining takes a BERT, not distilbert"):
+    with pytest.raises(UserError, match="pretraining needs a BERT, not distilbert"):
         check_bert(str(tmp_path / "distil"), TOKENS)
 
 

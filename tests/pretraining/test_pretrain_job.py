@@ -24,8 +24,7 @@ from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.classifier import has_head, load_for_training
 from readmit_spark.scoring.locate import Located, locate
 from readmit_spark.training import launch
-from readmit_spark.training import launcher as launching
-from readmit_spark.training.launcher import distributed
+from readmit_spark.training.launch import train_here, train_on_ranks
 from tests.examples import write_examples
 from tests.pretraining.test_pretrain import plan
 from tests.tiny import save_tiny_model
@@ -176,8 +175,8 @@ def test_killed_in_the_second_phase_it_goes_on_there(
 
         return alone(plan, record, log, train)
 
-    alone: Callable[..., Any] = launch.alone
-    monkeypatch.setattr(launching.launch, "alone", dies)
+    alone: Callable[..., Any] = train_here
+    monkeypatch.setattr(launch, "train_here", dies)
 
     def run() -> Any:
         located = Located(long_model, "tiny")
@@ -199,8 +198,8 @@ def test_one_and_two_processes_learn_alike(
     folder = write_examples(tmp_path / "examples", train=120, held_out=40)
     plans = [plan(tiny_model, folder, tmp_path / name, 20) for name in ("one", "two")]
     quiet: Callable[..., None] = lambda *_: None  # noqa: E731
-    one = launch.alone(plans[0], quiet, quiet, pretrain)
-    two = distributed(spark, 2, plans[1], quiet, pretrain)
+    one = train_here(plans[0], quiet, quiet, pretrain)
+    two = train_on_ranks(spark, 2, plans[1], quiet, pretrain)
     losses = [[v["train_loss"] for _, v in t.history if "train_loss" in v] for t in (one, two)]
     assert len(losses[0]) == 20
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
@@ -220,4 +219,4 @@ def test_the_job_says_what_was_learnt_and_shows_no_text(
     bad = run_job("pretrain", ward, tmp_path, f"output.root={tmp_path}/none", *more,
                   "pretrain.categories=[nobody]")  # fmt: skip
     assert bad.returncode == 2
-    assert "pretrain.categories names none of theirs" in bad.stderr
+    assert "none of the categories in pretrain.categories" in bad.stderr

@@ -40,7 +40,7 @@ def test_similarity_is_the_cosine(tiny_model: str) -> None:
 
 
 def test_a_term_without_pieces_is_a_mistake(tiny_model: str) -> None:
-    with pytest.raises(UserError, match="no word pieces"):
+    with pytest.raises(UserError, match="has no tokens"):
         embed(tiny_model, ["pain", ""])
 
 

@@ -28,8 +28,9 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.batching import Ids
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.scorer import Scorer
+from readmit_spark.training.checkpoints import load_best_model
 from readmit_spark.training.finetune import finetune
-from readmit_spark.training.plan import Plan, best_model
+from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.ranks import Ranks
 from tests.prepared import plan, write_prepared
 from tests.tiny import VOCABULARY
@@ -136,7 +137,7 @@ def prepared(tokenizer: ChunkTokenizer, folder: Path) -> tuple[str, list[Ids]]:
     return write_prepared(folder, rows), [np.array(ids, np.int32) for ids in encoded]
 
 
-def train(plan: Plan) -> tuple[Any, list[float]]:
+def train(plan: TrainingPlan) -> tuple[Any, list[float]]:
     """Six steps; the model and the loss of each."""
     losses: list[float] = []
 
@@ -144,7 +145,7 @@ def train(plan: Plan) -> tuple[Any, list[float]]:
         losses.extend(v for k, v in values.items() if k == "train_loss")
 
     finetune(plan, Ranks.alone(), log)
-    return best_model(plan), losses
+    return load_best_model(plan), losses
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "modernbert", "roberta"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.training.plan import Checkpoints, State
+from readmit_spark.training.checkpoints import Checkpoints, TrainingState
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +44,14 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
     layer, other = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
     checkpoints = Checkpoints(folder)
-    assert checkpoints.load({"layer": layer}, "cpu") == State()
-    first = State(step=4, best_step=4, best_auroc=0.7, history=[(4, {"train_loss": 0.5})])
+    assert checkpoints.load({"layer": layer}, "cpu") == TrainingState()
+    first = TrainingState(step=4, best_step=4, best_auroc=0.7, history=[(4, {"train_loss": 0.5})])
     checkpoints.save_best(first, layer)
     checkpoints.save(first, {"layer": layer})
     kept = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight += 1
-    second = State(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
+    second = TrainingState(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
     checkpoints.save(second, {"layer": layer})
     assert FileStore(folder).names() == ["best-4.pt", "latest.json", "step-8.pt"]
     assert Checkpoints(folder).load({"layer": other}, "cpu") == second

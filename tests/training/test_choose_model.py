@@ -27,10 +27,10 @@ from readmit_spark.scoring.classifier import load_for_training, read_learnt
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.registry import experiment_run, fetch, register
 from readmit_spark.scoring.scorer import Scorer
-from readmit_spark.training import launch
 from readmit_spark.training.choose_model import choose
 from readmit_spark.training.finetune_job import finetune_and_register
-from readmit_spark.training.plan import Plan, Trained
+from readmit_spark.training.launch import train_here
+from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.shards import admissions_of, read_index, read_tokens
 from readmit_spark.training.validation_scores import ChunkScores
 from tests.prepared import VALUES, WINDOW, learnable, manifest
@@ -109,7 +109,7 @@ def test_rate_and_c_are_chosen_on_validation_alone(
     by_max, by_mean = chunks([0.9, 0.1], [0.6, 0.6]), chunks([0.6, 0.6], [0.9, 0.1])
     wrong = chunks([0.1, 0.1], [0.9, 0.9])
 
-    def launch(plan: Plan, record: Any, say: Any) -> Trained:
+    def launch(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         good = plan.settings.learning_rate == 1e-3
         parts = {"validation": by_max if good else wrong, "test": wrong if good else by_mean}
         return Trained([], 1, 1, {part: {WINDOW: found} for part, found in parts.items()})
@@ -176,15 +176,15 @@ def test_a_job_killed_before_it_registered_trains_nothing_twice(
     located, prepared = Located(tiny_model, "tiny"), manifest(folder, tiny_model)
     steps: list[list[int]] = []
 
-    def trains(plan: Plan, record: Any, say: Any) -> Trained:
+    def trains(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         if plan.settings.learning_rate == 2e-3 and len(steps) == 1:
             raise KeyboardInterrupt
         steps.append([])
-        return launch.alone(plan, record, lambda values, step, of: steps[-1].append(step))
+        return train_here(plan, record, lambda values, step, of: steps[-1].append(step))
 
     with pytest.raises(KeyboardInterrupt):
         finetune_and_register(config, located, prepared, progress(), trains)
-    monkeypatch.setattr("readmit_spark.training.finetune._Training._share_of", _no_step(1e-3))
+    monkeypatch.setattr("readmit_spark.training.finetune._FineTuning._step_loss", _no_step(1e-3))
     assert (
         finetune_and_register(config, located, prepared, progress(), trains)[0] == "readmission/1"
     )
@@ -192,13 +192,13 @@ def test_a_job_killed_before_it_registered_trains_nothing_twice(
 
 
 def _no_step(rate: float) -> Any:
-    from readmit_spark.training.finetune import _Training
+    from readmit_spark.training.finetune import _FineTuning
 
-    share_of = _Training._share_of
+    step_loss = _FineTuning._step_loss
 
     def checked(self: Any, lanes: Any) -> Any:
         assert self.settings.learning_rate != rate, "trained a second time"
-        return share_of(self, lanes)
+        return step_loss(self, lanes)
 
     return checked
 
@@ -214,14 +214,14 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
     trained: list[int | None] = []
     tested: dict[int, tuple[float, float]] = {}
 
-    def counted(plan: Plan, record: Any, say: Any) -> Trained:
+    def counted(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         if len(trained) == 2 and trained[-1] == 1:
             trained.append(None)
             raise KeyboardInterrupt
         trained.append(plan.fold)
-        found = launch.alone(plan, record, say)
+        found = train_here(plan, record, say)
         for hadm, score in zip(
-            *(getattr(found.scores["test"][WINDOW].votes(2.0), f) for f in ("hadm_ids", "scores")),
+            *(getattr(found.scores["test"][WINDOW].vote(2.0), f) for f in ("hadm_ids", "scores")),
             strict=True,
         ):
             tested[int(hadm)] = (float(score), hadm % 2)

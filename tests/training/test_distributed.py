@@ -10,12 +10,11 @@ import torch
 from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
-from readmit_spark.training import distribute, launch
-from readmit_spark.training import launcher as launching
-from readmit_spark.training.distribute import run_on_ranks
+from readmit_spark.training import launch, rank_process
+from readmit_spark.training.checkpoints import Checkpoints, load_best_model
 from readmit_spark.training.finetune import finetune
-from readmit_spark.training.launcher import distributed
-from readmit_spark.training.plan import Checkpoints, Plan, Trained, best_model
+from readmit_spark.training.launch import run_on_ranks, train_here, train_on_ranks
+from readmit_spark.training.plan import Trained, TrainingPlan
 from tests.prepared import WINDOW, learnable, plan
 
 EQUAL = 1e-3
@@ -34,8 +33,8 @@ def quiet(*_: Any) -> None:
     pass
 
 
-def with_two(spark: SparkSession, plan: Plan) -> Trained:
-    return distributed(spark, 2, plan, quiet, finetune)
+def with_two(spark: SparkSession, plan: TrainingPlan) -> Trained:
+    return train_on_ranks(spark, 2, plan, quiet, finetune)
 
 
 def test_one_and_two_processes_train_alike(
@@ -51,17 +50,16 @@ def test_one_and_two_processes_train_alike(
         plan(tiny_model, folder, tmp_path / name, log_every=1, learning_rate=2e-4)
         for name in ("one", "children", "tasks")
     ]
-    one = launch.alone(plans[0], quiet, quiet)
+    one = train_here(plans[0], quiet, quiet)
     assert len(losses(one)) >= 20
     recorded: list[int] = []
-    children = distributed(
+    children = train_on_ranks(
         spark, 2, plans[1], lambda values, step, steps: recorded.append(step), finetune
     )
     assert recorded == [step for step, _ in children.history]
     # The first rank alone is heard.
     assert capfd.readouterr().out.count("step 3/") == 1
-    monkeypatch.setattr(launching, "is_local", lambda spark: False)
-    monkeypatch.setattr(distribute, "is_local", lambda spark: False)
+    monkeypatch.setattr(launch, "is_local", lambda spark: False)
     tasks = with_two(spark, plans[2])
     assert (tmp_path / "tasks" / "model" / "config.json").exists()
     for two in (children, tasks):
@@ -70,7 +68,7 @@ def test_one_and_two_processes_train_alike(
         mine, theirs = (t.scores["validation"][WINDOW] for t in (one, two))
         assert (mine.hadm_ids == theirs.hadm_ids).all()
         assert theirs.probabilities == pytest.approx(mine.probabilities, abs=EQUAL)
-    weights = zip(*(best_model(p).parameters() for p in plans[:2]), strict=True)
+    weights = zip(*(load_best_model(p).parameters() for p in plans[:2]), strict=True)
     assert all(torch.allclose(a, b, atol=EQUAL) for a, b in weights)
 
 
@@ -78,7 +76,9 @@ def test_a_user_s_mistake_on_a_rank_reaches_the_driver(
     spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
     three = plan(tiny_model, folder, tmp_path, micro_batch_size=8)
-    with pytest.raises(UserError, match=r"batch_size 8 is not train\.micro_batch_size 8 times"):
+    with pytest.raises(
+        UserError, match=r"batch_size 8 is not a multiple of train\.micro_batch_size 8"
+    ):
         with_two(spark, three)
 
 
@@ -93,19 +93,20 @@ def test_the_rank_that_fails_is_the_one_that_is_heard(
         with_two(spark, broken)
 
 
-def spoil(broken: Plan) -> None:
+def spoil(broken: TrainingPlan) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from readmit_spark.training.finetune import balanced
-    from readmit_spark.training.schedule import deal
+    from readmit_spark.training.schedule import assign_to_lanes
     from readmit_spark.training.shards import admissions_of, read_index
 
-    index = read_index(broken.folder, WINDOW, admissions_of(broken.folder, "train", None))
-    index = balanced(index, broken.seed)
-    row = deal(index.lengths, 2)[1][0]
-    for path in Path(broken.folder, f"chunks/window={WINDOW}").iterdir():
+    index = read_index(
+        broken.prepared_folder, WINDOW, admissions_of(broken.prepared_folder, "train", None)
+    )
+    index = index.balanced_sample(broken.seed)
+    row = assign_to_lanes(index.lengths, 2)[1][0]
+    for path in Path(folder, f"chunks/window={WINDOW}").iterdir():
         table = pq.read_table(path, partitioning=None)
         here = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
             table["chunk_index"].to_numpy() == index.chunk_indexes[row]
@@ -125,21 +126,21 @@ def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def second_is_killed(plan: Plan, train: Any) -> None:
+    def second_is_killed(plan: TrainingPlan, train: Any) -> None:
         import os
         import signal
 
-        from readmit_spark.training import launch
+        from readmit_spark.training import rank_process
 
         def killed(plan: Any, ranks: Any, log: Any) -> None:
             if ranks.rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
             ranks.gather(None)
 
-        launch.one_rank(plan, killed)
+        rank_process.run_rank(plan, killed)
 
-    monkeypatch.setattr(launch, "one_rank", second_is_killed)
-    with pytest.raises(RuntimeError, match="died without a word: killed"):
+    monkeypatch.setattr(rank_process, "run_rank", second_is_killed)
+    with pytest.raises(RuntimeError, match="ended without an error message: it was killed"):
         with_two(spark, plan(tiny_model, folder, tmp_path))
 
 
@@ -148,7 +149,7 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(
 ) -> None:
     """A real kill -9 of the first rank, in its seventh step, which ends the other too."""
 
-    def killed_in_the_seventh(plan: Plan, ranks: Any, log: Any) -> Trained:
+    def killed_in_the_seventh(plan: TrainingPlan, ranks: Any, log: Any) -> Trained:
         import os
         import signal
 
@@ -166,12 +167,14 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(
         for name, minutes in (("whole", 1e9), ("killed", 0.0))
     )
     undisturbed = with_two(spark, whole)
-    with pytest.raises(RuntimeError, match="died without a word: killed"):
-        distributed(spark, 2, killed, quiet, killed_in_the_seventh)
-    assert 0 < Checkpoints(killed.work).load({}, "cpu").step <= 7
+    with pytest.raises(RuntimeError, match="ended without an error message: it was killed"):
+        train_on_ranks(spark, 2, killed, quiet, killed_in_the_seventh)
+    assert 0 < Checkpoints(killed.checkpoint_folder).load({}, "cpu").step <= 7
     ended = with_two(spark, killed)
     assert ended.history == undisturbed.history
-    pairs = zip(best_model(whole).parameters(), best_model(killed).parameters(), strict=True)
+    pairs = zip(
+        load_best_model(whole).parameters(), load_best_model(killed).parameters(), strict=True
+    )
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -179,9 +182,9 @@ def test_more_processes_than_slots_is_said_at_once(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots = spark.sparkContext.defaultParallelism
-    with pytest.raises(UserError, match=rf"train\.processes is {slots + 1} and local"):
+    with pytest.raises(UserError, match=rf"train\.processes is {slots + 1} but local"):
         run_on_ranks(spark, slots + 1, print)
     # As on a cluster: Spark itself counts them, a few times, as executors may be on their way.
-    monkeypatch.setattr(distribute, "is_local", lambda spark: False)
-    with pytest.raises(UserError, match="the cluster has not as many slots"):
+    monkeypatch.setattr(launch, "is_local", lambda spark: False)
+    with pytest.raises(UserError, match="the cluster has fewer slots"):
         run_on_ranks(spark, 99, print)

@@ -20,9 +20,10 @@ from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.scoring.classifier import load_for_training
 from readmit_spark.scoring.registry import experiment_run, fetch, make_champion, register
-from readmit_spark.training.finetune import balanced, finetune
-from readmit_spark.training.optimisation import _groups
-from readmit_spark.training.plan import Checkpoints, Plan, State, Trained, best_model
+from readmit_spark.training.checkpoints import Checkpoints, TrainingState, load_best_model
+from readmit_spark.training.finetune import finetune
+from readmit_spark.training.optimisation import _parameter_groups
+from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.ranks import Ranks
 from readmit_spark.training.schedule import epoch_steps
 from readmit_spark.training.shards import admissions_of, read_index, read_tokens
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return learnable(tmp_path_factory.mktemp("prepared"))
 
 
-def run(plan: Plan) -> tuple[Trained, list[tuple[int, dict[str, float]]]]:
+def run(plan: TrainingPlan) -> tuple[Trained, list[tuple[int, dict[str, float]]]]:
     logged: list[tuple[int, dict[str, float]]] = []
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
@@ -59,14 +60,14 @@ def test_learns_and_keeps_the_best_epoch(tiny_model: str, tmp_path: Path) -> Non
     losses = [v["train_loss"] for _, v in logged if "train_loss" in v]
     assert losses[-1] < losses[0]
     scored = trained.scores["validation"][WINDOW]
-    found = scored.votes(2.0)
+    found = scored.vote(2.0)
     assert roc_auc_score(found.labels, found.scores) > 0.9
     evaluated = {step: v["validation_auroc"] for step, v in logged if "validation_auroc" in v}
     assert evaluated[trained.best_step] == max(evaluated.values())
     assert found.auroc() == pytest.approx(evaluated[trained.best_step], abs=1e-12)
     # What is kept is what was scored.
     assert len(scored.probabilities) == len(scored.labels) > 60
-    assert not best_model(work).training
+    assert not load_best_model(work).training
 
 
 def test_the_loss_of_the_first_step_is_that_of_the_model_before_it(
@@ -93,7 +94,7 @@ def test_the_same_seed_gives_the_same_weights(tiny_model: str, folder: str, tmp_
     plans = [plan(tiny_model, folder, tmp_path / str(i), epochs=1.0) for i in range(2)]
     for each in plans:
         run(each)
-    assert same_weights(*map(best_model, plans))
+    assert same_weights(*map(load_best_model, plans))
 
 
 def test_stops_once_validation_no_longer_gets_better(
@@ -120,7 +121,7 @@ def test_weight_decay_is_where_the_trainer_of_transformers_has_it(
     model = load_for_training(tiny_model)
     args = TrainingArguments(str(tmp_path), weight_decay=0.3, report_to=[])
     theirs = Trainer(model, args).create_optimizer().param_groups
-    ours = _groups(model, 0.3)
+    ours = _parameter_groups(model, 0.3)
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["weight_decay"] == other["weight_decay"]
         assert set(map(id, mine["params"])) == set(map(id, other["params"]))  # type: ignore[call-overload]
@@ -138,7 +139,8 @@ def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
     ours = plan(str(model), folder, tmp_path / "ours", epochs=1.0, log_every=1, learning_rate=2e-3)
     losses = [v["train_loss"] for _, v in run(ours)[0].history if "train_loss" in v]
 
-    index = balanced(read_index(folder, WINDOW, admissions_of(folder, "train", None)), ours.seed)
+    index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
+    index = index.balanced_sample(ours.seed)
     chunks = read_tokens(folder, WINDOW, index)
     labels = torch.from_numpy(index.labels).float()
     steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.seed, 0)]
@@ -192,6 +194,7 @@ def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
 KILLED = """
 import os, sys
 import torch
+from readmit_spark.training.checkpoints import Checkpoints, TrainingState, load_best_model
 from readmit_spark.training.finetune import finetune
 from readmit_spark.training.ranks import Ranks
 from tests.prepared import plan
@@ -209,7 +212,7 @@ finetune(each, Ranks.alone(), log)
 @pytest.fixture(scope="module")
 def undisturbed(
     tiny_model: str, folder: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Plan, Trained]:
+) -> tuple[TrainingPlan, Trained]:
     work = tmp_path_factory.mktemp("undisturbed")
     done = plan(tiny_model, folder, work, epochs=3.0, log_every=1, checkpoint_minutes=1e9)
     trained, _ = run(done)
@@ -218,7 +221,11 @@ def undisturbed(
 
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_step_it_ends_with_the_same_weights(
-    tiny_model: str, folder: str, tmp_path: Path, undisturbed: tuple[Plan, Trained], seed: int
+    tiny_model: str,
+    folder: str,
+    tmp_path: Path,
+    undisturbed: tuple[TrainingPlan, Trained],
+    seed: int,
 ) -> None:
     """A real kill -9, at a random step and a random moment in it, twice; then to the end."""
     random = np.random.default_rng(seed)
@@ -240,7 +247,7 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.split()[0] == "1"  # what was before the kill is told again
     mine = plan(tiny_model, folder, tmp_path)
-    assert same_weights(best_model(undisturbed[0]), best_model(mine))
+    assert same_weights(load_best_model(undisturbed[0]), load_best_model(mine))
     end = Checkpoints(str(tmp_path)).load({}, "cpu")
     assert end.history == undisturbed[1].history
 
@@ -248,11 +255,11 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
 def test_a_checkpoint_that_was_cut_short_is_never_read(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path))
     layer = torch.nn.Linear(2, 2)
-    checkpoints.save(State(step=3), {"layer": layer})
+    checkpoints.save(TrainingState(step=3), {"layer": layer})
     (tmp_path / "step-4.pt").write_bytes(b"half a checkpo")
     (tmp_path / "step-5.pt.new").write_bytes(b"less")
     assert checkpoints.load({"layer": layer}, "cpu").step == 3
-    checkpoints.save(State(step=6), {"layer": layer})
+    checkpoints.save(TrainingState(step=6), {"layer": layer})
     assert {p.name for p in tmp_path.iterdir()} == {"latest.json", "step-6.pt", "step-5.pt.new"}
 
 
@@ -264,7 +271,7 @@ def test_patient_scores_are_the_vote_of_each_admission() -> None:
     hadm_ids = random.integers(0, 9, 40)
     p = random.random(40)
     chunks = ChunkScores(hadm_ids // 2, hadm_ids, hadm_ids % 2, p)
-    found = chunks.votes(3.0)
+    found = chunks.vote(3.0)
     assert found.hadm_ids.tolist() == sorted(set(hadm_ids.tolist()))
     for hadm, subject, score, label in zip(
         found.hadm_ids, found.subject_ids, found.scores, found.labels, strict=True

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from readmit_spark.errors import UserError
-from readmit_spark.training.schedule import deal, epoch_steps, lanes_of
+from readmit_spark.training.schedule import assign_to_lanes, count_lanes, epoch_steps
 
 
 @given(
@@ -22,7 +22,7 @@ def test_an_epoch_has_every_chunk_once_and_each_in_its_own_lane(
 ) -> None:
     lanes, micro = shape
     sizes = np.array(lengths)
-    owned = [set(rows.tolist()) for rows in deal(sizes, lanes)]
+    owned = [set(rows.tolist()) for rows in assign_to_lanes(sizes, lanes)]
     assert max(map(len, owned)) - min(map(len, owned)) <= 1
     steps = epoch_steps(sizes, lanes, micro, 3, epoch, by_length)
     assert len(steps) == math.ceil(math.ceil(len(lengths) / lanes) / micro)
@@ -57,12 +57,12 @@ def test_chunks_of_like_length_meet_and_others_in_each_epoch() -> None:
 def test_a_batch_is_micro_batches_times_processes(
     batch: int, micro: int, processes: int, lanes: int
 ) -> None:
-    assert lanes_of(batch, micro, processes) == lanes
+    assert count_lanes(batch, micro, processes) == lanes
 
 
 @pytest.mark.parametrize(("batch", "micro", "processes"), [(32, 5, 1), (32, 8, 3), (32, 32, 2)])
 def test_a_batch_that_does_not_come_out_even_is_named(
     batch: int, micro: int, processes: int
 ) -> None:
-    with pytest.raises(UserError, match=f"batch_size {batch} is not train.micro_batch_size"):
-        lanes_of(batch, micro, processes)
+    with pytest.raises(UserError, match=f"batch_size {batch} is not a multiple of train"):
+        count_lanes(batch, micro, processes)

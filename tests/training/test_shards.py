@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from readmit_spark.errors import UserError
-from readmit_spark.training.finetune import balanced
 from readmit_spark.training.shards import admissions_of, read_index, read_tokens
 from tests.prepared import WINDOW, Row, rows, write_prepared
 
@@ -93,7 +92,7 @@ def test_training_is_balanced_by_admissions_and_then_chunks(tmp_path: Path) -> N
     made = [r for r in rows(40, seed=5) if r["label"] == 0 or r["hadm_id"] < 11]
     folder = write_prepared(tmp_path, made)
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
-    _, labels, counts = balanced(index, seed=3).admissions()
+    _, labels, counts = index.balanced_sample(seed=3).admissions()
     assert (labels == 0).sum() >= (labels == 1).sum() == 5
     assert counts[labels == 0].sum() >= counts[labels == 1].sum()
 
