@@ -11,7 +11,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.locate import Located
-from readmit_spark.scoring.score_chunks import Probe
+from readmit_spark.scoring.score_chunks import PrecisionProbe
 
 SEEN = "readmit_split"  # in a model's configuration: the split whose training patients it knows
 SAMPLE = 64  # chunks that a 16-bit precision is held against fp32 on
@@ -62,7 +62,9 @@ def check_before_test(
     return unseen
 
 
-def check_precision(config: Config, found: Probe, threshold: float, progress: Progress) -> None:
+def check_precision(
+    config: Config, found: PrecisionProbe, threshold: float, progress: Progress
+) -> None:
     """Says what scores, and how far a 16-bit precision is from fp32; UserError where too far."""
     progress.say(f"scoring with {found.backend}; ready in {found.load_seconds:.1f} s")
     if not found.n:

@@ -181,7 +181,7 @@ def _cached_scorer(
 
 
 @dataclass(frozen=True)
-class Probe:
+class PrecisionProbe:
     """What one executor said before the work began: see `models.predict.PrecisionCheck`."""
 
     backend: str
@@ -191,7 +191,9 @@ class Probe:
     n: int
 
 
-def probe(distinct: DataFrame, settings: ScorerSettings, sample: int, threshold: float) -> Probe:
+def probe(
+    distinct: DataFrame, settings: ScorerSettings, sample: int, threshold: float
+) -> PrecisionProbe:
     """Builds the scorer on an executor, and holds a 16-bit precision against fp32 on a sample.
 
     The sample are the `sample` chunks whose digests come first: the same ones on every run.
@@ -206,21 +208,23 @@ def probe(distinct: DataFrame, settings: ScorerSettings, sample: int, threshold:
     schema = "backend string, load_seconds double, max_shift double, flips long, n long"
     # Collected, as Spark ends a worker that it has not read to its end, and the model with it.
     (row,) = first.select("input_ids").mapInArrow(apply, schema).collect()
-    return Probe(**row.asDict())
+    return PrecisionProbe(**row.asDict())
 
 
-def _probe(settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float) -> Probe:
+def _probe(
+    settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float
+) -> PrecisionProbe:
     start = time.monotonic()
     scorer = _cached_scorer(settings, build_scorer)
     (found,) = scorer.stream([ids])  # with the first chunks a GPU compiles and captures
     seconds = time.monotonic() - start
     if settings.precision == "fp32":
-        return Probe(scorer.backend, seconds, 0.0, 0, 0)
+        return PrecisionProbe(scorer.backend, seconds, 0.0, 0, 0)
     from readmit_spark.scoring.scorer import compare_precisions
 
     (exact,) = build_scorer(replace(settings, precision="fp32")).stream([ids])
     check = compare_precisions(exact, found, threshold)
-    return Probe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
+    return PrecisionProbe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
 
 
 def patient_scores(

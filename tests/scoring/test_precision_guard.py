@@ -15,7 +15,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_precision
 from readmit_spark.scoring.classifier import alert_threshold
 from readmit_spark.scoring.fitted import KEY, Learnt
-from readmit_spark.scoring.score_chunks import Probe
+from readmit_spark.scoring.score_chunks import PrecisionProbe
 from tests.tiny_bert import save_bert
 
 
@@ -24,7 +24,7 @@ def bf16(*more: str) -> Config:
 
 
 def test_what_moves_and_flips_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    found = Probe("torch bf16, oneDNN, packed", 1.0, max_shift=0.0199, flips=3, n=64)
+    found = PrecisionProbe("torch bf16, oneDNN, packed", 1.0, max_shift=0.0199, flips=3, n=64)
     check_precision(bf16(), found, 0.31, Progress("score", 4))
     printed = capsys.readouterr().err
     assert "torch bf16, oneDNN, packed" in printed
@@ -33,11 +33,11 @@ def test_what_moves_and_flips_is_printed(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_past_the_tolerance_it_is_refused() -> None:
-    found = Probe("torch bf16", 1.0, max_shift=0.0201, flips=0, n=64)
+    found = PrecisionProbe("torch bf16", 1.0, max_shift=0.0201, flips=0, n=64)
     with pytest.raises(UserError, match=r"moves a probability by 0\.0201, and .* allows 0\.02"):
         check_precision(bf16(), found, 0.5, Progress("score", 4))
     check_precision(bf16("score.max_probability_shift=0.03"), found, 0.5, Progress("score", 4))
-    overflow = Probe("torch fp16", 1.0, max_shift=float("nan"), flips=0, n=64)
+    overflow = PrecisionProbe("torch fp16", 1.0, max_shift=float("nan"), flips=0, n=64)
     with pytest.raises(UserError, match="moves a probability by nan"):
         check_precision(bf16(), overflow, 0.5, Progress("score", 4))
 
