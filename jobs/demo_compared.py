@@ -8,13 +8,13 @@ from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.evaluation.summary_table import unlikely
+from readmit_spark.evaluation.summary_table import implausible_results
 
 
 def main(config: Config) -> None:
     root = Path(config.output_root)
     compared = json.loads((root / "compare.json").read_text())
-    if problems := unlikely(compared, config.model.name):
+    if problems := implausible_results(compared, config.model.name):
         raise RuntimeError("; ".join(problems))
     print("the transformer beats the bag of words, and nothing beats the true risks")
     print(f"page    {root}/compare.html")

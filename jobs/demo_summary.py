@@ -8,7 +8,7 @@ from pathlib import Path
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.evaluation.summary_table import metrics_table, recovered
+from readmit_spark.evaluation.summary_table import metrics_table, recovered_share
 
 ENOUGH = 0.8  # of what the true risks reach above chance
 
@@ -17,7 +17,7 @@ def main(config: Config) -> None:
     root = Path(config.output_root)
     metrics = json.loads((root / "metrics.json").read_text())
     counts = json.loads((root / "_manifests" / "score.json").read_text())["counts"]
-    shares = {window: recovered(metrics[window]) for window in metrics}
+    shares = {window: recovered_share(metrics[window]) for window in metrics}
     print(metrics_table(counts, metrics))
     print("recovered of the attainable above 0.5: " + ", ".join(
         f"{window} {share:.0%}" for window, share in shares.items()))  # fmt: skip

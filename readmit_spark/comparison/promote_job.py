@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.paired import Comparison, Gate, compare, has_a_say, objections
+from readmit_spark.evaluation.paired import Comparison, Gate, compare, is_judged, objections
 from readmit_spark.evaluation.subgroups import FACTORS
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_before_test
@@ -71,7 +71,7 @@ def promote(
             for value, rows in both.groupby(factor)
             if len(rows) < len(both)  # as where nobody's sex is known
         }
-        groups = {name: found for name, found in compared.items() if has_a_say(found, gate)}
+        groups = {name: found for name, found in compared.items() if is_judged(found, gate)}
         against = objections(overall, groups, gate)
         decision = Decision(champion.name, challenger.name, overall, groups, against)
         _record(config, decision)

@@ -1,4 +1,4 @@
-"""The model card: what a registered version is for, how well it does and for whom, and its limits.
+"""Render the model card: a registered version's purpose, its figures by subgroup and its limits.
 
 After Mitchell et al., "Model Cards for Model Reporting", 2019 (arXiv 1810.03993).
 """
@@ -18,28 +18,34 @@ from readmit_spark.pages.html import environment, window_words
 
 @dataclass(frozen=True)
 class CardWindow:
-    """One window's figures. natural, balanced: what `core.metrics.evaluate` returns."""
+    """The figures of one window. natural, balanced: results of `evaluation.metrics.evaluate`."""
 
     name: str
     natural: Mapping[str, Any]
     balanced: Mapping[str, Any]
     groups: Sequence[Group]
     calibration: Sequence[Bin]
-    picture: bytes  # of the calibration
+    picture: bytes  # PNG of the calibration
 
     @property
     def words(self) -> str:
+        """The window's name in words."""
         return window_words(self.name)
 
     @property
     def factors(self) -> list[tuple[str, list[Group]]]:
+        """The groups by factor: [(factor, groups)]."""
         return [(f, list(g)) for f, g in groupby(self.groups, key=lambda group: group.factor)]
 
 
 @dataclass(frozen=True)
 class Card:
-    """split: on whom it was measured. chosen_on: whether settings were chosen on the same. unseen:
-    False where nobody knows whether it was trained on them."""
+    """Everything on the model card.
+
+    split: the split that was measured: train, validation or test. chosen_on: whether settings such
+    as the epoch were chosen on that split. unseen: whether the model is known not to have been
+    trained on it; False for a model from elsewhere.
+    """
 
     model: str
     split: str
@@ -55,16 +61,16 @@ MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier 
 
 
 def card_page(card: Card) -> str:
-    """As HTML; figures of groups only, small ones suppressed."""
-    made = environment()
-    return made.get_template("evaluation/card.html.j2").render(card=card, measures=MEASURES)
+    """Render the card as HTML. It shows figures of groups only; small groups are hidden."""
+    template = environment().get_template("evaluation/card.html.j2")
+    return template.render(card=card, measures=MEASURES)
 
 
 def card_summary(card: Card) -> str:
-    """As a few lines of Markdown, for the registry's description of the version."""
+    """Return the main figures as Markdown, for the description of the version in the registry."""
     lines = [
-        f"Readmission within {card.horizon_days:g} days from clinical notes; it ranks patients for "
-        "a clinician's attention and decides nothing.",
+        f"Predicts readmission within {card.horizon_days:g} days from clinical notes. It ranks "
+        "patients for a clinician's attention. It decides nothing.",
         "",
         f"Measured on the {card.split} patients:",
         "",
@@ -74,7 +80,7 @@ def card_summary(card: Card) -> str:
     for window in card.windows:
         cells = (_interval(window.natural[m]) for m in ("auroc", "auprc", "rp80"))
         lines.append(f"| {window.words} | {window.natural['n']:,} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "The whole card is the run's artifact `model_card.html`."])
+    return "\n".join([*lines, "", "The full card is the run's artifact `model_card.html`."])
 
 
 def _interval(measure: Mapping[str, Any]) -> str:

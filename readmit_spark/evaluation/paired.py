@@ -1,8 +1,9 @@
-"""Whether one model is better than another on the same admissions, and may replace it.
+"""Compare two models on the same admissions and decide whether the challenger may replace the
+champion.
 
-Both score the same patients, so what is bootstrapped is the difference: the patients that happen to
-be easy are easy for both, and the interval of the difference is much narrower than those of the
-two. Differences are turned so that above 0 the challenger is better.
+Both models score the same patients, so the difference of a measure is bootstrapped. Patients that
+are easy for one model are mostly easy for the other, so the interval of the difference is much
+narrower than the intervals of the two measures.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from readmit_spark.evaluation.metrics import Floats, interval, replicates_of
+from readmit_spark.evaluation.metrics import Floats, bootstrap, interval
 
-# Measures of which less is better. calibration_gap: |mean score - share readmitted|.
-_LESS = ("brier", "calibration_gap")
-COMPARED = ("auroc", "auprc", "rp80", *_LESS)
+# calibration_gap: |mean score - share readmitted|.
+_LOWER_IS_BETTER = ("brier", "calibration_gap")
+COMPARED = ("auroc", "auprc", "rp80", *_LOWER_IS_BETTER)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A measure of both models, and how much better the challenger is, with its 95 % interval.
+    """A measure of both models, and the challenger's gain with its 95 % interval (low, high).
 
-    gain, low, high: above 0 is better whatever the measure; low and high are None where no
-    replicate had the measure.
+    A gain above 0 means that the challenger is better, also for measures where lower is better. low
+    and high are None if the measure is undefined in every replicate.
     """
 
     champion: float
@@ -37,8 +38,10 @@ class Gain:
 
 @dataclass(frozen=True)
 class Comparison:
-    """n admissions, `positives` of them readmitted; `gains` lacks the measures that cannot be had,
-    as where a class is missing."""
+    """The gains on n admissions, `positives` of them readmitted.
+
+    `gains` holds no undefined measures, for example no AUROC if nobody was readmitted.
+    """
 
     n: int
     positives: int
@@ -47,7 +50,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a challenger has to show. See `promote` in conf/base.yaml."""
+    """The conditions for replacing the champion. See `promote` in conf/base.yaml."""
 
     min_gain: float
     max_loss: float
@@ -63,21 +66,22 @@ def compare(
     replicates: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Each of COMPARED, the patients bootstrapped with all their admissions and for both at once.
+    """Compute the gain of the challenger in each measure of COMPARED.
 
-    champion, challenger: [n] scores of the same admissions; labels: [n] of 0 and 1; patients: [n].
-    Errors: as `core.metrics.evaluate`.
+    champion, challenger: [n] scores of the same admissions. labels: [n] of 0 and 1. patients: [n]
+    ids. Each replicate draws the same patients, with all their admissions, for both models.
+    Errors: as `evaluation.metrics.evaluate`.
     """
     y = np.asarray(labels)
     if y.size == 0:
         return Comparison(0, 0, {})
     (old, old_draws), (new, new_draws) = (
-        _with_gap(*replicates_of(scores, y, patients, replicates=replicates, seed=seed))
+        _with_gap(*bootstrap(scores, y, patients, replicates=replicates, seed=seed))
         for scores in (champion, challenger)
     )
     gains = {}
     for measure in COMPARED:
-        sign = -1.0 if measure in _LESS else 1.0
+        sign = -1.0 if measure in _LOWER_IS_BETTER else 1.0
         gain = sign * (new[measure] - old[measure])
         if not np.isnan(gain):
             spread = interval(sign * (new_draws[measure] - old_draws[measure]))
@@ -85,34 +89,35 @@ def compare(
     return Comparison(len(y), int(y.sum()), gains)
 
 
-def has_a_say(group: Comparison, gate: Gate) -> bool:
-    """Whether a subgroup is large enough to be judged: `min_group` of either outcome."""
+def is_judged(group: Comparison, gate: Gate) -> bool:
+    """Return whether a subgroup is large enough: `min_group` admissions of each outcome."""
     return min(group.positives, group.n - group.positives) >= gate.min_group
 
 
 def objections(overall: Comparison, groups: Mapping[str, Comparison], gate: Gate) -> list[str]:
-    """Why the challenger may not replace the champion, a line each; none where it may.
+    """Return the reasons why the challenger may not replace the champion; empty if it may.
 
-    - It has to be better: the interval of its gain in AUROC lies wholly above `min_gain`.
-    - It must do no harm: no other measure, and the AUROC of no subgroup that has a say, is shown to
-      be worse: its interval lies wholly below -`max_loss`.
+    - It must be better: the interval of its gain in AUROC lies entirely above `min_gain`.
+    - It must do no harm: no other measure is shown to be worse, and neither is the AUROC of any
+      subgroup that is large enough (`is_judged`). Worse means that the interval of the gain lies
+      entirely below -`max_loss`.
     """
-    found = []
+    reasons = []
     auroc = overall.gains.get("auroc")
     if auroc is None or auroc.low is None:
-        return ["the AUROC cannot be had on these admissions: both outcomes are needed"]
+        return ["the AUROC of these admissions is undefined: both outcomes are needed"]
     if auroc.low <= gate.min_gain:
-        found.append(
+        reasons.append(
             f"AUROC {_change(auroc)} is not shown to be better by more than {gate.min_gain:g}"
         )
     others = {m: gain for m, gain in overall.gains.items() if m != "auroc"}
     for name, group in groups.items():
-        if has_a_say(group, gate):
+        if is_judged(group, gate):
             others[f"AUROC of {name}"] = group.gains["auroc"]
     for name, gain in others.items():
         if gain.high is not None and gain.high < -gate.max_loss:
-            found.append(f"{name} {_change(gain)} is worse")
-    return found
+            reasons.append(f"{name} {_change(gain)} is worse")
+    return reasons
 
 
 def _change(gain: Gain) -> str:

@@ -1,7 +1,7 @@
-"""Pictures of how well the scores do, as PNG bytes.
+"""Draw the quality of scores as PNG pictures.
 
-Each function draws one picture from scores and labels alone; where the labels allow none, the
-picture says so in words, so that a run is never lost to its own report.
+If a curve is undefined for the labels, the picture states the reason in words. A run must not fail
+because of its report.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ def roc(
     *,
     title: str,
 ) -> bytes:
-    """ROC curve with its 95 % band; ``measured`` is what ``metrics.evaluate`` says of the same."""
+    """Draw the ROC curve with its 95 % band.
+
+    measured: the result of ``metrics.evaluate`` for the same scores, labels and patients.
+    """
     figure, axes = square(title, "False positive rate", "Recall (true positive rate)")
-    if _said_why_not(axes, labels):
+    if _states_no_curve(axes, labels):
         return png(figure)
     points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
-    axes.fill_between(band.grid, band.recall_low, band.recall_high, color=BLUE, alpha=0.18, lw=0)
     name = f"AUROC {_with_interval(measured['auroc'])}"
-    axes.plot(points.false_positive_rate, points.recall, color=BLUE, lw=1.8, label=name)
+    x, y = points.false_positive_rate, points.recall
+    _curve(axes, (x, y), (band.grid, band.recall_low, band.recall_high), name)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="by chance, 0.5")
     axes.legend(loc="lower right", frameon=False)
     return png(figure)
@@ -49,23 +52,23 @@ def precision_recall(
     *,
     title: str,
 ) -> bytes:
-    """Precision-recall curve with its 95 % band, and where it reaches precision 0.80."""
+    """Draw the precision-recall curve with its 95 % band and mark the point of RP80.
+
+    measured: as ``roc``.
+    """
     figure, axes = square(title, "Recall", "Precision")
-    if _said_why_not(axes, labels):
+    if _states_no_curve(axes, labels):
         return png(figure)
     points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
-    axes.fill_between(
-        band.grid, band.precision_low, band.precision_high, color=BLUE, alpha=0.18, lw=0
-    )
     name = f"AUPRC {_with_interval(measured['auprc'])}"
-    axes.plot(points.recall, points.precision, color=BLUE, lw=1.8, label=name)
+    x, y = points.recall, points.precision
+    _curve(axes, (x, y), (band.grid, band.precision_low, band.precision_high), name)
     rp80 = measured["rp80"]
     axes.axhline(0.8, color=RUST, lw=1, ls=":", label="precision 0.80")
     if rp80["value"]:
         at = int(np.flatnonzero(points.thresholds == rp80["threshold"])[0])
         name = f"RP80 {_with_interval(rp80, percent=True)}"
-        here = points.recall[at], points.precision[at]
-        axes.plot(*here, "o", color=RUST, ms=7, label=name, clip_on=False)
+        axes.plot(x[at], y[at], "o", color=RUST, ms=7, label=name, clip_on=False)
     chance = measured["prevalence"]["value"]
     axes.axhline(chance, color=GREY, lw=1, ls="--", label=f"by chance, {chance:.3f}")
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
@@ -73,26 +76,26 @@ def precision_recall(
 
 
 def distribution(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
-    """Histogram of the score for readmitted and not readmitted, each as a share of its own."""
+    """Draw two score histograms, readmitted and not readmitted, each as shares of its group."""
     figure, axes = frame(title, "Score", "Share of the group")
     s, y = np.asarray(scores, dtype=float), np.asarray(labels)
     if s.size == 0:
-        _said_why_not(axes, labels)
+        _states_no_curve(axes, labels)
         return png(figure)
     edges: list[float] = np.linspace(0, 1, 21).tolist()
     groups = ((0, "not readmitted", BLUE, "stepfilled"), (1, "readmitted", RUST, "step"))
     for label, name, colour, style in groups:
-        here = s[y == label]
-        if here.size:
+        group = s[y == label]
+        if group.size:
             axes.hist(
-                here,
+                group,
                 edges,
-                weights=np.full(here.size, 1 / here.size),
+                weights=np.full(group.size, 1 / group.size),
                 histtype=style,  # type: ignore[arg-type]
                 color=colour,
                 alpha=0.35 if style == "stepfilled" else 1,
                 lw=2,
-                label=f"{name} ({here.size:,})",
+                label=f"{name} ({group.size:,})",
             )
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(0, 1.005)
@@ -102,16 +105,19 @@ def distribution(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
 
 
 def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
-    """Observed readmission against mean score in groups of equal size, with 95 % intervals."""
+    """Draw the share readmitted against the mean score in groups of equal size.
+
+    The bars are 95 % intervals of the share.
+    """
     figure, axes = square(title, "Mean score of the group", "Share readmitted in the group")
     bins = metrics.calibration(scores, labels)
     if not bins:
-        _said_why_not(axes, labels)
+        _states_no_curve(axes, labels)
         return png(figure)
     predicted, observed = [b.mean_score for b in bins], np.array([b.observed for b in bins])
     below, above = observed - [b.low for b in bins], [b.high for b in bins] - observed
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="score = share readmitted")
-    # Wilson's bounds enclose the rate but for rounding.
+    # Rounding errors can put the rate slightly outside of Wilson's bounds.
     spread = np.clip([below, above], 0, None)
     name = f"{len(bins)} groups of about {round(sum(b.n for b in bins) / len(bins)):,}"
     axes.errorbar(predicted, observed, spread, color=BLUE, marker="o", ms=5, capsize=2, label=name)
@@ -120,7 +126,7 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
 
 
 def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
-    """Training loss by step; ``losses`` are (step, mean loss since the last)."""
+    """Draw the training loss. losses: (optimiser step, mean loss since the entry before)."""
     figure, axes = frame(title, "Step", "Binary cross-entropy")
     axes.plot([step for step, _ in losses], [value for _, value in losses], color=BLUE, marker=".")
     return png(figure)
@@ -128,7 +134,7 @@ def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
 
 @dataclass(frozen=True)
 class Dot:
-    """A model's AUROC with its interval (None: not to be had), and the published one."""
+    """The AUROC of a model with its interval, and the published AUROC; None: undefined."""
 
     name: str
     value: float | None
@@ -139,37 +145,36 @@ class Dot:
 
 @dataclass(frozen=True)
 class Panel:
-    """One window's models; `attainable`: the AUROC of the true risks, where they are known."""
+    """The models of one window. attainable: the AUROC of the true risks, None if unknown."""
 
     dots: Sequence[Dot]
     attainable: float | None
 
 
 def comparison(panels: Mapping[str, Panel]) -> bytes:
-    """AUROCs by model, a panel a window, beside the published ones."""
+    """Draw the AUROC of each model beside the published one. panels: window in words -> panel."""
     rows = max((len(panel.dots) for panel in panels.values()), default=1)
     figure = Figure(figsize=(3.6 * len(panels) + 1, 0.42 * rows + 1.5), layout="constrained")
     all_axes = figure.subplots(1, max(1, len(panels)), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (title, panel) in zip(all_axes, panels.items(), strict=False):
         dress(axes, title, "AUROC, balanced", "")
-        places = range(len(panel.dots))
-        for y, dot in zip(places, panel.dots, strict=True):
+        for y, dot in enumerate(panel.dots):
             if dot.value is not None:
                 if dot.low is not None and dot.high is not None:
                     axes.plot([dot.low, dot.high], [y, y], color=BLUE, lw=2, alpha=0.45)
-                axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="here")
+                axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="this run")
             if dot.published is not None:
                 axes.plot(dot.published, y, "D", color=RUST, ms=6, mfc="none", zorder=3,
                           label="published (MIMIC-III)")  # fmt: skip
         axes.axvline(0.5, color=GREY, lw=1, ls="--", label="by chance")
         if panel.attainable is not None:
             axes.axvline(panel.attainable, color=GREY, lw=1, ls=":", label="attainable")
-        axes.set_yticks(list(places), [dot.name for dot in panel.dots])
+        axes.set_yticks(list(range(len(panel.dots))), [dot.name for dot in panel.dots])
         axes.set_ylim(rows - 0.5, -0.5)
     handles, names = all_axes[0].get_legend_handles_labels()
-    once = dict(zip(names, handles, strict=True))
+    legend = dict(zip(names, handles, strict=True))  # each label once
     figure.legend(
-        once.values(), once.keys(), loc="outside lower center", ncols=len(once), frameon=False
+        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False
     )
     return png(figure)
 
@@ -177,11 +182,24 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
 def _band(
     scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, measured: Mapping[str, Any]
 ) -> metrics.Bands:
-    replicates, seed = measured["replicates"], measured["seed"]  # as the interval in the legend
+    """Compute the bands from the same replicates as the interval in the legend."""
+    replicates, seed = measured["replicates"], measured["seed"]
     return metrics.bands(scores, labels, patients, replicates=replicates, seed=seed)
 
 
-def _said_why_not(axes: Axes, labels: ArrayLike) -> bool:
+def _curve(
+    axes: Axes,
+    curve: tuple[metrics.Floats, metrics.Floats],
+    band: tuple[metrics.Floats, metrics.Floats, metrics.Floats],
+    name: str,
+) -> None:
+    """Draw a curve (x, y) over its shaded band (x, low, high)."""
+    axes.fill_between(*band, color=BLUE, alpha=0.18, lw=0)
+    axes.plot(*curve, color=BLUE, lw=1.8, label=name)
+
+
+def _states_no_curve(axes: Axes, labels: ArrayLike) -> bool:
+    """Write the reason on the axes and return True if the labels allow no curve."""
     reason = metrics.why_no_curve(labels)
     if reason:
         text = f"Not drawn:\n{reason}."

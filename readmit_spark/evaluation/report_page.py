@@ -1,7 +1,7 @@
-"""The run as one self-contained HTML page, for somebody who has never seen the project.
+"""Render the results of a scoring run as one HTML page for readers who do not know the project.
 
-The page holds counts, metrics and pictures of whole groups: no note text and nothing of a single
-patient is an input of it. It loads nothing from the network.
+The page shows counts, metrics and pictures of groups. It gets no note text and no data of single
+patients. It loads nothing from the network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class FlowStep:
-    """``count`` admissions that reach a step, and who leaves after it, by reason."""
+    """A step of the cohort flow: the admissions that reach it and those left out after it.
+
+    left_out: (reason, number of admissions).
+    """
 
     label: str
     count: int
@@ -33,17 +36,17 @@ class FlowStep:
 
 @dataclass(frozen=True)
 class TokenLoss:
-    """What the model could not read because a chunk was longer than it takes."""
+    """How much the model could not read because chunks were longer than its limit."""
 
     chunks: int
     chunks_cut: int
-    tokens: int  # before the cut
+    tokens: int  # before cutting
     tokens_cut: int
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """PNG bytes, as ``readmit_spark.evaluation.pictures`` draws them."""
+    """PNG bytes from ``readmit_spark.evaluation.pictures``."""
 
     roc: bytes
     precision_recall: bytes
@@ -53,38 +56,42 @@ class Pictures:
 
 @dataclass(frozen=True)
 class WindowResult:
-    """One window's results.
+    """The results of one window.
 
-    ``natural`` and ``balanced`` are what ``core.metrics.evaluate`` returns. ``chunk`` holds
-    ``accuracy`` and ``loss`` over chunks, or is None. ``flow`` goes on where the report's ends.
+    natural, balanced: results of ``evaluation.metrics.evaluate``. chunk: ``accuracy`` and ``loss``
+    over chunks, or None. flow: the steps after the last step of ``Report.flow``.
     """
 
-    name: str  # as in the configuration: 2days, 3days, discharge
+    name: str  # as in the configuration, for example 2days, 3days or discharge
     natural: Mapping[str, Any]
     balanced: Mapping[str, Any]
     flow: Sequence[FlowStep]
     tokens: TokenLoss
     pictures: Pictures
     chunk: Mapping[str, float] | None = None
-    attainable_auroc: float | None = None  # known only of generated cohorts
+    attainable_auroc: float | None = None  # only generated cohorts have one
 
     @property
     def words(self) -> str:
-        """The name in words."""
+        """The window's name in words."""
         return window_words(self.name)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything on the page. ``flow`` is what all windows share, from the first row read."""
+    """Everything on the page.
+
+    flow: the steps that all windows share, from the admissions in the input table on. Raises
+    ValueError if a step has another count than the step before minus the admissions left out.
+    """
 
     title: str
     split: str  # which admissions were measured: test, validation, train or all
     windows: Sequence[WindowResult]
     flow: Sequence[FlowStep]
     bad_rows: Mapping[str, int]  # reason -> rows of the input tables
-    facts: Mapping[str, str]  # versions, configuration, model: name -> value
-    seconds: Mapping[str, float]  # step -> wall clock
+    facts: Mapping[str, str]  # name -> value: versions, configuration, model
+    seconds: Mapping[str, float]  # stage -> wall-clock seconds
     horizon_days: float = 30
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES, init=False)
 
@@ -94,35 +101,35 @@ class Report:
 
 
 def render(report: Report) -> str:
-    """The page. All text is escaped; a measure without a value shows its reason."""
+    """Render the page. All text is escaped; an undefined measure shows its reason."""
     pages = environment()
     pages.globals["ward_precision"] = ward_precision
     return pages.get_template("evaluation/report.html.j2").render(report=report)
 
 
 def ward_precision(natural: Mapping[str, Any], balanced: Mapping[str, Any]) -> float | None:
-    """What precision 0.80 in the balanced sample comes to at natural prevalence, by Bayes' rule.
+    """Convert precision 0.80 in the balanced sample to the precision at natural prevalence.
 
-    The odds of a flagged patient's readmission scale with the odds of readmission in the group; who
-    is flagged stays the same. None where either prevalence is not between 0 and 1 or no threshold
-    reaches 0.80 in the balanced sample.
+    Bayes' rule: with the same threshold, the odds that a flagged admission is readmitted are
+    proportional to the odds of readmission in the sample. None if a prevalence is not strictly
+    between 0 and 1, or if no threshold reaches precision 0.80 in the balanced sample.
 
     >>> round(ward_precision({"prevalence": {"value": 0.06}},
     ...                      {"prevalence": {"value": 0.5}, "rp80": {"value": 0.4}}), 3)
     0.203
     """
-    here, there = natural["prevalence"]["value"], balanced["prevalence"]["value"]
-    if not (here and there and balanced["rp80"]["value"] and here < 1 and there < 1):
+    p, p_balanced = natural["prevalence"]["value"], balanced["prevalence"]["value"]
+    if not (p and p_balanced and balanced["rp80"]["value"] and p < 1 and p_balanced < 1):
         return None
-    odds = 0.8 / 0.2 * (here / (1 - here)) / (there / (1 - there))
+    odds = 0.8 / 0.2 * (p / (1 - p)) / (p_balanced / (1 - p_balanced))
     return float(odds / (1 + odds))
 
 
 def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:
     for step, following in pairwise(flow):
-        left = step.count - sum(n for _, n in step.left_out)
-        if left != following.count:
+        remaining = step.count - sum(n for _, n in step.left_out)
+        if remaining != following.count:
             raise ValueError(
-                f"{window}: of {step.count} at '{step.label}' {left} remain, "
+                f"{window}: of {step.count} at '{step.label}' {remaining} remain, "
                 f"but '{following.label}' has {following.count}"
             )

@@ -1,4 +1,4 @@
-"""Figures of subgroups, without giving away the few: small cells are suppressed."""
+"""Measure subgroups of patients; hide groups so small that they could reveal a person's outcome."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from readmit_spark.evaluation.metrics import evaluate, wilson
 
-SMALLEST = 11  # as the CMS's rule for published counts: none from 1 to 10
+MIN_COUNT = 11  # the cell size policy of CMS: counts from 1 to 10 are not published
 FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type")
 
 
 @dataclass(frozen=True)
 class Group:
-    """A subgroup of those measured. All figures are None where it is suppressed.
+    """One value of one factor, such as sex = female. All figures are None if it is hidden.
 
-    n: admissions. readmitted: of them. rate_low, rate_high: 95 % (Wilson) interval of the share
-    readmitted. mean_score: to hold against that share. auroc: as `core.metrics.evaluate` has it.
+    n: admissions. readmitted: readmitted admissions. rate_low, rate_high: Wilson's 95 % interval of
+    readmitted / n. mean_score: comparable with readmitted / n. auroc: the entry "auroc" of
+    `evaluation.metrics.evaluate`.
     """
 
     factor: str
@@ -42,42 +43,45 @@ def by_subgroup(
     replicates: int = 1000,
     seed: int = 0,
 ) -> list[Group]:
-    """Each value of each factor in `groups` (factor -> [n] values), by factor and name.
+    """Measure each value of each factor; return the groups by factor and name.
 
-    A group is suppressed where it, its readmitted or its others are 1 to 10 admissions; and so are
-    the smallest of the rest, until the same holds of none of the suppressed ones' sums, which the
-    total less the rest tells. Other arguments and errors: as `core.metrics.evaluate`.
+    groups: factor -> [n] values. A group is hidden if its admissions, its readmitted admissions or
+    its other admissions number 1 to 10. A reader can compute the sum of the hidden groups from the
+    total, so the smallest other groups are hidden as well until that sum is not small either.
+    Other arguments and errors: as `evaluation.metrics.evaluate`.
     """
-    s, y, who = np.asarray(scores), np.asarray(labels), np.asarray(patients)
-    found = []
+    s, y, ids = np.asarray(scores), np.asarray(labels), np.asarray(patients)
+    results = []
     for factor, values in groups.items():
-        here = np.asarray(values)
-        names = sorted(set(here.tolist()))
-        hidden = _suppressed({name: y[here == name] for name in names})
+        column = np.asarray(values)
+        names = sorted(set(column.tolist()))
+        hidden = _hidden({name: y[column == name] for name in names})
         for name in names:
-            mine = here == name
+            rows = column == name
             if name in hidden:
-                found.append(Group(factor, name))
+                results.append(Group(factor, name))
                 continue
-            measured = evaluate(s[mine], y[mine], who[mine], replicates=replicates, seed=seed)
+            measured = evaluate(s[rows], y[rows], ids[rows], replicates=replicates, seed=seed)
             n, readmitted = measured["n"], measured["positives"]
-            mean = float(s[mine].mean())
+            mean = float(s[rows].mean())
             rate = wilson(readmitted, n)
-            found.append(Group(factor, name, n, readmitted, *rate, mean, measured["auroc"]))
-    return found
+            results.append(Group(factor, name, n, readmitted, *rate, mean, measured["auroc"]))
+    return results
 
 
-def _suppressed(labels: Mapping[str, NDArray[Any]]) -> set[str]:
+def _hidden(labels: Mapping[str, NDArray[Any]]) -> set[str]:
+    """Return the names of the groups to hide. labels: group name -> labels of its admissions."""
+
     def small(n: int, readmitted: int) -> bool:
-        return any(0 < count < SMALLEST for count in (n, readmitted, n - readmitted))
+        return any(0 < count < MIN_COUNT for count in (n, readmitted, n - readmitted))
 
-    def told(names: set[str]) -> bool:
-        """Whether the sums of these, or a single one of them, give few people away."""
+    def deducible(names: set[str]) -> bool:
+        """Whether the total minus the visible groups reveals a small count."""
         return len(names) == 1 or small(
             sum(len(labels[name]) for name in names), sum(int(labels[name].sum()) for name in names)
         )
 
     hidden = {name for name, y in labels.items() if small(len(y), int(y.sum()))}
-    while told(hidden) and hidden < labels.keys():
+    while deducible(hidden) and hidden < labels.keys():
         hidden.add(min(labels.keys() - hidden, key=lambda name: (len(labels[name]), name)))
     return hidden

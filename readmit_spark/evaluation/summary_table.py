@@ -1,4 +1,4 @@
-"""The short tables that jobs print at their end."""
+"""Format and check results for the summary lines that jobs print at their end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _MEASURES = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("rp80", "RP80"))
 
 
 def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str, Any]) -> str:
-    """Admissions by status and the metrics with their intervals, a column a window.
+    """Format the admissions by status and the metrics with their intervals, one column a window.
 
-    `counts`: window to status to admissions; `metrics`: as metrics.json.
+    counts: window -> status -> number of admissions. metrics: the content of metrics.json.
     """
     windows = list(metrics)
     rows: list[list[str]] = [["", *windows]]
@@ -26,10 +26,13 @@ def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str,
     return _aligned(rows)
 
 
-def recovered(metrics: Mapping[str, Any]) -> float:
-    """(AUROC - 0.5) / (attainable AUROC - 0.5) of one window of metrics.json; it may exceed 1.
+def recovered_share(metrics: Mapping[str, Any]) -> float:
+    """Return the share of the attainable ranking that the model achieves in one window.
 
-    >>> recovered({"natural": {"auroc": {"value": 0.8}}, "attainable_auroc": {"value": 0.9}})
+    This is (AUROC - 0.5) / (attainable AUROC - 0.5); it can exceed 1. metrics: one window of
+    metrics.json.
+
+    >>> recovered_share({"natural": {"auroc": {"value": 0.8}}, "attainable_auroc": {"value": 0.9}})
     0.75
     """
     attainable: float = metrics["attainable_auroc"]["value"]
@@ -37,28 +40,28 @@ def recovered(metrics: Mapping[str, Any]) -> float:
     return round((auroc - 0.5) / (attainable - 0.5), 9)
 
 
-def unlikely(compared: Mapping[str, Any], transformer: str) -> list[str]:
-    """What a comparison on the demo may not come to, a line each; none where all is well.
+def implausible_results(compared: Mapping[str, Any], transformer: str) -> list[str]:
+    """Return what cannot be right in a comparison on the demo cohort; empty if all is plausible.
 
-    compared: compare.json of one split. Part of the demo's signal is in context, so in every window
-    the transformer's AUROC is above that of the bag of words; and no model's is above that of the
-    true risks.
+    Part of the demo's signal is in the context of words, so the transformer must have a higher
+    AUROC than the bag of words in every window. No model may have a higher AUROC than the true
+    risks. compared: the content of compare.json for one split. transformer: the model's name there.
     """
-    found = []
+    problems = []
     for window, both in compared["windows"].items():
         aurocs = {name: m["natural"]["auroc"]["value"] for name, m in both["models"].items()}
         best = both["attainable_auroc"]["value"]
         if aurocs[transformer] <= aurocs["bag of words"]:
-            found.append(
+            problems.append(
                 f"{window}: {transformer}, AUROC {aurocs[transformer]:.3f}, does not beat the bag "
                 f"of words, {aurocs['bag of words']:.3f}"
             )
-        found += [
-            f"{window}: {name}, AUROC {auroc:.3f}, is above what is attainable, {best:.3f}"
+        problems += [
+            f"{window}: {name}, AUROC {auroc:.3f}, is above the attainable AUROC, {best:.3f}"
             for name, auroc in aurocs.items()
             if auroc > best
         ]
-    return found
+    return problems
 
 
 def _cell(measure: Mapping[str, Any]) -> str:

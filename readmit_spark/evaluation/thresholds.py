@@ -1,8 +1,8 @@
-"""Where to raise an alert: thresholds on the score, learnt on validation at natural prevalence.
+"""Choose the score above which an alert is raised, from validation scores.
 
-Precision depends on prevalence, so a threshold learnt on a balanced set promises too much. What
-each precision costs is a short table (`operating_points`): the thresholds that no other one beats
-in both precision and recall.
+Precision depends on prevalence. A threshold chosen on a balanced set would promise more precision
+than a ward sees, so thresholds are chosen at natural prevalence. `operating_points` lists the
+thresholds that no other threshold beats in both precision and recall; `pick` selects one of them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from readmit_spark.evaluation.metrics import curves, why_no_curve
 
 @dataclass(frozen=True)
 class Threshold:
-    """Alert on scores >= `threshold`: how that went on `n` admissions.
+    """The effect of an alert at scores >= `threshold`, measured on `n` admissions.
 
-    precision: share of the alerts that were readmitted. recall: share of the readmitted that were
-    alerts. share_alerted: alerts among all admissions.
+    precision: share of the alerted admissions that were readmitted. recall: share of the readmitted
+    admissions that were alerted. share_alerted: share of all admissions that were alerted.
     """
 
     threshold: float
@@ -31,50 +31,43 @@ class Threshold:
     n: int
 
 
-def threshold_for_precision(
-    scores: ArrayLike, labels: ArrayLike, target: float
-) -> Threshold | None:
-    """The threshold of the largest recall whose precision is >= `target`; None if none reaches it.
-
-    scores: [n], labels: [n] of 0 and 1, both of whole admissions at natural prevalence. Equal
-    scores are alerted together. Of thresholds with the same recall, the highest: as many found with
-    fewer false alarms. It is the threshold of RP80 at a target of 0.8. Errors: as
-    `core.metrics.curves` for other input; None for a set that lacks a class.
-
-    >>> found = threshold_for_precision([0.9, 0.7, 0.6, 0.2], [1, 0, 1, 0], target=0.6)
-    >>> (found.threshold, round(found.precision, 2), found.recall)
-    (0.6, 0.67, 1.0)
-    """
-    return pick(operating_points(scores, labels), target)
-
-
 def operating_points(scores: ArrayLike, labels: ArrayLike) -> list[Threshold]:
-    """Every threshold that none beats in both precision and recall, the largest recall first.
+    """Return the thresholds that none beats in both precision and recall, largest recall first.
 
-    So precision rises down the list, and the first row that reaches a target is the answer to it.
-    Empty where a class is missing. At most one row a readmitted admission.
+    Precision rises down the list. There is at most one threshold for each readmitted admission. The
+    list is empty if all labels are equal. scores: [n]; labels: [n] of 0 and 1, one for each
+    admission. Errors: as `evaluation.metrics.evaluate`.
+
+    >>> for point in operating_points([0.9, 0.7, 0.6, 0.2], [1, 0, 1, 0]):
+    ...     print(point.threshold, round(point.precision, 2), point.recall)
+    0.6 0.67 1.0
+    0.9 1.0 0.5
     """
     if why_no_curve(labels) is not None:
         return []
     points, n = curves(scores, labels), np.size(np.asarray(scores))
     positives = float(np.sum(np.asarray(labels)))
-    found: list[Threshold] = []
-    # From the lowest threshold up; the first point is the start, where nobody is alerted.
+    best: list[Threshold] = []
+    # From the lowest threshold up, without the point at infinity, where nobody is alerted.
     for i in range(len(points.thresholds) - 1, 0, -1):
         precision, recall = float(points.precision[i]), float(points.recall[i])
-        if recall == 0.0 or (found and precision <= found[-1].precision):
+        if recall == 0.0 or (best and precision <= best[-1].precision):
             continue
-        if found and recall == found[-1].recall:
-            found.pop()
+        if best and recall == best[-1].recall:
+            best.pop()
         alerts = recall * positives / precision
-        found.append(
+        best.append(
             Threshold(float(points.thresholds[i]), precision, recall, round(alerts) / n, int(n))
         )
-    return found
+    return best
 
 
 def pick(points: Iterable[Threshold], target: float) -> Threshold | None:
-    """The first of `operating_points` whose precision is >= `target`; ValueError outside 0 to 1."""
+    """Return the first of `operating_points` with precision >= `target`; None if there is none.
+
+    It is the threshold with the largest recall at that precision; with a target of 0.8, the
+    threshold of RP80. Raises ValueError if target is not above 0 and at most 1.
+    """
     if not 0.0 < target <= 1.0:
-        raise ValueError(f"a precision of {target} is asked for; it must be above 0 and at most 1")
+        raise ValueError(f"the target precision is {target}; it must be above 0 and at most 1")
     return next((point for point in points if point.precision >= target), None)

@@ -21,7 +21,7 @@ def cohort() -> Cohort:
 
 
 def scored(n: int = 600, rate: float = 0.2, seed: int = 0, signal: float = 1.6) -> Cohort:
-    """Scores, labels, patients [n]; the scores run too high, as a balanced training makes them."""
+    """Return scores, labels, patients [n]. The scores are too high, as after balanced training."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < rate).astype(int)
     scores = 1 / (1 + np.exp(0.6 - (rng.normal(size=n) + signal * labels)))

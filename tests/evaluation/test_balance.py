@@ -1,4 +1,4 @@
-"""Balanced samples against a plain re-telling of the rule."""
+"""Balanced samples against a plain loop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_balance_keeps_the_first_negatives_by_hash(
 
 
 @given(admissions, st.integers(0, 5))
-def test_training_sample_adds_negatives_until_chunks_are_level(
+def test_training_sample_adds_negatives_until_chunks_are_balanced(
     rows: list[tuple[int, int, int]], seed: int
 ) -> None:
     ids, labels, chunks = columns(rows)
@@ -54,7 +54,7 @@ def test_training_sample_adds_negatives_until_chunks_are_level(
     assert set(np.array(ids, dtype=int)[mask]) == plain(rows, seed, by_chunks=True)
 
 
-def test_negatives_with_longer_notes_are_not_cut_below_the_positives_number() -> None:
+def test_there_are_never_fewer_negatives_than_positives() -> None:
     mask = training_sample([1, 2, 3, 4, 5], [1, 1, 0, 0, 0], [1, 1, 9, 9, 9], seed=0)
     assert mask.tolist()[:2] == [True, True]
     assert mask.sum() == 4

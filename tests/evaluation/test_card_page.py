@@ -47,39 +47,44 @@ def card() -> Card:
     )
 
 
-def cells(page: str) -> str:
+def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
-def test_the_page_says_for_whom_and_how_well(card: Card) -> None:
+def test_the_page_shows_subgroups_and_measures(card: Card) -> None:
     page = card_page(card)
-    told = cells(page)
+    text = text_of(page)
     auroc = card.windows[0].natural["auroc"]
-    assert f"{auroc['value']:.3f} {auroc['low']:.3f} to {auroc['high']:.3f}" in told
+    assert f"{auroc['value']:.3f} {auroc['low']:.3f} to {auroc['high']:.3f}" in text
     female = next(g for g in card.windows[0].groups if g.name == "female")
-    assert f"female {female.n} {female.readmitted}" in told
+    assert f"female {female.n} {female.readmitted}" in text
     for words in ("Intended use", "Not for", "Limits", "100 died in hospital", "c = 2",
                   "were chosen on these same patients"):  # fmt: skip
-        assert words in told
-    assert "none of whom it was trained on" in told
+        assert words in text
+    assert "validation patients. The model was not trained on them." in text
     assert "readmission/&lt;3&gt;" in page
     assert "data:image/png;base64," in page and "://" not in page
 
 
-def test_of_a_model_from_elsewhere_nobody_knows_whom_it_was_trained_on(card: Card) -> None:
-    told = cells(card_page(replace(card, unseen=False)))
-    assert "who may be among those it was trained on" in told
-    assert "none of whom" not in told
+def test_a_model_from_elsewhere_may_have_been_trained_on_the_measured_patients(card: Card) -> None:
+    text = text_of(card_page(replace(card, unseen=False)))
+    assert "The model comes from elsewhere and may have been trained on them." in text
+    assert "was not trained on them" not in text
+
+
+def test_training_patients_are_named_as_such(card: Card) -> None:
+    text = text_of(card_page(replace(card, split="train")))
+    assert "measured on the train patients: the model was trained on them." in text
 
 
 def test_small_groups_are_hidden_with_one_more(card: Card) -> None:
-    told = cells(card_page(card))
-    assert "self pay hidden: too few" in told
-    assert told.count("hidden: too few") == 2  # 'self pay' alone could be worked out
+    text = text_of(card_page(card))
+    assert "self pay hidden: too few" in text
+    assert text.count("hidden: too few") == 2  # 'self pay' alone could be computed
 
 
 def test_the_summary_fits_a_registry(card: Card) -> None:
-    told = card_summary(card)
+    summary = card_summary(card)
     n = card.windows[0].natural["n"]
-    assert f"| First 2 days | {n} | {card.windows[0].natural['auroc']['value']:.3f} (" in told
-    assert "validation patients" in told and len(told) < 1500
+    assert f"| First 2 days | {n} | {card.windows[0].natural['auroc']['value']:.3f} (" in summary
+    assert "validation patients" in summary and len(summary) < 1500

@@ -1,4 +1,4 @@
-"""Metrics against scikit-learn and plain Python, ties and lacking classes included."""
+"""Metrics against scikit-learn and plain Python, with ties and missing classes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from readmit_spark.evaluation.metrics import (
     why_no_curve,
 )
 
-# Tenths make ties; the label of each row beside its score; few patients, so that they repeat.
+# (score, label, patient): tenths make ties, and few patients have several admissions each.
 rows = st.lists(
     st.tuples(st.integers(0, 10).map(lambda k: k / 10), st.integers(0, 1), st.integers(1, 8)),
     min_size=1,
@@ -88,7 +88,7 @@ def test_precision_of_exactly_four_fifths_counts_for_rp80() -> None:
     assert got["rp80"]["threshold"] == 0.5
 
 
-def test_rp80_threshold_flags_what_its_recall_says() -> None:
+def test_rp80_threshold_has_that_recall_and_precision() -> None:
     scores, labels, patients = cohort()
     got = evaluate(scores, labels, patients, replicates=0)["rp80"]
     flagged = scores >= got["threshold"]
@@ -104,7 +104,7 @@ def test_rp80_threshold_flags_what_its_recall_says() -> None:
         ([1, 1], {"auroc"}, "only readmitted"),
     ],
 )
-def test_a_measure_that_cannot_be_had_is_null_with_its_reason(
+def test_an_undefined_measure_is_null_with_its_reason(
     labels: list[int], lacking: set[str], reason: str
 ) -> None:
     got = evaluate([0.5] * len(labels), labels, range(len(labels)))
@@ -114,7 +114,7 @@ def test_a_measure_that_cannot_be_had_is_null_with_its_reason(
 
 
 def replicates_by_hand(scores: Any, labels: Any, patients: Any, count: int, seed: int) -> Any:
-    """The rows of each replicate, written out: a patient drawn twice brings every row twice."""
+    """Yield the rows of each replicate; a patient drawn twice has every row twice."""
     rng = np.random.default_rng(seed)
     ids = sorted(set(patients.tolist()))
     for _ in range(count):
@@ -153,7 +153,7 @@ def test_a_single_patient_has_no_interval() -> None:
 def test_admissions_of_one_patient_widen_the_interval() -> None:
     scores, labels, _ = cohort(300)
     once = evaluate(scores, labels, np.arange(300), replicates=300)["auroc"]
-    # The same admissions ten times over are no more knowledge if they are the same patients'.
+    # Ten copies of the admissions add no information if they belong to the same patients.
     tenfold = [np.tile(column, 10) for column in (scores, labels, np.arange(300))]
     again = evaluate(*tenfold, replicates=300)["auroc"]
     assert (again["low"], again["high"]) == pytest.approx((once["low"], once["high"]), abs=1e-9)
@@ -230,7 +230,7 @@ def test_bands_are_the_percentiles_of_scikit_learns_curves() -> None:
         precision, recall, _ = sk.precision_recall_curve(y, s)
         precisions.append(np.interp(grid, recall[::-1], precision[::-1]))
     low, high = np.percentile(tprs, (2.5, 97.5), axis=0)
-    # At a place where the curve rises straight up, which end is read is not defined: 0 and 1 only.
+    # At 0 and 1 the curve can be vertical, and then interpolation may return either end.
     inside = slice(1, 100)
     assert np.mean(np.abs(got.recall_low - low)[inside]) < 0.01
     assert np.mean(np.abs(got.recall_high - high)[inside]) < 0.01
@@ -260,7 +260,7 @@ def test_calibration_equals_scikit_learns_where_scores_differ() -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), max_size=80), st.randoms())
-def test_calibration_loses_nobody_and_keeps_equal_scores_together(
+def test_calibration_keeps_all_rows_and_equal_scores_together(
     table: list[tuple[int, int]], random: Any
 ) -> None:
     def of(rows: list[tuple[int, int]]) -> Any:

@@ -4,23 +4,23 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from readmit_spark.evaluation.metrics import evaluate, replicates_of
+from readmit_spark.evaluation.metrics import bootstrap, evaluate
 from readmit_spark.evaluation.paired import Comparison, Gain, Gate, compare, objections
 
 GATE = Gate(min_gain=0.0, max_loss=0.0, min_group=5)
 
 
 def cohort(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, patients (two admissions each), and what a score could know of the label."""
+    """Return labels, patients (two admissions each) and scores that depend on the labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, n)
     return labels, np.arange(n) // 2, np.clip(labels * 0.3 + random.normal(0.35, 0.2, n), 0, 1)
 
 
-def test_replicates_are_those_of_drawing_the_patients_rows_again() -> None:
-    """An independent bootstrap: the drawn patients' rows, copied, and measured by scikit-learn."""
+def test_replicates_equal_copying_the_rows_of_drawn_patients() -> None:
+    """An independent bootstrap: the rows of the drawn patients, measured by scikit-learn."""
     labels, patients, scores = cohort(60)
-    _, draws = replicates_of(scores, labels, patients, replicates=20, seed=3)
+    _, draws = bootstrap(scores, labels, patients, replicates=20, seed=3)
     random = np.random.default_rng(3)
     for i in range(20):
         drawn = random.integers(30, size=30)
@@ -32,21 +32,21 @@ def test_replicates_are_those_of_drawing_the_patients_rows_again() -> None:
         assert draws["mean_score"][i] == pytest.approx(s.mean(), abs=1e-12)
 
 
-def test_a_gain_is_the_difference_of_what_evaluate_says() -> None:
+def test_a_gain_is_the_difference_of_two_evaluations() -> None:
     labels, patients, good = cohort(200)
     poor = np.random.default_rng(1).random(200)
-    found = compare(poor, good, labels, patients, replicates=200, seed=5)
-    assert (found.n, found.positives) == (200, int(labels.sum()))
+    compared = compare(poor, good, labels, patients, replicates=200, seed=5)
+    assert (compared.n, compared.positives) == (200, int(labels.sum()))
     for measure in ("auroc", "auprc", "rp80", "brier"):
         old, new = (
             evaluate(s, labels, patients, replicates=0)[measure]["value"] for s in (poor, good)
         )
-        gain = found.gains[measure]
+        gain = compared.gains[measure]
         assert (gain.champion, gain.challenger) == (old, new)
         assert gain.gain == pytest.approx(old - new if measure == "brier" else new - old)
         assert gain.low is not None and gain.high is not None
         assert gain.low <= gain.gain <= gain.high
-    gap = found.gains["calibration_gap"]
+    gap = compared.gains["calibration_gap"]
     assert gap.challenger == pytest.approx(abs(good.mean() - labels.mean()))
 
 
@@ -61,26 +61,27 @@ def test_pairing_narrows_the_interval() -> None:
 
 def test_a_model_against_itself_gains_nothing_and_is_not_promoted() -> None:
     labels, patients, scores = cohort(100)
-    found = compare(scores, scores, labels, patients, replicates=50)
-    assert all((g.gain, g.low, g.high) == (0.0, 0.0, 0.0) for g in found.gains.values())
-    assert objections(found, {}, GATE) == [
-        f"AUROC {found.gains['auroc'].champion:.3f} to {found.gains['auroc'].champion:.3f}, "
+    compared = compare(scores, scores, labels, patients, replicates=50)
+    assert all((g.gain, g.low, g.high) == (0.0, 0.0, 0.0) for g in compared.gains.values())
+    auroc = compared.gains["auroc"].champion
+    assert objections(compared, {}, GATE) == [
+        f"AUROC {auroc:.3f} to {auroc:.3f}, "
         "gain +0.000 (+0.000 to +0.000) is not shown to be better by more than 0"
     ]
-    # As good is enough where the gate says so.
-    assert objections(found, {}, Gate(-0.01, 0.0, 5)) == []
+    # A negative min_gain accepts an equally good model.
+    assert objections(compared, {}, Gate(-0.01, 0.0, 5)) == []
 
 
 def test_a_model_that_is_better_is_promoted() -> None:
     labels, patients, good = cohort(400)
     poor = np.random.default_rng(1).random(400)
-    found = compare(poor, good, labels, patients, replicates=200)
-    assert objections(found, {"women": found}, GATE) == []
-    back = compare(good, poor, labels, patients, replicates=200)
-    said = objections(back, {"women": back}, GATE)
-    for measure, line in zip(("AUROC", "auprc", "rp80", "brier"), said, strict=False):
+    better = compare(poor, good, labels, patients, replicates=200)
+    assert objections(better, {"women": better}, GATE) == []
+    worse = compare(good, poor, labels, patients, replicates=200)
+    reasons = objections(worse, {"women": worse}, GATE)
+    for measure, line in zip(("AUROC", "auprc", "rp80", "brier"), reasons, strict=False):
         assert line.startswith(measure)
-    assert said[-1].startswith("AUROC of women ") and said[-1].endswith("is worse")
+    assert reasons[-1].startswith("AUROC of women ") and reasons[-1].endswith("is worse")
 
 
 BETTER = Gain(0.7, 0.8, 0.1, 0.05, 0.15)
@@ -93,11 +94,11 @@ PERHAPS = Gain(0.7, 0.69, -0.01, -0.05, 0.03)
     [
         ({"auroc": BETTER}, None, GATE, 0),
         ({"auroc": PERHAPS}, None, GATE, 1),
-        ({"auroc": BETTER, "auprc": PERHAPS}, None, GATE, 0),  # worse, but that may be chance
+        ({"auroc": BETTER, "auprc": PERHAPS}, None, GATE, 0),  # worse, but perhaps by chance
         ({"auroc": BETTER, "auprc": WORSE, "brier": WORSE}, None, GATE, 2),
         ({"auroc": BETTER, "auprc": WORSE}, None, Gate(0.0, 0.05, 5), 0),
         ({"auroc": BETTER}, Comparison(10, 5, {"auroc": WORSE}), GATE, 1),
-        ({"auroc": BETTER}, Comparison(10, 4, {"auroc": WORSE}), GATE, 0),  # too few to say
+        ({"auroc": BETTER}, Comparison(10, 4, {"auroc": WORSE}), GATE, 0),  # too small a group
         ({"auroc": BETTER}, Comparison(10, 6, {"auroc": WORSE}), GATE, 0),
         ({"auroc": BETTER}, None, Gate(0.06, 0.0, 5), 1),
         ({}, None, GATE, 1),
@@ -110,10 +111,10 @@ def test_the_gate(
     assert len(objections(Comparison(100, 50, gains), groups, gate)) == expected
 
 
-def test_one_outcome_only_is_no_ground_to_promote() -> None:
-    found = compare([0.1, 0.2], [0.2, 0.1], [0, 0], [1, 2], replicates=10)
-    assert set(found.gains) == {"brier", "calibration_gap"}
-    assert objections(found, {}, GATE) == [
-        "the AUROC cannot be had on these admissions: both outcomes are needed"
+def test_a_single_outcome_is_not_enough_to_promote() -> None:
+    compared = compare([0.1, 0.2], [0.2, 0.1], [0, 0], [1, 2], replicates=10)
+    assert set(compared.gains) == {"brier", "calibration_gap"}
+    assert objections(compared, {}, GATE) == [
+        "the AUROC of these admissions is undefined: both outcomes are needed"
     ]
     assert compare([], [], [], []) == Comparison(0, 0, {})

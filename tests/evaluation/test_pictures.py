@@ -1,4 +1,4 @@
-"""The pictures: what they are drawn from, and that nothing stops them."""
+"""The pictures: they show the right numbers and never fail."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def draw(name: str, scores: Any, labels: Any, patients: Any) -> bytes:
 
 @pytest.fixture
 def axes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The axes that the next pictures are drawn on."""
-    seen: list[Any] = []
+    """The axes of the pictures that the test draws."""
+    added: list[Any] = []
     add = matplotlib.figure.Figure.add_subplot
 
     def spy(self: Any, *args: Any, **kwargs: Any) -> Any:
-        seen.append(add(self, *args, **kwargs))
-        return seen[-1]
+        added.append(add(self, *args, **kwargs))
+        return added[-1]
 
     monkeypatch.setattr(matplotlib.figure.Figure, "add_subplot", spy)
-    return seen
+    return added
 
 
 def legend(axes: Any) -> str:
@@ -103,7 +103,7 @@ def test_tiny_or_one_sided_cohorts_still_give_a_picture(name: str, labels: list[
     assert draw(name, scores, np.array(labels), np.zeros(len(labels))).startswith(b"\x89PNG")
 
 
-def test_a_curve_that_cannot_be_drawn_says_why(axes: list[Any]) -> None:
+def test_an_undefined_curve_shows_the_reason(axes: list[Any]) -> None:
     draw("roc", [0.1, 0.2], [0, 0], [1, 2])
     assert "no readmitted admission" in axes[0].texts[0].get_text()
 

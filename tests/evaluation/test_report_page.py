@@ -1,4 +1,4 @@
-"""The page: everything on it is there, explained, escaped and loaded from nowhere."""
+"""The report page: complete, explained, escaped, and without anything loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_nothing_is_loaded_from_anywhere(source: str, page: Page) -> None:
     assert all((a["href"] or "").startswith("#") for a in page.all("a"))
 
 
-def test_it_can_be_used_without_seeing_it(page: Page) -> None:
+def test_a_screen_reader_can_read_it(page: Page) -> None:
     assert page.all("html")[0]["lang"] == "en"
     alts = [img["alt"] for img in page.all("img")]
     assert len(alts) == 8 and all(alts) and len(set(alts)) == 8
@@ -40,7 +40,7 @@ def test_it_can_be_used_without_seeing_it(page: Page) -> None:
     assert {(a["href"] or "")[1:] for a in page.all("a")} <= ids
 
 
-def test_measures_stand_with_their_intervals(page: Page, report: Report) -> None:
+def test_measures_have_their_intervals(page: Page, report: Report) -> None:
     for window in report.windows[:2]:
         for measured in (window.natural, window.balanced):
             for name in ("auroc", "auprc", "average_precision", "brier"):
@@ -51,7 +51,7 @@ def test_measures_stand_with_their_intervals(page: Page, report: Report) -> None
             assert f"score ≥ {rp80['threshold']:.3f}" in page.text
 
 
-def test_a_measure_that_cannot_be_had_shows_its_reason(page: Page) -> None:
+def test_an_undefined_measure_shows_its_reason(page: Page) -> None:
     assert "none: no readmitted admission among those evaluated" in page.text
     assert "none: no admission to evaluate" in page.text
     assert "Discharge summary Not drawn: no readmitted admission among those" in page.text
@@ -68,14 +68,14 @@ def test_words_are_explained(source: str, word: str) -> None:
     assert re.search(rf"<dt>{word}", source.replace("&#8239;", " "))
 
 
-def test_attainable_auroc_is_told_only_where_it_is_known(page: Page, report: Report) -> None:
+def test_the_attainable_auroc_is_shown_only_where_it_is_known(page: Page, report: Report) -> None:
     assert "attainable 0.870" in page.text
     real = [replace(window, attainable_auroc=None) for window in report.windows]
     assert "ttainable" not in Page(render(replace(report, windows=real))).text
 
 
-def test_flow_losses_facts_and_times_are_on_it(page: Page) -> None:
-    for told in (
+def test_it_shows_flow_losses_facts_and_times(page: Page) -> None:
+    for line in (
         "6,311 admissions in the table \N{MINUS SIGN} 402 newborn \N{MINUS SIGN} 357 died in hosp",
         "5,550 in the cohort \N{MINUS SIGN} 120 no notes in window",
         "600 measured here",
@@ -84,15 +84,15 @@ def test_flow_losses_facts_and_times_are_on_it(page: Page) -> None:
         "profile default",
         "finetune 140.0",
     ):
-        assert told in page.text
+        assert line in page.text
 
 
-def test_balanced_rp80_is_said_not_to_be_the_wards(page: Page) -> None:
+def test_it_warns_that_a_ward_does_not_see_the_balanced_rp80(page: Page) -> None:
     assert "RP80 in the balanced rows is not what a ward would see" in page.text
     assert "has a precision of about 49 % where 19.2 % are readmitted" in page.text
 
 
-def test_ward_precision_is_what_counting_gives() -> None:
+def test_ward_precision_equals_counting() -> None:
     # Balanced: 80 of 100 positives and 20 of 100 negatives flagged, precision 0.8. With the same
     # rates among 100 positives and 900 negatives: 80 true alarms, 180 false.
     natural = {"prevalence": {"value": 0.1}}
@@ -109,15 +109,15 @@ def test_texts_are_escaped(report: Report) -> None:
     assert render(changed).count("&lt;script&gt;") == 5  # title twice, fact, value, reason
 
 
-def test_a_run_with_nothing_to_tell_is_still_a_page(report: Report) -> None:
+def test_an_empty_run_is_still_a_page(report: Report) -> None:
     empty = replace(report, windows=(), bad_rows={}, facts={}, seconds={})
     assert "Nothing was recorded" in render(empty)
 
 
-def test_a_flow_that_loses_somebody_in_silence_is_refused(report: Report) -> None:
-    lost = [FlowStep("admissions in the table", 6311, [("newborn", 402)])]
+def test_a_flow_that_does_not_add_up_is_an_error(report: Report) -> None:
+    flow = [FlowStep("admissions in the table", 6311, [("newborn", 402)])]
     with pytest.raises(ValueError, match=r"2days: of 6311 .* 5909 remain, but .* has 5550"):
-        replace(report, flow=lost)
+        replace(report, flow=flow)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from readmit_spark.evaluation.subgroups import Group, by_subgroup
 
 
 def cohort(sizes: dict[str, tuple[int, int]]) -> tuple[list[float], list[int], list[str]]:
-    """name -> (readmitted, others)."""
+    """Return scores, labels and group names. sizes: name -> (readmitted, others)."""
     rng = np.random.default_rng(0)
     labels, names = [], []
     for name, (readmitted, others) in sizes.items():
@@ -17,22 +17,22 @@ def cohort(sizes: dict[str, tuple[int, int]]) -> tuple[list[float], list[int], l
     return rng.random(len(labels)).tolist(), labels, names
 
 
-def found(sizes: dict[str, tuple[int, int]]) -> dict[str, Group]:
+def groups_of(sizes: dict[str, tuple[int, int]]) -> dict[str, Group]:
     scores, labels, names = cohort(sizes)
     groups = by_subgroup(scores, labels, range(len(labels)), {"sex": names}, replicates=20)
     assert [group.factor for group in groups] == ["sex"] * len(sizes)
     return {group.name: group for group in groups}
 
 
-def test_the_figures_of_a_group_are_its_own() -> None:
+def test_a_group_is_measured_on_its_own_rows() -> None:
     sizes = {"a": (20, 30), "b": (40, 60)}
-    groups = found(sizes)
+    groups = groups_of(sizes)
     scores, labels, names = map(np.array, cohort(sizes))
-    mine = names == "a"
+    rows = names == "a"
     assert (groups["a"].n, groups["a"].readmitted) == (50, 20)
-    assert groups["a"].mean_score == pytest.approx(scores[mine].mean())
+    assert groups["a"].mean_score == pytest.approx(scores[rows].mean())
     assert groups["a"].auroc is not None
-    assert groups["a"].auroc["value"] == pytest.approx(roc_auc_score(labels[mine], scores[mine]))
+    assert groups["a"].auroc["value"] == pytest.approx(roc_auc_score(labels[rows], scores[rows]))
     # Wilson 1927: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = 0.4, n = 50.
     assert groups["a"].rate_low == pytest.approx(0.27608, abs=1e-5)
     assert groups["a"].rate_high == pytest.approx(0.53819, abs=1e-5)
@@ -40,20 +40,20 @@ def test_the_figures_of_a_group_are_its_own() -> None:
 
 @pytest.mark.parametrize("cell", [(10, 40), (40, 10), (0, 10), (5, 5)])
 def test_small_cells_are_hidden(cell: tuple[int, int]) -> None:
-    groups = found({"a": cell, "b": (5, 60), "c": (30, 40), "d": (10, 90)})
+    groups = groups_of({"a": cell, "b": (5, 60), "c": (30, 40), "d": (10, 90)})
     for name in "abd":
         assert groups[name] == Group("sex", name)
     assert groups["c"].n == 70
 
 
-def test_eleven_are_shown_and_none_as_well() -> None:
-    groups = found({"a": (11, 11), "b": (0, 11)})
+def test_counts_of_eleven_and_of_zero_are_shown() -> None:
+    groups = groups_of({"a": (11, 11), "b": (0, 11)})
     assert groups["a"].n == 22
     assert groups["b"].auroc is not None and groups["b"].auroc["value"] is None
 
 
 def test_one_hidden_group_hides_the_smallest_of_the_others() -> None:
-    groups = found({"a": (1, 2), "b": (30, 60), "c": (20, 40), "d": (50, 50)})
+    groups = groups_of({"a": (1, 2), "b": (30, 60), "c": (20, 40), "d": (50, 50)})
     assert {name for name, group in groups.items() if group.n is None} == {"a", "c"}
 
 
@@ -65,12 +65,12 @@ def test_one_hidden_group_hides_the_smallest_of_the_others() -> None:
         ({"a": (9, 30), "b": (9, 30), "c": (30, 60), "d": (20, 40)}, {"a", "b"}),
     ],
 )
-def test_what_is_hidden_together_is_not_few(
+def test_the_sum_of_the_hidden_groups_is_not_small(
     sizes: dict[str, tuple[int, int]], hidden: set[str]
 ) -> None:
-    """The row of all less the rows that are shown is the sum of those that are not."""
-    assert {name for name, group in found(sizes).items() if group.n is None} == hidden
+    """A reader can subtract the visible groups from the total."""
+    assert {name for name, group in groups_of(sizes).items() if group.n is None} == hidden
 
 
-def test_a_group_by_itself_can_only_hide_itself() -> None:
-    assert found({"a": (1, 2)})["a"].n is None
+def test_a_single_small_group_is_hidden() -> None:
+    assert groups_of({"a": (1, 2)})["a"].n is None

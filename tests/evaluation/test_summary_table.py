@@ -1,17 +1,21 @@
-"""The tables that people read first."""
+"""The summary lines of jobs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from readmit_spark.evaluation.summary_table import metrics_table, recovered, unlikely
+from readmit_spark.evaluation.summary_table import (
+    implausible_results,
+    metrics_table,
+    recovered_share,
+)
 
 
 def measure(value: float | None, **more: Any) -> dict[str, Any]:
     return {"value": value, "low": None, "high": None, **more}
 
 
-def test_a_metric_that_cannot_be_had_shows_its_reason() -> None:
+def test_an_undefined_measure_shows_its_reason() -> None:
     none = {"value": None, "reason": "no positive"}
     natural = {"n": 7, "auroc": none, "auprc": none, "rp80": none}
     table = metrics_table(
@@ -32,25 +36,25 @@ def test_intervals_and_the_attainable_auroc_are_shown() -> None:
     assert "attainable AUROC  0.900" in rows
 
 
-def test_recovered_is_counted_from_chance() -> None:
+def test_the_recovered_share_counts_from_chance() -> None:
     metrics = {"natural": {"auroc": measure(0.7)}, "attainable_auroc": measure(0.9)}
-    assert recovered(metrics) == 0.5
+    assert recovered_share(metrics) == 0.5
 
 
-def test_a_comparison_that_cannot_be_right_is_told() -> None:
+def test_implausible_comparisons_are_reported() -> None:
     def window(transformer: float, words: float, attainable: float = 0.9) -> dict[str, Any]:
         aurocs = {"readmission": transformer, "bag of words": words}
         models = {name: {"natural": {"auroc": measure(v)}} for name, v in aurocs.items()}
         return {"models": models, "attainable_auroc": measure(attainable)}
 
-    def said(**windows: dict[str, Any]) -> list[str]:
-        return unlikely({"windows": windows}, "readmission")
+    def problems(**windows: dict[str, Any]) -> list[str]:
+        return implausible_results({"windows": windows}, "readmission")
 
-    assert said(early=window(0.8, 0.7), late=window(0.9, 0.7)) == []
-    assert said(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
+    assert problems(early=window(0.8, 0.7), late=window(0.9, 0.7)) == []
+    assert problems(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
         "early: readmission, AUROC 0.700, does not beat the bag of words, 0.700"
     ]
-    assert said(early=window(0.8, 0.7, 0.75)) == [
-        "early: readmission, AUROC 0.800, is above what is attainable, 0.750"
+    assert problems(early=window(0.8, 0.7, 0.75)) == [
+        "early: readmission, AUROC 0.800, is above the attainable AUROC, 0.750"
     ]
-    assert len(said(early=window(0.8, 0.85, 0.7))) == 3
+    assert len(problems(early=window(0.8, 0.85, 0.7))) == 3

@@ -8,20 +8,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from readmit_spark.evaluation.metrics import evaluate
-from readmit_spark.evaluation.thresholds import (
-    Threshold,
-    operating_points,
-    pick,
-    threshold_for_precision,
-)
+from readmit_spark.evaluation.thresholds import Threshold, operating_points, pick
 
 # Few distinct scores, so that ties are common.
 cohorts = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), min_size=1, max_size=25)
 targets = st.sampled_from([0.05, 0.25, 1 / 3, 0.5, 0.6, 2 / 3, 0.8, 1.0])
 
 
+def threshold(scores: list[float], labels: list[int], target: float) -> Threshold | None:
+    return pick(operating_points(scores, labels), target)
+
+
 def brute_force(scores: list[float], labels: list[int], target: float) -> Threshold | None:
-    """Every score as a threshold, counted one by one."""
+    """Try every score as a threshold and count."""
     best: Threshold | None = None
     for threshold in sorted(set(scores), reverse=True):
         alerts = [y for s, y in zip(scores, labels, strict=True) if s >= threshold]
@@ -33,28 +32,28 @@ def brute_force(scores: list[float], labels: list[int], target: float) -> Thresh
 
 
 @given(cohorts, targets)
-def test_is_what_trying_every_threshold_finds(cohort: list[tuple[int, int]], target: float) -> None:
+def test_equals_trying_every_threshold(cohort: list[tuple[int, int]], target: float) -> None:
     scores, labels = [s / 7 for s, _ in cohort], [y for _, y in cohort]
     expected = brute_force(scores, labels, target)
-    found = threshold_for_precision(scores, labels, target)
+    picked = threshold(scores, labels, target)
     if len(set(labels)) < 2 or expected is None:
-        assert found is None
+        assert picked is None
     else:
-        assert found is not None
-        assert found.threshold == expected.threshold
-        assert found.n == expected.n
+        assert picked is not None
+        assert picked.threshold == expected.threshold
+        assert picked.n == expected.n
         for name in ("precision", "recall", "share_alerted"):
-            assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-12)
+            assert getattr(picked, name) == pytest.approx(getattr(expected, name), abs=1e-12)
 
 
 @given(cohorts)
 def test_agrees_with_rp80(cohort: list[tuple[int, int]]) -> None:
     scores, labels = [s / 7 for s, _ in cohort], [y for _, y in cohort]
-    assume(0 in labels)  # RP80 of readmitted admissions alone is no threshold to learn
+    assume(0 in labels)  # without negatives RP80 is defined, but there are no operating points
     rp80 = evaluate(scores, labels, range(len(labels)), replicates=0)["rp80"]
-    found = threshold_for_precision(scores, labels, 0.8)
-    assert (found.threshold if found else None) == rp80.get("threshold")
-    assert (found.recall if found else 0) == pytest.approx(rp80["value"] or 0, abs=1e-12)
+    picked = threshold(scores, labels, 0.8)
+    assert (picked.threshold if picked else None) == rp80.get("threshold")
+    assert (picked.recall if picked else 0) == pytest.approx(rp80["value"] or 0, abs=1e-12)
 
 
 @given(cohorts)
@@ -66,20 +65,20 @@ def test_no_operating_point_is_beaten_by_another(cohort: list[tuple[int, int]]) 
 
 
 def test_equal_scores_are_alerted_together() -> None:
-    # At 0.5 four alerts, two of them right; no threshold parts them.
-    assert threshold_for_precision([0.5, 0.5, 0.5, 0.5, 0.1], [1, 1, 0, 0, 0], 0.6) is None
-    found = threshold_for_precision([0.5, 0.5, 0.5, 0.5, 0.1], [1, 1, 0, 0, 0], 0.5)
-    assert found == Threshold(0.5, 0.5, 1.0, 0.8, 5)
+    # Four alerts at 0.5, two of them correct; no threshold separates them.
+    scores, labels = [0.5, 0.5, 0.5, 0.5, 0.1], [1, 1, 0, 0, 0]
+    assert threshold(scores, labels, 0.6) is None
+    assert threshold(scores, labels, 0.5) == Threshold(0.5, 0.5, 1.0, 0.8, 5)
 
 
-def test_a_precision_that_nothing_reaches_is_none() -> None:
-    assert threshold_for_precision([0.9, 0.1], [0, 1], 0.8) is None
-    assert threshold_for_precision([0.9, 0.1], [0, 0], 0.8) is None
-    assert threshold_for_precision([], [], 0.8) is None
+def test_no_threshold_reaches_the_precision() -> None:
+    assert threshold([0.9, 0.1], [0, 1], 0.8) is None
+    assert threshold([0.9, 0.1], [0, 0], 0.8) is None
+    assert threshold([], [], 0.8) is None
 
 
 @pytest.mark.parametrize("target", [0.0, -0.1, 1.1, float("nan")])
-def test_a_target_that_is_no_precision_is_an_error(target: float) -> None:
+def test_an_impossible_target_precision_is_an_error(target: float) -> None:
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         pick([], target)
 

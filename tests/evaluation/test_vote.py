@@ -1,4 +1,4 @@
-"""The admission's score against exact arithmetic, and what must hold for any chunks."""
+"""The patient score against exact arithmetic, and its properties for any chunks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_worked_example() -> None:
     assert vote_score([0.1, 0.5, 0.9]) == pytest.approx(0.66, abs=1e-15)
 
 
-def test_c_is_2_unless_told() -> None:
+def test_c_is_2_by_default() -> None:
     assert vote_score([0.1, 0.9]) == vote_score([0.1, 0.9], c=2.0) != vote_score([0.1, 0.9], c=1.0)
 
 
@@ -53,7 +53,7 @@ def test_an_admission_without_chunks_has_no_score() -> None:
 
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01, float("nan"), float("inf")])
-def test_what_is_no_probability_is_refused(bad: float) -> None:
+def test_a_number_that_is_no_probability_is_an_error(bad: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         vote_score([0.5, bad])
 
@@ -65,13 +65,13 @@ def test_c_must_be_above_zero(c: float) -> None:
 
 
 @given(probabilities, scale)
-def test_the_contributions_are_the_score_taken_apart(values: list[float], c: float) -> None:
+def test_the_contributions_sum_to_the_score(values: list[float], c: float) -> None:
     parts = contributions(values, c)
     assert sum(parts) == pytest.approx(vote_score(values, c), abs=1e-12)
     assert all(part >= 0 for part in parts)
-    # What a chunk adds beyond its own p / c is the maximum, and one chunk alone adds that.
-    whole = 1 + len(values) / c
-    beyond = [part * whole - p / c for part, p in zip(parts, values, strict=True)]
+    # Beyond its own p / c, only the chunk with the maximum contributes: the maximum.
+    divisor = 1 + len(values) / c
+    beyond = [part * divisor - p / c for part, p in zip(parts, values, strict=True)]
     top = values.index(max(values))
     assert beyond[top] == pytest.approx(max(values), abs=1e-9)
     assert [b for i, b in enumerate(beyond) if i != top] == pytest.approx(

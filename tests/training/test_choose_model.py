@@ -21,7 +21,7 @@ from readmit_spark.comparison.promote_job import promote
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.thresholds import threshold_for_precision
+from readmit_spark.evaluation.thresholds import operating_points, pick
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training, read_learnt
 from readmit_spark.scoring.locate import Located
@@ -131,7 +131,7 @@ def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> N
     assert "| notes read | admissions | AUROC | AUPRC | RP80 |" in version.description
     page = Path(client.download_artifacts(version.run_id, "model_card.html", str(tmp_path)))
     told = page.read_text()
-    for words in ("Model card: readmission/1", "none of whom it was trained on",
+    for words in ("Model card: readmission/1", "The model was not trained on them",
                   "were chosen on these same patients", "balanced",
                   *(value for two in VALUES.values() for value in two)):  # fmt: skip
         assert words in told
@@ -158,7 +158,7 @@ def test_what_it_learnt_is_what_its_validation_scores_say(
         labels.append(hadm % 2)
     for target in (0.5, 0.8):
         expected, found = (
-            threshold_for_precision(scores, labels, target), learnt.threshold(WINDOW, target)
+            pick(operating_points(scores, labels), target), learnt.threshold(WINDOW, target)
         )  # fmt: skip
         assert expected is not None and found is not None
         assert found.threshold == pytest.approx(expected.threshold, abs=1e-5)
