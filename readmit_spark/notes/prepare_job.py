@@ -23,7 +23,7 @@ from readmit_spark.notes.documents_table import documents_table
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.progress import Progress
-from readmit_spark.storage.check_csv import check_records, csv_records, large_csv
+from readmit_spark.storage.check_csv import check_records, expected_records, large_csv_bytes
 from readmit_spark.storage.input_tables import (
     read_admissions,
     read_demographics,
@@ -100,7 +100,7 @@ def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]
     """The distinct rows of data.admissions, and how many rows it has; a UserError where it has none
     or cannot be read whole."""
     path = required(config.data.admissions, "data.admissions")
-    expected = csv_records(spark, path, "data.admissions")
+    expected = expected_records(spark, path, "data.admissions")
     read = read_admissions(spark, path)
     found = read.agg(
         F.count(F.lit(1)).alias("rows"),
@@ -117,7 +117,7 @@ def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]
 
 def _say_if_large(spark: SparkSession, config: Config, progress: Progress) -> None:
     path = required(config.data.notes, "data.notes")
-    size = large_csv(spark, path)
+    size = large_csv_bytes(spark, path)
     if size:
         progress.say(
             f"data.notes: {path} has {size >> 20:,} MB and is read by one task, as texts span "
@@ -141,7 +141,7 @@ def _notes(
 ) -> dict[str, int]:
     path = required(config.data.notes, "data.notes")
     counts, repeated = Observation("notes"), Observation("repeated")
-    expected = csv_records(source.sparkSession, path, "data.notes")
+    expected = expected_records(source.sparkSession, path, "data.notes")
     documents = documents_table(source, cohort, labelled, config, counts, repeated)
     # Two tables come out of one pass over the text; what lies between is on disk, so that memory
     # does not grow with the cohort.

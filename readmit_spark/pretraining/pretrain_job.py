@@ -32,7 +32,7 @@ from readmit_spark.scoring.locate import Located, fingerprint, local_folder
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.registry import nested_run, register
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.storage.check_csv import check_records, csv_records, size_of
+from readmit_spark.storage.check_csv import check_records, expected_records, table_bytes
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.publish import Publication, has_result, manifest
 from readmit_spark.storage.session import tasks_done
@@ -60,7 +60,7 @@ def make_examples(
     """Publishes the examples of every phase and gives the manifest; those that were made before,
     with these settings and this tokenizer, are used again."""
     root, path = config.output_root, required(config.data.notes, "data.notes").rstrip("/")
-    size = size_of(spark, path)
+    size = table_bytes(spark, path)
     if size is None:
         raise UserError(f"data.notes: {path} does not exist")
     made_of = {
@@ -82,7 +82,7 @@ def make_examples(
         publication = Publication(spark, root, "pretrain", config.output.overwrite, now)
         try:
             counts = Observation("notes")
-            expected = csv_records(spark, path, "data.notes")
+            expected = expected_records(spark, path, "data.notes")
             segments = segments_table(read_notes(spark, path), config, tokenizer, counts)
             segments = publication.write_work(segments, "segments")
             notes = counts.get

@@ -1,7 +1,8 @@
-"""A table's file before it is parsed: its size, and a CSV's records by its quotes alone.
+"""Check CSV files before and after Spark parses them.
 
-A CSV parser swallows rows without a word where a quote is not closed, and what it says of a file
-that it cannot read holds the text that came before.
+Spark's CSV parser silently drops rows if a quote is not closed, and its error messages about a
+file that it cannot read may contain note text. Therefore the records are counted by their quotes
+before the file is parsed.
 """
 
 from __future__ import annotations
@@ -17,136 +18,138 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.csv_records import Tally, tally
 from readmit_spark.storage.files import Files
+from readmit_spark.storage.quote_counts import QuoteCounts, add_lines
 
-_LARGE = 256 << 20  # bytes
+_LARGE = 256 << 20  # bytes of text; a compressed file has about a quarter of it
 
 
-def size_of(spark: SparkSession, path: str) -> int | None:
-    """The bytes of a table's files; None where there is no such file or folder."""
+def table_bytes(spark: SparkSession, path: str) -> int | None:
+    """Return the size of a table's files in bytes, or None if `path` does not exist."""
     folder, _, name = path.rstrip("/").rpartition("/")
     files = Files(spark, folder or ("/" if path.startswith("/") else "."))
     return sum(files.sizes(name).values()) if files.exists(name) else None
 
 
-def large_csv(spark: SparkSession, path: str) -> int | None:
-    """The bytes of a CSV that is read by one task for minutes; None where a table is anything else.
+def large_csv_bytes(spark: SparkSession, path: str) -> int | None:
+    """Return the size of a CSV that one Spark task would read for minutes; None for other tables.
 
-    The threshold is 256 MB of text, which a compressed file has in a quarter of it.
+    The limit is 256 MB for `.csv` and 64 MB for `.csv.gz`.
     """
     if not is_csv(path):
         return None
-    found = size_of(spark, path) or 0
-    return found if found > (_LARGE // 4 if path.lower().endswith(".gz") else _LARGE) else None
+    limit = _LARGE // 4 if path.lower().endswith(".gz") else _LARGE
+    size = table_bytes(spark, path) or 0
+    return size if size > limit else None
 
 
 def is_csv(path: str) -> bool:
-    """True for `.csv` and `.csv.gz`; anything else is read as Parquet."""
+    """Return True for `.csv` and `.csv.gz`; any other path is read as Parquet."""
     return path.lower().endswith((".csv", ".csv.gz"))
 
 
 @dataclass(frozen=True)
-class Records:
-    """A CSV by its quotes alone: how many records it has, and on how many lines there is a quote
-    that neither opens nor closes a field nor is doubled."""
+class RecordCount:
+    """Records of a CSV, and its lines with a misplaced quote (see quote_counts)."""
 
-    count: int
-    broken: int
+    records: int
+    misplaced: int
 
 
-def csv_records(spark: SparkSession, path: str, key: str) -> int | None:
-    """`count_records` of a CSV, None for Parquet. UserError where a file breaks off or its quotes
-    do not pair.
+def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
+    """Count the records of a CSV by its quotes; return None for Parquet.
 
-    To be asked before anything else: what the CSV parser says of a file that it cannot read holds
-    the text that came before.
+    Call this before Spark parses the file, whose error messages may contain note text. Raise a
+    UserError if the file is missing or cut off, or has a misplaced quote. `key` is the
+    configuration key of the path, for the message.
     """
     if not is_csv(path):
         return None
     try:
-        records = count_records(spark, path)
+        count = count_records(spark, path)
     except (PySparkException, Py4JJavaError) as error:
-        raise unreadable(path, key, error) from None
-    if records.broken:
+        raise unreadable_error(path, key, error) from None
+    if count.misplaced:
         raise UserError(
-            f"{key}: {path} has {records.broken:,} lines with a quote in the middle of a field: "
-            "a quote is not closed or not doubled; nothing was written, and jobs/ingest.py names "
+            f"{key}: {path} has {count.misplaced:,} lines with a quote in the middle of a field: "
+            "a quote is not closed or not doubled; nothing was written; jobs/ingest.py names "
             "the line"
         )
-    return records.count
+    return count.records
 
 
 def check_records(path: str, key: str, expected: int | None, parsed: int, malformed: int) -> None:
-    """UserError where the CSV parser found other records than `csv_records`, or malformed ones: it
-    swallows rows without a word where a quote is not closed."""
+    """Raise a UserError if the CSV parser lost or merged records, or read malformed ones.
+
+    expected: result of `expected_records`; parsed: rows of the parser; malformed: rows with more
+    or fewer fields than the header.
+    """
     if malformed:
-        found = f"{malformed:,} rows with more or fewer fields than its header"
+        problem = f"{malformed:,} rows with more or fewer fields than its header"
     elif expected is not None and expected != parsed:
-        found = f"{expected:,} records by its quotes but {parsed:,} by the CSV parser"
+        problem = f"{expected:,} records by its quotes but {parsed:,} by the CSV parser"
     else:
         return
     raise UserError(
-        f"{key}: {path} has {found}: a quote is not closed or not doubled, or a line is cut; "
-        "nothing was written, and jobs/ingest.py names the line"
+        f"{key}: {path} has {problem}: a quote is not closed or not doubled, or a line is cut "
+        "off; nothing was written; jobs/ingest.py names the line"
     )
 
 
-def count_records(spark: SparkSession, path: str) -> Records:
-    """Of an RFC 4180 file (or folder of them): headers and blank lines are no records.
+def count_records(spark: SparkSession, path: str) -> RecordCount:
+    """Count the records of an RFC 4180 file, or folder of files, in parallel.
 
-    A record ends at a line end with an even number of quotes before it. Each split gives its counts
-    for both cases (it begins outside or inside quotes) and whether it flips the case; a file's
-    splits are then put together in order.
+    Headers and blank lines are not records. Each split of a file is counted for a start inside and
+    outside a quoted field; the counts of a file's splits are then combined in order.
     """
     lines = spark.read.text(path).select(
         F.xxhash64("_metadata.file_path").alias("file"),
         F.col("_metadata.file_block_start").alias("start"),
         F.col("value"),
     )
-    parts = lines.mapInArrow(_count_splits, _SPLIT_SCHEMA).collect()
-    count = broken = 0
-    for _, splits in groupby(sorted(parts), key=lambda part: part.file):
+    counts = lines.mapInArrow(_count_splits, _SPLIT_SCHEMA).collect()
+    records = misplaced = 0
+    for _, splits in groupby(sorted(counts), key=lambda split: split.file):
         inside = False
         for split in splits:
-            count += split.count_inside if inside else split.count_outside
-            broken += split.broken_inside if inside else split.broken_outside
+            records += split.records_inside if inside else split.records_outside
+            misplaced += split.misplaced_inside if inside else split.misplaced_outside
             inside ^= split.flips
-        count -= 1
-    return Records(count, broken)
+        records -= 1  # the header
+    return RecordCount(records, misplaced)
 
 
 _SPLIT_SCHEMA = (
-    "file long, start long, count_outside long, count_inside long, "
-    "broken_outside long, broken_inside long, flips boolean"
+    "file long, start long, records_outside long, records_inside long, "
+    "misplaced_outside long, misplaced_inside long, flips boolean"
 )
 _SPLIT_ARROW = pa.schema(
-    {"file": pa.int64(), "start": pa.int64(), **dict.fromkeys(Tally._fields, pa.int64())}
+    {"file": pa.int64(), "start": pa.int64(), **dict.fromkeys(QuoteCounts._fields, pa.int64())}
     | {"flips": pa.bool_()}
 )
 
 
 def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One row a (file, start): the tally of its batches, which arrive in order."""
-    tallies: dict[tuple[int, int], Tally] = {}
+    """Yield one row per split (file, start) with its QuoteCounts; batches arrive in order."""
+    counts: dict[tuple[int, int], QuoteCounts] = {}
     for batch in batches:
-        keys = zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True)
+        splits = zip(batch["file"].to_pylist(), batch["start"].to_pylist(), strict=True)
         first = 0
-        for key, run in groupby(keys):
-            lines = batch["value"].slice(first, len(list(run)))
+        for split, same in groupby(splits):
+            lines = batch["value"].slice(first, len(list(same)))
             first += len(lines)
-            tallies[key] = tally(lines, tallies.get(key, Tally()))
+            counts[split] = add_lines(counts.get(split, QuoteCounts()), lines)
     rows = [
-        {"file": file, "start": start, **split._asdict()}
-        for (file, start), split in tallies.items()
+        {"file": file, "start": start, **count._asdict()} for (file, start), count in counts.items()
     ]
     yield pa.RecordBatch.from_pylist(rows, _SPLIT_ARROW)
 
 
-def unreadable(path: str, key: str, error: Exception) -> UserError:
-    """Without what `error` says beside: that may be text."""
+def unreadable_error(path: str, key: str, error: Exception) -> UserError:
+    """Return a UserError without the text of `error`, which may contain note text."""
     if "PATH_NOT_FOUND" in str(error):
         return UserError(f"{key}: {path} does not exist")
     return UserError(
-        f"{key}: {path} cannot be read to its end: a whole .csv, .csv.gz or Parquet table is needed"
+        f"{key}: {path} cannot be read to its end: it must be a complete .csv, .csv.gz or Parquet "
+        "table"
     )

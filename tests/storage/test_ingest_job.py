@@ -1,4 +1,4 @@
-"""CSV to Parquet: read like the CSV, checked against it, and there whole or not at all."""
+"""CSV to Parquet: read as the CSV is, checked against it, and complete or absent."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -20,8 +21,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.notes.prepare_job import prepare
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
-from readmit_spark.storage import check_csv as records
-from readmit_spark.storage import ingest_job as step
+from readmit_spark.storage import check_csv, ingest_job
 from readmit_spark.storage.ingest_job import ingest
 from readmit_spark.storage.input_tables import read_admissions, read_notes
 from readmit_spark.storage.publish import manifest
@@ -35,7 +35,7 @@ Ingest = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(spark: SparkSession, tmp_path: Path) -> Ingest:
-    """Ingests the files into tmp_path/raw; gives the facts."""
+    """Return a function that ingests the files into tmp_path/raw and returns the facts."""
 
     def run(notes: str, *settings: str) -> dict[str, Any]:
         config = load_config(
@@ -73,7 +73,7 @@ def test_the_odd_cohort_is_read_from_parquet_as_from_csv(
     )
 
 
-def test_bytes_that_are_not_utf8_are_read_as_spark_reads_them(
+def test_invalid_utf8_is_read_as_spark_reads_it(
     spark: SparkSession, run: Ingest, tmp_path: Path
 ) -> None:
     rng = random.Random(3)
@@ -85,34 +85,35 @@ def test_bytes_that_are_not_utf8_are_read_as_spark_reads_them(
         raw += b'%d,1,1,2020-01-01,,Nursing,,"%s."\n' % (i, text)
     (tmp_path / "n.csv").write_bytes(bytes(raw))
     run(f"{tmp_path}/n.csv")
-    found = read_notes(spark, f"{tmp_path}/raw")
-    assert in_order(found, "row_id") == in_order(read_notes(spark, f"{tmp_path}/n.csv"), "row_id")
+    of_parquet = in_order(read_notes(spark, f"{tmp_path}/raw"), "row_id")
+    of_csv = in_order(read_notes(spark, f"{tmp_path}/n.csv"), "row_id")
+    assert of_parquet == of_csv
 
 
-def test_a_table_is_split_by_size_and_loses_no_row(
+def test_a_table_is_split_by_size_without_losing_rows(
     spark: SparkSession, run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step, "_GROUP_BYTES", 20_000)
-    monkeypatch.setattr(step, "_PART_BYTES", 10_000)
-    monkeypatch.setattr(step, "read_batches", partial(step.read_batches, block=1 << 14))
+    monkeypatch.setattr(ingest_job, "_ROW_GROUP_BYTES", 20_000)
+    monkeypatch.setattr(ingest_job, "_PART_BYTES", 10_000)
+    monkeypatch.setattr(ingest_job, "read_batches", partial(ingest_job.read_batches, block=1 << 14))
     rng = random.Random(1)
-    sent = ["".join(rng.choices('abcdef\n ,"', k=rng.randrange(1000))) for _ in range(500)]
-    run(write_csv(tmp_path / "n.csv", [note(i, 1, 1, text) for i, text in enumerate(sent)]))
-    found = manifest(spark, f"{tmp_path}/raw", "ingest")
-    files = found["tables"]["notes"]["files"]
+    texts = ["".join(rng.choices('abcdef\n ,"', k=rng.randrange(1000))) for _ in range(500)]
+    run(write_csv(tmp_path / "n.csv", [note(i, 1, 1, text) for i, text in enumerate(texts)]))
+    published = manifest(spark, f"{tmp_path}/raw", "ingest")
+    files = published["tables"]["notes"]["files"]
     assert len(files) > 4
     assert all(10_000 < size < 40_000 for size in list(files.values())[:-1])
-    assert [r["TEXT"] for r in pq.read_table(f"{found['path']}/notes").to_pylist()] == sent
+    assert [r["TEXT"] for r in pq.read_table(f"{published['path']}/notes").to_pylist()] == texts
 
 
-def test_prepare_makes_the_same_chunks_of_it(
+def test_prepare_makes_the_same_chunks_of_csv_and_parquet(
     spark: SparkSession, run: Ingest, tokenizer: ChunkTokenizer, tmp_path: Path
 ) -> None:
     stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, 6)]
     notes = [note(i, i, i * 10, f'{words(20, i)}\n"quoted", and') for i in range(1, 6)]
     admissions = write_csv(tmp_path / "a.csv", stays)
     run(write_csv(tmp_path / "n.csv.gz", notes), f"data.admissions={admissions}")
-    made = []
+    chunks = []
     for name, data in (("csv", ("a.csv", "n.csv.gz")), ("parquet", ("raw", "raw"))):
         config = load_config(
             overrides=[f"data.admissions={tmp_path}/{data[0]}", f"data.notes={tmp_path}/{data[1]}",
@@ -121,32 +122,32 @@ def test_prepare_makes_the_same_chunks_of_it(
         )  # fmt: skip
         prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
         path = manifest(spark, f"{tmp_path}/{name}", "prepare")["path"]
-        made.append(sorted(map(str, pq.read_table(f"{path}/chunks").to_pylist())))
-    assert made[0] == made[1] and made[0]
+        chunks.append(sorted(map(str, pq.read_table(f"{path}/chunks").to_pylist())))
+    assert chunks[0] == chunks[1] and chunks[0]
 
 
-def test_prepare_names_ingest_where_a_csv_is_large(
+def test_prepare_recommends_ingest_for_a_large_csv(
     spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
     write_csv(tmp_path / "n.csv", [note(1, 1, 10, words(20))])
-    assert records.large_csv(spark, f"{tmp_path}/n.csv") is None
-    monkeypatch.setattr(records, "_LARGE", 100)
+    assert check_csv.large_csv_bytes(spark, f"{tmp_path}/n.csv") is None
+    monkeypatch.setattr(check_csv, "_LARGE", 100)
     out = io.StringIO()
     config = load_config(
         overrides=[f"data.admissions={tmp_path}/a.csv", f"data.notes={tmp_path}/n.csv",
                    f"output.root={tmp_path}/out", "windows=[2days]", "model.max_tokens=128"]
     )  # fmt: skip
     prepare(spark, config, tokenizer, Progress("p", 3, out), datetime.now)
-    said = [line for line in out.getvalue().splitlines() if "jobs/ingest.py" in line]
-    assert len(said) == 1 and "n.csv has 0 MB and is read by one task" in said[0]
+    hints = [line for line in out.getvalue().splitlines() if "jobs/ingest.py" in line]
+    assert len(hints) == 1 and "n.csv has 0 MB and is read by one task" in hints[0]
 
 
-# --- refused --------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def left(root: Path) -> list[str]:
-    """Files that a reader could take for a result."""
+def result_files(root: Path) -> list[str]:
+    """Return the files that a reader could take for a result."""
     return [p.name for p in root.rglob("*.parquet")] + [
         p.name for p in root.glob("_manifests/*.json")
     ]
@@ -159,7 +160,7 @@ def left(root: Path) -> list[str]:
         (f"2,1,1,,,,,{SECRET},more\n", r"has 9 fields and its header has 8"),
     ],
 )
-def test_a_broken_file_is_named_and_nothing_is_left(
+def test_an_invalid_file_is_named_and_leaves_no_result(
     run: Ingest, tmp_path: Path, row: str, message: str
 ) -> None:
     path = Path(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "two\nlines")]))
@@ -167,7 +168,7 @@ def test_a_broken_file_is_named_and_nothing_is_left(
     with pytest.raises(UserError, match=message) as error:
         run(str(path))
     assert SECRET not in str(error.value)
-    assert left(tmp_path / "raw") == []
+    assert result_files(tmp_path / "raw") == []
 
 
 def test_a_missing_column_is_named_before_anything_is_written(run: Ingest, tmp_path: Path) -> None:
@@ -176,29 +177,29 @@ def test_a_missing_column_is_named_before_anything_is_written(run: Ingest, tmp_p
         run(f"{tmp_path}/n.csv")
 
 
-def test_a_file_that_is_not_there_and_nothing_to_ingest_are_named(
-    run: Ingest, tmp_path: Path
-) -> None:
+def test_a_missing_file_and_nothing_to_ingest_are_errors(run: Ingest, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
         run(f"{tmp_path}/none.csv")
     with pytest.raises(UserError, match="nothing to ingest"):
         run(f"{tmp_path}/parquet")
 
 
-def test_all_files_are_looked_for_before_one_is_read(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_before_another_is_read(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     notes = write_csv(tmp_path / "n.csv", [note(1, 1, 1, "a")])
     config = load_config(
         overrides=[f"data.notes={notes}", f"data.patients={tmp_path}/none.csv",
                    f"output.root={tmp_path}/raw"]
     )  # fmt: skip
-    said = io.StringIO()
+    out = io.StringIO()
     with pytest.raises(UserError, match=r"data\.patients: .*none\.csv does not exist"):
-        ingest(spark, config, Progress("i", 4, said), datetime.now)
-    assert "write Parquet" not in said.getvalue()
-    assert left(tmp_path / "raw") == []
+        ingest(spark, config, Progress("i", 4, out), datetime.now)
+    assert "write Parquet" not in out.getvalue()
+    assert result_files(tmp_path / "raw") == []
 
 
-def test_prepare_names_notes_that_are_not_there(
+def test_prepare_names_missing_notes(
     spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path
 ) -> None:
     admissions = write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
@@ -210,82 +211,84 @@ def test_prepare_names_notes_that_are_not_there(
         prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
 
 
-def test_a_file_that_changes_meanwhile_is_noticed(
+def test_a_file_that_changes_during_ingest_is_an_error(
     run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
-    again = step.read_again
+    read_again = ingest_job.read_again
 
     def changing(*arguments: Any) -> Any:
         path.write_text(path.read_text() + "2,1,1,,,,,x\n")
-        return again(*arguments)
+        return read_again(*arguments)
 
-    monkeypatch.setattr(step, "read_again", changing)
+    monkeypatch.setattr(ingest_job, "read_again", changing)
     with pytest.raises(UserError, match="changed while it was read"):
         run(str(path))
-    assert left(tmp_path / "raw") == []
+    assert result_files(tmp_path / "raw") == []
 
 
-@pytest.mark.parametrize("harm", ["byte", "row", "null"])
-def test_what_is_written_wrong_is_not_published(
-    run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+@pytest.mark.parametrize("damage", ["byte", "row", "null"])
+def test_wrongly_written_files_are_not_published(
+    run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     notes = [note(1, 1, 1, "text"), note(2, 1, 1, None)]
-    read = step.read_batches
+    read_batches = ingest_job.read_batches
 
-    def harmed(*arguments: Any) -> Any:
-        for batch in read(*arguments):
+    def damaged(*arguments: Any) -> Any:
+        for batch in read_batches(*arguments):
             texts = batch["TEXT"].to_pylist()
-            if harm == "byte":
+            if damage == "byte":
                 texts[0] = "tExt"
-            columns = [*batch.columns[:-1], step.pa.array(texts, step.pa.string())]
-            made = step.pa.RecordBatch.from_arrays(columns, batch.schema.names)
-            yield made.slice(1) if harm == "row" else made
+            columns = [*batch.columns[:-1], pa.array(texts, pa.string())]
+            changed = pa.RecordBatch.from_arrays(columns, batch.schema.names)
+            yield changed.slice(1) if damage == "row" else changed
 
-    if harm == "null":  # parsed rightly, written wrongly
-        write = step._Parts.write
+    if damage == "null":  # parsed correctly, written wrongly
+        write = ingest_job._ParquetParts.write
 
         def write_empty(self: Any, batch: Any) -> None:
             columns = [c.fill_null("") for c in batch.columns]
-            write(self, step.pa.RecordBatch.from_arrays(columns, batch.schema.names))
+            write(self, pa.RecordBatch.from_arrays(columns, batch.schema.names))
 
-        monkeypatch.setattr(step._Parts, "write", write_empty)
+        monkeypatch.setattr(ingest_job._ParquetParts, "write", write_empty)
     else:
-        monkeypatch.setattr(step, "read_batches", harmed)
+        monkeypatch.setattr(ingest_job, "read_batches", damaged)
     with pytest.raises(RuntimeError, match=r"columns that differ: .*TEXT; nothing was published"):
         run(write_csv(tmp_path / "n.csv", notes))
-    assert left(tmp_path / "raw") == []
+    assert result_files(tmp_path / "raw") == []
 
 
-def test_an_ingested_folder_without_the_table_names_those_it_has(
+def test_a_missing_ingested_table_names_the_existing_ones(
     spark: SparkSession, run: Ingest, tmp_path: Path
 ) -> None:
     run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
-    with pytest.raises(UserError, match=r"made no table of data\.admissions .* but of notes"):
+    with pytest.raises(UserError, match=r"wrote no table of data\.admissions .* only of notes"):
         read_admissions(spark, f"{tmp_path}/raw")
 
 
-def test_an_ingest_that_died_reads_as_nothing(
+def test_tables_of_an_ingest_that_died_are_not_read(
     spark: SparkSession, run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(step.Publication, "publish", _die)
-        patch.setattr(step.Publication, "abandon", lambda self: self._lock.release())
+        patch.setattr(ingest_job.Publication, "publish", _die)
+        patch.setattr(ingest_job.Publication, "abandon", lambda self: self._lock.release())
         with pytest.raises(KeyboardInterrupt):
             run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
-    assert left(tmp_path / "raw") == ["part-00000.zstd.parquet"]
+    assert result_files(tmp_path / "raw") == ["part-00000.zstd.parquet"]
     with pytest.raises(UserError, match="cannot be read to its end"):
         read_notes(spark, f"{tmp_path}/raw")
     run(f"{tmp_path}/n.csv")
     assert read_notes(spark, f"{tmp_path}/raw").count() == 1
-    assert len(left(tmp_path / "raw")) == 2  # the dead run's is gone
+    assert (
+        len(result_files(tmp_path / "raw")) == 2
+    )  # the next run deletes the files of the dead run
 
 
 def _die(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_no_text_is_in_the_manifest(run: Ingest, tmp_path: Path) -> None:
+def test_the_manifest_contains_no_text(run: Ingest, tmp_path: Path) -> None:
     run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, SECRET)]))
     text = (tmp_path / "raw" / "_manifests" / "ingest.json").read_text()
     assert SECRET not in text and json.loads(text)["sources"]["notes"]["rows"] == 1

@@ -1,4 +1,4 @@
-"""Tables as they come: headers, quotes, bytes, times; and what is refused, and how."""
+"""Reading tables: headers, quotes, bytes and times, and errors that show no note text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pyspark.sql import SparkSession
 from readmit_spark.errors import UserError
 from readmit_spark.notes.cohort import distinct_admissions
 from readmit_spark.storage.check_csv import (
-    Records,
+    RecordCount,
     _count_splits,
     check_records,
     count_records,
-    csv_records,
+    expected_records,
 )
 from readmit_spark.storage.input_tables import read_admissions, read_notes
 from tests.tables_in import note, stay, write_csv
@@ -54,12 +54,16 @@ def test_headers_may_be_in_any_case_and_order(spark: SparkSession, tmp_path: Pat
         tmp_path / "a.csv",
         [{"Extra": "x", **{k.capitalize(): v for k, v in reversed(row.items())}}],
     )
-    found = read_admissions(spark, path).first()
-    assert found is not None
-    assert (found.subject_id, found.hadm_id, found.admission_type) == (1, 11, "EMERGENCY")
+    admission = read_admissions(spark, path).first()
+    assert admission is not None
+    assert (admission.subject_id, admission.hadm_id, admission.admission_type) == (
+        1,
+        11,
+        "EMERGENCY",
+    )
 
 
-def test_missing_columns_are_named_beside_those_there(spark: SparkSession, tmp_path: Path) -> None:
+def test_missing_and_existing_columns_are_named(spark: SparkSession, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "a.csv", [{"subject_id": "1", "Hadm_Id": "2", "ADMITTIME": None}])
     with pytest.raises(UserError) as error:
         read_admissions(spark, path)
@@ -85,9 +89,9 @@ def test_a_missing_file_is_named(spark: SparkSession, tmp_path: Path, name: str)
         read_notes(spark, str(tmp_path / name))
 
 
-def test_a_missing_file_has_no_records(spark: SparkSession, tmp_path: Path) -> None:
+def test_records_of_a_missing_file_are_an_error(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
-        csv_records(spark, str(tmp_path / "none.csv"), "data.notes")
+        expected_records(spark, str(tmp_path / "none.csv"), "data.notes")
 
 
 @pytest.mark.parametrize("name", ["bad.csv.gz", "bad.parquet"])
@@ -109,7 +113,7 @@ def test_an_empty_file_has_no_columns_and_a_header_alone_no_rows(
 # --- text -----------------------------------------------------------------------------------------
 
 
-def test_an_empty_text_stays_empty_and_an_absent_one_is_null(
+def test_an_empty_text_stays_empty_and_a_missing_one_is_null(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     assert texts(spark, raw_notes(tmp_path, '""', "", '" "')) == ["", None, " "]
@@ -117,57 +121,59 @@ def test_an_empty_text_stays_empty_and_an_absent_one_is_null(
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("name", ["notes.csv", "notes.csv.gz"])
-def test_quotes_commas_and_line_ends_in_a_text_are_kept(
+def test_quotes_commas_and_line_ends_in_a_text_are_preserved(
     spark: SparkSession, tmp_path: Path, name: str, end: str
 ) -> None:
-    sent = [NASTY, "\n", '"', '""', ",", "", None, "a\rb", "# no comment", "last"]
-    path = write_csv(tmp_path / name, [note(i, 1, 1, text) for i, text in enumerate(sent)], end)
-    # The parser folds the header's kind of line end to \n; cleaning makes blanks of either.
-    folded = [text and text.replace(end, "\n") for text in sent]
-    assert texts(spark, path) == folded
-    assert csv_records(spark, path, "data.notes") == len(sent)
+    written = [NASTY, "\n", '"', '""', ",", "", None, "a\rb", "# no comment", "last"]
+    path = write_csv(tmp_path / name, [note(i, 1, 1, text) for i, text in enumerate(written)], end)
+    # The parser replaces the header's kind of line end by \n; cleaning replaces both by blanks.
+    assert texts(spark, path) == [text and text.replace(end, "\n") for text in written]
+    assert expected_records(spark, path, "data.notes") == len(written)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_header(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_header(spark: SparkSession, tmp_path: Path) -> None:
     path = Path(write_csv(tmp_path / "notes.csv", [note(1, 1, 1, "a")]))
     path.write_bytes(b'\xef\xbb\xbf"ROW_ID"' + path.read_bytes().removeprefix(b"ROW_ID"))
     assert texts(spark, str(path)) == ["a"]
-    assert count_records(spark, str(path)) == Records(1, broken=0)
+    assert count_records(spark, str(path)) == RecordCount(1, misplaced=0)
 
 
-def test_nul_and_broken_utf8_in_a_csv_are_kept_or_marked(
+def test_nul_is_preserved_and_invalid_utf8_replaced_in_a_csv(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     path = Path(raw_notes(tmp_path, '"a\x00b"', '"caf@ au lait"', '"end"'))
     path.write_bytes(path.read_bytes().replace(b"@", b"\xe9"))
     assert texts(spark, str(path)) == ["a\x00b", "caf\ufffd au lait", "end"]
-    assert count_records(spark, str(path)) == Records(3, broken=0)
+    assert count_records(spark, str(path)) == RecordCount(3, misplaced=0)
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string()])
-def test_broken_utf8_in_parquet_is_marked(
+def test_invalid_utf8_is_replaced_in_parquet(
     spark: SparkSession, tmp_path: Path, kind: pa.DataType
 ) -> None:
     raw = pa.array([b"caf\xe9 au lait", "na\u00efve".encode(), None], pa.binary())
     text = raw if kind == pa.binary() else pa.Array.from_buffers(kind, 3, raw.buffers())
     rows = {name: [str(i) for i in range(3)] for name in HEADER.strip().split(",")}
     pq.write_table(pa.table({**rows, "TEXT": text}), tmp_path / "notes.parquet")
-    found = texts(spark, str(tmp_path / "notes.parquet"))
-    assert found == ["caf\ufffd au lait", "na\u00efve", None]
+    assert texts(spark, str(tmp_path / "notes.parquet")) == [
+        "caf\ufffd au lait",
+        "na\u00efve",
+        None,
+    ]
 
 
-def test_a_text_of_five_megabytes_is_read_whole(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_text_of_five_megabytes_is_read_completely(spark: SparkSession, tmp_path: Path) -> None:
     long = 'word "quoted", and\n' * (5_000_000 // 19)
     path = write_csv(tmp_path / "notes.csv", [note(1, 1, 1, long), note(2, 1, 1, "next")])
     assert texts(spark, path) == [long, "next"]
-    assert count_records(spark, path) == Records(2, broken=0)
+    assert count_records(spark, path) == RecordCount(2, misplaced=0)
 
 
-# --- quotes that do not pair ----------------------------------------------------------------------
+# --- misplaced quotes -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "sent",
+    "fields",
     [
         ('"a', '"b"', '"c"'),
         ('"a"', '"b"', '"c'),
@@ -178,49 +184,49 @@ def test_a_text_of_five_megabytes_is_read_whole(spark: SparkSession, tmp_path: P
         ('""a"', '"b"'),
     ],
 )
-def test_a_quote_that_is_not_closed_or_not_doubled_is_noticed(
-    spark: SparkSession, tmp_path: Path, sent: tuple[str, ...]
+def test_a_quote_that_is_not_closed_or_not_doubled_is_an_error(
+    spark: SparkSession, tmp_path: Path, fields: tuple[str, ...]
 ) -> None:
     with pytest.raises(UserError, match=r"data\.notes: .*quote is not closed or not doubled"):
-        check(spark, raw_notes(tmp_path, *sent))
+        check(spark, raw_notes(tmp_path, *fields))
 
 
-@pytest.mark.parametrize("sent", ['"a","b"', '"a"\n7,1,1'])
-def test_a_row_with_more_or_fewer_fields_is_noticed(
-    spark: SparkSession, tmp_path: Path, sent: str
+@pytest.mark.parametrize("fields", ['"a","b"', '"a"\n7,1,1'])
+def test_a_row_with_more_or_fewer_fields_is_an_error(
+    spark: SparkSession, tmp_path: Path, fields: str
 ) -> None:
     with pytest.raises(UserError, match="1 rows with more or fewer fields than its header"):
-        check(spark, raw_notes(tmp_path, sent, '"b"'))
+        check(spark, raw_notes(tmp_path, fields, '"b"'))
 
 
-def test_quotes_that_pair_pass(spark: SparkSession, tmp_path: Path) -> None:
+def test_valid_quotes_pass(spark: SparkSession, tmp_path: Path) -> None:
     check(spark, raw_notes(tmp_path, '"a ""b"", c"', "plain", "", '"x\n\ny"'))
 
 
 def check(spark: SparkSession, path: str) -> None:
-    expected = csv_records(spark, path, "data.notes")
+    expected = expected_records(spark, path, "data.notes")
     rows = read_notes(spark, path).collect()
     check_records(path, "data.notes", expected, len(rows), sum(row.malformed for row in rows))
 
 
-def test_records_that_the_parser_swallowed_are_noticed() -> None:
+def test_records_that_the_parser_lost_are_an_error() -> None:
     with pytest.raises(UserError, match="5 records by its quotes but 4 by the CSV parser"):
         check_records("n.csv", "data.notes", 5, 4, 0)
 
 
-def test_a_file_that_breaks_off_is_an_error_without_its_text(
+def test_a_file_that_is_cut_off_is_an_error_without_its_text(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     secrets = "".join(random.Random(1).choices("secrt ", k=200_000))
-    whole = gzip.compress((HEADER + ROW.format(1, f'"{secrets}"')).encode())
-    (tmp_path / "notes.csv.gz").write_bytes(whole[: len(whole) // 2])
+    complete = gzip.compress((HEADER + ROW.format(1, f'"{secrets}"')).encode())
+    (tmp_path / "notes.csv.gz").write_bytes(complete[: len(complete) // 2])
     with pytest.raises(UserError, match="cannot be read to its end") as error:
-        csv_records(spark, str(tmp_path / "notes.csv.gz"), "data.notes")
+        expected_records(spark, str(tmp_path / "notes.csv.gz"), "data.notes")
     assert len(str(error.value)) < 300
 
 
-def test_parquet_has_no_quotes_to_count(spark: SparkSession, tmp_path: Path) -> None:
-    assert csv_records(spark, str(tmp_path), "data.notes") is None
+def test_records_of_parquet_are_not_counted(spark: SparkSession, tmp_path: Path) -> None:
+    assert expected_records(spark, str(tmp_path), "data.notes") is None
 
 
 # --- counting records -----------------------------------------------------------------------------
@@ -265,60 +271,61 @@ def test_records_are_counted_as_the_csv_module_does_wherever_a_file_is_split(
     try:
         frame = spark.read.text(str(tmp_path / "many.csv"))
         assert (frame.rdd.getNumPartitions() > 20) == (split_bytes == "61")
-        found = count_records(spark, str(tmp_path / "many.csv"))
+        count = count_records(spark, str(tmp_path / "many.csv"))
     finally:
         spark.conf.unset("spark.sql.files.maxPartitionBytes")
         spark.conf.unset("spark.sql.files.openCostInBytes")
-    assert found == Records(sum(map(records, files)), broken=0)
+    assert count == RecordCount(sum(map(records, files)), misplaced=0)
 
 
-def in_batches(raw: bytes, size: int) -> Records:
-    """The file cut into splits of `size` lines, and each of those into two batches."""
-    lines = raw.replace(b"\r\n", b"\n").split(b"\n")
-    count = broken = 0
+def in_batches(raw: bytes, size: int) -> RecordCount:
+    """Count a file that is cut into splits of `size` lines, each with two batches."""
+    all_lines = raw.replace(b"\r\n", b"\n").split(b"\n")
+    count = misplaced = 0
     inside = False
-    for start in range(0, len(lines), size):
-        part = lines[start : start + size]
+    for start in range(0, len(all_lines), size):
+        part = all_lines[start : start + size]
         batches = [
             pa.RecordBatch.from_arrays(
-                [[0] * len(some), [start] * len(some), pa.array(some, pa.binary())],
+                [[0] * len(lines), [start] * len(lines), pa.array(lines, pa.binary())],
                 ["file", "start", "value"],
             )
-            for some in (part[: size // 2], part[size // 2 :])
-            if some
+            for lines in (part[: size // 2], part[size // 2 :])
+            if lines
         ]
         (split,) = next(iter(_count_splits(iter(batches)))).to_pylist()
-        count += split["count_inside"] if inside else split["count_outside"]
-        broken += split["broken_inside"] if inside else split["broken_outside"]
+        count += split["records_inside"] if inside else split["records_outside"]
+        misplaced += split["misplaced_inside"] if inside else split["misplaced_outside"]
         inside ^= split["flips"]
-    return Records(count - 1, broken)
+    return RecordCount(count - 1, misplaced)
 
 
-def test_valid_files_have_no_broken_line_and_the_count_of_the_csv_module() -> None:
+def test_valid_files_have_no_misplaced_quote_and_the_count_of_the_csv_module() -> None:
     for seed in range(80):
         raw = random_csv(random.Random(seed), MIXED)
         for size in (1, 2, 5, 1000):
-            assert in_batches(raw, size) == Records(records(raw), broken=0), seed
+            assert in_batches(raw, size) == RecordCount(records(raw), misplaced=0), seed
 
 
-def test_rows_that_go_with_a_quote_taken_out_or_put_in_are_noticed() -> None:
-    """Except where what remains is a sound file, which no program could tell from the original."""
+def test_rows_lost_by_an_added_or_removed_quote_are_noticed() -> None:
+    """Except if the changed file is valid, so that no program could notice the change."""
     losses = 0
     for seed in range(400):
         rng = random.Random(seed)
-        whole = raw = random_csv(rng, PROSE)
+        original = raw = random_csv(rng, PROSE)
         for _ in range(rng.choice([1, 2])):
             at = rng.choice([i for i, byte in enumerate(raw + b'"') if byte == ord('"')])
             raw = raw[:at] + raw[at + 1 :] if rng.random() < 0.5 else raw[:at] + b'"' + raw[at:]
-        found, rows = in_batches(raw, 5), parsed(raw)
-        if len(rows) - 1 == records(whole) or is_sound(raw):
+        count, rows = in_batches(raw, 5), parsed(raw)
+        if len(rows) - 1 == records(original) or is_valid(raw):
             continue
         losses += 1
-        assert found.broken or found.count != len(rows) - 1 or {len(r) for r in rows} != {3}, seed
+        noticed = count.misplaced or count.records != len(rows) - 1 or {len(r) for r in rows} != {3}
+        assert noticed, seed
     assert losses > 50
 
 
-def is_sound(raw: bytes) -> bool:
+def is_valid(raw: bytes) -> bool:
     try:
         return {len(row) for row in parsed(raw, strict=True)} == {3}
     except csv.Error:
@@ -328,29 +335,29 @@ def is_sound(raw: bytes) -> bool:
 # --- times, numbers, duplicates -------------------------------------------------------------------
 
 
-def test_times_of_one_format_only_are_read_and_the_others_counted(
+def test_times_of_one_format_are_read_and_others_marked_as_unparsed(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    read = {
+    readable = {
         "2101-10-20 19:08:00": datetime(2101, 10, 20, 19, 8),
         "2101-10-20T19:08:00.25": datetime(2101, 10, 20, 19, 8, 0, 250_000),
         "2024-03-10 02:30:00": datetime(2024, 3, 10, 2, 30),  # no such hour in New York
     }
-    refused = ["2101", "2101-02-30 10:00:00", "2101-10-20 25:00:00", "20/10/2101 10:00:00",
+    unreadable = ["2101", "2101-02-30 10:00:00", "2101-10-20 25:00:00", "20/10/2101 10:00:00",
                "2101-10-20", "yesterday", "2101-10-20 19:08:00 UTC"]  # fmt: skip
-    times = [*read, *refused, None, ""]
+    times = [*readable, *unreadable, None, ""]
     path = write_csv(
         tmp_path / "a.csv",
         [{**stay(1, i, None, None), "ADMITTIME": time} for i, time in enumerate(times)],
     )
     rows = read_admissions(spark, path).orderBy("hadm_id").toPandas()
-    found = [None if t is None else t for t in rows.admittime.astype(object).where(
+    admittimes = [None if t is None else t for t in rows.admittime.astype(object).where(
         rows.admittime.notna(), None)]  # fmt: skip
-    assert found == [*read.values(), *[None] * 9]
+    assert admittimes == [*readable.values(), *[None] * 9]
     assert rows.admittime_unparsed.tolist() == [*[False] * 3, *[True] * 7, False, False]
 
 
-def test_parquet_may_hold_times_and_numbers_of_its_own(spark: SparkSession, tmp_path: Path) -> None:
+def test_parquet_may_have_columns_of_times_and_numbers(spark: SparkSession, tmp_path: Path) -> None:
     noon = datetime(2020, 1, 1, 12)
     pq.write_table(
         pa.table(
@@ -371,7 +378,7 @@ def test_parquet_may_hold_times_and_numbers_of_its_own(spark: SparkSession, tmp_
     assert not (row.admittime_unparsed or row.deathtime_unparsed or row.malformed)
 
 
-def test_a_note_of_parquet_may_hold_a_date_a_number_and_a_flag(
+def test_notes_in_parquet_may_have_dates_numbers_and_flags(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     pq.write_table(
@@ -396,7 +403,7 @@ def test_a_note_of_parquet_may_hold_a_date_a_number_and_a_flag(
     assert (two.hadm_id, two.chartdate, two.category, two.iserror) == (None, None, None, False)
 
 
-def test_identical_admissions_count_once_and_different_ones_are_named(
+def test_identical_admissions_count_once_and_different_ones_are_an_error(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     same = stay(1, 11, "2020-01-01", "2020-01-05")

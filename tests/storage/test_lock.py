@@ -1,4 +1,4 @@
-"""A lock holds against the living and not against the dead."""
+"""A lock stops other runs while its holder is alive, and not after the holder died."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.files import Files
-from readmit_spark.storage.lock import SILENCE, Lock
+from readmit_spark.storage.lock import EXPIRY, Lock
 
 pytestmark = pytest.mark.spark4
 
@@ -38,13 +38,13 @@ def take(files: Files, at: datetime = NOON) -> Lock:
     return Lock(files, "job", lambda: at)
 
 
-def test_of_many_who_try_at_once_one_gets_it(files: Files) -> None:
-    got: list[Lock] = []
+def test_one_of_many_simultaneous_runs_gets_it(files: Files) -> None:
+    taken: list[Lock] = []
     refused: list[str] = []
 
     def attempt() -> None:
         try:
-            got.append(take(files))
+            taken.append(take(files))
         except UserError as error:
             refused.append(str(error))
 
@@ -53,25 +53,25 @@ def test_of_many_who_try_at_once_one_gets_it(files: Files) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (len(got), len(refused)) == (1, 7)
-    assert "since 2026-01-01T12:00:00" in refused[0]
-    got[0].release()
+    assert (len(taken), len(refused)) == (1, 7)
+    assert "started 2026-01-01T12:00:00" in refused[0]
+    taken[0].release()
     take(files).release()
 
 
-def test_a_process_that_is_gone_holds_nothing(files: Files, tmp_path: Path) -> None:
+def test_a_lock_of_an_ended_process_is_free(files: Files, tmp_path: Path) -> None:
     lock = take(files)
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    rewrite(tmp_path, pid=gone.pid)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    rewrite(tmp_path, pid=ended.pid)
     take(files).release()
-    with pytest.raises(RuntimeError, match="another took its place"):
+    with pytest.raises(RuntimeError, match="another run took it"):
         lock.check()
-    lock.release()  # takes nothing from who came after
+    lock.release()  # does not release the lock of the run that took it
     take(files).release()
 
 
-def test_a_process_that_got_the_number_of_a_dead_one_holds_nothing(
+def test_a_lock_whose_process_id_was_given_to_another_process_is_free(
     files: Files, tmp_path: Path
 ) -> None:
     take(files)
@@ -79,57 +79,55 @@ def test_a_process_that_got_the_number_of_a_dead_one_holds_nothing(
     take(files).release()
 
 
-@pytest.mark.parametrize("silent", [timedelta(0), SILENCE - timedelta(seconds=1), SILENCE])
-def test_another_host_holds_it_as_long_as_it_is_heard(
-    files: Files, tmp_path: Path, silent: timedelta
+@pytest.mark.parametrize("age", [timedelta(0), EXPIRY - timedelta(seconds=1), EXPIRY])
+def test_a_lock_of_another_host_is_free_when_it_expires(
+    files: Files, tmp_path: Path, age: timedelta
 ) -> None:
     take(files)
-    rewrite(tmp_path, host="elsewhere")
-    if silent < SILENCE:
-        with pytest.raises(UserError, match="on elsewhere"):
-            take(files, NOON + silent)
+    rewrite(tmp_path, host="other")
+    if age < EXPIRY:
+        with pytest.raises(UserError, match="on other"):
+            take(files, NOON + age)
     else:
-        take(files, NOON + silent).release()
+        take(files, NOON + age).release()
 
 
-def test_it_says_that_it_lives(
-    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("readmit_spark.storage.lock.BEAT", timedelta(milliseconds=1))
+def test_it_is_renewed(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("readmit_spark.storage.lock.RENEWAL_INTERVAL", timedelta(milliseconds=1))
     times = iter([NOON] * 3 + [NOON + timedelta(hours=1)] * 100_000)
     lock = Lock(files, "job", lambda: next(times))
-    (at,) = (tmp_path / "_locks" / "job").glob("*.json")
-    while json.loads(at.read_text())["beat"] != "2026-01-01T13:00:00+00:00":
+    (path,) = (tmp_path / "_locks" / "job").glob("*.json")
+    while json.loads(path.read_text())["beat"] != "2026-01-01T13:00:00+00:00":
         pass
     lock.check()
     lock.release()
-    assert json.loads(at.read_text())["released"]
+    assert json.loads(path.read_text())["released"]
 
 
-def test_a_beat_that_fails_is_not_the_last(
+def test_a_failed_renewal_is_repeated(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("readmit_spark.storage.lock.BEAT", timedelta(milliseconds=1))
-    beaten = threading.Event()
-    faults = iter([OSError("503"), RuntimeError("cut")])
+    monkeypatch.setattr("readmit_spark.storage.lock.RENEWAL_INTERVAL", timedelta(milliseconds=1))
+    renewed = threading.Event()
+    errors = iter([OSError("503"), RuntimeError("connection lost")])
 
     def write(name: str, text: str) -> None:
-        for fault in faults:
-            raise fault
-        beaten.set()
+        for error in errors:
+            raise error
+        renewed.set()
 
     with monkeypatch.context() as patch:
         patch.setattr(files, "write", write)
         lock = take(files)
-        assert beaten.wait(10)
-        lock._done.set()
-        lock._beating.join()
+        assert renewed.wait(10)
+        lock._stopped.set()
+        lock._renewer.join()
     lock.release()
 
 
 @pytest.fixture
-def clock_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Sets this process's time zone."""
+def set_time_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a function that sets the time zone of this process."""
 
     def set_zone(zone: str) -> None:
         monkeypatch.setenv("TZ", zone)
@@ -141,24 +139,24 @@ def clock_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("holder", "taker"), [("Asia/Tokyo", "UTC"), ("UTC", "Asia/Tokyo")])
-def test_hosts_of_two_zones_understand_each_other(
-    files: Files, tmp_path: Path, clock_of: Any, holder: str, taker: str
+def test_hosts_of_different_time_zones_respect_each_others_locks(
+    files: Files, tmp_path: Path, set_time_zone: Any, holder: str, taker: str
 ) -> None:
-    clock_of(holder)
-    Lock(files, "job", datetime.now)  # as jobs pass it
-    rewrite(tmp_path, host="elsewhere")
-    clock_of(taker)
-    with pytest.raises(UserError, match="on elsewhere"):
+    set_time_zone(holder)
+    Lock(files, "job", datetime.now)  # the clock that jobs pass
+    rewrite(tmp_path, host="other")
+    set_time_zone(taker)
+    with pytest.raises(UserError, match="on other"):
         Lock(files, "job", datetime.now)
-    with pytest.raises(UserError, match="on elsewhere"):
-        Lock(files, "job", lambda: datetime.now() + SILENCE - timedelta(seconds=30))
-    Lock(files, "job", lambda: datetime.now() + SILENCE + timedelta(seconds=30)).release()
+    with pytest.raises(UserError, match="on other"):
+        Lock(files, "job", lambda: datetime.now() + EXPIRY - timedelta(seconds=30))
+    Lock(files, "job", lambda: datetime.now() + EXPIRY + timedelta(seconds=30)).release()
 
 
-def test_a_lock_without_a_zone_is_of_this_hosts(files: Files, tmp_path: Path) -> None:
+def test_a_time_without_a_zone_is_local(files: Files, tmp_path: Path) -> None:
     local = NOON.astimezone().replace(tzinfo=None)
     take(files)
-    rewrite(tmp_path, host="elsewhere", beat=local.isoformat())
-    with pytest.raises(UserError, match="on elsewhere"):
+    rewrite(tmp_path, host="other", beat=local.isoformat())
+    with pytest.raises(UserError, match="on other"):
         take(files)
-    take(files, NOON + SILENCE).release()
+    take(files, NOON + EXPIRY).release()

@@ -1,4 +1,4 @@
-"""What is not Spark's on S3: conditional puts, model folders fetched once, streams."""
+"""S3 without Spark: conditional writes, cached model folders, streams."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from botocore.exceptions import ClientError
 
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.ship_model import Shipped, ship
-from readmit_spark.storage import s3 as storage
+from readmit_spark.storage import s3
 from readmit_spark.storage.s3 import (
     etag,
     fetch_folder,
     filesystem_of,
     is_s3,
-    put_unless_changed,
+    put_if_unchanged,
     split_s3,
 )
 
@@ -45,7 +45,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("scheme", ["s3", "s3a", "s3n"])
-def test_all_schemes_of_s3_mean_the_same(bucket: str, scheme: str) -> None:
+def test_all_s3_schemes_are_treated_the_same(bucket: str, scheme: str) -> None:
     assert is_s3(f"{scheme}://ward/a/b")
     assert split_s3(f"{scheme}://ward/a/b") == ("ward", "a/b")
     system, path = filesystem_of(f"{scheme}://ward/a/b")
@@ -61,52 +61,52 @@ def test_other_paths_are_not_on_s3(path: str) -> None:
         split_s3(path)
 
 
-def test_of_all_who_put_at_once_one_is_first(bucket: str) -> None:
+def test_one_of_many_simultaneous_writes_succeeds(bucket: str) -> None:
     def put(i: int) -> bool:
-        return put_unless_changed(f"{bucket}/locks/1.json", f"{i}", None)
+        return put_if_unchanged(f"{bucket}/locks/1.json", f"{i}", None)
 
     with ThreadPoolExecutor(8) as pool:
-        won = [i for i, first in enumerate(pool.map(put, range(8))) if first]
-    assert len(won) == 1
+        successful = [i for i, ok in enumerate(pool.map(put, range(8))) if ok]
+    assert len(successful) == 1
     body = boto3.client("s3").get_object(Bucket="ward", Key="locks/1.json")["Body"].read()
-    assert body == str(won[0]).encode()
+    assert body == str(successful[0]).encode()
 
 
-def test_a_bucket_that_is_not_there_is_no_lost_race(bucket: str) -> None:
+def test_a_missing_bucket_is_an_error_and_not_a_lost_race(bucket: str) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
-        put_unless_changed("s3://no-such-ward/x", "", None)
+        put_if_unchanged("s3://no-such-ward/x", "", None)
 
 
-def test_only_what_was_seen_is_replaced(bucket: str) -> None:
+def test_only_an_unchanged_object_is_replaced(bucket: str) -> None:
     path = f"{bucket}/_manifests/score.json"
     assert etag(path) is None
-    assert put_unless_changed(path, "first", None)
-    seen = etag(path)
-    assert put_unless_changed(path, "second", seen)
-    assert not put_unless_changed(path, "third", seen)
-    assert not put_unless_changed(path, "third", None)
+    assert put_if_unchanged(path, "first", None)
+    first_etag = etag(path)
+    assert put_if_unchanged(path, "second", first_etag)
+    assert not put_if_unchanged(path, "third", first_etag)
+    assert not put_if_unchanged(path, "third", None)
     assert text_of(path) == "second"
     boto3.client("s3").delete_object(Bucket="ward", Key="_manifests/score.json")
-    assert not put_unless_changed(path, "third", seen)
+    assert not put_if_unchanged(path, "third", first_etag)
     assert etag(path) is None
 
 
-def test_a_put_whose_answer_was_lost_is_known_again(
+def test_a_repeated_request_after_a_lost_answer_succeeds(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """boto3 tries again, and S3 says of the second try that the object has changed."""
+    """boto3 repeats the request, and S3 rejects the second one because the object has changed."""
     path = f"{bucket}/_manifests/score.json"
-    client = storage._client()
+    client = s3._client()
     put = client.put_object
 
-    def twice(**asked: Any) -> Any:
-        put(**asked)
-        return put(**asked)
+    def put_twice(**arguments: Any) -> Any:
+        put(**arguments)
+        return put(**arguments)
 
-    monkeypatch.setattr(client, "put_object", twice)
-    monkeypatch.setattr(storage, "_client", lambda: client)
-    assert put_unless_changed(path, "first", None)
-    assert put_unless_changed(path, "second", etag(path))
+    monkeypatch.setattr(client, "put_object", put_twice)
+    monkeypatch.setattr(s3, "_client", lambda: client)
+    assert put_if_unchanged(path, "first", None)
+    assert put_if_unchanged(path, "second", etag(path))
     assert text_of(path) == "second"
 
 
@@ -119,13 +119,13 @@ def text_of(path: str) -> str:
 # --- model folders --------------------------------------------------------------------------------
 
 
-def test_a_folder_comes_whole_and_once(
+def test_a_folder_is_fetched_completely_and_once(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_files(FILES)
     folder = fetch_folder(path, cache=tmp_path)
     assert contents(folder) == FILES
-    monkeypatch.setattr(storage, "_download", None)  # nothing is fetched again
+    monkeypatch.setattr(s3, "_download", None)  # another download would fail
     assert fetch_folder(f"{path}/", version=folder.name, cache=tmp_path) == folder
 
 
@@ -133,32 +133,32 @@ def test_processes_of_a_node_fetch_it_once(bucket: str, tmp_path: Path) -> None:
     path = put_files(FILES)
     context = multiprocessing.get_context("fork")
     with context.Pool(4) as pool:
-        found = pool.starmap(_fetch, [(path, tmp_path, tmp_path / "log")] * 4)
-    assert len(set(found)) == 1
-    assert contents(found[0]) == FILES
+        folders = pool.starmap(_fetch, [(path, tmp_path, tmp_path / "log")] * 4)
+    assert len(set(folders)) == 1
+    assert contents(folders[0]) == FILES
     downloads = (tmp_path / "log").read_text().splitlines()
     assert sorted(downloads) == sorted(f"models/m/{name}" for name in FILES)
 
 
 def _fetch(path: str, cache: Path, log: Path) -> Path:
-    whole = storage._download
+    s3_download = s3._download
 
     def download(client: Any, bucket: str, key: str, target: Path, size: int) -> None:
         with log.open("a") as file:
             file.write(f"{key}\n")
-        whole(client, bucket, key, target, size)
+        s3_download(client, bucket, key, target, size)
 
-    storage._download = download
+    s3._download = download
     return fetch_folder(path, cache=cache)
 
 
-def test_a_fetch_that_dies_leaves_nothing_that_is_used(
+def test_the_files_of_a_killed_fetch_are_not_used(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_files(FILES)
     pid = os.fork()
-    if not pid:  # a process that is gone in the middle, its clean-up with it
-        monkeypatch.setattr(storage, "_download", _die_at_the_second(storage._download))
+    if not pid:  # a process that ends during the second download, without any clean-up
+        monkeypatch.setattr(s3, "_download", _die_at_second_file(s3._download))
         fetch_folder(path, cache=tmp_path)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     assert any(p.suffix == ".part" for p in tmp_path.iterdir())
@@ -166,31 +166,31 @@ def test_a_fetch_that_dies_leaves_nothing_that_is_used(
     assert not any(p.suffix == ".part" for p in tmp_path.iterdir())
 
 
-def _die_at_the_second(whole: Any) -> Any:
+def _die_at_second_file(s3_download: Any) -> Any:
     def download(client: Any, bucket: str, key: str, target: Path, size: int) -> None:
         if target.parent.exists():
             target.write_bytes(b"half")
             os._exit(9)
-        whole(client, bucket, key, target, size)
+        s3_download(client, bucket, key, target, size)
 
     return download
 
 
-def test_a_file_that_comes_short_is_not_used(
+def test_a_truncated_download_is_an_error(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_files(FILES)
-    monkeypatch.setattr(storage, "_objects", _claims_more(storage._objects))
-    with pytest.raises(OSError, match=r"config\.json came with 2 of 3 bytes"):
+    monkeypatch.setattr(s3, "_objects", _one_byte_more(s3._objects))
+    with pytest.raises(OSError, match=r"config\.json: received 2 of 3 bytes"):
         fetch_folder(path, cache=tmp_path)
     assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
-def _claims_more(whole: Any) -> Any:
-    return lambda *a: {name: (size + 1, tag) for name, (size, tag) in whole(*a).items()}
+def _one_byte_more(objects: Any) -> Any:
+    return lambda *a: {name: (size + 1, tag) for name, (size, tag) in objects(*a).items()}
 
 
-def test_a_model_that_is_replaced_is_another_version(bucket: str, tmp_path: Path) -> None:
+def test_a_replaced_model_is_another_version(bucket: str, tmp_path: Path) -> None:
     path = put_files(FILES)
     old = fetch_folder(path, cache=tmp_path)
     put_files({"config.json": b"[]"})
@@ -199,34 +199,34 @@ def test_a_model_that_is_replaced_is_another_version(bucket: str, tmp_path: Path
         fetch_folder(path, version=old.name, cache=tmp_path / "another node")
     new = fetch_folder(path, cache=tmp_path)
     assert contents(new)["config.json"] == b"[]"
-    assert contents(old) == FILES  # who reads it still has it whole
+    assert contents(old) == FILES  # a process that uses it still has all files
 
 
-def test_a_model_that_is_replaced_while_it_is_read_is_not_used(
+def test_a_model_that_is_replaced_during_the_fetch_is_an_error(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = put_files(FILES)
-    whole = storage._download
+    s3_download = s3._download
 
     def download(*arguments: Any) -> None:
-        whole(*arguments)
+        s3_download(*arguments)
         put_files({"config.json": b"[]"})
 
-    monkeypatch.setattr(storage, "_download", download)
+    monkeypatch.setattr(s3, "_download", download)
     with pytest.raises(UserError, match="was replaced while it was read"):
         fetch_folder(path, cache=tmp_path)
     assert [p for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
-def test_a_model_goes_to_a_node_by_its_name_on_s3(
+def test_a_node_fetches_the_version_that_the_driver_uses(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cluster's driver sends the version, and a node fetches that from S3 itself."""
+    """The driver of a cluster sends the version, and each node fetches it from S3 itself."""
     path = put_files(FILES)
     yarn: Any = SimpleNamespace(sparkContext=SimpleNamespace(master="yarn"))
     shipped = ship(yarn, str(fetch_folder(path, cache=tmp_path / "driver")), source=path)
     shutil.rmtree(tmp_path / "driver")
-    monkeypatch.setattr(storage, "_cache", lambda: tmp_path / "node")
+    monkeypatch.setattr(s3, "_cache", lambda: tmp_path / "node")
     (tmp_path / "node").mkdir()
     folder = Path(pickle.loads(pickle.dumps(shipped)).folder())
     assert (folder.parent, contents(folder)) == (tmp_path / "node", FILES)
@@ -234,20 +234,20 @@ def test_a_model_goes_to_a_node_by_its_name_on_s3(
         Shipped("model-of-yesterday", archived=False, source=path).folder()
 
 
-def test_a_folder_that_is_not_there_is_named(bucket: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(bucket: str, tmp_path: Path) -> None:
     put_files(FILES, "models/m2")
     with pytest.raises(UserError, match=r"s3://ward/models/m does not exist"):
         fetch_folder("s3://ward/models/m", cache=tmp_path)
 
 
-def test_a_cache_of_another_user_is_not_used(
+def test_a_cache_folder_of_another_user_is_not_used(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(s3.tempfile, "gettempdir", lambda: str(tmp_path))
     folder = fetch_folder(put_files(FILES))
     assert folder.parent.parent == tmp_path
     assert folder.parent.stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(storage.os, "getuid", lambda: 12345)
+    monkeypatch.setattr(s3.os, "getuid", lambda: 12345)
     (tmp_path / "readmit-spark-12345").mkdir()
     with pytest.raises(UserError, match="belongs to another user"):
         fetch_folder("s3://ward/models/m")
