@@ -171,7 +171,7 @@ def _list_columns(columns: Iterable[str]) -> str:
 
 
 def _number(frame: DataFrame, name: str) -> Column:
-    """Parse a digits number, also one written as 100001.0, as pandas does in columns with nulls."""
+    """Parse a whole number, also one written as 100001.0, as pandas does in columns with nulls."""
     text = F.trim(frame[name].cast("string"))
     digits = F.regexp_extract(text, r"^(\d{1,18})(\.0*)?$", 1)
     return F.when(digits != "", digits).cast("long").alias(name.lower())
