@@ -18,7 +18,7 @@ from readmit_spark.comparison import leaks
 from readmit_spark.config import Config, to_dict
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.notes.windows import parse_window
-from readmit_spark.pages.html import environment
+from readmit_spark.pages.html import page_environment
 from readmit_spark.progress import Progress
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.publish import Publication, has_result, manifest
@@ -214,7 +214,11 @@ def _publish(
         "config": to_dict(config),
         "prepared": prepared["run"],
     }
-    page = environment().get_template("comparison/audit.html.j2").render(checks=checks, facts=facts)
+    page = (
+        page_environment()
+        .get_template("comparison/audit.html.j2")
+        .render(checks=checks, facts=facts)
+    )
     told = json.dumps([asdict(check) for check in checks], indent=1)
     with tempfile.TemporaryDirectory() as folder:
         files = []

@@ -8,7 +8,7 @@ from typing import Any
 
 from readmit_spark.comparison.literature import ARTICLE, PAPER, Figure, Figures
 from readmit_spark.evaluation import pictures
-from readmit_spark.pages.html import environment, window_words
+from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
 BASELINES = {
@@ -73,14 +73,14 @@ def comparison_page(result: Mapping[str, Any]) -> str:
     """compare.json as a page; no patient and no text is in either."""
     windows = [
         {
-            "words": window_words(window),
+            "words": window_title(window),
             "rows": rows_of(found["models"], window),
             "attainable": _cell(found["attainable_auroc"]) if "attainable_auroc" in found else None,
         }
         for window, found in result["windows"].items()
     ]
     return (
-        environment()
+        page_environment()
         .get_template("comparison/comparison.html.j2")
         .render(
             windows=windows,
@@ -119,7 +119,7 @@ def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
             if name in paper
         ]
         best = found.get("attainable_auroc", {}).get("value")
-        panels[window_words(window)] = pictures.Panel(dots, best)
+        panels[window_title(window)] = pictures.Panel(dots, best)
     return panels
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from readmit_spark.evaluation.metrics import Bin
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import Group
-from readmit_spark.pages.html import environment, window_words
+from readmit_spark.pages.html import page_environment, window_title
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CardWindow:
     @property
     def words(self) -> str:
         """The window's name in words."""
-        return window_words(self.name)
+        return window_title(self.name)
 
     @property
     def factors(self) -> list[tuple[str, list[Group]]]:
@@ -62,7 +62,7 @@ MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier 
 
 def card_page(card: Card) -> str:
     """Render the card as HTML. It shows figures of groups only; small groups are hidden."""
-    template = environment().get_template("evaluation/card.html.j2")
+    template = page_environment().get_template("evaluation/card.html.j2")
     return template.render(card=card, measures=MEASURES)
 
 

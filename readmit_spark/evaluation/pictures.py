@@ -17,7 +17,15 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from readmit_spark.evaluation import metrics
-from readmit_spark.pages.canvas import BLUE, GREY, RUST, dress, frame, png, square
+from readmit_spark.pages.canvas import (
+    BLUE,
+    GREY,
+    RUST,
+    new_figure,
+    new_unit_square,
+    png_bytes,
+    style_axes,
+)
 
 
 def roc(
@@ -32,16 +40,16 @@ def roc(
 
     measured: the result of ``metrics.evaluate`` for the same scores, labels and patients.
     """
-    figure, axes = square(title, "False positive rate", "Recall (true positive rate)")
+    figure, axes = new_unit_square(title, "False positive rate", "Recall (true positive rate)")
     if _states_no_curve(axes, labels):
-        return png(figure)
+        return png_bytes(figure)
     points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
     name = f"AUROC {_with_interval(measured['auroc'])}"
     x, y = points.false_positive_rate, points.recall
     _curve(axes, (x, y), (band.grid, band.recall_low, band.recall_high), name)
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="by chance, 0.5")
     axes.legend(loc="lower right", frameon=False)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def precision_recall(
@@ -56,9 +64,9 @@ def precision_recall(
 
     measured: as ``roc``.
     """
-    figure, axes = square(title, "Recall", "Precision")
+    figure, axes = new_unit_square(title, "Recall", "Precision")
     if _states_no_curve(axes, labels):
-        return png(figure)
+        return png_bytes(figure)
     points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
     name = f"AUPRC {_with_interval(measured['auprc'])}"
     x, y = points.recall, points.precision
@@ -72,16 +80,16 @@ def precision_recall(
     chance = measured["prevalence"]["value"]
     axes.axhline(chance, color=GREY, lw=1, ls="--", label=f"by chance, {chance:.3f}")
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
-    return png(figure)
+    return png_bytes(figure)
 
 
 def distribution(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
     """Draw two score histograms, readmitted and not readmitted, each as shares of its group."""
-    figure, axes = frame(title, "Score", "Share of the group")
+    figure, axes = new_figure(title, "Score", "Share of the group")
     s, y = np.asarray(scores, dtype=float), np.asarray(labels)
     if s.size == 0:
         _states_no_curve(axes, labels)
-        return png(figure)
+        return png_bytes(figure)
     edges: list[float] = np.linspace(0, 1, 21).tolist()
     groups = ((0, "not readmitted", BLUE, "stepfilled"), (1, "readmitted", RUST, "step"))
     for label, name, colour, style in groups:
@@ -101,7 +109,7 @@ def distribution(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
     axes.set_xlim(0, 1.005)
     axes.set_ylim(top=1.2 * axes.get_ylim()[1])  # room for the legend
     axes.legend(frameon=False, loc="upper right")
-    return png(figure)
+    return png_bytes(figure)
 
 
 def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
@@ -109,11 +117,13 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
 
     The bars are 95 % intervals of the share.
     """
-    figure, axes = square(title, "Mean score of the group", "Share readmitted in the group")
+    figure, axes = new_unit_square(
+        title, "Mean score of the group", "Share readmitted in the group"
+    )
     bins = metrics.calibration(scores, labels)
     if not bins:
         _states_no_curve(axes, labels)
-        return png(figure)
+        return png_bytes(figure)
     predicted, observed = [b.mean_score for b in bins], np.array([b.observed for b in bins])
     below, above = observed - [b.low for b in bins], [b.high for b in bins] - observed
     axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="score = share readmitted")
@@ -122,14 +132,14 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
     name = f"{len(bins)} groups of about {round(sum(b.n for b in bins) / len(bins)):,}"
     axes.errorbar(predicted, observed, spread, color=BLUE, marker="o", ms=5, capsize=2, label=name)
     axes.legend(loc="best", frameon=False)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
     """Draw the training loss. losses: (optimiser step, mean loss since the entry before)."""
-    figure, axes = frame(title, "Step", "Binary cross-entropy")
+    figure, axes = new_figure(title, "Step", "Binary cross-entropy")
     axes.plot([step for step, _ in losses], [value for _, value in losses], color=BLUE, marker=".")
-    return png(figure)
+    return png_bytes(figure)
 
 
 @dataclass(frozen=True)
@@ -157,7 +167,7 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
     figure = Figure(figsize=(3.6 * len(panels) + 1, 0.42 * rows + 1.5), layout="constrained")
     all_axes = figure.subplots(1, max(1, len(panels)), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (title, panel) in zip(all_axes, panels.items(), strict=False):
-        dress(axes, title, "AUROC, balanced", "")
+        style_axes(axes, title, "AUROC, balanced", "")
         for y, dot in enumerate(panel.dots):
             if dot.value is not None:
                 if dot.low is not None and dot.high is not None:
@@ -176,7 +186,7 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False
     )
-    return png(figure)
+    return png_bytes(figure)
 
 
 def _band(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from readmit_spark.pages.html import environment, window_words
+from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {
     "auroc": "AUROC",
@@ -74,7 +74,7 @@ class WindowResult:
     @property
     def words(self) -> str:
         """The window's name in words."""
-        return window_words(self.name)
+        return window_title(self.name)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Report:
 
 def render(report: Report) -> str:
     """Render the page. All text is escaped; an undefined measure shows its reason."""
-    pages = environment()
+    pages = page_environment()
     pages.globals["ward_precision"] = ward_precision
     return pages.get_template("evaluation/report.html.j2").render(report=report)
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from readmit_spark.pages.canvas import png
+from readmit_spark.pages.canvas import png_bytes
 
 _MOST_NAMED = 64  # tokens that an axis can name legibly
 _COLOURS = "Blues"
@@ -37,7 +37,7 @@ def one_map(values: Map, tokens: Sequence[str] | None, *, title: str) -> bytes:
     axes.set_xlabel("is read" if tokens is not None else "token that is read, by number")
     axes.set_ylabel("reads" if tokens is not None else "token that reads, by number")
     figure.colorbar(shown, ax=axes, shrink=0.7)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def layer_grid(maps: Map) -> bytes:
@@ -56,7 +56,7 @@ def layer_grid(maps: Map) -> bytes:
             axis.set_major_locator(MaxNLocator(3, integer=True))
     figure.supxlabel("token that is read, by number", fontsize=8)
     figure.supylabel("token that reads, by number", fontsize=8)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def all_maps(maps: Map) -> bytes:
@@ -81,7 +81,7 @@ def all_maps(maps: Map) -> bytes:
     axes.set_ylabel("layer")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def _plain(token: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from readmit_spark.insight import attention_pictures
-from readmit_spark.pages.html import environment
+from readmit_spark.pages.html import page_environment
 
 TOP_WORDS, TOP_SEGMENTS = 10, 5
 
@@ -142,7 +142,7 @@ def explained_of(row: Mapping[str, Any]) -> Explained:
 def render_explain(
     explained: Sequence[Explained], model: str, where: str, c: float, attention: Attention | None
 ) -> str:
-    pages = environment()
+    pages = page_environment()
     pages.filters |= {"signed": _signed, "tint": _tint, "place": _words_for}
     return pages.get_template("insight/explain.html.j2").render(
         explained=explained,

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from readmit_spark.pages.canvas import BLUE, GREY, RUST, frame, png
-from readmit_spark.pages.html import environment
+from readmit_spark.pages.canvas import BLUE, GREY, RUST, new_figure, png_bytes
+from readmit_spark.pages.html import page_environment
 
 _ONE_BY_ONE = 12  # lines that can still be told apart
 
@@ -48,7 +48,7 @@ def render_over_time(page: OverTime) -> str:
         "Scores by outcome: medians and middle halves, day by day": _by_outcome(page.rows),
     }
     return (
-        environment()
+        page_environment()
         .get_template("insight/over_time.html.j2")
         .render(page=page, numbers=[int(day) for day in scores.columns], table=table,
                 pictures=pictures)
@@ -56,7 +56,7 @@ def render_over_time(page: OverTime) -> str:
 
 
 def _lines(page: OverTime) -> bytes:
-    figure, axes = frame("The highest risks", "Day of stay", "Score after the day")
+    figure, axes = new_figure("The highest risks", "Day of stay", "Score after the day")
     for i, hadm in enumerate(page.shown[:_ONE_BY_ONE]):
         mine = page.rows[page.rows.hadm_id == hadm]
         axes.plot(
@@ -66,11 +66,11 @@ def _lines(page: OverTime) -> bytes:
     axes.set_ylim(0, 1.005)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(title="Admission", frameon=False, fontsize=7, ncols=3, loc="best")
-    return png(figure)
+    return png_bytes(figure)
 
 
 def _by_outcome(rows: pd.DataFrame) -> bytes:
-    figure, axes = frame("By outcome", "Day of stay", "Score after the day")
+    figure, axes = new_figure("By outcome", "Day of stay", "Score after the day")
     for label, name, colour in ((0, "not readmitted", BLUE), (1, "readmitted", RUST)):
         here = rows[rows.label == label].groupby("day").score
         if here.ngroups:
@@ -85,4 +85,4 @@ def _by_outcome(rows: pd.DataFrame) -> bytes:
     else:
         text = "Not drawn:\nno outcome is known."
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
-    return png(figure)
+    return png_bytes(figure)

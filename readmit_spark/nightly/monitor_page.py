@@ -17,7 +17,7 @@ from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.metrics import wilson
 from readmit_spark.nightly import monitor_pictures
 from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, SPANS, Chart, Rules
-from readmit_spark.pages.html import environment
+from readmit_spark.pages.html import page_environment
 
 CATEGORIES = 10  # that have a bar
 BETWEEN = " + "
@@ -66,7 +66,7 @@ def render_monitor(page: Monitor) -> str:
     outcome = {c.name: c for c in page.charts if c.name in OUTCOMES}
     alarms = alarm_rows(page.charts)
     tonight = page.nights[last].isoformat()
-    pages = environment()
+    pages = page_environment()
     pages.filters |= {"figure": _figure}
     return pages.get_template("nightly/monitor.html.j2").render(
         page=page,

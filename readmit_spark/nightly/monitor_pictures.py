@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from readmit_spark.nightly.control_charts import Chart
-from readmit_spark.pages.canvas import BLUE, GREY, RUST, dress, frame, png
+from readmit_spark.pages.canvas import BLUE, GREY, RUST, new_figure, png_bytes, style_axes
 
 _ALARM = "#b00020"
 
@@ -22,13 +22,13 @@ def drift_chart(charts: Sequence[Chart], reference_nights: int, *, title: str) -
     figure = Figure(figsize=(5.2, 4.9), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     one = charts[0]
-    dress(above, title, "", "A night's mean")
+    style_axes(above, title, "", "A night's mean")
     above.plot(_times(one), one.shown, ".", color=GREY, ms=4)
     last = charts[-1]
     above.plot(_times(last), last.shown, color=BLUE, lw=1.6, label=f"{last.span} nights")
     above.axhline(one.reference, color=GREY, lw=1, ls="--", label="reference")
     above.legend(frameon=False, fontsize=8, loc="best")
-    dress(below, "", "", "Stability index (PSI)")
+    style_axes(below, "", "", "Stability index (PSI)")
     for chart, colour in zip(charts, (GREY, BLUE), strict=True):
         name = "1 night" if chart.span == 1 else f"{chart.span} nights"
         below.plot(_times(chart), chart.values, color=colour, lw=1.3, label=name)
@@ -39,17 +39,17 @@ def drift_chart(charts: Sequence[Chart], reference_nights: int, *, title: str) -
     for axes in (above, below):
         _shade_reference(axes, one, reference_nights)
     _dates(below)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def outcome_chart(chart: Chart, reference_nights: int, *, title: str) -> bytes:
     """A figure of the outcomes with its control limits."""
-    figure, axes = frame(title, "", f"Over {chart.span} nights")
+    figure, axes = new_figure(title, "", f"Over {chart.span} nights")
     tested = ~np.isnan(chart.values)
     if not tested.any():
         text = "Not drawn:\nno outcomes beyond the reference's\nare known yet, or too few."
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
-        return png(figure)
+        return png_bytes(figure)
     axes.fill_between(
         _times(chart), chart.low, chart.high, color=BLUE, alpha=0.12, lw=0, label="limits"
     )
@@ -60,12 +60,12 @@ def outcome_chart(chart: Chart, reference_nights: int, *, title: str) -> bytes:
     _mark(axes, chart)
     axes.legend(frameon=False, fontsize=8, loc="best")
     _dates(axes)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def compared(then: ArrayLike, now: ArrayLike, *, title: str, names: tuple[str, str]) -> bytes:
     """The scores of two groups of stays, each as a share of its own."""
-    figure, axes = frame(title, "Score", "Share of the group")
+    figure, axes = new_figure(title, "Score", "Share of the group")
     edges: list[float] = np.linspace(0, 1, 21).tolist()
     for values, name, colour, kind in (
         (np.asarray(then, dtype=float), names[0], GREY, "stepfilled"),
@@ -79,14 +79,14 @@ def compared(then: ArrayLike, now: ArrayLike, *, title: str, names: tuple[str, s
             )  # fmt: skip
     axes.set_xlim(0, 1.005)
     axes.legend(frameon=False, fontsize=8)
-    return png(figure)
+    return png_bytes(figure)
 
 
 def mix(
     names: Sequence[str], then: Sequence[float], now: Sequence[float], *, title: str, recent: str
 ) -> bytes:
     """Shares of stays with a note of each category, in the reference and lately."""
-    figure, axes = frame(title, "Share of new stays with such a note", "")
+    figure, axes = new_figure(title, "Share of new stays with such a note", "")
     place = np.arange(len(names))
     axes.barh(place - 0.2, then, 0.38, color="#b9b9bd", label="reference")
     axes.barh(place + 0.2, now, 0.38, color=BLUE, label=recent)
@@ -94,7 +94,7 @@ def mix(
     axes.invert_yaxis()
     axes.set_xlim(0, 1.005)
     axes.legend(frameon=False, fontsize=8, loc="best")
-    return png(figure)
+    return png_bytes(figure)
 
 
 def _mark(axes: Axes, chart: Chart) -> None:

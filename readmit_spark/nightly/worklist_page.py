@@ -29,7 +29,7 @@ from readmit_spark.nightly.worklist_types import (
     Passage,
     Patient,
 )
-from readmit_spark.pages.html import environment, window_words
+from readmit_spark.pages.html import page_environment, window_title
 
 __all__ = [
     "Alert",
@@ -57,14 +57,14 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 96, 30  # px
 
 def render_worklist(night: Night) -> str:
     """The page; the same night gives the same bytes. All text is escaped."""
-    pages = environment()
+    pages = page_environment()
     pages.filters |= {"iso_day": _iso_day, "moment": _moment, "spark": _spark, "signed": _signed}
     pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     style = _source("pages/style.css") + _source("nightly/worklist.css") + _alert_mark(night.alert)
     script = _source("nightly/worklist.js")
     return pages.get_template("nightly/worklist.html.j2").render(
         night=night,
-        window=window_words(night.window).lower(),
+        window=window_title(night.window).lower(),
         counts={
             change: sum(p.change == change for p in night.patients)
             for change in ("new", "risen", "fallen", "same")

@@ -1,1 +1,1 @@
-"""What all HTML pages and pictures share."""
+"""Parts shared by all HTML pages and pictures."""

@@ -1,6 +1,7 @@
-"""What all pictures share: colours, the axes, PNG bytes.
+"""Colours, axes and PNG output shared by all pictures.
 
-Figures are objects, drawn without pyplot: no global state, no display, safe in any thread.
+Figures are created without pyplot, so there is no global state and no display, and pictures can be
+drawn in any thread.
 """
 
 from __future__ import annotations
@@ -10,25 +11,28 @@ from io import BytesIO
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Told apart by lightness too, for print in grey and for colour-blind readers.
+# They also differ in lightness, for grey prints and colour-blind readers.
 BLUE, RUST, GREY = "#1b5e9b", "#c2571a", "#6b6b6b"
 _DPI = 144
 
 
-def square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure, axes = frame(title, x, y)
+def new_unit_square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """Return a figure whose square axes go from 0 to 1; x, y: axis labels."""
+    figure, axes = new_figure(title, x, y)
     axes.set(xlim=(0, 1), ylim=(0, 1.005), aspect="equal")
     return figure, axes
 
 
-def frame(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+def new_figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes; x, y: axis labels."""
     figure = Figure(figsize=(5.2, 4.9), layout="constrained")
     axes = figure.add_subplot()
-    dress(axes, title, x, y)
+    style_axes(axes, title, x, y)
     return figure, axes
 
 
-def dress(axes: Axes, title: str, x: str, y: str) -> None:
+def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Set title, axis labels, grid and spines."""
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -37,7 +41,8 @@ def dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """Draw the figure as a PNG."""
     out = BytesIO()
-    figure.savefig(out, format="png", dpi=_DPI)  # a Figure without pyplot draws with Agg
+    figure.savefig(out, format="png", dpi=_DPI)  # without pyplot, Figure draws with Agg
     return out.getvalue()

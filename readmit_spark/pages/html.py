@@ -1,4 +1,4 @@
-"""What the pages share: how templates are filled, and how figures and names read."""
+"""Jinja settings and text formats shared by all HTML pages."""
 
 from __future__ import annotations
 
@@ -7,29 +7,46 @@ from base64 import b64encode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
-def environment() -> Environment:
-    """Jinja as the pages use it: all values are escaped, and a missing one is an error."""
-    made = Environment(
+def page_environment() -> Environment:
+    """Return Jinja's environment for the pages: all values are escaped, a missing one is an error.
+
+    Template names are paths below the package, such as "evaluation/report.html.j2".
+    """
+    environment = Environment(
         loader=PackageLoader("readmit_spark", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": number, "percent": percent, "picture": picture}
-    return made
+    environment.filters |= {"number": number, "percent": percent, "picture": picture}
+    return environment
 
 
 def number(value: float, digits: int = 3) -> str:
+    """Format a number with a fixed number of decimals.
+
+    >>> number(0.81264)
+    '0.813'
+    """
     return f"{value:.{digits}f}"
 
 
 def percent(value: float, digits: int = 1) -> str:
+    """Format a share (0 to 1) as a percentage, with a narrow space before the sign.
+
+    >>> percent(0.1234)
+    '12.3\\u202f%'
+    """
     return f"{value:.{digits}%}".replace("%", "\N{NARROW NO-BREAK SPACE}%")
 
 
-def window_words(name: str) -> str:
-    """A window's name in words: ``2days`` is "First 2 days"."""
+def window_title(name: str) -> str:
+    """Return a window's name for readers.
+
+    >>> window_title("2days")
+    'First 2 days'
+    """
     if name == "discharge":
         return "Discharge summary"
     days = name.removesuffix("days")
@@ -37,5 +54,5 @@ def window_words(name: str) -> str:
 
 
 def picture(png: bytes) -> str:
-    """PNG bytes as an address that a page can hold."""
+    """Return a PNG as a data URL, for the `src` of an image."""
     return "data:image/png;base64," + b64encode(png).decode("ascii")

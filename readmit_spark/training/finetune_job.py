@@ -15,7 +15,7 @@ from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.card import card_of
 from readmit_spark.evaluation.card_page import card_page, card_summary
 from readmit_spark.evaluation.metrics import evaluate
-from readmit_spark.pages.html import window_words
+from readmit_spark.pages.html import window_title
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import SEEN, check_tokens, check_unseen
 from readmit_spark.scoring.fitted import KEY
@@ -121,7 +121,7 @@ def _log_card(
         )
     facts = {
         "fine-tuned from": base,
-        "notes trained on": window_words(config.train.window),
+        "notes trained on": window_title(config.train.window),
         "learning rate": f"{best.plan.settings.learning_rate:g}",
         "vote": f"c = {best.c:g}",
         "best step": str(best.trained.best_step),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from readmit_spark.evaluation.report_page import FlowStep, Report, render, ward_precision
-from tests.pages import Page
+from tests.html_page import Page
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.storage.publish import manifest
+from tests.html_page import Page
 from tests.insight.test_explainer import SENTENCE
-from tests.pages import Page
 from tests.planted import TELLING, save_planted_model
 from tests.tables_in import Row, note, stay, words, write_csv
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from readmit_spark.insight.explain_page import Explained, Place, explained_of, render_explain
-from tests.pages import Page
+from tests.html_page import Page
 
 
 def word(

@@ -24,7 +24,7 @@ from readmit_spark.nightly.published_nights import find_nights, night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.locate import Located
 from readmit_spark.storage.publish import manifest
-from tests.pages import Page
+from tests.html_page import Page
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.ward import run_program
 

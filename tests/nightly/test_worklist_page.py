@@ -24,8 +24,8 @@ from readmit_spark.nightly.worklist_page import (
     render_worklist,
     worklist_csv,
 )
+from tests.html_page import Page
 from tests.nights import AS_OF, alert, night
-from tests.pages import Page
 
 EVIL = """<script>evil()</script><!--</script> "onmouseover=evil() '&amp;\u2028"""
 RISEN = Patient(

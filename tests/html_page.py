@@ -1,4 +1,4 @@
-"""A page of the report, parsed."""
+"""Parse an HTML page for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, the text, and whether every tag is closed in order."""
+    """Tags with attributes, and the visible text; asserts that tags are closed in order."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
