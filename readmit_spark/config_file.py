@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
 import difflib
-import types
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from readmit_spark.config import Config, flatten
 from readmit_spark.errors import UserError
+
+_CONFIG = TypeAdapter(Config)
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -32,9 +34,10 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         _merge(values, _read(Path(path)), str(path))
     for text in overrides:
         _merge(values, _parse_override(text), f"--set {text}")
-    config: Config = _build(Config, values, "")
-    _check(config)
-    return config
+    try:
+        return _CONFIG.validate_python(values)
+    except ValidationError as error:
+        raise UserError(_message(error.errors()[0])) from None
 
 
 def base_yaml() -> str:
@@ -90,118 +93,37 @@ def _merge(base: dict[str, Any], new: Mapping[str, Any], source: str, prefix: st
             base[key] = value
 
 
-def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    return kind(**{
-        field.name: _build(hints[field.name], values[field.name], f"{prefix}{field.name}.")
-        if dataclasses.is_dataclass(hints[field.name])
-        else _typed(hints[field.name], values[field.name], prefix + field.name)
-        for field in dataclasses.fields(kind)
-    })  # fmt: skip
+_TYPES = {
+    "int_type": "a whole number is needed",
+    "float_type": "a number is needed",
+    "bool_type": "true or false is needed",
+    "string_type": "a text is needed",
+}
+_RANGES = {
+    "finite_number": "a finite number is needed",
+    "greater_than": "it must be above {gt}",
+    "greater_than_equal": "it must be {ge} or more",
+    "less_than": "it must be below {lt}",
+    "less_than_equal": "it must be {le} or less",
+}
 
 
-def _typed(kind: Any, value: Any, key: str) -> Any:
-    """`value` as `kind`, or a UserError that names the key."""
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        kind = next(k for k in typing.get_args(kind) if k is not type(None))
-    if typing.get_origin(kind) is Literal:
-        if value in typing.get_args(kind):
-            return value
-        raise UserError(f"{key} is {value!r}: one of {', '.join(typing.get_args(kind))}")
-    if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        if isinstance(value, list) and value and item in (int, float):
-            return tuple(_typed(item, v, key) for v in value)
-        if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        like = "[1, 2]" if item in (int, float) else "[2days, 3days]"
-        raise UserError(f"{key} is {value!r}: a list is needed, such as {like}")
-    if kind is float and not isinstance(value, bool):
-        # YAML reads 2e-5 as a text; people write it all the same.
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            pass
-    if kind is str and isinstance(value, datetime.date):  # YAML reads 2101-02-26 as a date
-        return value.isoformat()
-    if type(value) is kind:
-        return value
-    needed = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[kind]
-    raise UserError(f"{key} is {value!r} ({type(value).__name__}): {needed} is needed")
-
-
-def _check(config: Config) -> None:
-    """Values that no run can use."""
-    positive = {
-        "label.horizon_days": config.label.horizon_days,
-        "chunk.words": config.chunk.words,
-        "train.epochs": config.train.epochs,
-        "train.batch_size": config.train.batch_size,
-        "train.micro_batch_size": config.train.micro_batch_size,
-        "train.processes": config.train.processes,
-        "train.patience": config.train.patience,
-        "train.log_every": config.train.log_every,
-        "pretrain.copies": config.pretrain.copies,
-        "pretrain.masked": config.pretrain.masked,
-        "pretrain.tokens": min(config.pretrain.tokens),
-        "pretrain.steps": min(config.pretrain.steps),
-        "pretrain.batch_tokens": config.pretrain.batch_tokens,
-        "pretrain.micro_batch_tokens": config.pretrain.micro_batch_tokens,
-        "pretrain.learning_rate": config.pretrain.learning_rate,
-        "tune.learning_rates": min(config.tune.learning_rates or (1,)),
-        "tune.vote_c": min(config.tune.vote_c or (1,)),
-        "train.learning_rate": config.train.learning_rate,
-        "score.bootstrap": config.score.bootstrap,
-        "score.batch_tokens": 1 if config.score.batch_tokens is None else config.score.batch_tokens,
-        "audit.sample": config.audit.sample,
-        "monitor.reference_nights": config.monitor.reference_nights,
-        "explain.top": config.explain.top,
-        "explain.steps": config.explain.steps,
-        "explain.deletion": config.explain.deletion,
-        "over_time.days": config.over_time.days,
-        "vote.c": 1 if config.vote.c is None else config.vote.c,
-        "nightly.lookback": config.nightly.lookback,
-        "demo.patients": config.demo.patients,
-        "emr.cpu_nodes": config.emr.cpu_nodes,
-        "emr.gpu_nodes": config.emr.gpu_nodes,
-        "emr.idle_minutes": config.emr.idle_minutes,
-    }
-    for key, value in positive.items():
-        if value <= 0:
-            raise UserError(f"{key} is {value}: it must be above 0")
-    for key, windows in (("windows", config.windows), ("score.windows", config.score.windows)):
-        if windows and len(set(windows)) < len(windows):
-            raise UserError(f"{key} names a window more than once: {', '.join(windows)}")
-    shares = {
-        "monitor.false_alarm_rate": config.monitor.false_alarm_rate,
-        "explain.deletion": config.explain.deletion,
-        "pretrain.masked": config.pretrain.masked,
-        "train.warmup_ratio": config.train.warmup_ratio,
-        "score.alert_threshold": config.score.alert_threshold or 0,
-    }
-    for key, value in shares.items():
-        if value >= 1:
-            raise UserError(f"{key} is {value}: it must be below 1")
-    if config.monitor.false_alarm_rate < 0.001:  # its limits are simulated
-        raise UserError(
-            f"monitor.false_alarm_rate is {config.monitor.false_alarm_rate}: it must be 0.001 or "
-            "more"
-        )
-    if len(config.pretrain.tokens) != len(config.pretrain.steps):
-        raise UserError(
-            f"pretrain.tokens has {len(config.pretrain.tokens)} phases and pretrain.steps "
-            f"{len(config.pretrain.steps)}: one of each for every phase"
-        )
-    not_negative = {
-        "chunk.min_tail_words": config.chunk.min_tail_words,
-        "train.warmup_ratio": config.train.warmup_ratio,
-        "train.checkpoint_minutes": config.train.checkpoint_minutes,
-        "score.alert_threshold": config.score.alert_threshold or 0,
-    }
-    for key, value in not_negative.items():
-        if value < 0:
-            raise UserError(f"{key} is {value}: it must be 0 or more")
-    if config.model.max_tokens < 8:
-        raise UserError(f"model.max_tokens is {config.model.max_tokens}: it must be 8 or more")
+def _message(error: ErrorDetails) -> str:
+    """Return pydantic's error as one line: the key, its value and what is allowed."""
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "value_error":  # of a section; its text names the keys
+        return str(context["error"])
+    key = ".".join(part for part in error["loc"] if isinstance(part, str))
+    if kind == "repeated":
+        return f"{key} {error['msg']}"
+    says = "is" if key == ".".join(map(str, error["loc"])) else "holds"  # one entry of a list
+    shown = "null" if value is None else repr(value)
+    if kind in _TYPES:
+        shown += "" if value is None else f" ({type(value).__name__})"
+        return f"{key} {says} {shown}: {_TYPES[kind]}"
+    if kind in _RANGES:
+        return f"{key} {says} {shown}: {_RANGES[kind].format(**context)}"
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", context["expected"])
+        return f"{key} {says} {shown}: one of {', '.join(choices)}"
+    return f"{key} {says} {shown}: {error['msg']}"

@@ -98,7 +98,7 @@ def manifest(folder: str, model: str) -> dict[str, Any]:
     tokenizer = load_tokenizer(model, 128).fingerprint
     made = {
         "windows": [WINDOW], "model": {"max_tokens": 128},
-        "profile": "default", "split": {"level": None}, "seed": 1,
+        "profile": "default", "split": {"level": None, "seed": 1},
     }  # fmt: skip
     rows = pq.read_table(f"{folder}/cohort").num_rows
     return {
@@ -124,7 +124,7 @@ def learnable(folder: Path, train: int = 40, validation: int = 60) -> str:
 def settings(**changes: Any) -> Train:
     """Small batches and large steps."""
     base = {"window": WINDOW, "epochs": 4.0, "learning_rate": 1e-3, "batch_size": 8,
-            "micro_batch_size": 4}  # fmt: skip
+            "micro_batch_size": 4, "seed": 1}  # fmt: skip
     return replace(load_config().train, **{**base, **changes})
 
 
@@ -138,6 +138,5 @@ def plan(
         scored_windows=(WINDOW,),
         settings=settings(**changes),
         vote_c=2.0,
-        seed=1,
         checkpoint_folder=str(work),
     )

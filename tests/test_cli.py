@@ -20,8 +20,11 @@ def run_in_the_clone(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
 
 def test_success_is_0_and_main_gets_the_configuration() -> None:
     configs: list[Config] = []
-    assert cli.run("job", "", configs.append, [*LOCAL, "--set", "seed=3", "--set", "vote.c=1"]) == 0
-    assert (configs[0].seed, configs[0].vote.c) == (3, 1.0)
+    assert (
+        cli.run("job", "", configs.append, [*LOCAL, "--set", "split.seed=3", "--set", "vote.c=1"])
+        == 0
+    )
+    assert (configs[0].split.seed, configs[0].vote.c) == (3, 1.0)
 
 
 def test_a_user_error_is_2_with_one_line_and_no_stack_trace(

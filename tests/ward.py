@@ -70,7 +70,8 @@ def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder
         "train.epochs=1",
         "train.learning_rate=1e-3",
         "score.bootstrap=20",
-        "seed=3",
+        "split.seed=3",
+        "train.seed=3",
     ]  # fmt: skip
     config = load_config(overrides=overrides)
     prepare.prepare(spark, config, tokenizer, Progress("prepare", 3), datetime.now)

@@ -175,7 +175,7 @@ def _told(rows: pd.DataFrame, column: str, config: Config) -> tuple[str, bool]:
     lies above the limit."""
     measured = evaluate(
         rows[column].to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy(),
-        replicates=min(config.score.bootstrap, 200), seed=config.seed,
+        replicates=min(config.score.bootstrap, 200), seed=config.split.seed,
     )["auroc"]  # fmt: skip
     if measured["value"] is None:
         return f"none ({measured['reason']})", True

@@ -70,7 +70,7 @@ def data_of(
     ids, labels, n_chunks = zip(*sorted(counts), strict=True) if counts else ((), (), ())
     if reason := why_no_curve(labels):
         raise UserError(f"no model can be trained on {trained}, as there is {reason}")
-    kept = training_sample(ids, labels, n_chunks, config.seed)
+    kept = training_sample(ids, labels, n_chunks, config.train.seed)
     sample = spark.createDataFrame(
         [(int(i),) for i, keep in zip(ids, kept, strict=True) if keep], "hadm_id long"
     )
@@ -134,12 +134,12 @@ def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float,
 
 def _bilstm(data: Data, config: Config, say: Callable[[str], None]) -> DataFrame:
     n_words = data.all_train.agg(F.sum("n_words")).collect()[0][0]
-    vocabulary, vectors = baselines.word_vectors(data.all_train, n_words, config.seed)
+    vocabulary, vectors = baselines.word_vectors(data.all_train, n_words, config.train.seed)
     say(f"BiLSTM, {data.trained}: vectors of {len(vocabulary):,} words")
     train, asked = _texts(data.train), _texts(data.asked)
     validation = asked[asked.part == "validation"]
     model = train_bilstm(
-        vocabulary, vectors, _labelled(train), _labelled(validation), config.seed,
+        vocabulary, vectors, _labelled(train), _labelled(validation), config.train.seed,
         lambda line: say(f"BiLSTM, {data.trained}: {line}"),
     )  # fmt: skip
     scored = asked.drop(columns=["text", "label"])

@@ -142,7 +142,7 @@ def _fold(
 
 
 def _measured(found: PatientScores, config: Config) -> Result:
-    kept = balance(found.hadm_ids, found.labels, config.seed)
+    kept = balance(found.hadm_ids, found.labels, config.split.seed)
     return {
         "natural": _evaluate(found, config),
         "balanced": _evaluate(found.select(found.hadm_ids[kept]), config),
@@ -155,7 +155,7 @@ def _evaluate(found: PatientScores, config: Config) -> Result:
         found.labels,
         found.subject_ids,
         replicates=config.score.bootstrap,
-        seed=config.seed,
+        seed=config.split.seed,
     )
 
 

@@ -128,7 +128,7 @@ def _compare(rows: pd.DataFrame, config: Config) -> Comparison:
         rows.label.to_numpy(int),
         rows.subject_id.to_numpy(),
         replicates=config.score.bootstrap,
-        seed=config.seed,
+        seed=config.split.seed,
     )
 
 

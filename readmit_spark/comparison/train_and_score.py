@@ -54,7 +54,7 @@ class Models:
         return {
             "prepared": self.prepared["run"],
             "train.window": self.config.train.window,
-            "seed": self.config.seed,
+            "seed": self.config.train.seed,
             "vote.c": self.config.vote.c,
             "tune.vote_c": self.config.tune.vote_c,
             "cross_validate": self.config.compare.cross_validate,

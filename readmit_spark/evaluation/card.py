@@ -44,7 +44,7 @@ def card_of(
         facts={
             "prepared": prepared["finished"],
             "profile": config.profile,
-            "split": f"by {config.split_level}, seed {config.seed}",
+            "split": f"by {config.split_level}, seed {config.split.seed}",
             **facts,
         },
     )
@@ -63,7 +63,7 @@ def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config)
             rows.subject_id,
             {factor: mine[factor].tolist() for factor in FACTORS},
             replicates=config.score.bootstrap,
-            seed=config.seed,
+            seed=config.split.seed,
         ),
         calibration=calibration(scores, labels),
         picture=pictures.calibration(scores, labels, title=f"Calibration, {name}"),

@@ -64,7 +64,7 @@ def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
     """`natural` and `balanced`: what `core.metrics.evaluate` says of all admissions, and of as many
     negatives as positives. rows: subject_id, hadm_id, score, label."""
     rows = rows.sort_values("hadm_id")
-    kept = rows[balance(rows.hadm_id, rows.label, config.seed)] if len(rows) else rows
+    kept = rows[balance(rows.hadm_id, rows.label, config.split.seed)] if len(rows) else rows
     return {
         "natural": _evaluate(rows, rows.score, config),
         "balanced": _evaluate(kept, kept.score, config),
@@ -85,7 +85,7 @@ def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str
         rows.label.to_numpy(dtype=int),
         rows.subject_id.to_numpy(),
         replicates=config.score.bootstrap,
-        seed=config.seed,
+        seed=config.split.seed,
     )
 
 
@@ -123,7 +123,7 @@ def report_of(
             f"at most {prepared['config']['model']['max_tokens']} tokens",
             "precision": config.score.precision,
             "vote": f"c = {config.vote.c}",
-            "seed": str(config.seed),
+            "split.seed": str(config.split.seed),
             "notes read": f"{prepared['notes']['notes']:,}",
             "prepared": prepared["finished"],
             **{name: version(name) for name in ("pyspark", "torch", "transformers")},

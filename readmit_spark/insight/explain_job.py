@@ -101,7 +101,7 @@ def explain_scores(
         with progress.stage("explanations", tasks_done(spark)):
             ask = Ask(
                 config.chunk, tokenizer, asked.c, config.explain.steps, config.explain.deletion,
-                config.explain.include_text, config.seed,
+                config.explain.include_text, config.split.seed,
             )  # fmt: skip
             found = publication.write_work(explain(admissions, ask, asked.settings), "explained")
             _check_scores(found, admissions, config)

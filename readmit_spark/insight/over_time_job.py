@@ -139,7 +139,7 @@ def _days(rows: pd.DataFrame, config: Config) -> list[Day]:
         known = here[here.label.notna() & here.actionable & (here.split == "test")]
         measured = evaluate(
             known.score.to_numpy(float), known.label.to_numpy(int), known.subject_id.to_numpy(),
-            replicates=config.score.bootstrap, seed=config.seed,
+            replicates=config.score.bootstrap, seed=config.split.seed,
         )  # fmt: skip
         found.append(Day(int(day), len(here), len(known), measured["auroc"]))
     return found

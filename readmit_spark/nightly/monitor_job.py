@@ -44,7 +44,9 @@ def monitor(
 
     as_of: nothing later is looked at; None is the last published night.
     """
-    rules = Rules(config.monitor.reference_nights, config.monitor.false_alarm_rate, config.seed)
+    rules = Rules(
+        config.monitor.reference_nights, config.monitor.false_alarm_rate, config.split.seed
+    )
     publication = Publication(spark, config.output_root, "monitor", True, now)
     try:
         with progress.stage("nights", tasks_done(spark)):

@@ -84,7 +84,7 @@ def outcome_figures(known: DataFrame, config: Config) -> dict[str, Any] | None:
         rows.label.to_numpy(int),
         rows.subject_id.to_numpy(),
         replicates=config.score.bootstrap,
-        seed=config.seed,
+        seed=config.split.seed,
     )
     alerted = rows[rows.alerted]
     hits, n = int(alerted.label.sum()), len(alerted)

@@ -57,7 +57,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
 
 def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
     """The `cohort` table (docs/tables.md) from `label_admissions`."""
-    fold = (_hash(_key(config), f"{config.seed}:fold") % FOLDS).cast("int")
+    fold = (_hash(_key(config), f"{config.split.seed}:fold") % FOLDS).cast("int")
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
         "hadm_id",
@@ -76,7 +76,7 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
 def split_of(config: Config) -> Column:
     """train, validation or test: by a hash of subject_id, or with `split.level=admission` of
     hadm_id; train where that is null."""
-    share = _hash(_key(config), str(config.seed)) / 2**32
+    share = _hash(_key(config), str(config.split.seed)) / 2**32
     return F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
 
 

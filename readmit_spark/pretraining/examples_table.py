@@ -100,7 +100,7 @@ def examples_table(
     held out. Foreign halves come from documents of the same split. The same seed and notes give the
     same examples, however Spark cuts its partitions.
     """
-    seed, copies = config.seed, config.pretrain.copies
+    seed, copies = config.train.seed, config.pretrain.copies
     whole_words, share = config.pretrain.whole_words, config.pretrain.masked
     vocabulary = tokenizer.vocabulary()
     shelves = max(1, math.ceil(segments.count() / _SHELF))

@@ -55,7 +55,6 @@ class PretrainPlan:
     settings: Pretrain
     train: Train
     scratch: bool
-    seed: int
     checkpoint_folder: str
 
     @property
@@ -147,7 +146,7 @@ def load_start_model(plan: PretrainPlan) -> Any:
     from transformers import AutoConfig, BertForPreTraining
 
     config = AutoConfig.from_pretrained(plan.start_model)
-    set_seed(plan.seed)  # for random weights
+    set_seed(plan.train.seed)  # for random weights
     if plan.scratch:
         return BertForPreTraining(config)
     return BertForPreTraining.from_pretrained(plan.start_model)
@@ -182,7 +181,7 @@ class _PretrainingPhase:
         self.pad_id = bert.config.pad_token_id or 0
         self.model = _BertLogits(bert)
         self.loop = TrainingLoop(
-            Optimisation(self.model, ranks, plan.train, plan.steps, plan.seed),
+            Optimisation(self.model, ranks, plan.train, plan.steps, plan.train.seed),
             self.train.lengths,
             lanes,
             plan.batch_size // lanes,

@@ -40,7 +40,7 @@ from readmit_spark.training.choose_model import anywhere
 from readmit_spark.training.launch import choose_launch
 from readmit_spark.training.loop import Log, progress_line
 
-_LOGGED = ("profile", "seed", "split", "model", "train", "pretrain")
+_LOGGED = ("profile", "split", "model", "train", "pretrain")
 _VERSION = 3  # of the way from notes to examples; 3: lengths do not tell what follows
 _MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
 
@@ -69,6 +69,7 @@ def make_examples(
         "bytes": size,
         "tokenizer": tokenizer.fingerprint,
         "split": config.split_name,
+        "seed": config.train.seed,
         "profile": config.profile,
         **{name: getattr(config.pretrain, name) for name in _MAKES},
     }
@@ -151,7 +152,7 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
     """The phases; each one's checkpoints lie where only the same training finds them."""
     settings = asdict(config.pretrain)
     train = config.train
-    decides = [fingerprint(start), examples["run"], settings, config.seed, train.group_by_length,
+    decides = [fingerprint(start), examples["run"], settings, train.seed, train.group_by_length,
                train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     for i, (tokens, count) in enumerate(
@@ -165,7 +166,6 @@ def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[Pre
             settings=config.pretrain,
             train=replace(train, learning_rate=config.pretrain.learning_rate),
             scratch=config.pretrain.scratch,
-            seed=config.seed,
             checkpoint_folder=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
         )
 

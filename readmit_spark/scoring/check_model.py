@@ -41,8 +41,8 @@ def check_unseen(located: Located, split: str | None) -> bool:
     if seen not in (None, split):
         raise UserError(
             f"model.path: {located.name} was trained with the split `{seen}`, and the data have "
-            f"`{split}`: it knows test patients; prepare with the same seed and split.level, or "
-            "train again"
+            f"`{split}`: it knows test patients; prepare with the same split.seed and split.level, "
+            "or train again"
         )
     return seen is not None
 

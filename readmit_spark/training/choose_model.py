@@ -109,7 +109,6 @@ def plan_of(
         scored_windows=made,
         settings=replace(config.train, learning_rate=rate),
         vote_c=config.vote.c or PUBLISHED_C,
-        seed=config.seed,
         checkpoint_folder=f"{anywhere(config.output_root)}/_training/{key}",
     )
 
@@ -118,7 +117,7 @@ def training_key(config: Config, located: Located, prepared: dict[str, Any], *mo
     """12 hex digits of all that decides the weights: model, data, settings, seed; and of `more`."""
     settings = {k: v for k, v in asdict(config.train).items() if k not in _FREE}
     decides = [fingerprint(local_folder(located.folder)), prepared["run"], prepared["tokenizer"],
-               settings, config.vote.c, config.seed, *more]  # fmt: skip
+               settings, config.vote.c, *more]  # fmt: skip
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
 
 

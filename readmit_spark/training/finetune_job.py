@@ -49,7 +49,7 @@ def finetune_and_register(
     window = config.train.window
     with progress.stage("chunks"):
         plan = plan_of(config, located, prepared, config.train.learning_rate)
-        train = _index(plan, "train").balanced_sample(plan.seed)
+        train = _index(plan, "train").balanced_sample(plan.settings.seed)
         validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
     with job_run(config, f"finetune-{window}", TRAINING) as mlflow:
@@ -171,7 +171,7 @@ def _watch(
 def _log_pictures(mlflow: Any, best: Candidate, config: Config) -> None:
     found = best.trained.scores["validation"][config.train.window].vote(best.c)
     shown = (found.scores, found.labels, found.subject_ids)
-    measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.seed)
+    measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.split.seed)
     mlflow.log_dict(measured, "validation.json")
     losses = [(step, v["train_loss"]) for step, v in best.trained.history if "train_loss" in v]
     with tempfile.TemporaryDirectory() as folder:

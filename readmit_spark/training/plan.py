@@ -28,7 +28,6 @@ class TrainingPlan:
     scored_windows: tuple[str, ...]
     settings: Train
     vote_c: float
-    seed: int
     checkpoint_folder: str
 
 

@@ -190,7 +190,9 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
 def test_a_champion_of_another_split_is_refused(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
-    prepared = {**ward.prepared, "config": {**ward.prepared["config"], "seed": 4}}
+    facts = ward.prepared["config"]
+    split = {**facts["split"], "seed": 4}
+    prepared = {**ward.prepared, "config": {**facts, "split": split}}
     with pytest.raises(UserError, match="split `patient 3`, and the data have `patient 4`"):
         run(spark, replace(ward, prepared=prepared))
 

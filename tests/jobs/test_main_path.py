@@ -81,7 +81,7 @@ def settings(root: Path, stays: str, notes: str, model: str) -> list[str]:
         f"data.notes={notes}",
         f"output.root={root}",
         f"windows=[{','.join(WINDOWS)}]",
-        f"seed={SEED}",
+        f"split.seed={SEED}",
         f"model.path={model}",
         "model.max_tokens=128",
         "train.window=2days",
@@ -293,7 +293,9 @@ def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
 
 def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
     champion = locate_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
-    other = {**ran.prepared, "config": {**ran.prepared["config"], "seed": SEED + 1}}
+    facts = ran.prepared["config"]
+    split = {**facts["split"], "seed": SEED + 1}
+    other = {**ran.prepared, "config": {**facts, "split": split}}
     with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
         score.score(spark, ran.config, champion, other, Progress("s", 4), datetime.now)
     assert "nobody knows which patients" not in ran.printed

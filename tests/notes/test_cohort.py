@@ -36,7 +36,7 @@ def sides(spark: SparkSession, patients: int, *settings: str) -> dict[int, tuple
 
 
 def test_the_split_is_a_hash_that_any_language_has(spark: SparkSession) -> None:
-    for hadm, (split, fold) in sides(spark, 200, "seed=41").items():
+    for hadm, (split, fold) in sides(spark, 200, "split.seed=41").items():
         patient = hadm // 2
         share = int(md5(f"41:{patient}".encode()).hexdigest()[:8], 16) / 2**32
         assert split == ("test" if share < 0.1 else "validation" if share < 0.2 else "train")
@@ -68,4 +68,4 @@ def test_the_published_split_tears_patients_apart(spark: SparkSession, setting: 
 
 
 def test_another_seed_is_another_split(spark: SparkSession) -> None:
-    assert sides(spark, 300, "seed=1") != sides(spark, 300, "seed=2")
+    assert sides(spark, 300, "split.seed=1") != sides(spark, 300, "split.seed=2")

@@ -55,7 +55,7 @@ def source(
 
 def test_cohort_and_exclusions(spark: SparkSession, source: tuple[str, str], profile: str) -> None:
     config = load_config(overrides=[f"profile={profile}"])
-    expected = oracles.cohort(oracles.read_csv(source[0]), profile=profile, seed=config.seed)
+    expected = oracles.cohort(oracles.read_csv(source[0]), profile=profile, seed=config.split.seed)
     labelled = labelled_of(spark, source, config)
     rows = by_hadm(cohort_table(labelled, config))
     assert rows.keys() == expected.rows.keys()
@@ -71,7 +71,9 @@ def test_chunks(
     config = load_config(
         overrides=[f"profile={profile}", f"windows=[{','.join(WINDOWS)}]", "model.max_tokens=128"]
     )
-    stays = oracles.cohort(oracles.read_csv(source[0]), profile=profile, seed=config.seed).rows
+    stays = oracles.cohort(
+        oracles.read_csv(source[0]), profile=profile, seed=config.split.seed
+    ).rows
     expected = oracles.chunks(oracles.read_csv(source[1]), stays, WINDOWS, profile)
     labelled = labelled_of(spark, source, config)
     documents = documents_table(

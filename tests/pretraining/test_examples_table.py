@@ -28,7 +28,7 @@ OTHER = " ".join(["no"] * 22) + ". "
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return load_config(overrides=["pretrain.copies=2", "seed=3"])
+    return load_config(overrides=["pretrain.copies=2", "split.seed=3", "train.seed=3"])
 
 
 def frame(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
@@ -120,7 +120,7 @@ def test_the_same_examples_however_partitions_are_cut(
     once = made(segments, config)
     backwards = segments.repartition(5, "split").orderBy("subject_id", ascending=False)
     assert once == made(backwards, config)
-    assert once != made(segments, replace(config, seed=4))
+    assert once != made(segments, replace(config, train=replace(config.train, seed=4)))
     twice = replace(config, pretrain=replace(config.pretrain, copies=4))
     train, held_out = (
         [len([row for row in rows if row[0] == split]) for rows in (once, made(segments, twice))]

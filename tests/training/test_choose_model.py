@@ -48,8 +48,8 @@ def settings(root: Path, *more: str) -> Config:
     return load_config(
         overrides=[
             f"output.root={root}", f"train.window={WINDOW}", "train.batch_size=8", "train.epochs=3",
-            "train.learning_rate=1e-3", "model.max_tokens=128", "score.bootstrap=50", "seed=1",
-            *more,
+            "train.learning_rate=1e-3", "model.max_tokens=128", "score.bootstrap=50",
+            "split.seed=1", "train.seed=1", *more,
         ]
     )  # fmt: skip
 

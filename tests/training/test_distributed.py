@@ -104,7 +104,7 @@ def spoil(broken: TrainingPlan) -> None:
     index = read_index(
         broken.prepared_folder, WINDOW, admissions_of(broken.prepared_folder, "train", None)
     )
-    index = index.balanced_sample(broken.seed)
+    index = index.balanced_sample(broken.settings.seed)
     row = assign_to_lanes(index.lengths, 2)[1][0]
     for path in Path(folder, f"chunks/window={WINDOW}").iterdir():
         table = pq.read_table(path, partitioning=None)

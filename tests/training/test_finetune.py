@@ -140,10 +140,12 @@ def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
     losses = [v["train_loss"] for _, v in run(ours)[0].history if "train_loss" in v]
 
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
-    index = index.balanced_sample(ours.seed)
+    index = index.balanced_sample(ours.settings.seed)
     chunks = read_tokens(folder, WINDOW, index)
     labels = torch.from_numpy(index.labels).float()
-    steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.seed, 0)]
+    steps = [
+        np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.settings.seed, 0)
+    ]
     told: list[float] = []
 
     class InOurOrder(Trainer):
@@ -166,7 +168,7 @@ def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
             told.extend([logs["loss"]] if "loss" in logs else [])
 
     settings = ours.settings
-    set_seed(ours.seed)
+    set_seed(ours.settings.seed)
     InOurOrder(
         load_for_training(str(model)),
         TrainingArguments(
