@@ -1,16 +1,18 @@
-"""What a cluster costs against local mode: score of one cohort, here and there, in turns.
+"""Measure what a cluster costs against local mode: score of one cohort on each, in turns.
 
-    python bench/cluster.py                          about 5 minutes on 2 quiet cores
-    python bench/cluster.py --patients 100 --rounds 1        a rehearsal
+    python bench/cluster.py                               5 minutes on 2 idle cores
+    python bench/cluster.py --patients 100 --rounds 1     a quick check, 3 minutes
 
-Both run jobs/score.py under spark-submit, with the same settings and two slots: local[2], and a
-standalone cluster of two nodes on this machine (as in `make test-cluster`) with a faked GPU each.
-Both share its cores and disk, so what is measured is the cost of the cluster's own work: executors
-that start, code and model that are sent, blocks that go through a socket. The model is tiny:
-inference would hide it. Both sides must give the same scores, bit for bit.
+Claim: the seconds that the cluster adds to a scoring job of 1,000 admissions.
 
-Writes bench/results/cluster.json (machine, commit, seconds by step; a ratio or a difference is the
-median over rounds).
+Both sides run jobs/score.py under spark-submit, with the same settings and two slots: local[2],
+and a standalone cluster of two nodes on this machine (as in `make test-cluster`) with one
+simulated GPU each. Both use the same cores and disk, so the difference is the work of the cluster
+itself: it starts executors, sends code and model, and moves blocks through sockets. The model is
+tiny, so that scoring does not hide this. Both sides must give the same scores, bit for bit.
+
+Writes bench/results/cluster.json (fewer patients: cluster_small.json) with the seconds of each
+stage. A difference is the median over rounds.
 """
 
 from __future__ import annotations
@@ -24,33 +26,42 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from _machine import ROOT, describe, write_result
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-sys.path.insert(0, str(ROOT))
+from bench.common.machine import describe
+from bench.common.results import write_result
 from tests.cluster import jobs
 from tests.cluster.standalone import Cluster
 from tests.tiny import save_tiny_model
 
+PATIENTS = 1000
 NODES = {"a": ["0"], "b": ["1"]}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patients", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
     machine = describe()
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
         folder = Path(name)
         model = save_tiny_model(folder / "model")
         cluster = Cluster(folder / "cluster", NODES)
         try:
-            rows = _measure(cluster, folder, model, arguments.patients, arguments.rounds)
+            result = _measure(cluster, folder, model, options.patients, options.rounds)
         finally:
             cluster.stop()
-    print(write_result("cluster", machine, rows))
-    print(json.dumps(rows, indent=1))
+    path = write_result("cluster", machine, result, full=options.patients >= PATIENTS)
+    print(json.dumps(result, indent=1))
+    print(path)
     return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--patients", type=int, default=PATIENTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args(arguments)
 
 
 def _measure(
@@ -60,37 +71,32 @@ def _measure(
     prepared = jobs.prepare(cluster, folder / "prepared", model, patients)
     sides: dict[str, list[dict[str, float]]] = {"local": [], "cluster": []}
     scores = []
-    for turn in range(rounds):
+    for round_ in range(rounds):
         for side, master in (("local", "local[2]"), ("cluster", None)):
-            at = folder / f"{side}-{turn}"
-            at.mkdir()
-            begun = time.monotonic()
-            ran = jobs.score(cluster, prepared, at, master=master).end()
+            side_folder = folder / f"{side}-{round_}"
+            side_folder.mkdir()
+            start = time.monotonic()
+            ran = jobs.score(cluster, prepared, side_folder, master=master).end()
             if ran.code:
                 raise RuntimeError(ran.said)
-            run = json.loads((ran.root / "_manifests/score.json").read_text())
-            sides[side].append({"whole job": time.monotonic() - begun, **run["seconds"]})
+            manifest = json.loads((ran.root / "_manifests/score.json").read_text())
+            elapsed = time.monotonic() - start
+            sides[side].append({"whole job": elapsed, **manifest["seconds"]})
             scores.append(ran.scores)
     if any(other != scores[0] for other in scores):
         raise RuntimeError("the scores differ")
-    steps = list(sides["local"][0])
+    stages = list(sides["local"][0])
+    pairs = list(zip(sides["cluster"], sides["local"], strict=True))
     return {
-        "command": f"python bench/cluster.py --patients {patients} --rounds {rounds}",
         "admissions": patients,
         "chunks": len(scores[0]["chunk_scores"]),
         "scores_equal_bit_for_bit": True,
         "seconds": {
-            side: {step: round(median(r[step] for r in found), 1) for step in steps}
-            for side, found in sides.items()
+            side: {stage: round(median(r[stage] for r in runs), 1) for stage in stages}
+            for side, runs in sides.items()
         },
         "cluster_adds_seconds": {
-            step: round(
-                median(
-                    c[step] - m[step] for c, m in zip(sides["cluster"], sides["local"], strict=True)
-                ),
-                1,
-            )
-            for step in steps
+            stage: round(median(a[stage] - b[stage] for a, b in pairs), 1) for stage in stages
         },
         "rounds": sides,
     }

@@ -1,11 +1,17 @@
-"""How fast prepare is, where its time and memory go, and how it does beside two pandas programs.
+"""Measure how fast prepare is, and how it compares with two pandas programs.
 
-    python bench/prepare.py --text FILE           1x, 4x and 16x, about 10 minutes on 2 cores
-    python bench/prepare.py --text FILE --full    each three times; about 25 minutes
+    python bench/prepare.py --text FILE                   6 minutes on 2 idle cores
+    python bench/prepare.py --text FILE --notes 500       a quick check, 2 minutes
 
-Writes bench/results/prepare.json (figures, machine, commit) and prepare.png. The job runs as a user
-runs it, in a process of its own, on 2 cores, for three windows. A ratio is the median over rounds
-in which ours and the peer take turns.
+Claims: seconds and memory of prepare for 128,000 notes from Parquet and from CSV, minutes for all
+of MIMIC-III at these rates, how many times faster than a linear pandas loop cleaning and chunking
+are, and how many times faster than spaCy segments are made.
+
+The job runs as a user runs it, in a process of its own, on 2 cores, for three windows. A ratio is
+the median over rounds in which both programs take turns. Both must make the same chunks and
+segments.
+
+Writes bench/results/prepare.json (fewer notes: prepare_small.json).
 """
 
 from __future__ import annotations
@@ -13,101 +19,98 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import peers
 import spacy
-from _machine import ROOT, Watch, describe, keep_to_cores, write_result
-from _parts import spark_session, time_clean_and_chunk, time_parts
-from _picture import draw
-from _text import Cohort, add_text, load_sentences, write_cohort
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.common import peers
+from bench.common.machine import describe, quiet_libraries, use_cores
+from bench.common.processes import ProcessWatch, run_job
+from bench.common.results import write_result
+from bench.common.texts import Cohort, add_text_option, load_sentences, write_cohort
+from bench.common.timing import median_ratio, say, timed
+from readmit_spark.config_file import load_config
+from readmit_spark.notes.chunks_table import chunk_rows
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.segment import segment
+from readmit_spark.scoring.load_tokenizer import ChunkTokenizer
+from readmit_spark.storage.session import build_session
 
 CORES = 2
-BASE_NOTES, SCALES = 8_000, (1, 4, 16)
+NOTES = 128_000
 MIMIC_NOTES = 2_083_180
 WINDOWS = ("2days", "3days", "discharge")
-SEGMENTED, TURN = 2_000, 100  # notes, of which each of ours and spaCy takes so many in turn
+ROUNDS = 3
+SEGMENTED, TURN = 2_000, 100  # notes; each program takes a turn of so many
+TOKEN_COLUMNS = ("input_ids", "n_tokens", "n_tokens_cut")
 ASSUMPTION = (
     "MIMIC-III's notes are taken to be like the bench's: of as many characters, 35 an admission, "
     "evenly over the stay"
 )
 
 
-def main() -> int:
-    arguments = _arguments()
-    keep_to_cores(CORES)
+class CleanAndChunk(NamedTuple):
+    seconds: float
+    chunks: int
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    quiet_libraries()
+    use_cores(CORES)
     machine = describe()
-    rounds = 3 if arguments.full else 1
-    sentences = load_sentences(arguments.text)
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
-        cohorts = {}
-        for scale in SCALES:
-            cohorts[scale] = write_cohort(Path(folder) / f"{scale}x", BASE_NOTES * scale, sentences)
-            _say(f"{scale}x: {cohorts[scale].notes:,} notes written")
-        result = _measure(cohorts, rounds, Path(folder) / "out")
-    path = write_result("prepare", machine, result)
-    picture = draw(result, path.with_suffix(".png"))
+        sentences = load_sentences(options.text)
+        cohort = write_cohort(Path(folder) / "cohort", options.notes, sentences)
+        say(f"{cohort.notes:,} notes written")
+        result = _measure(cohort, Path(folder) / "out")
+    path = write_result("prepare", machine, result, full=options.notes >= NOTES)
     print(json.dumps(result, indent=1))
-    print(f"{path}\n{picture}")
+    print(path)
     return 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="three rounds")
-    add_text(parser)
-    return parser.parse_args()
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--notes", type=int, default=NOTES)
+    add_text_option(parser)
+    return parser.parse_args(arguments)
 
 
-def _measure(cohorts: dict[int, Cohort], rounds: int, out: Path) -> dict[str, Any]:
-    jobs, published = [], []
-    for scale, cohort in cohorts.items():
-        for round_ in range(rounds):
-            jobs.append({"scale": scale, **_job(cohort, "parquet", out)})
-            published.append({"scale": scale, **_published(cohort)})
-            took = f"{jobs[-1]['seconds']} s, published {published[-1]['seconds']} s"
-            _say(f"{scale}x, round {round_ + 1}: {took}")
-        jobs.append({"scale": scale, **_job(cohort, "csv", out)})
-        _say(f"{scale}x from CSV: {jobs[-1]['seconds']} s")
-    largest = cohorts[max(cohorts)]
-    spark = spark_session()
+def _measure(cohort: Cohort, out: Path) -> dict[str, Any]:
+    jobs = [_job(cohort, kind, out) for kind in ("parquet", "csv")]
+    spark = build_session("bench-prepare")
     try:
-        parts = time_parts(spark, largest, WINDOWS, rounds)
-        _say(f"parts: {parts['seconds']}")
-        linear = _against_linear(spark, largest, max(3, rounds))
+        linear = _compare_with_linear(spark, cohort)
     finally:
         spark.stop()
-    growth = {kind: _growth(jobs, kind) for kind in ("parquet", "csv")}
     return {
         "text": {
             "windows": WINDOWS,
-            "words_a_note": round(largest.words / largest.notes),
-            "characters_a_note": round(largest.characters / largest.notes),
+            "words_a_note": round(cohort.words / cohort.notes),
+            "characters_a_note": round(cohort.characters / cohort.notes),
         },
         "prepare": jobs,
-        "growth_exponent": growth,
-        "full_mimic": _extrapolated(jobs, growth),
-        "parts": parts,
-        "published": {"rows": published, "times_faster": _ratios(jobs, published)},
+        "full_mimic": _extrapolate(jobs),
         "clean_and_chunk": linear,
-        "segments": _against_spacy(largest),
+        "segments": _compare_with_spacy(cohort),
     }
 
 
 def _job(cohort: Cohort, kind: str, out: Path) -> dict[str, Any]:
-    """jobs/prepare.py from start to end. `seconds` is its steps, `wall` Java's start too."""
+    """Run jobs/prepare.py. `seconds` adds up its stages; `wall_seconds` includes Java's start."""
     settings = {
         "data.admissions": cohort.path("ADMISSIONS", kind),
         "data.notes": cohort.path("NOTEEVENTS", kind),
@@ -115,79 +118,88 @@ def _job(cohort: Cohort, kind: str, out: Path) -> dict[str, Any]:
         "output.overwrite": "true",
         "windows": f"[{','.join(WINDOWS)}]",
     }
-    command = [sys.executable, str(ROOT / "jobs" / "prepare.py")]
-    command += ["--config", str(ROOT / "conf" / "local.yaml")]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        with Watch(process.pid) as watch:
-            code = process.wait()
-        wall = time.monotonic() - start
-        if code:
-            log.seek(0)
-            raise RuntimeError(f"jobs/prepare.py ended with {code}:\n{log.read()[-2000:]}")
+    run = run_job("prepare", [], [f"{key}={value}" for key, value in settings.items()])
     manifest = json.loads((out / "_manifests" / "prepare.json").read_text())
     seconds = sum(manifest["seconds"].values())
+    say(f"prepare from {kind}: {seconds:.1f} s")
     return {
         "format": kind,
         "notes": cohort.notes,
         "admissions": cohort.admissions,
         "chunks": manifest["tables"]["chunks"]["rows"],
         "seconds": round(seconds, 1),
-        "wall_seconds": round(wall, 1),
+        "wall_seconds": run.wall_seconds,
         "notes_per_second": round(cohort.notes / seconds),
-        "cpu_seconds": round(watch.cpu_seconds, 1),
-        "peak_gib": watch.peak_gib(),
+        "cpu_seconds": run.cpu_seconds,
+        "peak_gib": run.peak_gib,
     }
 
 
-def _published(cohort: Cohort) -> dict[str, Any]:
-    """The published algorithm, reading included, tokenisation not."""
+def _extrapolate(jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return minutes for all of MIMIC-III at the measured rates: wall time, and CPU time a core."""
+    result: dict[str, Any] = {"notes": MIMIC_NOTES, "assumption": ASSUMPTION}
+    for job in jobs:
+        factor = MIMIC_NOTES / job["notes"]
+        result[job["format"]] = {
+            "minutes": round(job["seconds"] * factor / 60, 1),
+            "cpu_minutes_a_core": round(job["cpu_seconds"] * factor / 60 / CORES, 1),
+        }
+    return result
 
-    def run() -> pd.DataFrame:
-        admissions, notes = (
-            pd.read_parquet(cohort.path(table, "parquet")) for table in ("ADMISSIONS", "NOTEEVENTS")
-        )
-        return peers.published(admissions, notes, WINDOWS)
 
-    seconds, chunks = _timed(run)
-    return {"notes": cohort.notes, "chunks": len(chunks), "seconds": round(seconds, 1)}
-
-
-def _against_linear(spark: Any, cohort: Cohort, rounds: int) -> dict[str, Any]:
-    """Clean and chunk alone, each note a text: from the same Parquet files to chunk rows."""
+def _compare_with_linear(spark: SparkSession, cohort: Cohort) -> dict[str, Any]:
+    """Time cleaning and chunking alone, each note a document, from Parquet files to chunk rows."""
     path = cohort.path("NOTEEVENTS", "parquet")
     texts = pd.read_parquet(path, columns=["TEXT"])["TEXT"]
-    chunks = time_clean_and_chunk(spark, path).chunks  # the first round starts Python workers
-    made = len(peers.linear(texts))
-    if chunks != made:
-        raise RuntimeError(f"ours made {chunks} chunks and the linear peer {made}")
+    chunks = _clean_and_chunk(spark, path).chunks  # this first pass starts the Python workers
+    expected = len(peers.linear(texts))
+    if chunks != expected:
+        raise RuntimeError(f"ours made {chunks} chunks and the linear loop {expected}")
     ours, cpu, with_reading, in_memory = [], [], [], []
-    for round_ in range(rounds):
-        with Watch(os.getpid()) as watch:
-            ours.append(time_clean_and_chunk(spark, path).seconds)
+    for round_ in range(ROUNDS):
+        with ProcessWatch(os.getpid()) as watch:
+            ours.append(_clean_and_chunk(spark, path).seconds)
         cpu.append(watch.cpu_seconds)
         with_reading.append(
-            _timed(lambda: peers.linear(pd.read_parquet(path, columns=["TEXT"])["TEXT"]))[0]
+            timed(lambda: peers.linear(pd.read_parquet(path, columns=["TEXT"])["TEXT"]))[0]
         )
-        in_memory.append(_timed(lambda: peers.linear(texts))[0])
-        _say(f"clean and chunk, round {round_ + 1}: {ours[-1]:.1f} s, linear {in_memory[-1]:.1f} s")
+        in_memory.append(timed(lambda: peers.linear(texts))[0])
+        say(f"clean and chunk, round {round_ + 1}: {ours[-1]:.1f} s, linear {in_memory[-1]:.1f} s")
     return {
         "notes": cohort.notes,
-        "chunks": made,
+        "chunks": chunks,
         "notes_per_second": round(cohort.notes / median(ours)),
         "linear_notes_per_second": round(cohort.notes / median(with_reading)),
         "linear_in_memory_notes_per_second": round(cohort.notes / median(in_memory)),
         "notes_per_cpu_second": round(cohort.notes / median(cpu)),
-        "times_faster": _ratio(with_reading, ours),
-        "times_faster_than_in_memory": _ratio(in_memory, ours),
+        "times_faster": median_ratio(with_reading, ours),
+        "times_faster_than_in_memory": median_ratio(in_memory, ours),
     }
 
 
-def _against_spacy(cohort: Cohort) -> dict[str, Any]:
-    """Sentences of cleaned notes on one core, with no word met before; the two take turns."""
+def _clean_and_chunk(spark: SparkSession, path: str) -> CleanAndChunk:
+    """Clean and cut each note of a Parquet table into chunk rows, which are not stored."""
+    config = load_config()
+    documents = spark.read.parquet(path).select(
+        F.lit("note").alias("window"),
+        F.col("SUBJECT_ID").alias("subject_id"),
+        F.col("ROW_ID").alias("hadm_id"),
+        F.lit(0).alias("label"),
+        F.lit("train").alias("split"),
+        F.lit(1).alias("n_notes"),
+        F.col("TEXT").alias("text"),
+    )
+    tokenizer = ChunkTokenizer("", config.model.max_tokens)  # chunks of words do not use it
+    observation = Observation()
+    rows: DataFrame = chunk_rows(documents, config.chunk, tokenizer).drop(*TOKEN_COLUMNS)
+    rows = rows.observe(observation, F.count("chunk_index").alias("chunks"))
+    start = time.perf_counter()
+    rows.write.format("noop").mode("overwrite").save()
+    return CleanAndChunk(time.perf_counter() - start, observation.get["chunks"])
+
+
+def _compare_with_spacy(cohort: Cohort) -> dict[str, Any]:
+    """Time segments of cleaned notes on one core. Both programs start with empty word caches."""
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     table = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"), columns=["TEXT"])
@@ -195,13 +207,15 @@ def _against_spacy(cohort: Cohort) -> dict[str, Any]:
     ours, theirs = [], []
     for first in range(0, len(texts), TURN):
         turn = texts[first : first + TURN]
-        seconds, made = _timed(lambda turn=turn: [segment(text) for text in turn])
+        seconds, segments = timed(lambda turn=turn: [segment(text) for text in turn])
         ours.append(seconds)
-        seconds, expected = _timed(lambda turn=turn: [peers.segments(nlp, text) for text in turn])
+        seconds, expected = timed(
+            lambda turn=turn: [peers.spacy_segments(nlp, text) for text in turn]
+        )
         theirs.append(seconds)
-        if made != expected:
+        if segments != expected:
             raise RuntimeError("ours and spaCy cut a note differently")
-    _say(f"segments: {sum(ours):.1f} s, spaCy {sum(theirs):.1f} s")
+    say(f"segments: {sum(ours):.1f} s, spaCy {sum(theirs):.1f} s")
     return {
         "notes": len(texts),
         "notes_per_second": round(len(texts) / sum(ours)),
@@ -209,61 +223,6 @@ def _against_spacy(cohort: Cohort) -> dict[str, Any]:
         "times_faster": round(sum(theirs) / sum(ours), 2),
         "times_faster_at_first": round(theirs[0] / ours[0], 2),
     }
-
-
-def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    value = call()
-    return time.perf_counter() - start, value
-
-
-def _ratio(theirs: list[float], ours: list[float]) -> float:
-    return round(median(a / b for a, b in zip(theirs, ours, strict=True)), 2)
-
-
-def _ratios(jobs: list[dict[str, Any]], published: list[dict[str, Any]]) -> dict[str, float]:
-    """By scale; the whole job, tokens and tables on disk included, against the peer's chunks."""
-    result = {}
-    for scale in dict.fromkeys(row["scale"] for row in published):
-        ours = [r["seconds"] for r in jobs if r["scale"] == scale and r["format"] == "parquet"]
-        theirs = [r["seconds"] for r in published if r["scale"] == scale]
-        result[f"{scale}x"] = _ratio(theirs, ours)
-    return result
-
-
-def _growth(jobs: list[dict[str, Any]], kind: str) -> dict[str, float]:
-    """The exponent of seconds in notes, by least squares in logarithms: over all scales, and over
-    the two largest alone, where fixed costs flatter it least."""
-    rows = [row for row in jobs if row["format"] == kind]
-    last = sorted({row["notes"] for row in rows})[-2:]
-
-    def slope(some: list[dict[str, Any]]) -> float:
-        logs = np.log([[row["notes"], row["seconds"]] for row in some])
-        return round(float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0]), 3)
-
-    return {"all": slope(rows), "two_largest": slope([row for row in rows if row["notes"] in last])}
-
-
-def _extrapolated(
-    jobs: list[dict[str, Any]], growth: dict[str, dict[str, float]]
-) -> dict[str, Any]:
-    """All of MIMIC-III at the rate of the largest scale, which still holds the fixed costs: in wall
-    time, and as what the CPU time comes to where idle cores share it evenly."""
-    result: dict[str, Any] = {"notes": MIMIC_NOTES, "assumption": ASSUMPTION}
-    notes = max(row["notes"] for row in jobs)
-    for kind, exponents in growth.items():
-        rows = [row for row in jobs if row["notes"] == notes and row["format"] == kind]
-        times = (MIMIC_NOTES / notes) ** max(1.0, *exponents.values())
-        wall, cpu = (median(row[name] for row in rows) for name in ("seconds", "cpu_seconds"))
-        result[kind] = {
-            "minutes": round(wall * times / 60, 1),
-            "cpu_minutes_a_core": round(cpu * times / 60 / CORES, 1),
-        }
-    return result
-
-
-def _say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

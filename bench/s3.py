@@ -1,16 +1,19 @@
-"""What S3A costs against the disk: prepare and score of one cohort, here and there, in turns.
+"""Measure what S3 costs against the local disk: prepare and score of one cohort on each, in turns.
 
-    make test-s3 once, for the connector; then
-    python bench/s3.py                 about 4 minutes on 2 quiet cores
-    python bench/s3.py --patients 50 --rounds 1        a rehearsal
+    make test-s3 once, to get the connector; then
+    python bench/s3.py                              4 minutes on 2 idle cores
+    python bench/s3.py --patients 50 --rounds 1     a quick check, 2 minutes
 
-The S3 server is moto's, on this machine and its cores, in a process of its own: it answers in
-milliseconds where S3 takes tens, and computes where S3 does not. So what is measured is the cost of
-the connector and of the requests' number, which is written down beside the seconds, not S3's own
-speed. The model is tiny: inference would hide what is measured. Both sides must give the same
-tables. A ratio is the median over rounds; the first round, which warms Java up, is left out.
+Claims: how many times longer prepare and score take on s3a:// than on the disk, the seconds that it
+adds, and the number of requests.
 
-Writes bench/results/s3.json (machine, commit, figures).
+The S3 server is moto's, in a process of its own on the same cores. It answers in milliseconds where
+S3 takes tens of them, and needs CPU time where S3 needs none. So the figures are the cost of the
+connector and of its requests, not S3's own speed. The model is tiny, so that scoring does not hide
+this cost. Both sides must give the same tables. A ratio is the median over rounds; the first round,
+which warms up Java, is left out.
+
+Writes bench/results/s3.json (fewer patients: s3_small.json).
 """
 
 from __future__ import annotations
@@ -22,40 +25,58 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
 
-from _machine import ROOT, describe, keep_to_cores, write_result
+import boto3
 from pyspark.sql import SparkSession
 
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.common.machine import ROOT, describe, quiet_libraries, use_cores
+from bench.common.results import write_result
+from bench.common.timing import median_ratio
+from readmit_spark.config_file import load_config
+from readmit_spark.demo.hospital import make_hospital
+from readmit_spark.demo.tables import write_hospital
+from readmit_spark.storage.session import build_session
+from tests.s3.hospital import results, run_prepare, run_score, settings
 from tests.s3.settings import spark_settings, submit_arguments
+from tests.tiny import save_tiny_model
 
 CORES = 2
+PATIENTS = 400
 JARS = ROOT / "build" / "s3"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--patients", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
     if len(list(JARS.glob("*.jar"))) < 2:
         print("bench/s3.py: no S3 connector in build/s3; run `make test-s3` once", file=sys.stderr)
         return 2
+    quiet_libraries()
+    use_cores(CORES)
     machine = describe()
-    keep_to_cores(CORES)
     with (
         tempfile.TemporaryDirectory(prefix="bench-s3-") as folder,
         _Server(Path(folder) / "requests") as server,
     ):
-        rows = _measure(Path(folder), server, arguments.patients, arguments.rounds)
-    print(write_result("s3", machine, rows))
-    print(rows)
+        result = _measure(Path(folder), server, options.patients, options.rounds)
+    path = write_result("s3", machine, result, full=options.patients >= PATIENTS)
+    print(result)
+    print(path)
     return 0
 
 
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--patients", type=int, default=PATIENTS)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args(arguments)
+
+
 class _Server:
-    """moto's S3 in a process of its own, and the environment that AWS's clients find it by."""
+    """moto's S3 server in a process of its own. Sets the environment variables of AWS's clients."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
@@ -78,8 +99,6 @@ class _Server:
             "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        import boto3
-
         boto3.client("s3").create_bucket(Bucket="bench")
         return self
 
@@ -87,16 +106,11 @@ class _Server:
         self._process.kill()
 
     def requests(self) -> int:
+        """Return the number of requests so far."""
         return self._log.read_text().count(" HTTP/1.1")
 
 
 def _measure(folder: Path, server: _Server, patients: int, rounds: int) -> dict[str, object]:
-    from readmit_spark.config_file import load_config
-    from readmit_spark.demo.hospital import make_hospital
-    from readmit_spark.demo.tables import write_hospital
-    from tests.s3.hospital import results, run_prepare, run_score, settings
-    from tests.tiny import save_tiny_model
-
     model = save_tiny_model(folder / "model")
     write_hospital(make_hospital(patients, 2024), folder / "data")
     raw = (f"{folder}/data/ADMISSIONS.csv", f"{folder}/data/NOTEEVENTS.csv")
@@ -117,26 +131,21 @@ def _measure(folder: Path, server: _Server, patients: int, rounds: int) -> dict[
     if disk != s3a:
         raise SystemExit("bench/s3.py: the two sides differ")
     spark.stop()
-    ratios = {
-        job: median(
-            a / b for a, b in zip(seconds[f"{job} s3a"], seconds[f"{job} disk"], strict=True)
-        )
-        for job in ("prepare", "score")
-    }
     return {
         "patients": patients,
         "seconds": {name: [round(t, 2) for t in times] for name, times in seconds.items()},
         "requests": requests,
-        "s3a_over_disk": {job: round(ratio, 2) for job, ratio in ratios.items()},
+        "s3a_over_disk": {
+            job: median_ratio(seconds[f"{job} s3a"], seconds[f"{job} disk"])
+            for job in ("prepare", "score")
+        },
     }
 
 
 def _session(address: str) -> SparkSession:
-    from readmit_spark.storage.session import build_session
-
-    settings = spark_settings(sorted(JARS.glob("*.jar")), address)
-    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(settings)
-    return build_session("bench")
+    spark_options = spark_settings(sorted(JARS.glob("*.jar")), address)
+    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(spark_options)
+    return build_session("bench-s3")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
-"""How fast ours scores chunks through Spark on a CPU, beside four other ways.
+"""Measure how fast chunks are scored through Spark on a CPU, beside four other programs.
 
-    python bench/score.py --text FILE                 about 5 minutes on 2 quiet cores
-    python bench/score.py --text FILE --chunks 64 --rounds 5    full batches of 32; half an hour
-    python bench/score.py --text FILE --layers 1 --chunks 6 --rounds 1    a rehearsal
+    python bench/score.py --text FILE                           5 minutes on 2 idle cores
+    python bench/score.py --text FILE --chunks 96 --rounds 3    an hour, with full batches of 32
+    python bench/score.py --text FILE --layers 1 --chunks 6 --rounds 1    a quick check, 2 minutes
 
-BERT-base shape with random weights, chunks of real text: up to 318 words, about 400 tokens on
-average, of up to 512. Two processes with one thread each, as Spark has them on two cores. Ways take
-turns, the order reversed from round to round, each in a Spark session of its own with new workers:
-what is timed is from a table of chunks to probabilities at the driver, once both workers hold the
-model. That holds the fixed cost of a Spark job, which more chunks make smaller. A ratio is the
-median over rounds. Every way must give the same probabilities.
+Claims: chunks a second in fp32 and bf16 on three machines, the share of the machine's matrix
+multiplication rate, how many times faster than each other program, memory of a worker, and seconds
+to the first scores.
 
-Rates are counted in useful arithmetic, tokens and never padding, of the whole model. Ours leaves
-out the part of the last layer that no result depends on; `share_computed` counts without it.
+The model has BERT-base's shape and random weights. Chunks are real text of up to 318 words, about
+400 tokens on average. Two processes with one thread each score, as Spark runs them on two cores.
+Programs take turns, in reversed order every other round, each in a Spark session of its own with
+new workers. The measured time goes from a table of chunks to probabilities at the driver, when
+both workers already hold the model. It includes the fixed cost of a Spark job, which matters less
+with more chunks. A ratio is the median over rounds. Every program must give the same
+probabilities.
 
-Writes bench/results/score.json (machine, commit, figures) and score.png.
+Operations are counted for tokens, never for padding, and for the whole model. Our scorer leaves out
+the part of the last layer that no result depends on; `share_computed` does not count it.
+
+Writes bench/results/score.json and score.png (--layers other than 12: score_small.json).
 """
 
 from __future__ import annotations
@@ -23,65 +28,191 @@ import argparse
 import os
 import sys
 import tempfile
-from importlib.metadata import version
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from _machine import describe, keep_to_cores, write_result
-from _score_figures import table
-from _score_picture import draw
-from _text import add_text
+import numpy as np
+import pyarrow as pa
+import torch
+from pyspark.sql import DataFrame, SparkSession
 
-BERT_BASE_LAYERS = 12
-CORES = 2
-ENVIRONMENT = {  # of this process and, as Java hands it on, of the workers
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.common import peers
+from bench.common.machine import GIB, ROOT, describe, quiet_libraries, use_cores
+from bench.common.multiply_rates import measure_rates
+from bench.common.peers import TASKS
+from bench.common.processes import peak_gib, python_workers
+from bench.common.random_bert import BERT_BASE_LAYERS, HIDDEN, count_operations
+from bench.common.results import write_result
+from bench.common.scoring_figures import Run, Way, figures, table
+from bench.common.scoring_inputs import Inputs, make_inputs, read_chunks
+from bench.common.scoring_picture import draw
+from bench.common.texts import add_text_option
+from bench.common.timing import say, timed
+from readmit_spark.scoring import onednn
+from readmit_spark.scoring.score_chunks import (
+    ScorerSettings,
+    _cached_scorer,
+    build_scorer,
+    distinct_chunks,
+    score_chunks,
+)
+from readmit_spark.scoring.ship_model import ship
+from readmit_spark.storage.session import build_session
 
 
-def main() -> int:
-    arguments = _arguments()
-    os.environ.update(ENVIRONMENT)
-    keep_to_cores(CORES)
-    machine = describe()
-    machine["packages"] |= {name: version(name) for name in ("mlflow", "openvino") if _has(name)}
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    quiet_libraries()
+    use_cores(TASKS)
+    # Spark's workers import bench.common.peers and multiply_rates.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    machine = describe("mlflow", "openvino")
     with tempfile.TemporaryDirectory(prefix="bench-score-") as folder:
-        # Left to itself, MLflow would put a database into the working directory.
+        # By default MLflow would create a database in the working directory.
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        # Only now: the libraries read their settings as they are imported.
-        from _score_run import measure
-
-        result = measure(Path(folder), arguments.text, arguments.layers, arguments.chunks,
-                         arguments.rounds)  # fmt: skip
-    # A rehearsal must not take the place of the figures.
-    full = arguments.layers == BERT_BASE_LAYERS
-    path = write_result("score" if full else f"score_{arguments.layers}_layers", machine, result)
-    picture = draw(result, path.with_suffix(".png"))
+        result = _measure(Path(folder), options)
+    path = write_result("score", machine, result, full=options.layers == BERT_BASE_LAYERS)
     print(table(result))
-    print(f"{path}\n{picture}")
+    print(path, draw(result, path.with_suffix(".png")), sep="\n")
     return 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--chunks", type=int, default=24, help="chunks a way a round, even")
+    parser.add_argument("--chunks", type=int, default=24, help="chunks a run; an even number")
     parser.add_argument("--layers", type=int, default=BERT_BASE_LAYERS)
-    add_text(parser)
-    arguments = parser.parse_args()
-    if arguments.chunks < CORES or arguments.chunks % CORES:
-        parser.error("--chunks: an even number, so that both tasks get as many")
-    return arguments
+    add_text_option(parser)
+    options = parser.parse_args(arguments)
+    if options.chunks < TASKS or options.chunks % TASKS:
+        parser.error("--chunks: use an even number, so that both tasks get as many")
+    return options
 
 
-def _has(package: str) -> bool:
-    return find_spec(package) is not None
+def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    java_seconds, spark = timed(_session)
+    inputs = make_inputs(spark, folder, options.text, options.layers, options.chunks)
+    spark.stop()
+    say(f"{len(inputs.tokens)} chunks of {np.mean(inputs.tokens):.0f} tokens on average")
+    ways = _ways()
+    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    rates = []
+    for round_ in range(options.rounds):
+        spark = _session()
+        rates.append(measure_rates(spark, TASKS))
+        spark.stop()
+        say(f"round {round_ + 1}, GFLOP/s: {rates[-1]}")
+        for name in list(ways)[:: -1 if round_ % 2 else 1]:
+            run = _run(ways[name], inputs)
+            runs[name].append(run)
+            rate = len(inputs.tokens) / run.seconds
+            say(f"round {round_ + 1}, {name}: {rate:.2f} chunks/s, started in {run.start:.1f} s")
+    operations = count_operations(inputs.tokens, options.layers)
+    return {
+        "layers": options.layers,
+        "rounds": options.rounds,
+        "chunks": len(inputs.tokens),
+        "mean_tokens": round(float(np.mean(inputs.tokens)), 1),
+        "java_and_session_seconds": round(java_seconds, 1),
+        "ceilings_gflops": rates,
+        "ways": figures(ways, runs, rates, len(inputs.tokens), operations),
+    }
+
+
+def _session() -> SparkSession:
+    """Open a Spark session, which starts new Python workers."""
+    return build_session("bench-score")
+
+
+def _run(way: Way, inputs: Inputs) -> Run:
+    start = time.perf_counter()
+    spark = _session()
+    try:
+        score = way.open(spark, inputs)
+        score(read_chunks(spark, inputs.warm)).collect()
+        warm_seconds = time.perf_counter() - start
+        seconds, rows = timed(lambda: score(read_chunks(spark, inputs.chunks)).collect())
+        peak, unshared = _worker_memory()
+        engine = "" if way.peer else _engine(spark, _settings(spark, inputs, way))
+    finally:
+        spark.stop()
+    probabilities = {row.hadm_id: row.probability for row in rows}
+    return Run(warm_seconds, seconds, peak, unshared, engine, probabilities)
+
+
+def _engine(spark: SparkSession, settings: ScorerSettings) -> str:
+    """Ask a worker that holds our model what it computes with."""
+
+    def ask(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            yield pa.RecordBatch.from_pydict(
+                {"engine": [_cached_scorer(settings, build_scorer).backend]}
+            )
+
+    return spark.range(0, 1, 1, 1).mapInArrow(ask, "engine string").first().engine
+
+
+def _worker_memory() -> tuple[float, float]:
+    """Return GiB of the largest worker: its peak, and what it does not share now."""
+    peaks, unshared = [0.0], [0.0]
+    for process in python_workers():
+        peaks.append(peak_gib(process.pid))
+        unshared.append(process.memory_full_info().uss / GIB)
+    return max(peaks), max(unshared)
+
+
+def _ways() -> dict[str, Way]:
+    ways = {
+        "published": Way(
+            "published loop: pad to 512, batch 2", True, "fp32",
+            lambda spark, inputs: peers.published_loop(inputs.model),
+        ),
+        "pipeline": Way(
+            "transformers pipeline, batch 32, in a pandas UDF", True, "fp32",
+            lambda spark, inputs: peers.pipeline_udf(inputs.model),
+        ),
+        "predict_batch_udf": Way(
+            "pyspark.ml predict_batch_udf, batch 32", True, "fp32",
+            lambda spark, inputs: peers.predict_batch(inputs.model),
+        ),
+        "mlflow": Way(
+            "mlflow.pyfunc.spark_udf", True, "fp32",
+            lambda spark, inputs: peers.mlflow_udf(spark, inputs.logged),
+        ),
+        "ours": _ours("auto", "fp32"),
+        "ours_openvino": _ours("openvino", "fp32"),
+        "ours_bf16": _ours("auto", "bf16"),
+    }  # fmt: skip
+    if find_spec("openvino") is None:
+        del ways["ours_openvino"]
+    if not onednn.usable(HIDDEN, torch.bfloat16):
+        say("bf16 is left out, because this CPU does not compute in it")
+        del ways["ours_bf16"]
+    return ways
+
+
+def _ours(backend: str, precision: str) -> Way:
+    def open_(spark: SparkSession, inputs: Inputs) -> peers.Score:
+        settings = _settings(spark, inputs, way)
+
+        def score(frame: DataFrame) -> DataFrame:
+            return score_chunks(distinct_chunks(frame), TASKS, settings, "bench")
+
+        return score
+
+    way = Way(f"ours, {backend}, {precision}", False, precision, open_, backend)
+    return way
+
+
+def _settings(spark: SparkSession, inputs: Inputs, way: Way) -> ScorerSettings:
+    return ScorerSettings(ship(spark, inputs.model), way.backend, way.precision, None)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""What a run of the scorer costs beside its speed, and what bf16 does to a trained model.
+"""Measure what a scoring job costs beside its speed, and what bf16 changes with a trained model.
 
     make demo
-    python bench/score_job.py --root output/demo       about 4 minutes on 2 quiet cores
+    python bench/score_job.py --root output/demo                4 minutes on 2 idle cores
+    python bench/score_job.py --root output/demo --layers 1     a quick check, 2 minutes
 
-guard: bf16 against fp32 with the model that was trained under --root, on the chunks of its test
-admissions, at its own alert threshold: what jobs/score.py does on a sample before it takes a 16-bit
-precision. tasks: Spark's own times of the tasks of a scoring stage, where the longest admission has
-a hundred times the chunks of the shortest. start: seconds from spark-submit to the first score of a
-model of BERT-base shape, and the memory of its workers, with 1, 2 and 4 of them.
+Claims: seconds from spark-submit to the first score, memory of 1, 2 and 4 workers (start); the
+longest task beside the median where one admission has a hundred times the chunks of another
+(tasks); the largest shift of a probability and the decisions that change in bf16 (precision).
 
-Writes bench/results/score_job.json (machine, commit, figures).
+start: a model of BERT-base's shape with random weights. tasks: Spark's own task times. precision:
+the model that was trained under --root, on the chunks of its test admissions, at its own alert
+threshold, as jobs/score.py does on a sample before it uses a 16-bit precision.
+
+Writes bench/results/score_job.json (--layers other than 12: score_job_small.json).
 """
 
 from __future__ import annotations
@@ -28,9 +31,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.dataset as ds
-from _machine import ROOT, describe, keep_to_cores, write_result
-from score_gpu import random_bert, real_chunks
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.common.machine import ROOT, describe, quiet_libraries, use_cores
+from bench.common.random_bert import BERT_BASE_LAYERS, random_bert, random_chunks
+from bench.common.results import write_result
+from bench.common.timing import say
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.scoring.classifier import alert_threshold
@@ -43,35 +50,42 @@ from readmit_spark.storage.session import build_session
 
 CORES = 2
 WORKERS = (1, 2, 4)
-GUARD_CHUNKS, TASK_CHUNKS = 256, 640
-LAYERS = 12
+PRECISION_CHUNKS, TASK_CHUNKS = 256, 640
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--root", required=True, help="output.root of prepare and finetune")
-    arguments = parser.parse_args()
-    keep_to_cores(CORES)
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    quiet_libraries()
+    use_cores(CORES)
     machine = describe()
     config = load_config(
-        overrides=[f"output.root={arguments.root}", "model.path=models:/readmission@champion"]
+        overrides=[f"output.root={options.root}", "model.path=models:/readmission@champion"]
     )
     located = locate_scorer(config)
-    chunks = _chunks(config)
-    result: dict[str, Any] = {"command": " ".join(["python", *sys.argv]), "model": located.name}
+    chunks = _read_chunks(config)
+    result: dict[str, Any] = {"model": located.name}
     with tempfile.TemporaryDirectory(prefix="bench-score-job-") as folder:
         for name, measure in {
-            "start": lambda: _start(Path(folder)),
-            "guard": lambda: _guard(config, located, chunks),
+            "start": lambda: _start(Path(folder), options.layers),
+            "precision": lambda: _precision(config, located, chunks),
             "tasks": lambda: _tasks(located.folder, chunks, Path(folder)),
         }.items():
             result[name] = measure()
-            print(f"bench: {name}: {json.dumps(result[name])}", file=sys.stderr, flush=True)
-    print(write_result("score_job", machine, result))
+            say(f"{name}: {json.dumps(result[name])}")
+    print(write_result("score_job", machine, result, full=options.layers == BERT_BASE_LAYERS))
     return 0
 
 
-def _chunks(config: Config) -> pd.DataFrame:
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", required=True, help="output.root of prepare and finetune")
+    parser.add_argument("--layers", type=int, default=BERT_BASE_LAYERS, help="of the start's model")
+    return parser.parse_args(arguments)
+
+
+def _read_chunks(config: Config) -> pd.DataFrame:
     root = Path(config.output_root)
     run = json.loads((root / "_manifests" / "prepare.json").read_text())["run"]
     table = ds.dataset(root / run / "chunks", partitioning="hive").to_table()
@@ -79,26 +93,26 @@ def _chunks(config: Config) -> pd.DataFrame:
     return frame.to_pandas()
 
 
-def _guard(config: Config, located: Located, chunks: pd.DataFrame) -> dict[str, Any]:
-    test = chunks[chunks["split"] == "test"].head(GUARD_CHUNKS)
+def _precision(config: Config, located: Located, chunks: pd.DataFrame) -> dict[str, Any]:
+    test = chunks[chunks["split"] == "test"].head(PRECISION_CHUNKS)
     window = str(test["window"].iloc[0])
     threshold = alert_threshold(config, located.folder, [window])
     sample = [ids.astype(np.int32) for ids in test["input_ids"]]
     exact, half = (
         Scorer(located.folder, precision=precision).score(sample) for precision in ("fp32", "bf16")
     )
-    found = compare_precisions(exact, half, threshold)
+    shift = compare_precisions(exact, half, threshold)
     return {
-        "chunks": found.n,
+        "chunks": shift.n,
         "threshold": round(threshold, 4),
-        "max_probability_shift": float(f"{found.max_shift:.2e}"),
-        "flips": found.flips,
+        "max_probability_shift": float(f"{shift.max_shift:.2e}"),
+        "flips": shift.flips,
         "allowed": config.score.max_probability_shift,
     }
 
 
 def _tasks(model: str, chunks: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """Chunks dealt to admissions of 1 to 100 chunks each, evenly in logarithms."""
+    """Score chunks of admissions with 1 to 100 chunks each, and return Spark's task times."""
     frame = chunks.head(TASK_CHUNKS).copy()
     sizes = np.round(100 ** np.random.default_rng(0).random(len(frame))).astype(int)
     sizes[:2] = 1, 100
@@ -131,38 +145,40 @@ def _tasks(model: str, chunks: pd.DataFrame, folder: Path) -> dict[str, Any]:
 
 
 def _task_seconds(log: Path, tasks: int) -> list[float]:
-    """Time on the executor of each task of the last stage of so many tasks."""
-    ended: dict[int, list[float]] = {}
+    """Return the executor's seconds for each task of the last stage with so many tasks."""
+    by_stage: dict[int, list[float]] = {}
     for line in next(log.iterdir()).read_text().splitlines():
         event = json.loads(line)
         if event["Event"] == "SparkListenerTaskEnd":
-            took = event["Task Metrics"]["Executor Run Time"] / 1000
-            ended.setdefault(event["Stage ID"], []).append(took)
-    return ended[max(stage for stage, times in ended.items() if len(times) == tasks)]
+            seconds = event["Task Metrics"]["Executor Run Time"] / 1000
+            by_stage.setdefault(event["Stage ID"], []).append(seconds)
+    return by_stage[max(stage for stage, times in by_stage.items() if len(times) == tasks)]
 
 
-def _start(folder: Path) -> list[dict[str, Any]]:
-    """By number of workers, each with a model of its own and ten chunks to score."""
-    model = random_bert(folder / "bert", LAYERS)
+def _start(folder: Path, layers: int) -> list[dict[str, Any]]:
+    """Submit bench/common/first_score.py for each number of workers, with ten chunks a worker."""
+    model = random_bert(folder / "bert", layers)
     bin_ = Path(sys.executable).parent
-    environment = os.environ | {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}"}
-    found = []
+    environment = os.environ | {
+        "PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    program = ROOT / "bench" / "common" / "first_score.py"
+    rows = []
     for n in WORKERS:
-        frame = pd.DataFrame({"input_ids": real_chunks(10 * n)})
+        frame = pd.DataFrame({"input_ids": random_chunks(10 * n)})
         frame.to_parquet(folder / "start.parquet", index=False)
         command = ["spark-submit", "--master", f"local[{n}]", "--properties-file"]
-        command += [str(ROOT / "conf" / "spark-local.conf"), str(ROOT / "bench" / "_start.py")]
-        began = time.time()
-        done = subprocess.run(
-            [*command, model, str(folder / "start.parquet"), str(n), str(began)],
-            capture_output=True, text=True, check=False, env=environment,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(
-                f"bench/_start.py ended with {done.returncode}: {done.stderr[-900:]}"
-            )
-        found.append({"workers": n, **json.loads(done.stdout.splitlines()[-1])})
-    return found
+        command += [str(ROOT / "conf" / "spark-local.conf"), str(program), model]
+        command += [str(folder / "start.parquet"), str(n), str(time.time())]
+        finished = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment
+        )
+        if finished.returncode:
+            error = finished.stderr[-900:]
+            raise RuntimeError(f"{program.name} ended with {finished.returncode}: {error}")
+        rows.append({"workers": n, **json.loads(finished.stdout.splitlines()[-1])})
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,28 +1,31 @@
-"""How fast ours fine-tunes, beside transformers' Trainer as its examples use it.
+"""Measure how fast readmit-spark fine-tunes, beside transformers' Trainer.
 
-    python bench/train.py --text FILE             half an hour on 2 quiet cores with AVX2
-    python bench/train.py --text FILE --steps 4   a rehearsal
+    python bench/train.py --text FILE             30 minutes on 2 idle cores with AVX2
+    python bench/train.py --text FILE --steps 2   a quick check, 5 minutes
 
-A BERT of 6 layers and width 384 (pretrained), batches of 32 chunks of real text, up to 318 words,
-of up to 512 tokens; half of the chunks hold a phrase that the label depends on, so that there is
-something to learn. Ways take turns, the order reversed from round to round; each trains from the
-same weights, with the same optimiser and learning rates, over the same chunks:
+Claims: tokens a second, how many times faster than the Trainer with every chunk padded to 512, and
+the share of padding in it (`tokens_a_chunk` of 512).
 
-- ours: chunks of like length together, each forward pass padded to its own longest, one process
+The model is a pretrained BERT of 6 layers and width 384. A step takes a batch of 32 chunks of real
+text, of up to 318 words and 512 tokens. Half of the chunks hold a phrase that the label depends on,
+so that there is something to learn. Programs take turns, in reversed order every other round; each
+trains from the same weights, with the same optimiser and learning rates, over the same chunks:
+
+- ours: chunks of similar length together, each forward pass padded to its longest, one process
 - trainer, 512: every chunk padded to 512, as with padding="max_length"
-- trainer, longest: batches at random, padded to the longest of each
+- trainer, longest: random batches, padded to the longest chunk of each
 
-Counted are tokens, never padding, a second of the steps after the first one: of wall time, and of
-CPU time, which hardly moves when others use the machine (with --threads 1; waiting threads spin).
-The loss must fall alike: the last quarter's mean, and that on held-out chunks, are given for each.
+Figures are tokens (never padding) a second over all steps but the first: of wall time, and of CPU
+time, which hardly changes when other programs use the machine. With more than one thread CPU time
+also counts threads that wait. Losses must fall alike: each row has the mean of the first and of the
+last quarter, and the loss on held-out chunks.
 
-Writes bench/results/train.json (machine, commit, figures).
+Writes bench/results/train.json (fewer than 8 steps: train_small.json).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -32,16 +35,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _machine import describe, keep_to_cores, write_result
-
-os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-
 import numpy as np
 import pandas as pd
 import torch
-from _text import add_text, load_sentences
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.common.machine import describe, quiet_libraries, use_cores
+from bench.common.results import write_result
+from bench.common.texts import add_text_option, load_sentences
 from readmit_spark.config import Train
 from readmit_spark.config_file import load_config
 from readmit_spark.notes.chunk import word_chunks
@@ -61,7 +64,7 @@ PHRASE = "acute on chronic heart failure , again admitted"
 
 @dataclass(frozen=True)
 class Run:
-    """losses: a step. seconds, cpu_seconds, tokens: of the steps after the first."""
+    """One training. losses: of each step; seconds, cpu_seconds, tokens: of all but the first."""
 
     losses: list[float]
     seconds: float
@@ -70,76 +73,96 @@ class Run:
     held_out: float
 
 
-def main() -> int:
-    arguments = _arguments()
-    keep_to_cores(CORES)
-    torch.set_num_threads(arguments.threads)
+def main(arguments: list[str] | None = None) -> int:
+    options = _options(arguments)
+    quiet_libraries()
+    use_cores(CORES)
+    torch.set_num_threads(options.threads)
     machine = describe()
     with tempfile.TemporaryDirectory(prefix="bench-train-") as folder:
-        rows = _chunks(arguments.text, arguments.steps * BATCH + HELD_OUT)
+        rows = _chunks(options.text, options.steps * BATCH + HELD_OUT)
         _write(rows, Path(folder))
-        ways: dict[str, Callable[[Path], Run]] = {
-            "ours": lambda work: _ours(Path(folder), work, rows),
-            "trainer, longest": lambda work: _trainer(rows, work, None),
-            "trainer, 512": lambda work: _trainer(rows, work, MAX_TOKENS),
-        }
-        runs: dict[str, list[Run]] = {name: [] for name in ways}
-        for turn in range(arguments.rounds):
-            for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
-                with tempfile.TemporaryDirectory(dir=folder) as work:
-                    runs[name].append(ways[name](Path(work)))
-                print(f"{name}: {runs[name][-1].tokens / runs[name][-1].seconds:,.0f} tokens/s")
-    figures = {name: _figures(found, runs["trainer, 512"]) for name, found in runs.items()}
-    lengths = rows.input_ids.map(len)
+        runs = _run_all(rows, Path(folder), options.rounds)
+    figures = {name: _figures(own, runs["trainer, 512"]) for name, own in runs.items()}
     result = {
-        "model": MODEL, "threads": arguments.threads, "batch": BATCH, "steps": arguments.steps,
-        "rounds": arguments.rounds,
-        "tokens_a_chunk": round(float(lengths.mean()), 1), "ways": figures,
-    }  # fmt: skip
-    path = write_result("train" if arguments.steps >= 8 else "train_rehearsal", machine, result)
-    for name, found in figures.items():
-        rate, times = found["tokens_per_second"], found["times_trainer_512"]
-        cpu = found["times_trainer_512_by_cpu_time"]
-        losses = f"{found['first_losses']:.3f} to {found['last_losses']:.3f}"
-        held_out = f"{found['held_out_loss']:.3f}"
+        "model": MODEL,
+        "threads": options.threads,
+        "batch": BATCH,
+        "steps": options.steps,
+        "rounds": options.rounds,
+        "tokens_a_chunk": round(float(rows.input_ids.map(len).mean()), 1),
+        "ways": figures,
+    }
+    path = write_result("train", machine, result, full=options.steps >= 8)
+    for name, row in figures.items():
         print(
-            f"{name:18}{rate:>8,.0f} tokens/s{times:>7.2f}x{cpu:>7.2f}x by CPU time  "
-            f"loss {losses}, held out {held_out}"
+            f"{name:18}{row['tokens_per_second']:>8,.0f} tokens/s"
+            f"{row['times_trainer_512']:>7.2f}x"
+            f"{row['times_trainer_512_by_cpu_time']:>7.2f}x by CPU time  "
+            f"loss {row['first_losses']:.3f} to {row['last_losses']:.3f}, "
+            f"held out {row['held_out_loss']:.3f}"
         )
     print(path)
     return 0
 
 
-def _figures(runs: list[Run], others: list[Run]) -> dict[str, Any]:
-    def times(seconds: str) -> float:
-        mine, theirs = ([r.tokens / getattr(r, seconds) for r in each] for each in (runs, others))
-        return round(statistics.median(m / t for m, t in zip(mine, theirs, strict=True)), 3)
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=16, help="of each training; at least 2")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=CORES)
+    add_text_option(parser)
+    return parser.parse_args(arguments)
 
-    rates = [run.tokens / run.seconds for run in runs]
-    quarter = max(1, len(runs[0].losses) // 4)
+
+def _run_all(rows: pd.DataFrame, folder: Path, rounds: int) -> dict[str, list[Run]]:
+    ways: dict[str, Callable[[Path], Run]] = {
+        "ours": lambda work: _ours(folder, work, rows),
+        "trainer, longest": lambda work: _trainer(rows, work, None),
+        "trainer, 512": lambda work: _trainer(rows, work, MAX_TOKENS),
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    for round_ in range(rounds):
+        for name in list(ways)[:: -1 if round_ % 2 else 1]:
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                runs[name].append(ways[name](Path(work)))
+            print(f"{name}: {runs[name][-1].tokens / runs[name][-1].seconds:,.0f} tokens/s")
+    return runs
+
+
+def _figures(own: list[Run], padded: list[Run]) -> dict[str, Any]:
+    """Return the figures of a program. padded: the runs of `trainer, 512`."""
+
+    def times_faster(seconds: str) -> float:
+        ours, theirs = ([r.tokens / getattr(r, seconds) for r in runs] for runs in (own, padded))
+        return round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3)
+
+    quarter = max(1, len(own[0].losses) // 4)
     return {
-        "tokens_per_second": round(statistics.median(rates), 1),
-        "times_trainer_512": times("seconds"),
-        "tokens_per_cpu_second": round(
-            statistics.median(run.tokens / run.cpu_seconds for run in runs), 1
-        ),
-        "times_trainer_512_by_cpu_time": times("cpu_seconds"),
-        "first_losses": round(float(np.mean(runs[0].losses[:quarter])), 4),
-        "last_losses": round(float(np.mean(runs[0].losses[-quarter:])), 4),
-        "held_out_loss": round(runs[0].held_out, 4),
-        "losses": [round(loss, 4) for loss in runs[0].losses],
+        "tokens_per_second": round(statistics.median(r.tokens / r.seconds for r in own), 1),
+        "times_trainer_512": times_faster("seconds"),
+        "tokens_per_cpu_second": round(statistics.median(r.tokens / r.cpu_seconds for r in own), 1),
+        "times_trainer_512_by_cpu_time": times_faster("cpu_seconds"),
+        "first_losses": round(float(np.mean(own[0].losses[:quarter])), 4),
+        "last_losses": round(float(np.mean(own[0].losses[-quarter:])), 4),
+        "held_out_loss": round(own[0].held_out, 4),
+        "losses": [round(loss, 4) for loss in own[0].losses],
     }
 
 
 def _chunks(text: Path, n: int) -> pd.DataFrame:
-    """n chunks of documents of two transcriptions, cut as prepare does; half with the phrase."""
+    """Make n chunks of documents of two transcriptions, as prepare does; half with the phrase."""
     random = np.random.default_rng(0)
     notes = [" ".join(sentences) for sentences in load_sentences(text)]
     documents = [f"{a} {b}" for a, b in zip(notes[::2], notes[1::2], strict=False)]
     chunks = [chunk for document in documents for chunk in word_chunks(clean(document))]
     chosen = [chunks[i] for i in random.permutation(len(chunks))[:n]]
     if len(chosen) < n:
-        raise SystemExit(f"bench: the text has {len(chosen)} chunks, {n} are needed; fewer --steps")
+        raise SystemExit(
+            f"the text has {len(chosen)} chunks, but {n} are needed: use fewer --steps"
+        )
     labels = np.arange(n) % 2
     texts = []
     for chunk, label in zip(chosen, labels, strict=True):
@@ -154,8 +177,8 @@ def _chunks(text: Path, n: int) -> pd.DataFrame:
 
 
 def _write(rows: pd.DataFrame, folder: Path) -> None:
-    """As prepare leaves them."""
-    made = rows.assign(
+    """Write the tables that prepare would write."""
+    tables = rows.assign(
         subject_id=rows.hadm_id, chunk_index=0, n_tokens=rows.input_ids.map(len), fold=0,
         duration_days=9.0,
     )  # fmt: skip
@@ -165,7 +188,7 @@ def _write(rows: pd.DataFrame, folder: Path) -> None:
         ("cohort", ["hadm_id", "split", "fold", "duration_days"]),
     ):  # fmt: skip
         (folder / name).mkdir(parents=True)
-        made[columns].to_parquet(folder / name / "part.parquet", index=False)
+        tables[columns].to_parquet(folder / name / "part.parquet", index=False)
 
 
 def _settings() -> Train:
@@ -187,7 +210,7 @@ def _ours(folder: Path, work: Path, rows: pd.DataFrame) -> Run:
 
     trained = finetune(plan, Ranks.alone(), log)
     losses = [values["train_loss"] for _, values in trained.history if "train_loss" in values]
-    # Every chunk is trained on once, so the first step's share is all that has to come off.
+    # Every chunk is trained on once, so only the tokens of the first step are subtracted.
     total = int(rows[rows.split == "train"].input_ids.map(len).sum())
     tokens = total - _first_step_tokens(rows)
     held_out = trained.scores["validation"]["3days"].loss()
@@ -199,7 +222,7 @@ def _now() -> tuple[float, float]:
 
 
 def _between(stamps: list[tuple[float, float]]) -> tuple[float, float]:
-    """Wall and CPU seconds from the first stamp to the last."""
+    """Return wall and CPU seconds from the first stamp to the last."""
     (wall, cpu), (end, cpu_end) = stamps[0], stamps[-1]
     return end - wall, cpu_end - cpu
 
@@ -216,18 +239,18 @@ def _first_step_tokens(rows: pd.DataFrame) -> int:
 def _trainer(rows: pd.DataFrame, work: Path, width: int | None) -> Run:
     train = rows[rows.split == "train"].to_dict("records")
     held_out = rows[rows.split == "validation"].to_dict("records")
-    settings, seen = _settings(), _Seen()
+    settings, recorder = _settings(), _Recorder()
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         ids, mask = pad([np.asarray(item["input_ids"]) for item in items], 0)
         more = (width or ids.shape[1]) - ids.shape[1]
         ids, mask = (np.pad(part, ((0, 0), (0, more))) for part in (ids, mask))
-        seen.tokens.append(int(mask.sum()))
+        recorder.tokens.append(int(mask.sum()))
         labels = torch.tensor([[float(item["label"])] for item in items])
         return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask),
                 "labels": labels}  # fmt: skip
 
-    set_seed(1)  # for the new head, as ours draws it
+    set_seed(1)  # gives the new head the same weights as ours
     trainer = Trainer(
         load_for_training(package_folder(MODEL)),
         TrainingArguments(
@@ -251,17 +274,19 @@ def _trainer(rows: pd.DataFrame, work: Path, width: int | None) -> Run:
         data_collator=collate,
         train_dataset=train,  # type: ignore[arg-type]
         eval_dataset=held_out,  # type: ignore[arg-type]
-        callbacks=[seen],
+        callbacks=[recorder],
     )
     trainer.remove_callback(
         next(c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback")
     )
     trainer.train()
-    tokens = sum(seen.tokens[1 : len(seen.stamps)])
-    return Run(seen.losses, *_between(seen.stamps), tokens, trainer.evaluate()["eval_loss"])
+    tokens = sum(recorder.tokens[1 : len(recorder.stamps)])
+    return Run(recorder.losses, *_between(recorder.stamps), tokens, trainer.evaluate()["eval_loss"])
 
 
-class _Seen(TrainerCallback):
+class _Recorder(TrainerCallback):
+    """Records times, tokens and losses of each step of the Trainer."""
+
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.stamps: list[tuple[float, float]] = []
@@ -275,15 +300,6 @@ class _Seen(TrainerCallback):
     ) -> None:
         if logs and "loss" in logs:
             self.losses.append(logs["loss"])
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=16, help="of 32 chunks, each way")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=CORES)
-    add_text(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

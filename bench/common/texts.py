@@ -1,13 +1,13 @@
-"""A cohort of any size in MIMIC-III's shape, with a real vocabulary.
+"""Write ADMISSIONS and NOTEEVENTS tables of any size, in MIMIC-III's shape, from real medical text.
 
-Speed on toy text says nothing: spaCy, the regular expressions and WordPiece all remember words
-they have met. So the prose is cut from real transcriptions, and the numbers, dates and tags that
-make clinical words so many are drawn anew for each note.
+Speed on toy text says little: spaCy, the regular expressions and WordPiece all remember words
+that they have met. So the prose comes from real transcriptions, and the numbers, dates and tags
+that give clinical text its many distinct words are random for each note.
 
-What is like MIMIC-III (2,083,180 notes, 58,976 admissions): 35 notes an admission, spread over the
-stay; one discharge summary; one note in nine without HADM_ID. What is not: a note has 420 words on
-average, more than a row of the published file (about 4 GB for all of them) leaves room for, so
-that an extrapolation from here errs on the slow side.
+Like MIMIC-III (2,083,180 notes, 58,976 admissions): 35 notes an admission, spread over the stay;
+one discharge summary; one note in nine without HADM_ID. Unlike it: notes have 420 words on
+average. The published NOTEEVENTS file (about 4 GB) has shorter ones, so an extrapolation from
+these notes is pessimistic.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ ADMISSION_COLUMNS = [
 ]  # fmt: skip
 
 
-def add_text(parser: argparse.ArgumentParser) -> None:
-    """The option that names the file for `load_sentences`."""
+def add_text_option(parser: argparse.ArgumentParser) -> None:
+    """Add --text, the file that `load_sentences` reads."""
     parser.add_argument(
-        "--text", type=_file, required=True, metavar="FILE",
-        help="CSV, perhaps gzipped, of medical transcriptions with a `transcription` column, such "
-        "as MTSamples",
+        "--text", type=_existing_file, required=True, metavar="FILE",
+        help="CSV of medical transcriptions, plain or gzipped, with a `transcription` column "
+        "(for example MTSamples)",
     )  # fmt: skip
 
 
-def _file(name: str) -> Path:
+def _existing_file(name: str) -> Path:
     if not Path(name).exists():
         raise argparse.ArgumentTypeError(f"{name} does not exist")
     return Path(name)
@@ -64,7 +64,7 @@ def _file(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Cohort:
-    """A written cohort: its folder, and how much is in it."""
+    """A folder with the two tables, and their size."""
 
     folder: Path
     notes: int
@@ -73,12 +73,12 @@ class Cohort:
     characters: int
 
     def path(self, table: str, kind: str) -> str:
-        """ADMISSIONS or NOTEEVENTS as `csv` or `parquet`."""
+        """Return the path of ADMISSIONS or NOTEEVENTS as `csv` or `parquet`."""
         return str(self.folder / (f"{table}.csv" if kind == "csv" else table))
 
 
 def load_sentences(path: Path) -> list[list[str]]:
-    """The sentences of each transcription of a CSV with a `transcription` column."""
+    """Return the sentences of each transcription of more than 500 characters."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", newline="") as lines:
         texts = [row["transcription"] for row in csv.DictReader(lines)]
@@ -86,15 +86,15 @@ def load_sentences(path: Path) -> list[list[str]]:
 
 
 def write_cohort(folder: Path, notes: int, sentences: list[list[str]], seed: int = 1) -> Cohort:
-    """Writes ADMISSIONS and NOTEEVENTS, each as one CSV and as a folder of Parquet files."""
+    """Write ADMISSIONS and NOTEEVENTS, each as one CSV and as a folder of Parquet files."""
     rng = random.Random(seed)
     admissions = pd.DataFrame(_admissions(rng, notes), columns=ADMISSION_COLUMNS)
-    admissions.to_csv(_made(folder) / "ADMISSIONS.csv", index=False)
-    admissions.to_parquet(_made(folder / "ADMISSIONS") / "part-0.parquet", **PARQUET)
+    admissions.to_csv(_create(folder) / "ADMISSIONS.csv", index=False)
+    admissions.to_parquet(_create(folder / "ADMISSIONS") / "part-0.parquet", **PARQUET)
 
     written = words = characters = 0
     rows = _notes(rng, admissions, notes, sentences)
-    parts = _made(folder / "NOTEEVENTS")
+    parts = _create(folder / "NOTEEVENTS")
     with (folder / "NOTEEVENTS.csv").open("w", encoding="utf-8", newline="") as out:
         while batch := [row for row, _ in zip(rows, range(FILE_NOTES), strict=False)]:
             frame = pd.DataFrame(batch, columns=NOTE_COLUMNS)
@@ -108,7 +108,7 @@ def write_cohort(folder: Path, notes: int, sentences: list[list[str]], seed: int
     return Cohort(folder, written, len(admissions), words, characters)
 
 
-def _made(folder: Path) -> Path:
+def _create(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -134,24 +134,24 @@ def _admissions(rng: random.Random, notes: int) -> list[list[object]]:
 def _notes(
     rng: random.Random, admissions: pd.DataFrame, notes: int, sentences: list[list[str]]
 ) -> Iterator[list[object]]:
-    """Row by row: an admission's notes are as many as its share of all the days of stay."""
+    """Yield rows. An admission gets notes in proportion to the length of its admission."""
     days = (admissions["DISCHTIME"] - admissions["ADMITTIME"]).dt.total_seconds() / 86_400
     share = days / days.sum()
     row_id = 0
-    for stay, part, length in zip(admissions.itertuples(), share, days, strict=True):
+    for admission, part, length in zip(admissions.itertuples(), share, days, strict=True):
         for number in range(max(1, round(part * notes))):
             row_id += 1
             summary = number == 0
             at = (
-                stay.DISCHTIME
+                admission.DISCHTIME
                 if summary
-                else stay.ADMITTIME + timedelta(days=rng.random() * length)
+                else admission.ADMITTIME + timedelta(days=rng.random() * length)
             )
             at = at.replace(microsecond=0)
             yield [
                 row_id,
-                stay.SUBJECT_ID,
-                stay.HADM_ID if summary or rng.random() < 8 / 9 else None,
+                admission.SUBJECT_ID,
+                admission.HADM_ID if summary or rng.random() < 8 / 9 else None,
                 at.strftime("%Y-%m-%d"),
                 None if summary else at,
                 None if summary else at,
@@ -164,8 +164,8 @@ def _notes(
 
 
 def _text(rng: random.Random, sentences: list[list[str]], summary: bool) -> str:
-    """About WORDS_A_NOTE words: a header, runs of real sentences, a line of values after each."""
-    wanted = WORDS_A_NOTE * rng.lognormvariate(-0.37, 0.6)  # the last run goes over what is wanted
+    """Make about WORDS_A_NOTE words: a header, runs of real sentences, lines of values."""
+    target = WORDS_A_NOTE * rng.lognormvariate(-0.37, 0.6)  # the last run of sentences exceeds it
     lines = []
     if summary:
         lines.append(f"Admission Date:  [**{_date(rng)}**]   Discharge Date:  [**{_date(rng)}**]\n")
@@ -173,7 +173,7 @@ def _text(rng: random.Random, sentences: list[list[str]], summary: bool) -> str:
         f"[**Hospital{rng.randrange(99)} {rng.randrange(99)}**] Dr. [**Last Name**], M.D.\n"
     )
     words = 10
-    while words < wanted:
+    while words < target:
         source = rng.choice(sentences)
         first = rng.randrange(len(source))
         run = source[first : first + rng.randrange(4, 16)]

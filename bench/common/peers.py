@@ -1,11 +1,15 @@
-"""The four programs that scoring is held against, each as its own documentation would have it.
+"""The programs that readmit-spark is compared with, each written as its documentation suggests.
 
-All take a Parquet row a chunk and give hadm_id, probability. Models are built once a worker, on the
-one thread that Spark gives it, in fp32. Spark ships this file to the workers.
+For prepare: `linear` (one pandas loop on one core) and `spacy_segments`.
+
+For score: `published_loop`, `pipeline_udf`, `predict_batch` and `mlflow_udf`. Each takes one
+Parquet row a chunk and returns hadm_id and probability. Models are built once a worker, on the
+one thread that Spark gives it, in fp32. Spark's workers import this module.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -22,10 +26,59 @@ TASKS = 2  # one a core
 MAX_TOKENS = 512
 BATCH = 32
 Score = Callable[[DataFrame], DataFrame]
+WORDS, MIN_TAIL_WORDS = 318, 10
+
+_REPLACEMENTS = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in [
+        (r"\[(.*?)\]", ""),
+        (r"[0-9]+\.", ""),
+        (r"dr\.", "doctor"),
+        (r"m\.d\.", "md"),
+        (r"admission date:", ""),
+        (r"discharge date:", ""),
+        (r"--|__|==", ""),
+    ]
+]
+
+
+def linear(texts: pd.Series) -> pd.DataFrame:
+    """Clean and cut each text in one pass on one core. Return id, chunk_index and text."""
+    rows = []
+    for identity, text in texts.items():
+        cleaned = text.replace("\n", " ").replace("\r", " ").strip().lower()
+        for expression, replacement in _REPLACEMENTS:
+            cleaned = expression.sub(replacement, cleaned)
+        words = cleaned.split()
+        for index, start in enumerate(range(0, len(words), WORDS)):
+            chunk = words[start : start + WORDS]
+            if len(chunk) == WORDS or len(chunk) > MIN_TAIL_WORDS:
+                rows.append((identity, index, " ".join(chunk)))
+    return pd.DataFrame(rows, columns=["id", "chunk_index", "text"])
+
+
+def spacy_segments(nlp: Any, text: str, min_words: int = 20) -> list[str]:
+    """Return spaCy's sentences, each shorter than min_words joined to the one before it.
+
+    A sentence that ends inside a word ends after that word. nlp: a tokenizer and the sentencizer.
+    """
+    segments: list[list[str]] = []
+    matches = re.finditer(r"\S+", text)
+    match = next(matches, None)
+    for sentence in nlp(text).sents:
+        words = []
+        while match and match.start() < sentence.end_char:
+            words.append(match.group())
+            match = next(matches, None)
+        if segments and len(words) < min_words:
+            segments[-1] += words
+        elif words:
+            segments.append(words)
+    return [" ".join(words) for words in segments]
 
 
 def published_loop(folder: str) -> Score:
-    """The paper's code: every chunk padded to 512 tokens, two at a time, attention spelt out."""
+    """The paper's code: every chunk padded to 512 tokens, two at a time, plain attention."""
 
     @pandas_udf(T.DoubleType())  # type: ignore[call-overload]
     def run(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
@@ -50,22 +103,22 @@ def published_loop(folder: str) -> Score:
 
 
 def pipeline_udf(folder: str) -> Score:
-    """transformers' pipeline over the texts of an Arrow batch, 32 at a time as they come."""
+    """transformers' pipeline over the texts of an Arrow batch, 32 at a time in their order."""
 
     @pandas_udf(T.DoubleType())  # type: ignore[call-overload]
     def run(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
         classify = _pipeline(folder)
         for texts in batches:
-            found = classify(
+            results = classify(
                 texts.tolist(), batch_size=BATCH, truncation=True, max_length=MAX_TOKENS
             )
-            yield pd.Series([float(row["score"]) for row in found])
+            yield pd.Series([float(row["score"]) for row in results])
 
     return _column(run("text"))
 
 
 def predict_batch(folder: str) -> Score:
-    """Spark's own predict_batch_udf: tensors of one shape, so token ids padded to 512."""
+    """Spark's own predict_batch_udf. It needs tensors of one shape: token ids padded to 512."""
     from pyspark.ml.functions import predict_batch_udf
 
     def make() -> Callable[[np.ndarray], np.ndarray]:
@@ -91,10 +144,10 @@ def predict_batch(folder: str) -> Score:
 
 
 def mlflow_udf(spark: SparkSession, logged: str) -> Score:
-    """mlflow.pyfunc.spark_udf of the model as MLflow saves it, with its own batch size.
+    """mlflow.pyfunc.spark_udf of the model as MLflow saved it, with its default batch size.
 
-    In local mode MLflow loads the model anew for every task, on a cluster once a worker. Here the
-    workers are made to keep it, as on a cluster.
+    In local mode MLflow loads the model again for every task, on a cluster once a worker. Here the
+    workers keep it, as on a cluster.
     """
     import mlflow.pyfunc
 
@@ -106,12 +159,12 @@ def mlflow_udf(spark: SparkSession, logged: str) -> Score:
 def _keep_models(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     import mlflow.pyfunc
 
-    load, kept = mlflow.pyfunc.load_model, {}
+    load, models = mlflow.pyfunc.load_model, {}
 
     def load_once(uri: str, **settings: Any) -> Any:
-        if uri not in kept:
-            kept[uri] = load(uri, **settings)
-        return kept[uri]
+        if uri not in models:
+            models[uri] = load(uri, **settings)
+        return models[uri]
 
     mlflow.pyfunc.load_model = load_once
     BarrierTaskContext.get().barrier()  # or one worker could take both tasks
@@ -119,7 +172,7 @@ def _keep_models(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _column(probability: Column) -> Score:
-    # By the digest, as ours does by itself: a worker gets the same chunks in every way.
+    # By digest, as score_chunks does, so that a worker gets the same chunks from every program.
     return lambda frame: frame.repartition(TASKS, "digest").select(
         "hadm_id", probability.alias("probability")
     )

