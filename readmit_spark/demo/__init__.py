@@ -1,4 +1,4 @@
-"""A small made-up hospital in MIMIC-III's tables, whose true risks of readmission are known."""
+"""A small generated hospital as MIMIC-III tables, with known true risks of readmission."""
 
 from readmit_spark.demo.hospital import Hospital, make_hospital
 from readmit_spark.demo.tables import write_hospital

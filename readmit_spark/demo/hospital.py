@@ -1,9 +1,9 @@
-"""The demo hospital: MIMIC-III-shaped tables of people who never were, with their true risks.
+"""Generate the demo hospital: tables like MIMIC-III's about fictional patients, with true risks.
 
-It is small, and its readmissions are more frequent (about one stay in five) and easier to foresee
-(an attainable AUROC of about 0.94) than in life, so that a small model trained for two minutes on
-two CPU cores can be held against the truth. It shows that the program works; its figures say
-nothing about any real hospital.
+The hospital is small. Readmissions are more frequent (after about one admission in five) and
+easier to predict (attainable AUROC about 0.94) than in reality, so that a small model trained for
+two minutes on two CPU cores can be compared with the truth. The demo shows that the program works;
+its figures say nothing about any real hospital.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from readmit_spark.demo.notes import write_notes
+from readmit_spark.demo.notes import Note, write_notes
 from readmit_spark.demo.people import Person, Stay, make_person, make_stays
 from readmit_spark.errors import UserError
 
@@ -69,10 +69,10 @@ _FIRST_HADM = 100_001
 
 @dataclass(frozen=True)
 class Hospital:
-    """The tables, in MIMIC-III's columns; times are datetime64, a missing value is null.
+    """Tables with MIMIC-III's columns; times are datetime64, missing values are null.
 
-    `truth` holds HADM_ID and RISK, the probability of label 1, for every stay but the newborns'
-    (whose stays carry no label).
+    `truth` has HADM_ID and RISK, the probability of label 1, of every admission except those of
+    newborns, which have no label.
     """
 
     admissions: pd.DataFrame
@@ -82,60 +82,62 @@ class Hospital:
 
 
 def make_hospital(patients: int, seed: int, span_days: int = SPAN_DAYS) -> Hospital:
-    """A hospital of so many patients; about 1.8 stays a patient and 11 notes a stay.
+    """Generate a hospital with about 1.8 admissions per patient and 11 notes per admission.
 
-    First admissions are spread over `span_days`. The same seed gives the same hospital, and a
-    patient stays the same when `patients` grows. Raises UserError where `patients` or `span_days`
-    is less than 1 or `seed` is negative.
+    First admissions are spread over `span_days`. The same seed gives the same hospital, and the
+    first patients stay the same when `patients` grows. Raise a UserError if `patients` or
+    `span_days` is less than 1 or `seed` is negative.
 
     >>> make_hospital(patients=2, seed=0).patients["SUBJECT_ID"].tolist()
     [10001, 10002]
     """
     if patients < 1 or seed < 0 or span_days < 1:
         raise UserError(
-            f"a demo hospital of {patients} patients with seed {seed} over {span_days} days cannot "
-            "be made: set demo.patients and demo.days to 1 or more and demo.seed to 0 or more"
+            f"cannot generate a demo hospital of {patients} patients with seed {seed} over "
+            f"{span_days} days: set demo.patients and demo.days to 1 or more and demo.seed to 0 or "
+            "more"
         )
-    admissions: list[tuple[Any, ...]] = []
-    notes: list[tuple[Any, ...]] = []
-    people: list[tuple[Any, ...]] = []
-    truth: list[tuple[int, float]] = []
+    tables = _Tables()
     for number in range(patients):
-        # One generator a patient, and ids counted from the first patient on: adding patients at
-        # the end changes nothing before it.
-        rng = np.random.default_rng([seed, number])
+        # One random generator per patient, and ids that count up: patients added at the end do
+        # not change earlier ones.
+        tables.add_patient(np.random.default_rng([seed, number]), number, span_days)
+    return tables.hospital()
+
+
+class _Tables:
+    """Rows of the hospital's tables while they are generated."""
+
+    def __init__(self) -> None:
+        self._admissions: list[tuple[Any, ...]] = []
+        self._notes: list[tuple[Any, ...]] = []
+        self._patients: list[tuple[Any, ...]] = []
+        self._truth: list[tuple[int, float]] = []
+
+    def add_patient(self, rng: np.random.Generator, number: int, span_days: int) -> None:
+        """Generate a patient's admissions and notes; number: counted from 0."""
         subject = _FIRST_SUBJECT + number
         person, first = make_person(rng, span_days)
         stays = make_stays(rng, person, first)
         death = stays[-1].out if stays[-1].died else None
-        people.append(_patient_row(number + 1, subject, person, death))
+        self._patients.append(_patient_row(number + 1, subject, person, death))
         for stay in stays:
-            hadm = _FIRST_HADM + len(admissions)
-            admissions.append(_admission_row(len(admissions) + 1, subject, hadm, person, stay))
+            hadm = _FIRST_HADM + len(self._admissions)
+            row = len(self._admissions) + 1
+            self._admissions.append(_admission_row(row, subject, hadm, person, stay))
             if stay.risk is not None:
-                truth.append((hadm, stay.risk))
+                self._truth.append((hadm, stay.risk))
             for note in write_notes(rng, person, stay):
-                notes.append(
-                    (
-                        len(notes) + 1,
-                        subject,
-                        hadm if note.linked else None,
-                        note.chartdate,
-                        note.charttime,
-                        note.storetime,
-                        note.category,
-                        note.description,
-                        note.cgid,
-                        1 if note.error else None,
-                        note.text,
-                    )
-                )
-    return Hospital(
-        admissions=_frame(admissions, ADMISSIONS),
-        notes=_frame(notes, NOTES),
-        patients=_frame(people, PATIENTS),
-        truth=pd.DataFrame(truth, columns=TRUTH),
-    )
+                self._notes.append(_note_row(len(self._notes) + 1, subject, hadm, note))
+
+    def hospital(self) -> Hospital:
+        """Return the tables as data frames."""
+        return Hospital(
+            admissions=_frame(self._admissions, ADMISSIONS),
+            notes=_frame(self._notes, NOTES),
+            patients=_frame(self._patients, PATIENTS),
+            truth=pd.DataFrame(self._truth, columns=TRUTH),
+        )
 
 
 def _patient_row(row: int, subject: int, person: Person, death: datetime | None) -> tuple[Any, ...]:
@@ -146,7 +148,7 @@ def _patient_row(row: int, subject: int, person: Person, death: datetime | None)
 def _admission_row(
     row: int, subject: int, hadm: int, person: Person, stay: Stay
 ) -> tuple[Any, ...]:
-    left = None if stay.out is None else "DEAD/EXPIRED" if stay.died else "HOME"
+    destination = None if stay.out is None else "DEAD/EXPIRED" if stay.died else "HOME"
     return (
         row,
         subject,
@@ -156,7 +158,7 @@ def _admission_row(
         stay.out if stay.died else None,
         stay.kind,
         stay.source,
-        left,
+        destination,
         person.insurance,
         "ENGL",
         person.ethnicity,
@@ -165,11 +167,27 @@ def _admission_row(
     )
 
 
+def _note_row(row: int, subject: int, hadm: int, note: Note) -> tuple[Any, ...]:
+    return (
+        row,
+        subject,
+        hadm if note.linked else None,
+        note.chartdate,
+        note.charttime,
+        note.storetime,
+        note.category,
+        note.description,
+        note.cgid,
+        1 if note.error else None,
+        note.text,
+    )
+
+
 def _frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=columns)
     for column in frame.columns.intersection(TIMES):
         frame[column] = pd.to_datetime(frame[column])
-    # Nullable integers, so that an id beside a missing one is not written as 100001.0.
+    # Nullable integers: otherwise ids in a column with nulls would be written as 100001.0.
     for column in frame.columns.intersection(["HADM_ID", "CGID", "ISERROR"]):
         frame[column] = frame[column].astype("Int64")
     return frame

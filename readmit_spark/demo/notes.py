@@ -1,10 +1,10 @@
-"""The notes of a stay: what its findings look like in the words of doctors and nurses.
+"""Generate the notes of an admission: its findings in the words of doctors and nurses.
 
-Most findings are told in context. A sentence names the finding and a decoy and swaps their roles:
-"Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both hold the
-same words, so counting words learns nothing from them. The number of notes and of words never
-depends on the findings: both forms of a sentence are equally long, and which notes are written is
-drawn without looking at them.
+Most findings can be read only in context. A sentence names the finding and a decoy and swaps their
+roles: "Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both have
+the same words, so that a model that counts words learns nothing from them. The number of notes and
+of words does not depend on the findings: both forms of a sentence are equally long, and the notes
+to write are drawn independently of the findings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from readmit_spark.demo.people import Person, Stay
 
 @dataclass(frozen=True)
 class Note:
-    """One row of NOTEEVENTS, without its ids. `linked` is False for a note without HADM_ID."""
+    """One row of NOTEEVENTS without its ids; linked: the note has a HADM_ID."""
 
     chartdate: date
     charttime: datetime | None
@@ -32,9 +32,9 @@ class Note:
     linked: bool = True
 
 
-# Sentences with the roles {risk} and {safe}; the finding takes {risk} where it is present and
-# {safe} where it is not, and the decoy takes the other.
-_SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
+# Finding: (sentences with the roles {risk} and {safe}, word for the finding, decoys). The finding
+# has the role {risk} if it is present and {safe} if it is absent; the decoy has the other role.
+_IN_CONTEXT: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "chest_pain": (
         ("Reports {risk}, denies {safe}.", "Denies {safe}, reports {risk}."),
         "chest pain",
@@ -64,8 +64,8 @@ _SWAPPED: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("bathing", "dressing"),
     ),
 }
-# Findings that words alone tell: (present, absent), equally long.
-_PLAIN: dict[str, tuple[tuple[str, str], ...]] = {
+# Findings that single words reveal: (present, absent), equally long.
+_IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "oxygen": (
         ("sat 90% on face mask", "sat 97% on room air"),
         ("needs 4 L oxygen", "needs no more oxygen"),
@@ -82,16 +82,16 @@ _ECG = ("Sinus rhythm, rate 84.", "Atrial fibrillation, rate 92.", "Sinus tachyc
 _PLANS = ("Fluids", "Monitor", "Antibiotics", "PT consult")
 
 
-def tell(name: str, present: bool, rng: np.random.Generator) -> str:
-    """A sentence that says whether the finding is there; its length does not depend on that.
+def describe(name: str, present: bool, rng: np.random.Generator) -> str:
+    """Return a sentence that says whether a finding is present; both kinds are equally long.
 
-    >>> tell("potassium", True, np.random.default_rng(0))
+    >>> describe("potassium", True, np.random.default_rng(0))
     'Glucose falling, potassium rising.'
     """
-    if name in _PLAIN:
-        forms = _PLAIN[name]
+    if name in _IN_WORDS:
+        forms = _IN_WORDS[name]
         return forms[int(rng.integers(len(forms)))][0 if present else 1]
-    templates, finding, decoys = _SWAPPED[name]
+    templates, finding, decoys = _IN_CONTEXT[name]
     template = templates[int(rng.integers(len(templates)))]
     decoy = decoys[int(rng.integers(len(decoys)))]
     risk, safe = (finding, decoy) if present else (decoy, finding)
@@ -100,10 +100,10 @@ def tell(name: str, present: bool, rng: np.random.Generator) -> str:
 
 
 def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[Note]:
-    """The notes of a stay, in the order they were written, and now and then an outpatient one."""
+    """Generate the notes of an admission in order of time, sometimes with an outpatient note."""
     if person.newborn:
         return _newborn_notes(rng, person, stay)
-    if rng.random() < 0.006:  # a document of ten words or fewer, which no model can read
+    if rng.random() < 0.006:  # too few words for a chunk
         return [_note(rng, stay, 0, "Nursing", "Pt admitted, see paper chart.")]
     out = stay.out or stay.admitted + timedelta(days=4)
     nights = (out.date() - stay.admitted.date()).days
@@ -116,16 +116,16 @@ def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[No
         )
     admission, assessment = _admission_text(rng, person, stay)
     notes.append(_note(rng, stay, 0, "Physician ", admission, "Physician Resident Admission Note"))
-    oxygen = tell("oxygen", stay.findings["oxygen"], rng)
-    notes.append(_note(rng, stay, 0, "Nursing", f"{_one(rng, _STABLE)}, {oxygen}."))
+    oxygen = describe("oxygen", stay.findings["oxygen"], rng)
+    notes.append(_note(rng, stay, 0, "Nursing", f"{_choose(rng, _STABLE)}, {oxygen}."))
     if rng.random() < 0.3:
-        rhythm = _one(rng, _ECG)
+        rhythm = _choose(rng, _ECG)
         notes.append(Note(stay.admitted.date(), None, None, "ECG", "Report", rhythm, None))
     if rng.random() < 0.3:
-        seen = f"{_one(rng, _XRAY)}. Dr. [**Last Name 7**]"
-        view = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{seen}"
-        notes.append(_note(rng, stay, 0, "Radiology", view, "CHEST (PORTABLE AP)"))
-    # Later days are written sparsely: they lie outside the early windows.
+        result = f"{_choose(rng, _XRAY)}. Dr. [**Last Name 7**]"
+        report = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{result}"
+        notes.append(_note(rng, stay, 0, "Radiology", report, "CHEST (PORTABLE AP)"))
+    # Later days have few notes, because they are outside the early windows.
     for day in range(1, min(nights, 6) + 1):
         notes += _day_notes(rng, stay, day, assessment)
     if rng.random() < 0.05:
@@ -136,51 +136,53 @@ def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[No
 
 
 def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tuple[str, str]:
-    """The admission note, and its one-line assessment, which later notes copy forward."""
+    """Return the admission note, and its one-line assessment, which later notes repeat."""
     years = (stay.admitted - person.birth).days // 365
-    assessment = tell("heart_failure", stay.findings["heart_failure"], rng)
-    told = {n: tell(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "potassium")}
+    assessment = describe("heart_failure", stay.findings["heart_failure"], rng)
+    sentences = {
+        n: describe(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "potassium")
+    }
     text = (
         f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]\n"
-        f"{years}{person.gender} w/ {_one(rng, _COMPLAINTS)}. {told['chest_pain']}\n"
+        f"{years}{person.gender} w/ {_choose(rng, _COMPLAINTS)}. {sentences['chest_pain']}\n"
         f"PMH: {assessment}\n"
-        f"Social: {told['medications']}\n"
-        f"Labs: WBC {rng.uniform(4.2, 15.2):.1f}, {told['potassium']}\n"
-        f"1. {_one(rng, _PLANS)}  2. Labs"
+        f"Social: {sentences['medications']}\n"
+        f"Labs: WBC {rng.uniform(4.2, 15.2):.1f}, {sentences['potassium']}\n"
+        f"1. {_choose(rng, _PLANS)}  2. Labs"
     )
     return text, assessment
 
 
 def _day_notes(rng: np.random.Generator, stay: Stay, day: int, assessment: str) -> list[Note]:
-    found = stay.findings
+    findings = stay.findings
     if day == 1:
-        plan = f"HD 2. {assessment}\n1. {tell('chest_pain', found['chest_pain'], rng)}"
-        food = f"{tell('appetite', found['appetite'], rng)}."
+        plan = f"HD 2. {assessment}\n1. {describe('chest_pain', findings['chest_pain'], rng)}"
+        food = f"{describe('appetite', findings['appetite'], rng)}."
         return [
             _note(rng, stay, day, "Physician ", plan, "Physician Resident Progress Note"),
             _note(rng, stay, day, "Nutrition", food, "Clinical Nutrition Note"),
         ]
     if day == 2:
-        walking = tell("walking", found["walking"], rng)
+        walking = describe("walking", findings["walking"], rng)
         return [_note(rng, stay, day, "Rehab Services", f"PT: {walking}")]
-    return [_note(rng, stay, day, "Nursing", f"{_one(rng, _STABLE)}.")]
+    return [_note(rng, stay, day, "Nursing", f"{_choose(rng, _STABLE)}.")]
 
 
 def _summary(rng: np.random.Generator, stay: Stay, out: datetime, assessment: str) -> Note:
     end = "Pt expired in the MICU." if stay.died else "Discharged in stable condition."
-    told = tell("medications", stay.findings["medications"], rng)
+    medications = describe("medications", stay.findings["medications"], rng)
     text = (
         f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]   "
         f"Discharge Date: [**{out:%Y-%-m-%-d}**]\n\nService: MEDICINE\n\n"
-        f'Brief Hospital Course: {assessment} Pt states "I feel ok".\n{told}\n{end}\n\n'
+        f'Brief Hospital Course: {assessment} Pt states "I feel ok".\n{medications}\n{end}\n\n'
         "Dictated By: [**First Name8 (NamePattern2) 1243**], M.D.\n----"
     )
     return Note(out.date(), None, None, "Discharge summary", "Report", text, None)
 
 
 def _misfiled(rng: np.random.Generator, person: Person, stay: Stay) -> Note:
-    """A note on another patient, flagged as an error: it tells the contrary of every finding."""
-    other = replace(stay, findings={name: not found for name, found in stay.findings.items()})
+    """Return a note about another patient, marked as an error; it says the opposite throughout."""
+    other = replace(stay, findings={name: not present for name, present in stay.findings.items()})
     text, _ = _admission_text(rng, person, other)
     note = _note(rng, stay, 0, "Physician ", text, "Physician Resident Admission Note")
     return replace(note, error=True)
@@ -207,17 +209,17 @@ def _note(
     text: str,
     description: str = "Nursing Progress Note",
 ) -> Note:
-    """A charted note on a day counted from that of admission, stored some minutes later."""
+    """Return a note charted on a day after admission (0: the same day) and stored minutes later."""
     midnight = datetime.combine(stay.admitted.date(), time()) + timedelta(days=day)
     start = max(midnight, stay.admitted) if day == 0 else midnight
     end = midnight + timedelta(days=1)
-    left = int(((min(end, stay.out) if stay.out else end) - start) / timedelta(minutes=1))
-    when = start + timedelta(minutes=int(rng.integers(0, max(left, 1))))
+    minutes = int(((min(end, stay.out) if stay.out else end) - start) / timedelta(minutes=1))
+    when = start + timedelta(minutes=int(rng.integers(0, max(minutes, 1))))
     stored = when + timedelta(minutes=int(rng.integers(1, 240)))
     return Note(
         when.date(), when, stored, category, description, text, int(rng.integers(14000, 21000))
     )
 
 
-def _one(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+def _choose(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
     return choices[int(rng.integers(len(choices)))]

@@ -1,8 +1,8 @@
-"""The people of the demo hospital and their stays: who comes, when, how ill, and who comes back.
+"""Generate the patients of the demo hospital and their admissions.
 
-The risk of a stay is a logistic model of its findings; whether an unplanned admission follows
-within 30 days is one Bernoulli draw of that risk, and the stays that follow are laid out so that
-the label computed from the admissions is that draw, for every labelled stay.
+The risk of an admission is a logistic model of its findings. Whether an unplanned admission
+follows within 30 days is one Bernoulli draw with that risk. The later admissions are scheduled so
+that the label computed from the admissions equals that draw, for every labelled admission.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 
 HORIZON = timedelta(days=30)
 INTERCEPT = -7.8
-# A stay reached by this many earlier ones ends in death: deaths carry no label, so a chain of
-# readmissions stays finite without any label being bent.
+# An admission after this many earlier ones ends in death. Deaths have no label, so that limiting
+# the number of admissions changes no label.
 MOST_STAYS = 7
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One yes/no clinical finding: how common it is, and what it adds to the log odds of risk."""
+    """A yes/no clinical finding: how common it is and how it changes the risk."""
 
     name: str
     baseline: float  # log odds of the finding in a patient of average frailty
-    slope: float  # what one unit of frailty adds to those log odds
-    weight: float  # what the finding adds to the log odds of readmission
+    slope: float  # added to those log odds per unit of frailty
+    weight: float  # added to the log odds of readmission
 
 
 FACTORS = (
@@ -43,7 +43,7 @@ FACTORS = (
 
 @dataclass(frozen=True)
 class Person:
-    """A patient: demographics as MIMIC-III writes them, and the latent frailty (mean 0, SD 1)."""
+    """A patient: demographics in MIMIC-III's terms, and latent frailty (mean about 0)."""
 
     gender: str
     birth: datetime
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Stay:
-    """One admission. `out` is None while the patient is in the house; `risk` is P(label = 1)."""
+    """One admission; out: None while the patient is in the hospital; risk: P(label = 1)."""
 
     admitted: datetime
     out: datetime | None
@@ -63,13 +63,16 @@ class Stay:
     kind: str
     source: str
     findings: dict[str, bool]
-    risk: float | None  # None for a newborn's stay, which carries no label
-    returns: bool  # the draw of the risk, which later stays are laid out to fulfil
+    risk: float | None  # None for a newborn, whose admission has no label
+    returns: bool  # the draw with this risk, which decides the next admission
 
 
 def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datetime]:
-    """A person and the time of the first admission, within so many days from 2101 on (shifted
-    years, as MIMIC-III has them)."""
+    """Generate a patient and the time of the first admission.
+
+    The time is within `span_days` from 2101-01-01; MIMIC-III's dates are also shifted to such
+    years.
+    """
     newborn = bool(rng.random() < 0.04)
     age = 0.0 if newborn else float(np.clip(rng.normal(62, 16), 18, 89))
     first = datetime(2101, 1, 1) + timedelta(minutes=int(rng.integers(0, span_days * 1440)))
@@ -95,7 +98,7 @@ def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datet
             "UNKNOWN/NOT SPECIFIED": 0.08,
         },
     )
-    # Subgroups differ a little, as they do in life, so that a report by subgroup has what to show.
+    # Subgroups differ a little, as in reality, so that the report by subgroup shows something.
     shift = 0.3 * (age - 62) / 16 + 0.25 * (insurance == "Medicaid") - 0.1
     person = Person(
         gender=_pick(rng, {"M": 0.55, "F": 0.45}),
@@ -110,12 +113,12 @@ def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datet
 
 
 def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> list[Stay]:
-    """All stays of a person in order of admission.
+    """Generate all admissions of a patient in order.
 
-    Label 1: an unplanned admission less than 30 days after discharge (now and then before it, a
-    transfer that overlaps). Label 0: nothing more, an unplanned admission at 30 days or later, or
-    an elective one at any time, after which the first unplanned one still respects the 30 days
-    (`clear`) of the stay before.
+    Label 1 is followed by an unplanned admission less than 30 days after discharge, or sometimes
+    before it (a transfer that overlaps). Label 0 is followed by no admission, by an unplanned one
+    after 30 days or more, or by an elective one at any time. `earliest_unplanned` keeps those 30
+    days free of unplanned admissions also after an elective one.
     """
     stays: list[Stay] = []
     admitted = first
@@ -124,7 +127,7 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
         if person.newborn
         else _pick(rng, {"EMERGENCY": 0.75, "URGENT": 0.1, "ELECTIVE": 0.15})
     )
-    clear = first
+    earliest_unplanned = first
     while True:
         stay = _make_stay(rng, person, admitted, kind, last=len(stays) >= MOST_STAYS)
         stays.append(stay)
@@ -132,23 +135,25 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
             return stays
         if stay.returns:
             kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
-            if rng.random() < 0.03 and clear <= stay.admitted:  # a transfer that overlaps
+            if (
+                rng.random() < 0.03 and earliest_unplanned <= stay.admitted
+            ):  # a transfer that overlaps
                 admitted = stay.out - timedelta(minutes=int(rng.integers(1, 180)))
                 continue
-            earliest = max(stay.out + timedelta(hours=6), clear)
+            earliest = max(stay.out + timedelta(hours=6), earliest_unplanned)
             span = int((stay.out + HORIZON - earliest) / timedelta(minutes=1))
             admitted = earliest + timedelta(minutes=int(span * rng.beta(1.0, 1.6)))
             continue
-        what = rng.random()
-        if what < 0.62:
+        draw = rng.random()
+        if draw < 0.62:
             return stays
-        if what < 0.77:
+        if draw < 0.77:
             kind = "ELECTIVE"
             admitted = stay.out + timedelta(minutes=int(rng.integers(5 * 1440, 90 * 1440)))
-            clear = stay.out + HORIZON
+            earliest_unplanned = stay.out + HORIZON
         else:
             kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
-            # Exactly 30.0 days is label 0: the boundary occurs in the data.
+            # Some return after exactly 30.0 days, which is label 0.
             wait = 0 if rng.random() < 0.03 else int(rng.exponential(150 * 1440))
             admitted = stay.out + HORIZON + timedelta(minutes=wait)
 
@@ -156,7 +161,7 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
 def _make_stay(
     rng: np.random.Generator, person: Person, admitted: datetime, kind: str, last: bool
 ) -> Stay:
-    """One stay and the draw of its label. Length, death and the rest do not depend on the risk."""
+    """Generate one admission with the draw of its label; only `returns` depends on the risk."""
     days = float(np.clip(rng.lognormal(math.log(5.5), 0.55), 0.5, 30.0))
     out: datetime | None = admitted + timedelta(minutes=int(days * 1440))
     died = bool(rng.random() < 0.04) or last
@@ -172,15 +177,15 @@ def _make_stay(
     level = person.frailty + rng.normal(0.0, 0.5)
     chances = [_logistic(factor.baseline + factor.slope * level) for factor in FACTORS]
     draws = rng.random(len(FACTORS))
-    found = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
-    risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if found[f.name]))
+    findings = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
+    risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if findings[f.name]))
     return Stay(
         admitted=admitted,
         out=None if in_house else out,
         died=died,
         kind=kind,
         source="PHYS REFERRAL/NORMAL DELI" if kind in ("ELECTIVE", "NEWBORN") else source,
-        findings=found,
+        findings=findings,
         risk=None if kind == "NEWBORN" else risk,
         returns=bool(rng.random() < risk),
     )

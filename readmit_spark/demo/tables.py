@@ -1,4 +1,4 @@
-"""The demo hospital on disk, quoted as MIMIC-III's CSV files are."""
+"""Write the demo hospital as CSV files, quoted like MIMIC-III's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from readmit_spark.demo.hospital import TIMES, Hospital
 def write_hospital(hospital: Hospital, folder: Path) -> None:
     """Write ADMISSIONS.csv, NOTEEVENTS.csv, PATIENTS.csv and TRUTH.csv into `folder`.
 
-    Texts are quoted (line breaks and commas inside, quotes doubled), times and numbers are not,
-    a missing value is empty; UTF-8, lines end in a line feed. `folder` is made where it is
-    missing, and files of these names in it are replaced.
+    Texts are quoted, with quotes doubled; times and numbers are not quoted; a missing value is
+    empty. Files are UTF-8 with line feeds. `folder` is created if needed, and existing files of
+    these names are replaced.
 
     >>> write_hospital(make_hospital(patients=10, seed=0), Path("data"))  # doctest: +SKIP
     """
@@ -30,7 +30,7 @@ def write_hospital(hospital: Hospital, folder: Path) -> None:
 
 
 def _csv(table: pd.DataFrame) -> str:
-    """pandas' own writer quotes missing values too, which MIMIC-III does not."""
+    """Format a table; pandas' own writer would also quote missing values."""
     fields = pd.DataFrame({name: _fields(table[name]) for name in table.columns})
     header = ",".join(f'"{name}"' for name in table.columns)
     lines = map(",".join, fields.itertuples(index=False, name=None))
@@ -39,11 +39,11 @@ def _csv(table: pd.DataFrame) -> str:
 
 def _fields(column: pd.Series) -> pd.Series:
     if column.name == "CHARTDATE":
-        written = column.dt.strftime("%Y-%m-%d")
+        text = column.dt.strftime("%Y-%m-%d")
     elif column.name in TIMES:
-        written = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+        text = column.dt.strftime("%Y-%m-%d %H:%M:%S")
     elif pd.api.types.is_numeric_dtype(column):
-        written = column.astype("string")
+        text = column.astype("string")
     else:
-        written = '"' + column.str.replace('"', '""') + '"'
-    return written.astype(object).where(column.notna(), "")
+        text = '"' + column.str.replace('"', '""') + '"'
+    return text.astype(object).where(column.notna(), "")

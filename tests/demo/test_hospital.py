@@ -1,4 +1,4 @@
-"""The demo hospital: its truth is true, its texts tell no more than they should."""
+"""The demo hospital: labels follow the true risks, and texts reveal only the findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from readmit_spark.demo import Hospital, make_hospital, write_hospital
 from readmit_spark.demo.hospital import SPAN_DAYS
-from readmit_spark.demo.notes import Note, tell, write_notes
+from readmit_spark.demo.notes import Note, describe, write_notes
 from readmit_spark.demo.people import FACTORS, make_person, make_stays
 from readmit_spark.errors import UserError
 
@@ -29,41 +29,41 @@ def hospital() -> Hospital:
 
 @pytest.fixture(scope="module")
 def labelled(hospital: Hospital) -> pd.DataFrame:
-    """HADM_ID, label, days, RISK: the label by a double loop over each subject's admissions."""
+    """HADM_ID, label, days, RISK; the label by a double loop over each patient's admissions."""
     rows = []
     for _, group in hospital.admissions.groupby("SUBJECT_ID"):
         stays = sorted(group.to_dict("records"), key=lambda s: (s["ADMITTIME"], s["HADM_ID"]))
-        for place, stay in enumerate(stays):
+        for index, stay in enumerate(stays):
             if stay["ADMISSION_TYPE"] == "NEWBORN" or pd.notna(stay["DEATHTIME"]):
                 continue
             if pd.isna(stay["DISCHTIME"]):
                 continue
-            later = [s for s in stays[place + 1 :] if s["ADMISSION_TYPE"] != "ELECTIVE"]
-            back = any(s["ADMITTIME"] - stay["DISCHTIME"] < MONTH for s in later[:1])
+            later = [s for s in stays[index + 1 :] if s["ADMISSION_TYPE"] != "ELECTIVE"]
+            readmitted = any(s["ADMITTIME"] - stay["DISCHTIME"] < MONTH for s in later[:1])
             days = (stay["DISCHTIME"] - stay["ADMITTIME"]) / pd.Timedelta(days=1)
-            rows.append((stay["HADM_ID"], int(back), days))
+            rows.append((stay["HADM_ID"], int(readmitted), days))
     table = pd.DataFrame(rows, columns=["HADM_ID", "label", "days"])
     return table.merge(hospital.truth, on="HADM_ID", validate="one_to_one")
 
 
 def test_the_label_is_a_bernoulli_draw_of_the_risk(labelled: pd.DataFrame) -> None:
     tenth = pd.qcut(labelled["RISK"], 10, labels=False, duplicates="drop")
-    for _, some in [("all", labelled), *labelled.groupby(tenth)]:
-        spread = np.sqrt((some["RISK"] * (1 - some["RISK"])).sum())
-        assert abs((some["label"] - some["RISK"]).sum()) < 3.5 * spread
+    for _, group in [("all", labelled), *labelled.groupby(tenth)]:
+        spread = np.sqrt((group["RISK"] * (1 - group["RISK"])).sum())
+        assert abs((group["label"] - group["RISK"]).sum()) < 3.5 * spread
 
 
-def test_the_label_is_a_draw_of_the_risk_after_every_kind_of_admission(
+def test_the_label_is_a_bernoulli_draw_for_every_kind_of_admission(
     hospital: Hospital, labelled: pd.DataFrame
 ) -> None:
     kinds = labelled.merge(hospital.admissions[["HADM_ID", "ADMISSION_TYPE"]])
     assert set(kinds["ADMISSION_TYPE"]) == {"EMERGENCY", "URGENT", "ELECTIVE"}
-    for _, some in kinds.groupby("ADMISSION_TYPE"):
-        spread = np.sqrt((some["RISK"] * (1 - some["RISK"])).sum())
-        assert abs((some["label"] - some["RISK"]).sum()) < 3.5 * spread
+    for _, group in kinds.groupby("ADMISSION_TYPE"):
+        spread = np.sqrt((group["RISK"] * (1 - group["RISK"])).sum())
+        assert abs((group["label"] - group["RISK"]).sum()) < 3.5 * spread
 
 
-def test_the_admissions_fulfil_every_draw(hospital: Hospital, labelled: pd.DataFrame) -> None:
+def test_every_label_equals_its_draw(hospital: Hospital, labelled: pd.DataFrame) -> None:
     drawn = []
     for number in range(len(hospital.patients)):
         rng = np.random.default_rng([11, number])
@@ -72,12 +72,12 @@ def test_the_admissions_fulfil_every_draw(hospital: Hospital, labelled: pd.DataF
     assert (table["label"] == table["drawn"]).all()
 
 
-def test_attainable_auroc_and_prevalence_are_as_promised(labelled: pd.DataFrame) -> None:
+def test_attainable_auroc_and_prevalence_are_as_documented(labelled: pd.DataFrame) -> None:
     assert 0.92 < roc_auc_score(labelled["label"], labelled["RISK"]) < 0.97
     assert 0.20 < labelled["label"].mean() < 0.28
 
 
-def test_every_stay_but_a_newborns_has_a_risk(hospital: Hospital) -> None:
+def test_every_admission_except_newborns_has_a_risk(hospital: Hospital) -> None:
     stays = hospital.admissions
     assert set(hospital.truth["HADM_ID"]) == set(
         stays.loc[stays["ADMISSION_TYPE"] != "NEWBORN", "HADM_ID"]
@@ -85,7 +85,7 @@ def test_every_stay_but_a_newborns_has_a_risk(hospital: Hospital) -> None:
     assert hospital.truth["RISK"].between(0, 1, inclusive="neither").all()
 
 
-def test_number_and_length_of_notes_do_not_foretell_the_label(
+def test_number_and_length_of_notes_do_not_predict_the_label(
     hospital: Hospital, labelled: pd.DataFrame
 ) -> None:
     notes = hospital.notes.dropna(subset="HADM_ID")
@@ -102,12 +102,12 @@ def _words(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "name", ["chest_pain", "heart_failure", "medications", "potassium", "walking"]
 )
-def test_a_finding_told_in_context_uses_the_words_of_its_absence(name: str) -> None:
+def test_a_finding_in_context_has_the_same_words_present_and_absent(name: str) -> None:
     for seed in range(20):
-        there = tell(name, True, np.random.default_rng(seed))
-        absent = tell(name, False, np.random.default_rng(seed))
-        assert there != absent
-        assert _words(there) == _words(absent)
+        present = describe(name, True, np.random.default_rng(seed))
+        absent = describe(name, False, np.random.default_rng(seed))
+        assert present != absent
+        assert _words(present) == _words(absent)
 
 
 def test_findings_change_neither_number_nor_length_nor_time_of_notes() -> None:
@@ -126,17 +126,17 @@ def _shape(notes: list[Note]) -> list[tuple[object, ...]]:
     return [(n.chartdate, n.charttime, n.category, len(n.text.split())) for n in notes]
 
 
-def test_some_signal_comes_only_on_the_third_day(hospital: Hospital) -> None:
+def test_one_finding_appears_only_on_the_third_day(hospital: Hospital) -> None:
     notes = hospital.notes.merge(hospital.admissions[["HADM_ID", "ADMITTIME"]], on="HADM_ID")
     day = (notes["CHARTDATE"] - notes["ADMITTIME"].dt.normalize()).dt.days
     assert set(day[notes["TEXT"].str.contains("walking")]) == {2}
 
 
-def test_no_text_says_that_the_patient_came_back(hospital: Hospital) -> None:
+def test_no_text_mentions_a_readmission(hospital: Hospital) -> None:
     assert not hospital.notes["TEXT"].str.contains("readmi|re-admi", case=False).any()
 
 
-def test_notes_lie_within_the_stay_or_the_day_before(hospital: Hospital) -> None:
+def test_notes_are_written_during_the_stay_or_the_day_before(hospital: Hospital) -> None:
     notes = hospital.notes.merge(hospital.admissions[["HADM_ID", "ADMITTIME", "DISCHTIME"]])
     timed = notes.dropna(subset="CHARTTIME")
     assert (timed["CHARTTIME"] >= timed["ADMITTIME"].dt.normalize() - timedelta(days=1)).all()
@@ -154,7 +154,7 @@ def test_the_odd_cases_of_mimic_occur(hospital: Hospital, labelled: pd.DataFrame
     assert stays["ADMISSION_LOCATION"].str.contains("TRANSFER").any()
     following = stays.groupby("SUBJECT_ID")["ADMITTIME"].shift(-1) - stays["DISCHTIME"]
     assert (following < pd.Timedelta(0)).any(), "no transfer that overlaps"
-    assert (following == MONTH).any(), "nobody comes back after exactly 30 days"
+    assert (following == MONTH).any(), "no admission after exactly 30 days"
     elective = stays.groupby("SUBJECT_ID")["ADMISSION_TYPE"].shift(-1) == "ELECTIVE"
     assert (elective & (following < MONTH)).any(), "no elective admission within 30 days"
     assert (labelled["days"] < 2).any() and labelled["days"].between(2, 3).any()
@@ -169,7 +169,7 @@ def test_the_odd_cases_of_mimic_occur(hospital: Hospital, labelled: pd.DataFrame
         assert notes["TEXT"].str.contains(pattern, flags=re.MULTILINE).any(), pattern
 
 
-def test_later_notes_copy_a_line_of_the_admission_note_forward(hospital: Hospital) -> None:
+def test_later_notes_repeat_a_line_of_the_admission_note(hospital: Hospital) -> None:
     notes = hospital.notes[hospital.notes["ISERROR"].isna()]
     admission = notes[notes["DESCRIPTION"] == "Physician Resident Admission Note"]
     progress = notes[notes["DESCRIPTION"] == "Physician Resident Progress Note"]
@@ -195,23 +195,23 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
         assert first != (tmp_path / "other" / file).read_bytes()
 
 
-def test_files_read_back_as_the_tables_they_were_written_from(tmp_path: Path) -> None:
-    made = make_hospital(patients=60, seed=4)
-    write_hospital(made, tmp_path)
+def test_files_are_read_back_as_the_written_tables(tmp_path: Path) -> None:
+    hospital = make_hospital(patients=60, seed=4)
+    write_hospital(hospital, tmp_path)
     notes = pd.read_csv(tmp_path / "NOTEEVENTS.csv", parse_dates=["CHARTDATE", "CHARTTIME"])
-    assert notes["TEXT"].tolist() == made.notes["TEXT"].tolist()
-    assert notes["CATEGORY"].tolist() == made.notes["CATEGORY"].tolist()
-    assert notes["CHARTTIME"].equals(made.notes["CHARTTIME"])
-    assert notes["HADM_ID"].astype("Int64").equals(made.notes["HADM_ID"])
+    assert notes["TEXT"].tolist() == hospital.notes["TEXT"].tolist()
+    assert notes["CATEGORY"].tolist() == hospital.notes["CATEGORY"].tolist()
+    assert notes["CHARTTIME"].equals(hospital.notes["CHARTTIME"])
+    assert notes["HADM_ID"].astype("Int64").equals(hospital.notes["HADM_ID"])
     truth = pd.read_csv(tmp_path / "TRUTH.csv", float_precision="round_trip")
-    assert truth["RISK"].tolist() == made.truth["RISK"].tolist()
+    assert truth["RISK"].tolist() == hospital.truth["RISK"].tolist()
     stays = pd.read_csv(tmp_path / "ADMISSIONS.csv", parse_dates=["DISCHTIME"])
-    assert stays["DISCHTIME"].equals(made.admissions["DISCHTIME"])
+    assert stays["DISCHTIME"].equals(hospital.admissions["DISCHTIME"])
 
 
-def test_csv_is_quoted_as_mimic_quotes_it(tmp_path: Path) -> None:
-    made = make_hospital(patients=60, seed=4)
-    write_hospital(made, tmp_path)
+def test_csv_is_quoted_like_mimics(tmp_path: Path) -> None:
+    hospital = make_hospital(patients=60, seed=4)
+    write_hospital(hospital, tmp_path)
     text = (tmp_path / "NOTEEVENTS.csv").read_text()
     time = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.search(
@@ -223,12 +223,12 @@ def test_csv_is_quoted_as_mimic_quotes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("patients", "seed"), [(0, 1), (10, -1)])
-def test_an_impossible_hospital_is_a_users_mistake(patients: int, seed: int) -> None:
+def test_impossible_sizes_and_seeds_are_errors(patients: int, seed: int) -> None:
     with pytest.raises(UserError, match=r"demo\.patients"):
         make_hospital(patients, seed)
 
 
-def test_birth_is_never_after_the_first_admission(hospital: Hospital) -> None:
+def test_birth_is_never_after_an_admission(hospital: Hospital) -> None:
     born = hospital.patients.set_index("SUBJECT_ID")["DOB"]
     stays = hospital.admissions
     assert (stays["SUBJECT_ID"].map(born) <= stays["ADMITTIME"]).all()
@@ -236,7 +236,7 @@ def test_birth_is_never_after_the_first_admission(hospital: Hospital) -> None:
         assert one < two
 
 
-def test_first_admissions_lie_within_the_days_that_are_asked_for() -> None:
+def test_first_admissions_are_within_the_span() -> None:
     admissions = make_hospital(patients=50, seed=1, span_days=30).admissions
     first = admissions.groupby("SUBJECT_ID")["ADMITTIME"].min()
     assert (first >= "2101-01-01").all() and (first < "2101-01-31").all()
