@@ -1,4 +1,4 @@
-"""From a cleaned document to chunks of a length that a model can read."""
+"""Cut a cleaned document into chunks that a model can read in one pass."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 
 def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
-    """Windows of `words` words in order; the remainder where it has more than `min_tail_words`.
+    """Cut the text into chunks of `words` words each (published).
 
-    Words are what white space separates, and are joined by one blank (published `split`). A text of
-    `min_tail_words` words or fewer has no chunk.
+    The remainder is a chunk only if it has more than `min_tail_words` words. Words are separated by
+    white space; in a chunk, one space joins them.
 
     >>> word_chunks("a b c d e f g", words=3, min_tail_words=0)
     ['a b c', 'd e f', 'g']
@@ -27,12 +27,12 @@ def token_chunks(
     budget: int,
     min_words: int = 10,
 ) -> list[str]:
-    """Whole segments packed greedily into chunks of at most `budget` tokens; nothing is lost.
+    """Pack whole segments greedily into chunks of at most `budget` tokens, without losing text.
 
-    `count_tokens` gives the tokens of each text, without specials; texts joined by a blank have no
-    more tokens than they have together. A segment longer than the budget is filled in word by word,
-    and a word longer than the budget is cut between characters. A document of `min_words` words or
-    fewer has no chunk.
+    count_tokens: returns the number of tokens of each text, without special tokens. It may not
+    return less than the text needs when it is joined to others by a space. A segment longer than
+    the budget is added word by word; a word longer than the budget is cut between characters. A
+    document of `min_words` words or fewer has no chunk.
     """
     if sum(len(s.split()) for s in segments) <= min_words:
         return []
@@ -53,6 +53,7 @@ def token_chunks(
 def _words(
     segment: str, count_tokens: Callable[[list[str]], Sequence[int]], budget: int
 ) -> list[tuple[str, int]]:
+    """Split a segment into words, or parts of words, that fit; return (text, tokens)."""
     words = segment.split()
     pieces: list[tuple[str, int]] = []
     for word, tokens in zip(words, count_tokens(words), strict=True):

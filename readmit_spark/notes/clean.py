@@ -1,21 +1,21 @@
-"""Cleaning of a note's text (the published regular expressions, in linear time)."""
+"""Clean the text of a document with the published regular expressions, in linear time."""
 
 from __future__ import annotations
 
 import re
 
-# The published pattern is `\[(.*?)\]`. Line ends are blanks by then, so `[^\]]*` is the same.
+# Published: `\[(.*?)\]`. Line ends have become spaces before, so `[^\]]*` matches the same.
 _BRACKETS = re.compile(r"\[[^\]]*\]")
 _DIGITS = re.compile("[0-9]+")
-_GONE = "X"  # no lower-case text has one
+_REMOVED = "X"  # does not occur in lower-case text
 
 
 def clean(text: str | None) -> str:
-    """The cleaned, lower-case text: method of Huang et al. 2019, published `preprocess1`.
+    """Return the cleaned, lower-case text (`preprocess1` of Huang et al. 2019).
 
-    None becomes the empty text. Line ends become blanks; then go, in this order, bracketed
-    de-identification tags, "12." style numbers, `dr.` (doctor), `m.d.` (md), the two date headers
-    and drawn rules. White space is not folded: what splits into words later does that.
+    Line ends become spaces. Then, in this order: bracketed de-identification tags and numbers such
+    as "12." are removed, `dr.` becomes doctor and `m.d.` becomes md, the two date headers and the
+    pairs `--`, `__`, `==` are removed. White space inside the text stays. None becomes "".
 
     >>> clean("Admission Date:  [**2101-10-20**]\\nDr. [**Last Name**] saw pt. 1. CHF -- stable")
     '   doctor  saw pt.  chf  stable'
@@ -23,20 +23,20 @@ def clean(text: str | None) -> str:
     if text is None:
         return ""
     text = text.replace("\n", " ").replace("\r", " ").strip().lower()
-    # A bracket that is never closed matches nothing: looking only up to the last "]" keeps
-    # thousands of open ones from each being searched to the end of the text.
+    # An open bracket without a closing one matches nothing. Without this limit, each of thousands
+    # of open brackets would be searched to the end of the text.
     end = text.rfind("]") + 1
     text = _BRACKETS.sub("", text[:end]) + text[end:]
-    text = _without_numbers(text)
+    text = _remove_numbers(text)
     text = text.replace("dr.", "doctor").replace("m.d.", "md")
     text = text.replace("admission date:", "").replace("discharge date:", "")
-    # As `--|__|==` in one pass: what stands on both sides of a pair that goes makes no new pair.
-    text = text.replace("--", _GONE).replace("__", _GONE).replace("==", _GONE)
-    return text.replace(_GONE, "")
+    # The same as `--|__|==` in one pass: characters around a removed pair form no new pair.
+    text = text.replace("--", _REMOVED).replace("__", _REMOVED).replace("==", _REMOVED)
+    return text.replace(_REMOVED, "")
 
 
 def clean_for_pretraining(text: str | None) -> str:
-    """`clean`, and then without digits and with white space folded, as published for pretraining.
+    """Clean the text as for pretraining: `clean`, then remove digits and fold white space.
 
     >>> clean_for_pretraining("BP 120/80,  2 units given. 3. CHF")
     'bp /, units given. chf'
@@ -44,12 +44,14 @@ def clean_for_pretraining(text: str | None) -> str:
     return " ".join(_DIGITS.sub("", clean(text)).split())
 
 
-def _without_numbers(text: str) -> str:
-    """As the published `[0-9]+\\.` replaced by nothing: several times as fast, and linear on a
-    long run of digits without a full stop."""
-    *before, last = text.split(".")
-    kept = []
-    for part in before:
+def _remove_numbers(text: str) -> str:
+    """Remove the published pattern `[0-9]+\\.` from the text.
+
+    Several times faster than the pattern, and linear for long runs of digits without a full stop.
+    """
+    *parts, last = text.split(".")
+    cleaned = []
+    for part in parts:
         stripped = part.rstrip("0123456789")
-        kept.append(stripped if len(stripped) < len(part) else part + ".")
-    return "".join(kept) + last
+        cleaned.append(stripped if len(stripped) < len(part) else part + ".")
+    return "".join(cleaned) + last

@@ -1,4 +1,4 @@
-"""Where a chunk comes from: the characters of the notes' own texts that its words stand for."""
+"""Find the passages of a chunk: the characters of the original notes that it came from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from readmit_spark.notes.clean import clean
 
 _BRACKETS = re.compile(r"\[[^\]]*\]")
 _NUMBERED = re.compile(r"[0-9](?<![0-9][0-9])[0-9]*\.")
-_THEN = (
+_REPLACEMENTS = (  # after the brackets, in the order of `clean`
     (_NUMBERED, ""),
     (re.compile(r"dr\."), "doctor"),
     (re.compile(r"m\.d\."), "md"),
@@ -26,7 +26,7 @@ _THEN = (
 
 @dataclass(frozen=True)
 class Passage:
-    """Characters start to end (end excluded, counted from 0) of the text of note number `note`."""
+    """The characters text[start:end] of note number `note`; all numbers count from 0."""
 
     note: int
     start: int
@@ -34,17 +34,17 @@ class Passage:
 
 
 def document(texts: Sequence[str]) -> str:
-    """The notes of an admission as one text: joined by a blank, in their order."""
+    """Join the notes of an admission, in order, by a space."""
     return " ".join(texts)
 
 
 def passages(texts: Sequence[str], chunks: Sequence[str]) -> list[list[Passage]]:
-    """For each chunk, what it was made of: at most one passage a note, in the notes' order.
+    """Return for each chunk its passages, at most one in each note, in the order of the notes.
 
-    texts: the notes in the document's order. chunks: what `clean(document(texts))` was cut into, in
-    order from its beginning; an end that is in no chunk may be left over. A passage reaches from
-    the first to the last character that the chunk has of a note; what cleaning took out in between
-    lies inside. ValueError where the chunks are not those of the texts.
+    texts: the notes in the order of the document. chunks: the chunks of `clean(document(texts))` in
+    order, from its beginning; text after the last chunk is ignored. A passage reaches from the
+    first to the last character of the note in the chunk and includes what cleaning removed in
+    between. Raises ValueError if the chunks do not belong to the texts.
 
     >>> passages(["Pt seen by Dr. X", "no pain"], ["pt seen by doctor x no", "pain"])
     ... # doctest: +NORMALIZE_WHITESPACE
@@ -52,22 +52,23 @@ def passages(texts: Sequence[str], chunks: Sequence[str]) -> list[list[Passage]]
      [Passage(note=1, start=3, end=7)]]
     """
     cleaned, origins = clean_with_origins(document(texts))
-    # White space decides nothing: chunks hold the text's other characters, in order.
-    solid = np.flatnonzero([not c.isspace() for c in cleaned])
-    starts = np.array([0, *accumulate(len(text) + 1 for text in texts)])
-    found = []
+    # Chunking changes white space only, so all other characters are compared.
+    positions = np.flatnonzero([not c.isspace() for c in cleaned])
+    note_starts = np.array([0, *accumulate(len(text) + 1 for text in texts)])
+    result = []
     at = 0
     for chunk in chunks:
-        mine = "".join(chunk.split())
-        where = solid[at : at + len(mine)]
-        if "".join(map(cleaned.__getitem__, where)) != mine:
-            raise ValueError("the chunks are not those of the texts")
-        at += len(mine)
-        found.append(_by_note(origins[where], starts))
-    return found
+        characters = "".join(chunk.split())
+        in_chunk = positions[at : at + len(characters)]
+        if "".join(map(cleaned.__getitem__, in_chunk)) != characters:
+            raise ValueError("the chunks do not belong to the texts")
+        at += len(characters)
+        result.append(_by_note(origins[in_chunk], note_starts))
+    return result
 
 
 def _by_note(origins: NDArray[np.int64], starts: NDArray[np.int64]) -> list[Passage]:
+    """Group rising positions in the document into one passage for each note."""
     notes = np.searchsorted(starts, origins, side="right") - 1
     first = np.flatnonzero(np.diff(notes, prepend=-1))
     last = np.append(first[1:], len(notes)) - 1
@@ -82,22 +83,22 @@ def _by_note(origins: NDArray[np.int64], starts: NDArray[np.int64]) -> list[Pass
 
 
 def clean_with_origins(text: str) -> tuple[str, NDArray[np.int64]]:
-    """`clean(text)`, and for each of its characters the index in `text` that it stands for.
+    """Return `clean(text)` and for each of its characters the index in `text` that it came from.
 
-    The indices never fall. A replacement ("doctor") reaches from the first to the last character of
-    what it replaces.
+    The indices never decrease. In a replacement ("doctor"), the last letter has the index of the
+    last replaced character and all others that of the first.
     """
-    blank = text.replace("\n", " ").replace("\r", " ")
-    start = len(blank) - len(blank.lstrip())
-    stripped = blank.strip()
+    one_line = text.replace("\n", " ").replace("\r", " ")
+    start = len(one_line) - len(one_line.lstrip())
+    stripped = one_line.strip()
     lower = stripped.lower()
     origins = np.arange(start, start + len(stripped))
-    if len(lower) != len(stripped):  # a few letters are two in lower case
+    if len(lower) != len(stripped):  # a few letters become two characters in lower case
         origins = np.repeat(origins, [len(c.lower()) for c in stripped])
     cleaned, origins = _replace(lower, origins, _BRACKETS, "", lower.rfind("]") + 1)
-    for pattern, replacement in _THEN:
+    for pattern, replacement in _REPLACEMENTS:
         cleaned, origins = _replace(cleaned, origins, pattern, replacement, len(cleaned))
-    if cleaned != clean(text):  # the one definition of cleaning is `clean`
+    if cleaned != clean(text):  # `clean` defines what cleaning does
         raise AssertionError("clean_with_origins differs from clean")
     return cleaned, origins
 
@@ -105,17 +106,18 @@ def clean_with_origins(text: str) -> tuple[str, NDArray[np.int64]]:
 def _replace(
     text: str, origins: NDArray[np.int64], pattern: re.Pattern[str], replacement: str, end: int
 ) -> tuple[str, NDArray[np.int64]]:
+    """Replace the pattern's matches in text[:end]; return the new text and its origins."""
     pieces: list[str] = []
-    kept: list[NDArray[np.int64]] = []
+    piece_origins: list[NDArray[np.int64]] = []
     at = 0
     for match in pattern.finditer(text, 0, end):
         pieces += [text[at : match.start()], replacement]
-        kept.append(origins[at : match.start()])
+        piece_origins.append(origins[at : match.start()])
         if replacement:
-            its = np.full(len(replacement), origins[match.start()])
-            its[-1] = origins[match.end() - 1]
-            kept.append(its)
+            of_replacement = np.full(len(replacement), origins[match.start()])
+            of_replacement[-1] = origins[match.end() - 1]
+            piece_origins.append(of_replacement)
         at = match.end()
     if not pieces:
         return text, origins
-    return "".join(pieces) + text[at:], np.concatenate([*kept, origins[at:]])
+    return "".join(pieces) + text[at:], np.concatenate([*piece_origins, origins[at:]])

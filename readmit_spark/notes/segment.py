@@ -1,9 +1,9 @@
-"""Rule-based sentence segments: spaCy's English tokenizer and `sentencizer`, a word at a time.
+"""Split a text into segments with spaCy's English rules and its `sentencizer`, word by word.
 
-spaCy's tokenizer is nine tenths of the cost of `nlp(text)`, and it treats each run of characters
-between blanks on its own. So each distinct word is shown to it once a process, what the
-sentencizer would do on meeting that word is remembered, and a text is a walk over its words. A
-test holds the result against `nlp(text)` itself.
+spaCy's tokenizer takes nine tenths of the time of `nlp(text)`, and it handles each run of
+characters between white space on its own. So each process passes each distinct word to spaCy only
+once and caches how the word changes the state of the sentencizer. A test compares the result with
+`nlp(text)`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from typing import NamedTuple
 MIN_WORDS = 20
 
 _WORD = re.compile(r"\S+")
-_MEMORY = 200_000  # distinct words remembered a process; beyond it the memory starts afresh
+_CACHE_SIZE = 200_000  # distinct words cached in a process; a full cache is emptied
 
 
-class _Step(NamedTuple):
-    """What a word does to the sentencizer, for one state before it."""
+class _Effect(NamedTuple):
+    """How a word affects the sentencizer that is in a given state before the word."""
 
     break_before: bool
     break_after: bool
-    seen_period: bool
+    seen_period: bool  # state after the word
 
 
 def segment(text: str, min_words: int = MIN_WORDS) -> list[str]:
-    """Sentences of `text`, each of fewer than `min_words` words fused onto the one before it.
+    """Split `text` into sentences; append sentences of fewer than `min_words` words to the one
+    before.
 
-    Words are what white space separates; a segment's words are joined by one blank, and the words
-    of all segments, in order, are those of the text. A sentence end that spaCy sees inside a word
-    takes effect behind it. The first segment may be short; an empty text has none.
+    Words are separated by white space; in a segment, one space joins them. The words of all
+    segments, in order, are the words of the text. A sentence end that spaCy finds inside a word
+    takes effect after the word. The first segment may be short. An empty text has no segment.
 
     >>> segment("pt seen. denies pain. plan: home.", min_words=2)
     ['pt seen.', 'denies pain.', 'plan: home.']
@@ -46,46 +47,50 @@ def segment(text: str, min_words: int = MIN_WORDS) -> list[str]:
 
 
 def _sentences(text: str) -> list[list[str]]:
-    steps = _steps()
+    effects = _effects()
     sentences: list[list[str]] = []
     current: list[str] = []
     seen_period = False
     end = 0
     for match in _WORD.finditer(text):
         start = match.start()
-        # Anything but one blank between two words is a token of its own for spaCy, and closes a
-        # sentence that has had its full stop.
+        # For spaCy, white space other than one space is a token. After a full stop it ends the
+        # sentence.
         wide_gap = start - end != 1 or text[end] != " "
         end = match.end()
         word = match.group()
-        pair = steps.get(word)
-        if pair is None:
-            pair = _learn(word, steps)
-        step = pair[seen_period and not wide_gap]
-        if current and (step.break_before or (seen_period and wide_gap)):
+        by_state = effects.get(word)
+        if by_state is None:
+            by_state = _add_word(word, effects)
+        effect = by_state[seen_period and not wide_gap]
+        if current and (effect.break_before or (seen_period and wide_gap)):
             sentences.append(current)
             current = []
         current.append(word)
-        if step.break_after:
+        if effect.break_after:
             sentences.append(current)
             current = []
-        seen_period = step.seen_period
+        seen_period = effect.seen_period
     if current:
         sentences.append(current)
     return sentences
 
 
-def _learn(word: str, steps: dict[str, tuple[_Step, _Step]]) -> tuple[_Step, _Step]:
+def _add_word(word: str, effects: dict[str, tuple[_Effect, _Effect]]) -> tuple[_Effect, _Effect]:
+    """Add the word to the cache; return its effects without and with a full stop before it."""
     tokens = _token_kinds(word)
-    pair = (_walk(tokens, False), _walk(tokens, True))
-    if len(steps) >= _MEMORY:
-        steps.clear()
-    steps[word] = pair
-    return pair
+    by_state = (_effect(tokens, False), _effect(tokens, True))
+    if len(effects) >= _CACHE_SIZE:
+        effects.clear()
+    effects[word] = by_state
+    return by_state
 
 
-def _walk(tokens: list[tuple[bool, bool]], seen_period: bool) -> _Step:
-    """spaCy's `Sentencizer.predict` over the tokens (ends a sentence, is punctuation) of a word."""
+def _effect(tokens: list[tuple[bool, bool]], seen_period: bool) -> _Effect:
+    """Apply the rules of spaCy's `Sentencizer.predict` to the tokens of a word.
+
+    tokens: (ends a sentence, is punctuation).
+    """
     breaks = []
     for i, (ends, punctuation) in enumerate(tokens):
         if seen_period and not ends and not punctuation:
@@ -93,22 +98,23 @@ def _walk(tokens: list[tuple[bool, bool]], seen_period: bool) -> _Step:
             seen_period = False
         elif ends:
             seen_period = True
-    return _Step(0 in breaks, any(i > 0 for i in breaks), seen_period)
+    return _Effect(0 in breaks, any(i > 0 for i in breaks), seen_period)
 
 
 def _token_kinds(word: str) -> list[tuple[bool, bool]]:
-    if word.isalnum():  # however spaCy splits it, no part is punctuation
+    """Return (ends a sentence, is punctuation) of each of the word's spaCy tokens."""
+    if word.isalnum():  # none of its tokens is punctuation
         return [(False, False)]
     nlp = _nlp()
     ends = nlp.get_pipe("sentencizer").punct_chars
-    # Half a surrogate pair is no character for spaCy, and its error would show the text.
-    whole = word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return [(token.text in ends, token.is_punct) for token in nlp.tokenizer(whole)]
+    # spaCy fails on half a surrogate pair, and its error message would show the text.
+    valid = word.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return [(token.text in ends, token.is_punct) for token in nlp.tokenizer(valid)]
 
 
 @lru_cache(maxsize=1)
-def _nlp():  # type: ignore[no-untyped-def]  # spaCy is imported only where it is used
-    import spacy
+def _nlp():  # type: ignore[no-untyped-def]
+    import spacy  # slow to import, and not every job needs segments
 
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
@@ -116,5 +122,6 @@ def _nlp():  # type: ignore[no-untyped-def]  # spaCy is imported only where it i
 
 
 @lru_cache(maxsize=1)
-def _steps() -> dict[str, tuple[_Step, _Step]]:
+def _effects() -> dict[str, tuple[_Effect, _Effect]]:
+    """Return this process's cache: word -> effects without and with a full stop before it."""
     return {}

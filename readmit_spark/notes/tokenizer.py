@@ -1,4 +1,4 @@
-"""The tokenizer as a value: read once on the driver, carried to the workers as its own JSON."""
+"""The model's tokenizer as a picklable value: read on the driver, sent to the workers as JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from tokenizers import Tokenizer
 
 from readmit_spark.errors import UserError
 
-_RULES = ("normalizer", "pre_tokenizer")
-_MEMORY = 200_000  # distinct words remembered a process; beyond it the memory starts afresh
+_CACHE_SIZE = 200_000  # distinct words cached in a process; a full cache is emptied
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A chunk as token ids, specials included; `n_cut` tokens did not fit."""
+    """A chunk as token ids, with special tokens. n_cut: the number of tokens that did not fit."""
 
     input_ids: list[int]
     n_cut: int
@@ -30,8 +29,11 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What masking must know. words: ids that may stand in for a token. pieces: [vocabulary], True
-    of an entry that continues a word."""
+    """The token ids that masking needs.
+
+    words: ids that may replace a token. pieces: [vocabulary], True for an entry that continues a
+    word (`##`).
+    """
 
     cls: int
     sep: int
@@ -42,29 +44,32 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class ChunkTokenizer:
-    """Encodes chunks to at most `max_tokens` ids. Picklable; builds the real one once a process."""
+    """Encodes chunks as at most `max_tokens` ids.
+
+    definition: the JSON of a Hugging Face tokenizer. Each process builds the tokenizer once.
+    """
 
     definition: str
     max_tokens: int
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that two tokenizers share only when they are the same."""
+        """A hash of the definition: 16 hexadecimal digits."""
         return hashlib.sha256(self.definition.encode()).hexdigest()[:16]
 
     @property
     def budget(self) -> int:
-        """Tokens a chunk can hold beside the specials."""
+        """The number of tokens that fit in a chunk beside the special tokens."""
         prefix, suffix = _specials(self.definition)
         return self.max_tokens - len(prefix) - len(suffix)
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of a word that the vocabulary has no pieces for; None where there is none such."""
+        """The id for words that the vocabulary cannot spell; None if there is no such id."""
         return _unknown(self.definition)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Ids with the model's specials ([CLS] … [SEP] for BERT), cut to the budget."""
+        """Encode each text with special tokens ([CLS] … [SEP] for BERT), cut to `max_tokens`."""
         prefix, suffix = _specials(self.definition)
         budget = self.budget
         return [
@@ -73,23 +78,23 @@ class ChunkTokenizer:
         ]
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
-        """All ids of each text, without specials and uncut."""
+        """Return all ids of each text, without special tokens and uncut."""
         tokenizer = _build(self.definition)
-        if not _words_stand_alone(self.definition):
+        if not _words_are_independent(self.definition):
             encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
             return [list(e.ids) for e in encoded]
-        # A tokenizer of BERT's kind takes most of the time of `prepare`: each word meets it once.
-        known = _known(self.definition)
+        # Tokenizing takes most of the time of `prepare`, so each distinct word is encoded once.
+        cache = _cached_ids(self.definition)
         words = [text.split(" ") for text in texts]
-        if len(known) > _MEMORY:
-            known.clear()
-        new = list({word for each in words for word in each}.difference(known))
+        if len(cache) > _CACHE_SIZE:
+            cache.clear()
+        new = list({word for text_words in words for word in text_words}.difference(cache))
         encoded = tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        known.update(zip(new, (tuple(e.ids) for e in encoded), strict=True))
-        return [[i for word in each for i in known[word]] for each in words]
+        cache.update(zip(new, (tuple(e.ids) for e in encoded), strict=True))
+        return [[i for word in text_words for i in cache[word]] for text_words in words]
 
     def vocabulary(self) -> Vocabulary:
-        """What pretraining's masks are made with. UserError where the tokenizer is not BERT's."""
+        """Return the ids for masking. Raises UserError if this is not a BERT tokenizer."""
         tokenizer = _build(self.definition)
         names = ("[CLS]", "[SEP]", "[MASK]")
         cls, sep, mask = (tokenizer.token_to_id(name) for name in names)
@@ -105,12 +110,14 @@ class ChunkTokenizer:
         return Vocabulary(cls, sep, mask, np.array(words), pieces)
 
     def word_of(self, text: str) -> list[int]:
-        """For each of `encode`'s ids the number of the word that it is a piece of, counted from 0;
-        -1 of the specials. Words are what white space separates."""
+        """Return for each id of `encode` the index of its word in the text; -1 for special tokens.
+
+        Words are separated by white space.
+        """
         starts = [match.start() for match in re.finditer(r"\S+", text)]
         encoded = _build(self.definition).encode(text, add_special_tokens=False)
         prefix, suffix = _specials(self.definition)
-        # By a token's end: tokenizers of bytes count the blank before a word as part of it.
+        # The token's end decides: in byte tokenizers a token may begin with the space before.
         body = [
             bisect_right(starts, max(begin, end - 1)) - 1
             for begin, end in encoded.offsets[: self.budget]
@@ -118,21 +125,21 @@ class ChunkTokenizer:
         return [-1] * len(prefix) + body + [-1] * len(suffix)
 
     def tokens(self, input_ids: Sequence[int]) -> list[str]:
-        """The word pieces as the vocabulary spells them: `##` marks one inside a word."""
+        """Return the tokens as the vocabulary spells them; `##` marks a token inside a word."""
         tokenizer = _build(self.definition)
         return [tokenizer.id_to_token(i) or "" for i in input_ids]
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """The most tokens that each text can be in a chunk, without specials.
+        """Return the largest number of tokens of each text in a chunk, without special tokens.
 
-        To tokenizers of bytes (RoBERTa's, ModernBERT's) the blank before a word is part of it, so
-        a text is not the same tokens at the beginning of a chunk and behind another text.
+        In byte tokenizers (RoBERTa, ModernBERT) the space before a word is part of its token, so a
+        text can have other tokens at the beginning of a chunk than after another text.
         """
-        first = [len(ids) for ids in self.pieces(texts)]
-        if not _blanks_matter(self.definition):
-            return first
-        behind = [len(ids) for ids in self.pieces([f" {text}" for text in texts])]
-        return list(map(max, first, behind))
+        at_start = [len(ids) for ids in self.pieces(texts)]
+        if not _spaces_matter(self.definition):
+            return at_start
+        after_space = [len(ids) for ids in self.pieces([f" {text}" for text in texts])]
+        return list(map(max, at_start, after_space))
 
 
 @lru_cache(maxsize=4)
@@ -141,36 +148,41 @@ def _build(definition: str) -> Tokenizer:
 
 
 @lru_cache(maxsize=4)
-def _words_stand_alone(definition: str) -> bool:
-    """Whether what a blank separates is encoded the same wherever it stands: BERT's rules look at
-    single characters, and split at every blank."""
-    made = json.loads(definition)
-    (normalizer, splitter) = ((made[part] or {}).get("type") for part in _RULES)
+def _words_are_independent(definition: str) -> bool:
+    """Return whether each word between spaces has the same ids in every text.
+
+    This holds for BERT's rules: they look at single characters and split at every space.
+    """
+    parsed = json.loads(definition)
+    normalizer, pre_tokenizer = (
+        (parsed[part] or {}).get("type") for part in ("normalizer", "pre_tokenizer")
+    )
     return (
-        splitter == "BertPreTokenizer"
+        pre_tokenizer == "BertPreTokenizer"
         and normalizer in (None, "BertNormalizer")
         and not any(
             " " in token["content"] or token["lstrip"] or token["rstrip"] or token["single_word"]
-            for token in made["added_tokens"]
+            for token in parsed["added_tokens"]
         )
     )
 
 
 @lru_cache(maxsize=4)
-def _known(definition: str) -> dict[str, tuple[int, ...]]:
-    """The ids of the words that this process has met."""
+def _cached_ids(definition: str) -> dict[str, tuple[int, ...]]:
+    """Return this process's cache of the tokenizer: word -> ids."""
     return {}
 
 
 @lru_cache(maxsize=4)
-def _blanks_matter(definition: str) -> bool:
+def _spaces_matter(definition: str) -> bool:
     tokenizer = _build(definition)
-    alone, behind = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", " a"))
-    return bool(alone != behind)
+    alone, after_space = (tokenizer.encode(t, add_special_tokens=False).ids for t in ("a", " a"))
+    return bool(alone != after_space)
 
 
 @lru_cache(maxsize=4)
 def _specials(definition: str) -> tuple[list[int], list[int]]:
+    """Return the special ids before and after a text."""
     encoded = _build(definition).encode("a")
     body = [i for i, special in enumerate(encoded.special_tokens_mask) if not special]
     return encoded.ids[: body[0]], encoded.ids[body[-1] + 1 :]

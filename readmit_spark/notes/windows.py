@@ -1,4 +1,4 @@
-"""Which notes of an admission a prediction may read."""
+"""Parse the name of a window: the notes of an admission that a prediction may read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from readmit_spark.errors import UserError
 
 @dataclass(frozen=True)
 class Window:
-    """`days` = None is the discharge summary; else the notes of the first `days` days."""
+    """days: the number of first days whose notes count; None means the discharge summary."""
 
     name: str
     days: int | None
 
 
 def parse_window(name: str) -> Window:
-    """`discharge`, or `Ndays` (N at least 1): notes with CHARTDATE - date(ADMITTIME) < N days.
+    """Parse `discharge` or `Ndays`: the notes with CHARTDATE - date(ADMITTIME) < N days.
+
+    N is at least 1. Raises UserError for another name.
 
     >>> parse_window("3days")
     Window(name='3days', days=3)
@@ -26,5 +28,5 @@ def parse_window(name: str) -> Window:
         return Window(name, None)
     match = re.fullmatch(r"([1-9][0-9]{0,3})days", name)
     if match is None:
-        raise UserError(f"unknown window {name!r}: one of 2days, 3days, any Ndays, or discharge")
+        raise UserError(f"unknown window {name!r}: use 2days, 3days, any Ndays, or discharge")
     return Window(name, int(match.group(1)))

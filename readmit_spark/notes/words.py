@@ -1,16 +1,16 @@
-"""Words, as the baselines count them."""
+"""Split a text into the words that the baseline models count."""
 
 from __future__ import annotations
 
 import re
 
-WORD = r"\w\w+"  # two letters, digits or underscores or more: scikit-learn's CountVectorizer's
+WORD = r"\w\w+"  # as in scikit-learn's CountVectorizer
 
 _WORD = re.compile(WORD)
 
 
 def words(text: str) -> list[str]:
-    """The words of a cleaned text, in order; punctuation and single letters are none.
+    """Return the words of a cleaned text, in order, without punctuation and single characters.
 
     >>> words("pt w/ chf, denies pain.")
     ['pt', 'chf', 'denies', 'pain']

@@ -1,4 +1,4 @@
-"""Chunks: fixed word windows as published, and the token-exact packing that loses nothing."""
+"""Chunks of a fixed number of words, as published, and chunks of whole segments."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_chunks_are_the_words_in_order(n: int, size: int, tail: int) -> None:
 
 
 def letters(texts: list[str]) -> list[int]:
-    """A stand-in for WordPiece: a token a letter, additive over words."""
+    """Count one token for each letter, in place of a tokenizer."""
     return [len(text.replace(" ", "")) for text in texts]
 
 

@@ -1,4 +1,4 @@
-"""Where a chunk's words stand in the notes: held against cleaning itself, over nasty texts."""
+"""The passages of chunks in the notes, and the origins of cleaned characters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ texts = st.lists(fragments | st.text(max_size=8), max_size=30).map("".join)
 
 @given(texts)
 @settings(max_examples=400)
-def test_it_cleans_as_cleaning_does_and_says_where_each_character_came_from(text: str) -> None:
+def test_it_equals_clean_and_each_character_has_its_origin(text: str) -> None:
     cleaned, origins = clean_with_origins(text)
     assert cleaned == clean(text)
     assert len(origins) == len(cleaned)
@@ -43,34 +43,35 @@ def test_nasty_texts(text: str) -> None:
 
 @given(st.lists(texts, min_size=1, max_size=5), st.integers(1, 7))
 @settings(max_examples=200)
-def test_the_passages_hold_the_chunks_words_and_follow_each_other(
-    notes: list[str], words: int
-) -> None:
+def test_the_passages_follow_each_other_inside_the_notes(notes: list[str], words: int) -> None:
     chunks = word_chunks(clean(document(notes)), words, 0)
-    found = passages(notes, chunks)
-    assert len(found) == len(chunks)
+    by_chunk = passages(notes, chunks)
+    assert len(by_chunk) == len(chunks)
     last = (0, 0)
-    for places in found:
-        for place in places:
-            assert 0 <= place.start < place.end <= len(notes[place.note])
-            assert not notes[place.note][place.start].isspace()
-            # Chunks share no character (a replacement's letters are one passage's).
-            assert (place.note, place.start) >= last or (place.note, place.start + 6) >= last
-            last = (place.note, place.end)
+    for of_chunk in by_chunk:
+        for passage in of_chunk:
+            assert 0 <= passage.start < passage.end <= len(notes[passage.note])
+            assert not notes[passage.note][passage.start].isspace()
+            # Chunks share no character, except that a replacement may be cut in two.
+            assert (passage.note, passage.start) >= last or (
+                passage.note,
+                passage.start + 6,
+            ) >= last
+            last = (passage.note, passage.end)
 
 
-def test_a_clinician_finds_the_words() -> None:
+def test_the_passages_contain_the_words_of_the_chunks() -> None:
     notes = [
         "Admission Date: [**2101-1-1**]\nPt seen by Dr. [**Last Name 1**], M.D.",
         "no  pain 3.",
     ]
     chunks = word_chunks(clean(document(notes)), 3, 0)
     assert chunks == ["pt seen by", "doctor , md", "no pain"]
-    said = [
-        [notes[place.note][place.start : place.end] for place in places]
-        for places in passages(notes, chunks)
+    quotes = [
+        [notes[passage.note][passage.start : passage.end] for passage in of_chunk]
+        for of_chunk in passages(notes, chunks)
     ]
-    assert said == [["Pt seen by"], ["Dr. [**Last Name 1**], M.D."], ["no  pain"]]
+    assert quotes == [["Pt seen by"], ["Dr. [**Last Name 1**], M.D."], ["no  pain"]]
 
 
 def test_a_chunk_over_two_notes_has_a_passage_in_each() -> None:
@@ -86,7 +87,7 @@ def test_a_bracket_may_reach_over_notes() -> None:
     ]
 
 
-def test_a_tail_without_a_chunk_is_nobodys() -> None:
+def test_text_after_the_last_chunk_is_ignored() -> None:
     assert passages(["a b c d"], ["a b"]) == [[Passage(0, 0, 3)]]
 
 
@@ -95,5 +96,5 @@ def test_a_word_cut_in_two_is_in_two_passages() -> None:
 
 
 def test_chunks_of_another_text_are_refused() -> None:
-    with pytest.raises(ValueError, match="not those of the texts"):
+    with pytest.raises(ValueError, match="do not belong to the texts"):
         passages(["a b c"], ["a x"])

@@ -1,4 +1,4 @@
-"""Segments: what spaCy's sentencizer says of the whole text, word by word."""
+"""Segments equal those of spaCy's sentencizer on the whole text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NLP.add_pipe("sentencizer")
 
 
 def sentencized(text: str, min_words: int) -> list[str]:
-    """spaCy on the whole text; a word belongs to the sentence it starts in."""
+    """Run spaCy on the whole text; a word belongs to the sentence in which it starts."""
     starts = [token.idx for token in NLP(text) if token.is_sent_start]
     sentences: list[list[str]] = []
     end = 0

@@ -1,4 +1,4 @@
-"""The tokenizer as a value: specials kept, the overflow counted, the same after a pickle."""
+"""The tokenizer as a value: special tokens kept, cut tokens counted, equal after pickling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_specials_are_around_the_words(tokenizer: ChunkTokenizer) -> None:
     assert tokenizer.encode(["heart failures"])[0].input_ids == [2, 4, 5, 6, 3]
 
 
-def test_what_does_not_fit_is_cut_before_the_last_special_and_counted(
+def test_tokens_over_the_limit_are_cut_before_the_last_special_token_and_counted(
     tokenizer: ChunkTokenizer,
 ) -> None:
     encoded = tokenizer.encode(["heart failures of heart ."])[0]
@@ -46,7 +46,7 @@ def test_counts_are_without_specials(tokenizer: ChunkTokenizer) -> None:
 
 
 def real(*, lowercase: bool = True, bytes_: bool = False, **added: bool) -> ChunkTokenizer:
-    """BERT's rules over single letters and a few longer pieces; or a tokenizer of bytes."""
+    """Make a BERT tokenizer of single letters and a few longer pieces, or a byte tokenizer."""
     if bytes_:
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())
         raw = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
@@ -72,38 +72,38 @@ KINDS = {
 }
 
 
-# Letters that change length or shape with their case, marks, blanks of other kinds, nothing at all.
+# Letters that change length or shape with their case, marks, unusual spaces, invisible characters.
 ALPHABET = "aAbé中\u03a3\u03c3ßİH.-[]CLSEP \u0301\n\t\x00\x1c\xa0\u200b\ud7ff"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(texts=lists(text(alphabet=ALPHABET), max_size=4))
-def test_words_that_are_remembered_are_what_the_tokenizer_says(kind: str, texts: list[str]) -> None:
+def test_cached_words_have_the_ids_of_the_tokenizer(kind: str, texts: list[str]) -> None:
     raw = Tokenizer.from_str(KINDS[kind].definition)
-    for each in (texts, texts, ["heart of [SEP] heart", *texts]):
-        expected = [raw.encode(one, add_special_tokens=False).ids for one in each]
-        assert KINDS[kind].pieces(each) == expected
+    for batch in (texts, texts, ["heart of [SEP] heart", *texts]):
+        expected = [raw.encode(one, add_special_tokens=False).ids for one in batch]
+        assert KINDS[kind].pieces(batch) == expected
 
 
 @pytest.mark.parametrize("name", dict(NASTY_TEXTS))
 def test_nasty_texts_are_encoded_alike(name: str) -> None:
-    nasty = dict(NASTY_TEXTS)[name].encode("utf-8", "replace").decode()  # as Spark has it
+    nasty = dict(NASTY_TEXTS)[name].encode("utf-8", "replace").decode()  # as Spark stores it
     for kind in KINDS.values():
         raw = Tokenizer.from_str(kind.definition)
         for one in (nasty, clean(nasty)):
             assert kind.pieces([one]) == [raw.encode(one, add_special_tokens=False).ids]
 
 
-def test_the_memory_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizing, "_MEMORY", 3)
-    mine = real()
-    known = tokenizing._known(mine.definition)
+def test_the_cache_of_words_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizing, "_CACHE_SIZE", 3)
+    bert = real()
+    cache = tokenizing._cached_ids(bert.definition)
     for word in "abcdefgh":
-        assert mine.pieces([word, f"{word} a"])[0] == mine.pieces([word])[0]
-        assert len(known) <= 5
+        assert bert.pieces([word, f"{word} a"])[0] == bert.pieces([word])[0]
+        assert len(cache) <= 5
 
 
-def test_travels_by_pickle_and_keeps_its_fingerprint(tokenizer: ChunkTokenizer) -> None:
+def test_a_pickled_copy_has_the_same_fingerprint(tokenizer: ChunkTokenizer) -> None:
     copy = pickle.loads(pickle.dumps(tokenizer))
     assert copy.encode(["heart of"]) == tokenizer.encode(["heart of"])
     assert copy.fingerprint == tokenizer.fingerprint

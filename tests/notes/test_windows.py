@@ -15,5 +15,5 @@ def test_windows(name: str, days: int | None) -> None:
 
 @pytest.mark.parametrize("name", ["0days", "-1days", "days", "2 days", "2day", "Discharge", ""])
 def test_an_unknown_window_is_named_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UserError, match=r"unknown window .*2days, 3days, any Ndays, or discharge"):
+    with pytest.raises(UserError, match=r"unknown window .*use 2days, 3days, any Ndays, or disch"):
         parse_window(name)
