@@ -1,4 +1,4 @@
-"""Invented nights of any size, the same for the same seed."""
+"""Invented nights of any size, equal for equal seeds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from readmit_spark.nightly.worklist_page import (
+from readmit_spark.nightly.worklist_types import (
     Alert,
     Driver,
     Left,
@@ -22,7 +22,7 @@ THRESHOLD = 0.6
 
 
 def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Night:
-    """`n` patients; alerted from a score of 0.6 on, as if learnt on validation."""
+    """Make a night of `n` patients; scores of 0.6 or more are alerted."""
     random_ = random.Random(seed)
     made = sorted((_patient(random_, i) for i in range(n)), key=lambda p: -p["score"])
     patients = tuple(

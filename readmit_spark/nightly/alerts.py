@@ -1,4 +1,4 @@
-"""Who is marked on the worklist: the rule, and what it may be expected to do."""
+"""Decide which scores raise an alert on the worklist, and what such alerts did on validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ Rule = Literal["capacity", "threshold", "precision"]
 
 @dataclass(frozen=True)
 class AlertRule:
-    """`capacity`: the `value` highest scores. Else scores of `threshold` or more; nobody where it
-    is None, as no threshold reached the precision of `value` on validation."""
+    """Which patients are alerted.
+
+    With `capacity`, the patients with the `value` highest scores. Otherwise those with a score of
+    at least `threshold`; nobody if it is None, because no threshold reached the precision `value`
+    on validation.
+    """
 
     rule: Rule
     value: float
@@ -23,11 +27,12 @@ class AlertRule:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """How alerting at `threshold` did on n validation admissions, at their natural prevalence.
+class AlertEffect:
+    """The effect of alerting at `threshold` on n validation admissions at natural prevalence.
 
-    precision: of the alerted, the share that was readmitted, with its 95 % (Wilson) interval.
-    share_alerted: alerts among all. prevalence: readmitted among all.
+    precision: share of the alerted admissions that were readmitted. low, high: its 95 % (Wilson)
+    interval. share_alerted: share of all admissions that were alerted. prevalence: share of all
+    admissions that were readmitted.
     """
 
     threshold: float
@@ -40,32 +45,37 @@ class Expected:
 
 
 def alert_rule(rule: Rule, value: float, window: str, learnt: Learnt | None) -> AlertRule:
-    """The rule of the configuration. UserError where the value does not fit it, or where the model
-    has learnt no thresholds for the window."""
+    """Make the rule from the configuration.
+
+    Raises UserError if the value does not fit the rule, or if the rule is `precision` and the model
+    has no thresholds for the window.
+    """
     if rule == "capacity":
         if value != int(value) or value < 0:
             raise UserError(f"nightly.alert_value is {value}: a capacity is a number of patients")
         return AlertRule(rule, value, None)
     if not 0 <= value <= 1:
-        raise UserError(f"nightly.alert_value is {value}: a {rule} lies between 0 and 1")
+        raise UserError(f"nightly.alert_value is {value}: a {rule} must be between 0 and 1")
     if rule == "threshold":
         return AlertRule(rule, value, value)
     if learnt is None or window not in learnt.alerts:
         raise UserError(
-            f"nightly.alert=precision: the model brings no thresholds for {window}; fine-tune it "
+            f"nightly.alert=precision: the model has no thresholds for {window}; fine-tune it "
             f"with jobs/finetune.py and train.window={window}, or use capacity or threshold"
         )
     if value == 0:
-        raise UserError("nightly.alert_value is 0: a precision lies above 0")
-    found = learnt.threshold(window, value)
-    return AlertRule(rule, value, found.threshold if found else None)
+        raise UserError("nightly.alert_value is 0: a precision must be above 0")
+    point = learnt.threshold(window, value)
+    return AlertRule(rule, value, point.threshold if point else None)
 
 
-def expected(threshold: float | None, window: str, learnt: Learnt | None) -> Expected | None:
-    """What validation says of alerting at `threshold`; None where it says nothing.
+def effect_on_validation(
+    threshold: float | None, window: str, learnt: Learnt | None
+) -> AlertEffect | None:
+    """Return the effect of alerting at `threshold` on validation; None if it was not measured.
 
-    A model brings along a few thresholds only: of those not above this one, the nearest is taken,
-    else the lowest; the result names it.
+    A model has measured only a few thresholds. The highest of those at or below `threshold` is
+    used, or the lowest of all if there is none. The result contains the threshold used.
     """
     points = learnt.alerts.get(window, ()) if learnt else ()
     if threshold is None or not points:
@@ -76,7 +86,7 @@ def expected(threshold: float | None, window: str, learnt: Learnt | None) -> Exp
     )
     alerts = round(point.share_alerted * point.n)
     low, high = wilson(round(point.precision * alerts), alerts)
-    return Expected(
+    return AlertEffect(
         threshold=point.threshold,
         precision=point.precision,
         low=low,

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts, filters and opens rows that are there already. Text goes in as text, never as markup.
+// Sorts and filters the rows of the table, and opens details. Text is inserted as text, never as markup.
 (() => {
   document.documentElement.classList.add("scripts");
   const table = document.getElementById("patients");
@@ -7,14 +7,14 @@
 
   const patients = JSON.parse(document.getElementById("details").textContent);
   const body = table.tBodies[0];
-  const rows = [...body.rows]; // rows[i] is of patients[i], however the table is sorted
+  const rows = [...body.rows]; // rows[i] belongs to patients[i] in any order of the table
   const heads = table.tHead.querySelectorAll("[data-key]");
   const form = document.forms[0];
   const status = document.getElementById("shown");
-  const open = new Map(); // index of a patient -> the row of details
+  const open = new Map(); // index of a patient -> row of details
   const count = (n) => n.toLocaleString("en");
 
-  // What a column sorts by, and what its first click asks for; without a value comes last.
+  // For each column: the value, the direction of the first click, the name. Null values come last.
   const share = (p) => (p.drivers.length ? p.drivers[0].share : null);
   const columns = {
     rank: [(p) => p.rank, "ascending", "rank"],
@@ -25,50 +25,50 @@
     newNotes: [(p) => p.newNotes.length, "descending", "number of new notes"],
     share: [share, "descending", "share of the strongest chunk"],
   };
-  let sorted = "highest score first";
+  let order = "highest score first";
 
   function sort(button) {
     const head = button.parentElement;
     const [value, first, name] = columns[head.dataset.key];
     const other = first === "ascending" ? "descending" : "ascending";
-    const way = head.getAttribute("aria-sort") === first ? other : first;
-    for (const th of heads) th.setAttribute("aria-sort", th === head ? way : "none");
-    const sign = way === "ascending" ? 1 : -1;
+    const direction = head.getAttribute("aria-sort") === first ? other : first;
+    for (const th of heads) th.setAttribute("aria-sort", th === head ? direction : "none");
+    const sign = direction === "ascending" ? 1 : -1;
     const values = patients.map(value);
-    const order = [...patients.keys()].sort((a, b) => {
+    const indices = [...patients.keys()].sort((a, b) => {
       const [x, y] = [values[a], values[b]];
       if (x === null || y === null) return (x === null) - (y === null) || a - b;
       return sign * (x - y) || a - b;
     });
-    body.append(...order.flatMap((i) => (open.has(i) ? [rows[i], open.get(i)] : [rows[i]])));
-    sorted = `sorted by ${name}, ${way}`;
-    tell();
+    body.append(...indices.flatMap((i) => (open.has(i) ? [rows[i], open.get(i)] : [rows[i]])));
+    order = `sorted by ${name}, ${direction}`;
+    updateStatus();
   }
 
-  function tell() {
+  function updateStatus() {
     const shown = rows.filter((row) => !row.hidden).length;
-    const some = shown === rows.length ? "" : ` of ${count(rows.length)}`;
-    const what = rows.length === 1 ? "patient" : "patients";
+    const total = shown === rows.length ? "" : ` of ${count(rows.length)}`;
+    const noun = rows.length === 1 ? "patient" : "patients";
     status.textContent = shown
-      ? `${count(shown)}${some} ${what}, ${sorted}.`
-      : "No patient is like that. “Show all” brings the list back.";
+      ? `${count(shown)}${total} ${noun}, ${order}.`
+      : "No patient matches the filters. “Show all” resets them.";
   }
 
   function filter() {
     const id = form.elements.id.value.trim();
     const change = form.elements.change.value;
     const alerted = form.elements.alert.checked;
-    const least = form.elements.least.valueAsNumber; // NaN where nothing is asked
+    const minScore = form.elements.minScore.valueAsNumber; // NaN if empty
     patients.forEach((p, i) => {
-      const fits =
+      const matches =
         (!alerted || p.alert) &&
         (!change || p.change === change) &&
         (!id || p.subject.includes(id) || p.admission.includes(id)) &&
-        !(p.score < least);
-      rows[i].hidden = !fits;
-      if (open.has(i)) open.get(i).hidden = !fits;
+        !(p.score < minScore);
+      rows[i].hidden = !matches;
+      if (open.has(i)) open.get(i).hidden = !matches;
     });
-    tell();
+    updateStatus();
   }
 
   function toggle(button) {
@@ -88,10 +88,10 @@
   }
 
   function element(tag, attributes, ...children) {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children);
-    return made;
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    node.append(...children);
+    return node;
   }
 
   const cell = (text, attributes = {}) => element("td", attributes, text);
@@ -123,26 +123,26 @@
       ];
       if (!driver.passages.length) return [element("tr", {}, ...chunk, cell("not known", { colspan: "3" }))];
       return driver.passages.map((passage, k) => {
-        const where = cell(`${count(passage.start)}–${count(passage.end)}`);
-        if (passage.text !== null) where.append(element("blockquote", {}, passage.text));
-        const note = [cell(passage.note), cell(passage.category), where];
+        const characters = cell(`${count(passage.start)}–${count(passage.end)}`);
+        if (passage.text !== null) characters.append(element("blockquote", {}, passage.text));
+        const note = [cell(passage.note), cell(passage.category), characters];
         return element("tr", {}, ...(k ? [] : chunk), ...note);
       });
     });
-    const read = `${count(p.notes)} notes, read as ${count(p.chunks)} chunks`;
-    if (!lines.length) return element("p", {}, `${read}.`);
+    const summary = `${count(p.notes)} notes, read as ${count(p.chunks)} chunks`;
+    if (!lines.length) return element("p", {}, `${summary}.`);
     const heads = [
-      head("Of the score"),
+      head("Share of score"),
       head("Probability", { class: "probability" }),
       ...["Note (ROW_ID)", "Category", "Characters"].map((name) => head(name)),
     ];
-    return grid(`What the score rests on (${read})`, heads, lines);
+    return grid(`Chunks that contribute most to the score (${summary})`, heads, lines);
   }
 
   function newNotes(p) {
     if (!p.newNotes.length) {
-      const none = p.change === "new" ? "New on the list, and so are all its notes." : "No new notes since last night.";
-      return element("p", {}, none);
+      const reason = p.change === "new" ? "New on the list, so all notes are new." : "No new notes since last night.";
+      return element("p", {}, reason);
     }
     const lines = p.newNotes.map((n) =>
       element("tr", {}, cell(n.note), cell(n.category), cell(n.written ?? "not known")),
@@ -158,9 +158,9 @@
       return element("tr", {}, element("th", { scope: "row" }, night), cell(score.toFixed(3)), cell(moved));
     });
     const heads = ["Night", "Score", "Change"].map((name) => head(name));
-    const made = grid("Each night of the stay", heads, lines.reverse());
+    const nightTable = grid("Each night of the stay", heads, lines.reverse());
     const label = `Nights of patient ${p.subject}`;
-    return element("div", { class: "nights", role: "region", tabindex: "0", "aria-label": label }, made);
+    return element("div", { class: "nights", role: "region", tabindex: "0", "aria-label": label }, nightTable);
   }
 
   for (const th of heads) th.replaceChildren(element("button", { type: "button" }, th.textContent));
@@ -178,5 +178,5 @@
     form.reset();
     filter();
   });
-  filter(); // a browser may have kept the fields from before a reload
+  filter(); // a browser may keep the values of the fields after a reload
 })();

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.evaluation.metrics import evaluate, wilson
-from readmit_spark.nightly.alerts import expected
+from readmit_spark.nightly.alerts import effect_on_validation
 from readmit_spark.nightly.model_in_use import Made
 from readmit_spark.nightly.night_risk import new_notes, notes_before, passage_texts
 from readmit_spark.nightly.published_nights import Nights
@@ -165,7 +165,7 @@ def _alert(made: Made, window: str, patients: list[Patient], nights: Nights) -> 
     threshold = rule.threshold
     if rule.rule == "capacity":
         threshold = min((patient.score for patient in marked), default=None)
-    found = expected(threshold, window, made.learnt)
+    found = effect_on_validation(threshold, window, made.learnt)
     earlier = [night.facts["counts"]["alerts"] for night in nights.used if night is not nights.own]
     usual = rule.value if rule.rule == "capacity" else None
     if usual is None and earlier:

@@ -1,8 +1,8 @@
-"""A night's list as one self-contained HTML page for the ward, and as a CSV.
+"""Render a night's worklist as one HTML page for the ward, and as a CSV.
 
-The page loads nothing, runs only its own script (a Content-Security-Policy holds it to that), and
-shows the list without a script as well. Details are drawn when somebody opens them, from JSON in
-the page: 2,000 patients would be too many elements.
+The page loads nothing from elsewhere. A Content-Security-Policy allows only the page's own script;
+the list is also complete without it. The script creates the details of a patient on demand from
+JSON in the page, because the details of 2,000 patients would make the page slow.
 """
 
 from __future__ import annotations
@@ -19,30 +19,8 @@ from typing import Any
 from markupsafe import Markup
 
 from readmit_spark.nightly.alert_text import alert_words
-from readmit_spark.nightly.worklist_types import (
-    Alert,
-    Change,
-    Driver,
-    Left,
-    NewNote,
-    Night,
-    Passage,
-    Patient,
-)
+from readmit_spark.nightly.worklist_types import Alert, Night, Patient
 from readmit_spark.pages.html import page_environment, window_title
-
-__all__ = [
-    "Alert",
-    "Change",
-    "Driver",
-    "Left",
-    "NewNote",
-    "Night",
-    "Passage",
-    "Patient",
-    "render_worklist",
-    "worklist_csv",
-]
 
 CSV_COLUMNS = (
     *("as_of", "rank", "subject_id", "hadm_id", "day_of_stay", "score", "previous_score"),
@@ -56,13 +34,18 @@ _SPARK_WIDTH, _SPARK_HEIGHT = 96, 30  # px
 
 
 def render_worklist(night: Night) -> str:
-    """The page; the same night gives the same bytes. All text is escaped."""
-    pages = page_environment()
-    pages.filters |= {"iso_day": _iso_day, "moment": _moment, "spark": _spark, "signed": _signed}
-    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    """Render the page. Equal nights give equal bytes. All text is escaped."""
+    templates = page_environment()
+    templates.filters |= {
+        "iso_day": _iso_day,
+        "moment": _moment,
+        "sparkline": _sparkline,
+        "signed": _signed,
+    }
+    templates.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     style = _source("pages/style.css") + _source("nightly/worklist.css") + _alert_mark(night.alert)
     script = _source("nightly/worklist.js")
-    return pages.get_template("nightly/worklist.html.j2").render(
+    return templates.get_template("nightly/worklist.html.j2").render(
         night=night,
         window=window_title(night.window).lower(),
         counts={
@@ -79,10 +62,10 @@ def render_worklist(night: Night) -> str:
 
 
 def worklist_csv(night: Night) -> str:
-    """One row a patient, by rank: `CSV_COLUMNS`, RFC 4180 with a header.
+    """Render one row for each patient, by rank, with the columns `CSV_COLUMNS` (RFC 4180).
 
-    Numbers are exact; ``driver_row_ids`` are the notes of the chunk with the largest share, parted
-    by spaces. There is no free text in it, so nothing that a spreadsheet could take for a formula.
+    Numbers are exact. driver_row_ids: the notes of the chunk with the largest share, separated by
+    spaces. There is no free text that a spreadsheet could interpret as a formula.
     """
     out = StringIO()
     writer = csv.writer(out)
@@ -102,8 +85,10 @@ def worklist_csv(night: Night) -> str:
 
 
 def _details(patient: Patient) -> dict[str, Any]:
-    """What sorting, filtering and a patient's details need. Ids are text: JavaScript's numbers are
-    exact up to 2**53 only."""
+    """Return the JSON of a patient that the page's script sorts, filters and shows.
+
+    Ids are strings, because numbers in JavaScript are exact only up to 2**53.
+    """
     previous = patient.previous_score
     return {
         "rank": patient.rank,
@@ -145,25 +130,25 @@ def _details(patient: Patient) -> dict[str, Any]:
     }
 
 
-def _spark(history: Sequence[tuple[datetime, float]]) -> Markup:
-    """The score over the nights: x is time, y from 0 to 1 for every patient alike."""
+def _sparkline(history: Sequence[tuple[datetime, float]]) -> Markup:
+    """Draw the score over time; y is from 0 to 1 for every patient."""
     if not history:
         return Markup("")
     first, last = history[0][0], history[-1][0]
     span = (last - first).total_seconds()
-    inset = 2.5  # room for the dot
+    margin = 2.5  # room for the dot
 
-    def at(night: datetime, score: float) -> tuple[float, float]:
-        along = (night - first).total_seconds() / span if span else 1.0
+    def position(night: datetime, score: float) -> tuple[float, float]:
+        elapsed = (night - first).total_seconds() / span if span else 1.0
         return (
-            round(inset + along * (_SPARK_WIDTH - 2 * inset), 1),
-            round(inset + (1 - score) * (_SPARK_HEIGHT - 2 * inset), 1),
+            round(margin + elapsed * (_SPARK_WIDTH - 2 * margin), 1),
+            round(margin + (1 - score) * (_SPARK_HEIGHT - 2 * margin), 1),
         )
 
-    points = [at(*entry) for entry in history]
+    points = [position(*entry) for entry in history]
     scores = [score for _, score in history]
-    told = f"{len(scores)} nights: first {scores[0]:.3f}, highest {max(scores):.3f}"
-    label = f"{told}, now {scores[-1]:.3f}" if len(scores) > 1 else "first night"
+    summary = f"{len(scores)} nights: first {scores[0]:.3f}, highest {max(scores):.3f}"
+    label = f"{summary}, now {scores[-1]:.3f}" if len(scores) > 1 else "first night"
     path = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
     x, y = points[-1]
     return Markup(
@@ -173,7 +158,7 @@ def _spark(history: Sequence[tuple[datetime, float]]) -> Markup:
 
 
 def _alert_mark(alert: Alert) -> str:
-    """CSS: where bars and sparklines draw the line of the alert."""
+    """Return the CSS that draws the alert threshold in bars and sparklines."""
     if alert.threshold is None:
         return ""
     return f":root {{ --alert: {alert.threshold:.4f}; --mark: var(--edge); }}\n"
@@ -184,7 +169,7 @@ def _source(name: str) -> str:
 
 
 def _csp_hash(source: str) -> str:
-    """As a Content-Security-Policy names an inline element by its content."""
+    """Return the hash by which a Content-Security-Policy allows an inline element."""
     return "sha256-" + b64encode(sha256(source.encode()).digest()).decode("ascii")
 
 
@@ -206,6 +191,6 @@ def _short(when: datetime) -> str:
 
 def _signed(value: float, digits: int = 3) -> str:
     shown = f"{value:+.{digits}f}"
-    if float(shown) == 0:  # beside "risen" or "fallen" a zero would contradict it
+    if float(shown) == 0:  # a zero would contradict "risen" or "fallen" beside it
         return f"by less than {10**-digits}"
     return shown.replace("-", "\N{MINUS SIGN}")

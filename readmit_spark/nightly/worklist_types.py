@@ -1,6 +1,6 @@
-"""One night's list of the patients in the house, as plain values: what its page and CSV show.
+"""The content of a night's worklist, as shown on its page and in its CSV.
 
-Scores, probabilities, shares and precisions run from 0 to 1. Times are the hospital's own clock.
+Scores, probabilities, shares and precisions are from 0 to 1. Times are local hospital time.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ Change = Literal["new", "risen", "fallen", "same"]
 
 @dataclass(frozen=True)
 class Passage:
-    """Where to read on: ``TEXT[start:end]`` of the note as it is in the record."""
+    """The characters ``TEXT[start:end]`` of the note ``row_id`` in NOTEEVENTS."""
 
     row_id: int
     category: str
     start: int
     end: int
-    text: str | None = None  # only where `nightly.include_text` asks for it
+    text: str | None = None  # only with `nightly.include_text`
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A chunk of a patient's notes, and how much of the score it explains.
+    """A chunk of a patient's notes and its contribution to the score.
 
-    ``share`` is the chunk's exact part in the vote: the shares of all chunks add up to 1.
+    share: the chunk's exact contribution to the vote; the shares of all chunks sum to 1.
     """
 
     chunk_index: int
@@ -39,18 +39,21 @@ class Driver:
 
 @dataclass(frozen=True)
 class NewNote:
-    """A note that last night's score had not read."""
+    """A note that last night's score did not include."""
 
     row_id: int
     category: str
-    written: datetime | None
+    written: datetime | None  # None: unknown
 
 
 @dataclass(frozen=True)
 class Patient:
-    """One scored admission. ``history``: (night, score), oldest first, tonight last. ``drivers``:
-    the largest share first. ``previous_score``: last night's, None where there was none.
-    ``new_notes``: none of who is new, as all are."""
+    """A scored admission on the worklist.
+
+    history: (night, score), oldest first, tonight last. drivers: largest share first.
+    previous_score: last night's score, None if there was none. new_notes: empty for an admission
+    that is new on the list, because all its notes are new.
+    """
 
     rank: int  # 1 is the highest score
     subject_id: int
@@ -69,21 +72,23 @@ class Patient:
 
 @dataclass(frozen=True)
 class Left:
-    """In last night's list and not in this one."""
+    """An admission that was on last night's list and is not on this one."""
 
     subject_id: int
     hadm_id: int
-    score: float  # last night's
+    score: float  # last night's score
     reason: str  # 'discharged', 'died', 'no longer in the data'
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Who is alerted, and what came of such alerts on validation admissions.
+    """The alert rule, tonight's alerts, and the effect of such alerts on validation admissions.
 
-    ``value`` is what the rule asks for: how many, a score, or a precision. Scores >= ``threshold``
-    are alerted (capacity: the lowest alerted tonight); None where nobody is. ``prevalence`` is the
-    share readmitted of the ``n_validation``. What is None is not known, and ``note`` says why.
+    value: the rule's setting: a number of patients, a score, or a precision. threshold: scores at
+    or above it are alerted (with `capacity`, the lowest score alerted tonight); None if nobody is
+    alerted. tonight: the number of alerts. precision, precision_low, precision_high: share of the
+    alerted validation admissions that were readmitted, with its 95 % interval. prevalence: share of
+    all n_validation admissions that were readmitted. None means unknown; note gives the reason.
     """
 
     rule: Literal["capacity", "threshold", "precision"]
@@ -103,26 +108,29 @@ class Alert:
 class Night:
     """Everything on the page.
 
-    ``unscored``: reason -> admissions in the house without a score. ``outcomes``: of admissions of
-    earlier lists, where known by now: ``n``, ``readmitted``, ``from`` and ``to`` (ISO days),
-    ``auroc`` {value, low, high} and ``alert_precision`` {value, low, high, n}; where a value is
-    None, ``reason`` may say why. ValueError where the alerts do not add up.
+    unscored: reason -> number of admissions in hospital without a score. outcomes: figures of the
+    admissions on earlier lists whose outcome is known: n, readmitted, from and to (ISO dates of
+    discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
+    None, "reason" may explain it. Raises ValueError if the number of alerted patients is not
+    alert.tonight.
     """
 
     as_of: datetime
-    previous: datetime | None  # the night that this one is compared with
-    window: str  # as in the configuration: 3days
+    previous: datetime | None  # the night before, with which this one is compared
+    window: str  # as in the configuration, for example 3days
     model: str
     patients: Sequence[Patient]  # by rank
     left: Sequence[Left]
     unscored: Mapping[str, int]
     alert: Alert
     outcomes: Mapping[str, Any] | None
-    facts: Mapping[str, str]  # versions, configuration: name -> value
-    seconds: Mapping[str, float]  # step -> wall clock
-    horizon_days: float = 30  # sooner than this is a readmission
+    facts: Mapping[str, str]  # name -> value: versions, configuration
+    seconds: Mapping[str, float]  # stage -> wall-clock seconds
+    horizon_days: float = 30  # readmissions earlier than this count
 
     def __post_init__(self) -> None:
-        marked = sum(patient.alert for patient in self.patients)
-        if marked != self.alert.tonight:
-            raise ValueError(f"{marked} patients are marked, but {self.alert.tonight} are alerted")
+        alerted = sum(patient.alert for patient in self.patients)
+        if alerted != self.alert.tonight:
+            raise ValueError(
+                f"{alerted} patients have an alert, but alert.tonight is {self.alert.tonight}"
+            )

@@ -87,7 +87,7 @@ def test_filters_alone_together_and_taken_back(show: Show) -> None:
     assert ids(page) == expected(lambda p: "15018" in f"{p.subject_id} {p.hadm_id}") != []
     page.get_by_label("Patient or admission").fill("nobody")
     assert ids(page) == []
-    assert told.inner_text() == "No patient is like that. “Show all” brings the list back."
+    assert told.inner_text() == "No patient matches the filters. “Show all” resets them."
 
 
 def test_details_tell_where_to_read_and_every_night(show: Show) -> None:
@@ -153,7 +153,7 @@ def test_the_keyboard_is_enough(show: Show) -> None:
     page.keyboard.press("ArrowDown")  # new
     assert ids(page) == expected(lambda p: p.alert and p.change == "new")
     tab_to(page, "id")
-    tab_to(page, "least")
+    tab_to(page, "minScore")
     tab_to(page, "Show all")
     page.keyboard.press("Enter")
     assert ids(page) == expected()
@@ -249,7 +249,7 @@ def test_accessibility_rules_hold(show: Show, shown: Night, scheme: str) -> None
 
 def test_a_screen_reader_finds_a_table(show: Show) -> None:
     page = show(render_worklist(NIGHT))
-    table = page.get_by_role("table", name="Patients in the house")
+    table = page.get_by_role("table", name="Patients in hospital")
     assert table.get_by_role("row").count() == 1 + len(NIGHT.patients)
     first = NIGHT.patients[0]
     row = table.get_by_role("row").nth(1)

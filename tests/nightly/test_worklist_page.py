@@ -1,4 +1,4 @@
-"""The worklist: what stands on it, that it is escaped, and that it promises nothing unmeasured."""
+"""The worklist page and CSV: complete, escaped, and without anything loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,8 @@ from typing import Any
 
 import pytest
 
-from readmit_spark.nightly.alert_text import alert_words, in_round_numbers
-from readmit_spark.nightly.worklist_page import (
-    Driver,
-    Left,
-    NewNote,
-    Passage,
-    Patient,
-    render_worklist,
-    worklist_csv,
-)
+from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
+from readmit_spark.nightly.worklist_types import Driver, Left, NewNote, Passage, Patient
 from tests.html_page import Page
 from tests.nights import AS_OF, alert, night
 
@@ -88,7 +80,7 @@ def table_rows(source: str) -> list[str]:
     return [Page(row).text for row in body.split("</tr>")[:-1]]
 
 
-def test_a_row_tells_all_that_a_ward_needs() -> None:
+def test_a_row_shows_rank_score_change_and_strongest_chunk() -> None:
     assert table_rows(render_worklist(THREE)) == [
         "1 Alert 501 adm. 9007199254740993 3 0.713 ▲ risen +0.113 2 "
         "62 % Nursing, note 77, 1,200\N{EN DASH}1,890; 1 more Show",
@@ -97,7 +89,7 @@ def test_a_row_tells_all_that_a_ward_needs() -> None:
     ]
 
 
-def test_a_change_too_small_to_show_is_not_shown_as_none() -> None:
+def test_a_tiny_change_is_not_shown_as_zero() -> None:
     hardly = replace(FALLEN, score=0.2499, previous_score=0.25)
     rows = table_rows(render_worklist(night(0, patients=(hardly,), alert=alert(tonight=0))))
     assert rows == ["2 502 adm. 902 3 0.250 ▼ fallen by less than 0.001 0 Show"]
@@ -124,46 +116,56 @@ def test_details_are_in_the_page_for_its_script_to_draw() -> None:
 def test_top_counts_the_house_and_what_changed() -> None:
     words = page().text
     assert "Readmission worklist, 22 November 2026, 02:00" in words
-    assert "5 patients were in the house at this time." in words
-    assert "read the notes of the first 3 days of each stay and gave 3 of them a score" in words
+    assert "5 patients were in hospital at this time." in words
+    assert (
+        "read the notes of the first 3 days of each admission and gave 3 of them a score" in words
+    )
     tiles = "3 on the list 1 alerted 1 new 1 risen 1 fallen 0 left 2 without a score"
     assert tiles in words
     assert "Compared with the list of 21 November 2026, 02:00:" in words
     assert "no notes 2" in words
 
 
-def test_who_left_is_told_with_the_reason() -> None:
+def test_admissions_that_left_have_a_reason() -> None:
     assert "7 70 0.412 discharged" in page(left=[Left(7, 70, 0.4123, "discharged")]).text
     assert "Left since last night Nobody." in page(left=[]).text
 
 
 def test_first_night_compares_with_nothing() -> None:
     words = page(previous=None, left=[]).text
-    assert "There is no earlier list to compare with: this is the first." in words
+    assert "This is the first list, so there is no earlier list to compare with." in words
     assert "3 on the list 1 alerted 2 without a score" in words
     assert "Not known on a first night." in words
 
 
 def test_discharge_window_in_words() -> None:
-    assert "A program read the discharge summary of each stay" in page(window="discharge").text
+    assert "A program read the discharge summary of each admission" in page(window="discharge").text
 
 
 def test_horizon_is_the_configured_one() -> None:
     words = page(horizon_days=7.5).text
-    assert "within 7.5 days of going home." in words and "30 days" not in words
+    assert "within 7.5 days after discharge." in words and "30 days" not in words
 
 
 def test_outcomes_with_their_intervals() -> None:
     words = page().text
-    assert "1,840 stays of earlier lists (1 August 2026 to 22 October 2026) have a known" in words
-    assert "131 (7.1 %) were followed by a readmission." in words
-    assert "in 74 % of such pairs (95 % interval 70 % to 78 %)" in words
-    assert "Of 211 alerted among them, 20 % came back (95 % interval 15 % to 26 %)." in words
+    assert (
+        "1,840 admissions of earlier lists (1 August 2026 to 22 October 2026) have a known" in words
+    )
+    assert "131 of them (7.1 %) were followed by a readmission." in words
+    assert "In 74 % of such pairs (95 % interval 70 % to 78 %) the readmitted patient" in words
+    assert (
+        "Of the 211 alerted patients among them, 20 % were readmitted (95 % interval 15 % to 26 %)."
+        in words
+    )
 
 
 @pytest.mark.parametrize("outcomes", [None, {}, {"n": 0}])
-def test_outcomes_that_nobody_knows_yet(outcomes: Any) -> None:
-    assert "Not known yet: whether a patient came back shows" in page(outcomes=outcomes).text
+def test_outcomes_that_are_not_known_yet(outcomes: Any) -> None:
+    assert (
+        "Not known yet. The outcome of an admission is known 30 days after"
+        in page(outcomes=outcomes).text
+    )
 
 
 def test_outcomes_without_a_measure_give_its_reason() -> None:
@@ -179,131 +181,42 @@ def test_outcomes_without_a_measure_give_its_reason() -> None:
         }
     ).text
     assert "ranked them is not known: no readmitted admission among those evaluated." in words
-    assert "How many of the alerted came back is not known." in words
-
-
-# --- The alert rule in words ---
-
-
-def said(n_patients: int = 300, **changed: Any) -> str:
-    words = " ".join(alert_words(alert(**changed), n_patients, 30.0))
-    return words.replace("\N{NARROW NO-BREAK SPACE}", " ")
-
-
-def test_precision_is_told_with_its_prevalence_and_the_false_alarms() -> None:
-    assert said(tonight=14) == (
-        "Alerted: every patient with a score of at least 0.600: in validation at least 20 % of the "
-        "alerted were readmitted. Tonight that is 14 of 300 patients. Expect about 15 alerts a "
-        "night. Among 4,312 validation admissions, of which 6.5 % were readmitted, about 2 of 10 "
-        "alerted were readmitted within 30 days of going home (22 %; 95 % interval 18 % to 27 %); "
-        "the other 8 were not."
-    )
-
-
-@pytest.mark.parametrize(
-    ("changed", "rule"),
-    [
-        (
-            {"rule": "capacity", "value": 20.0, "threshold": 0.512},
-            "Alerted: the 20 highest scores (tonight down to 0.512).",
-        ),
-        (
-            {"rule": "capacity", "value": 1.0, "threshold": None},
-            "Alerted: the patient with the highest score.",
-        ),
-        (
-            {"rule": "threshold", "value": 0.75, "threshold": 0.75},
-            "Alerted: every patient with a score of at least 0.750.",
-        ),
-        (
-            {"rule": "precision", "value": 0.8, "threshold": None},
-            "Alerted: nobody, as in validation no threshold was such that at least 80 % of the "
-            "alerted were readmitted.",
-        ),
-    ],
-)
-def test_rules(changed: dict[str, Any], rule: str) -> None:
-    assert said(**changed).startswith(rule + " Tonight")
-
-
-@pytest.mark.parametrize(
-    ("expected", "words"),
-    [
-        (None, "How many alerts to expect a night is not known."),
-        (0.2, "Expect less than one alert a night."),
-        (1.2, "Expect about 1 alert a night."),
-        (1234.4, "Expect about 1,234 alerts a night."),
-    ],
-)
-def test_alerts_to_expect(expected: float | None, words: str) -> None:
-    assert words in said(expected_a_night=expected)
-
-
-def test_what_is_not_known_says_so_and_why() -> None:
-    unknown = said(precision=None, expected_a_night=None, note="the model brings no validation")
-    assert unknown.endswith(
-        "How many alerts to expect a night is not known. How many of the alerted come back is not "
-        "known. The model brings no validation."
-    )
-    assert "readmitted within" not in unknown
-
-
-def test_precision_without_interval_or_prevalence() -> None:
-    bare = said(precision_low=None, precision_high=None, prevalence=None)
-    assert "Among 4,312 validation admissions, about 2 of 10 alerted" in bare
-    assert "going home (22 %); the other 8" in bare
-
-
-@pytest.mark.parametrize(
-    ("share", "numbers"),
-    [
-        *((0.0, (0, 10)), (0.004, (4, 1000)), (0.065, (6, 100)), (0.22, (2, 10))),
-        *((0.25, (25, 100)), (0.8, (8, 10)), (0.97, (97, 100)), (1.0, (10, 10))),
-        (0.9999, (1000, 1000)),
-    ],
-)
-def test_round_numbers(share: float, numbers: tuple[int, int]) -> None:
-    assert in_round_numbers(share) == numbers
-
-
-def test_alerts_that_do_not_add_up_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 patients are marked, but 2 are alerted"):
-        replace(THREE, alert=alert(tonight=2))
+    assert "The share of alerted patients who were readmitted is not known." in words
 
 
 # --- The page as a page ---
 
 
 @pytest.mark.parametrize("n", [0, 1, 40])
-def test_every_tag_is_closed_and_ids_are_there_once(n: int) -> None:
-    made = Page(render_worklist(night(n)))
-    assert made.open == []
-    ids = [attributes["id"] for _, attributes in made.tags if "id" in attributes]
+def test_every_tag_is_closed_and_ids_are_unique(n: int) -> None:
+    rendered = Page(render_worklist(night(n)))
+    assert rendered.open == []
+    ids = [attributes["id"] for _, attributes in rendered.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {(a["href"] or "")[1:] for a in made.all("a")} <= set(ids)
+    assert {(a["href"] or "")[1:] for a in rendered.all("a")} <= set(ids)
 
 
-def test_nobody_in_the_house_is_a_page_that_says_so() -> None:
-    made = Page(render_worklist(night(0)))
-    assert "No patient was in the house at this time, so the list is empty." in made.text
-    assert "Nobody has a score tonight." in made.text
-    assert not made.all("form")
+def test_an_empty_hospital_gives_an_empty_list() -> None:
+    rendered = Page(render_worklist(night(0)))
+    assert "No patient was in hospital at this time, so the list is empty." in rendered.text
+    assert "Nobody has a score tonight." in rendered.text
+    assert not rendered.all("form")
 
 
 def test_only_unscored_patients() -> None:
     words = page(patients=(), alert=alert(tonight=0), unscored={"no_notes": 1}).text
-    assert "1 patient was in the house at this time." in words
+    assert "1 patient was in hospital at this time." in words
     assert "Nobody has a score tonight." in words
 
 
-def test_two_thousand_patients_are_all_there() -> None:
+def test_two_thousand_patients_are_all_listed() -> None:
     full = night(2000)
     source = render_worklist(full)
     rows = table_rows(source)
     assert len(rows) == len(island(source)) == 2000
     for row, patient in zip(rows, full.patients, strict=True):
         assert f"{patient.subject_id} adm. {patient.hadm_id}" in row
-    assert "2,009 patients were in the house" in Page(source).text
+    assert "2,009 patients were in hospital" in Page(source).text
 
 
 def test_same_night_same_bytes() -> None:
@@ -324,7 +237,7 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run() -> None:
     )
 
 
-def test_whatever_a_field_holds_is_text() -> None:
+def test_markup_in_a_field_is_shown_as_text() -> None:
     driver = Driver(0, 0.9, 0.5, [Passage(1, EVIL, 0, 9, text=EVIL)])
     evil = replace(RISEN, drivers=[driver], new_notes=[NewNote(2, EVIL, None)])
     source = render_worklist(
@@ -339,19 +252,19 @@ def test_whatever_a_field_holds_is_text() -> None:
             alert=alert(tonight=1, note=EVIL),
         )
     )
-    made = Page(source)
-    assert made.open == []
-    assert len(made.all("script")) == 2
-    assert not any(name.startswith("on") for _, attributes in made.tags for name in attributes)
+    rendered = Page(source)
+    assert rendered.open == []
+    assert len(rendered.all("script")) == 2
+    assert not any(name.startswith("on") for _, attributes in rendered.tags for name in attributes)
     passage = island(source)[0]["drivers"][0]["passages"][0]
     assert passage["text"] == EVIL and passage["category"] == EVIL.strip()
-    assert made.text.count("<script>evil()</script>") == 9  # as text, wherever it may stand
+    assert rendered.text.count("<script>evil()</script>") == 9
 
 
-def test_note_text_is_in_it_only_where_it_was_asked_for() -> None:
+def test_note_text_is_included_only_on_request() -> None:
     driver = Driver(0, 0.9, 0.5, [Passage(1, "ECG", 0, 9, text="a sentence of the note")])
-    told = replace(THREE, patients=(replace(RISEN, drivers=[driver]), FALLEN, NEW))
-    assert "a sentence of the note" in render_worklist(told)
+    with_text = replace(THREE, patients=(replace(RISEN, drivers=[driver]), FALLEN, NEW))
+    assert "a sentence of the note" in render_worklist(with_text)
     assert {p["text"] for d in island(render_worklist(THREE))[0]["drivers"] for p in d["passages"]}
     assert '"text":"' not in render_worklist(THREE)
 
