@@ -1,4 +1,4 @@
-"""Reading the configuration: base.yaml, a file of overrides, each `--set section.key=value`."""
+"""Read the configuration from base.yaml, a file of overrides and `--set section.key=value`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _CONFIG = TypeAdapter(Config)
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """base.yaml, then the file at `path`, then each `section.key=value` of `overrides`.
+    """Read base.yaml, then the file at `path`, then each `section.key=value` of `overrides`.
 
-    Raises UserError for a missing file, an unknown key (naming the nearest known one), a value of
-    the wrong type, and values that contradict each other.
+    Later values win. Raises UserError, one line, for a missing file, an unknown key (with the most
+    similar known key), and a value of the wrong type or out of range.
 
     >>> load_config(overrides=["vote.c=3", "windows=[2days]"]).vote.c
     3.0
@@ -41,10 +41,10 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
 
 
 def base_yaml() -> str:
-    """The text of base.yaml: the clone's conf/ folder, else the copy in the installed package."""
-    beside = Path(__file__).parent.parent / "conf" / "base.yaml"
-    if beside.exists():
-        return beside.read_text()
+    """Return the text of base.yaml from the clone's conf/ folder or the installed package."""
+    in_clone = Path(__file__).parent.parent / "conf" / "base.yaml"
+    if in_clone.exists():
+        return in_clone.read_text()
     return resources.files("readmit_spark").joinpath("conf/base.yaml").read_text()
 
 
@@ -59,6 +59,8 @@ def _read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"config file {path} is not valid YAML{where}") from None
+    except ValueError as error:  # a date such as 2101-13-01
+        raise UserError(f"config file {path} is not valid YAML: {error}") from None
     if values is not None and not isinstance(values, dict):
         raise UserError(f"config file {path} must hold sections and keys, like conf/base.yaml")
     return values or {}
@@ -70,7 +72,7 @@ def _parse_override(text: str) -> dict[str, Any]:
         raise UserError(f"--set {text}: write it as section.key=value")
     try:
         parsed: Any = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date such as 2101-13-01
         raise UserError(f"--set {text}: the value is not valid YAML; quote it") from None
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}

@@ -69,3 +69,7 @@ def test_the_published_split_tears_patients_apart(spark: SparkSession, setting: 
 
 def test_another_seed_is_another_split(spark: SparkSession) -> None:
     assert sides(spark, 300, "split.seed=1") != sides(spark, 300, "split.seed=2")
+
+
+def test_the_training_seed_does_not_move_patients(spark: SparkSession) -> None:
+    assert sides(spark, 300, "train.seed=1") == sides(spark, 300, "train.seed=2")
