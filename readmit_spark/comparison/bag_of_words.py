@@ -1,7 +1,7 @@
-"""The models that a transformer has to beat, on the same chunks: counted words and mere length.
+"""Baselines on counted words and on text length, and word vectors for the BiLSTM.
 
-The published baselines read the chunks that ClinicalBERT reads, and their probabilities are put to
-the same vote; so do these. Fitting is Spark ML's, on all executors.
+As published, baselines read the same chunks as ClinicalBERT, and the same vote combines their
+probabilities. Spark ML fits them on all executors.
 """
 
 from __future__ import annotations
@@ -28,44 +28,44 @@ from pyspark.sql import functions as F
 
 from readmit_spark.notes.words import WORD
 
-PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of the L2 norm; the best on validation is taken
+PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of the L2 norm; validation selects one
 
 _MOST_FREQUENT = 5000  # words, as published
-_TERMS = 20_000  # words, and pairs of words, that TF-IDF weighs
+_TERMS = 20_000  # words, and as many pairs of words, for TF-IDF
 _VECTOR = 100  # numbers a word, as published
-_WORDS_A_PARTITION = 5_000_000  # of Word2Vec; more partitions are faster and blur the vectors
+_WORDS_A_PARTITION = 5_000_000  # of Word2Vec; more partitions are faster and less exact
 
 Stages = list[Any]  # of a Spark ML pipeline: `text` in, `features` out
 
 
 def bag_of_words() -> Stages:
-    """Counts of the 5,000 words that are most frequent in the training text."""
+    """Count the 5,000 most frequent words of the training text."""
     counts = CountVectorizer(inputCol="words", outputCol="features", vocabSize=_MOST_FREQUENT)
     return [_words(), counts]
 
 
 def tf_idf() -> Stages:
-    """TF-IDF of words and of pairs of words; each chunk's vector has length 1."""
+    """Compute TF-IDF of words and of pairs of words; each chunk's vector has length 1."""
     pairs = NGram(n=2, inputCol="words", outputCol="pairs")
     counts = [
         CountVectorizer(inputCol=name, outputCol=f"{name}_n", vocabSize=_TERMS, minDF=2.0)
         for name in ("words", "pairs")
     ]
-    together = VectorAssembler(inputCols=["words_n", "pairs_n"], outputCol="counts")
-    weighed = IDF(inputCol="counts", outputCol="weights")
-    return [_words(), pairs, *counts, together, weighed, Normalizer(inputCol="weights",
+    assembled = VectorAssembler(inputCols=["words_n", "pairs_n"], outputCol="counts")
+    weights = IDF(inputCol="counts", outputCol="weights")
+    return [_words(), pairs, *counts, assembled, weights, Normalizer(inputCol="weights",
             outputCol="features")]  # fmt: skip
 
 
-def length() -> Stages:
-    """Nothing but how much was written: the logarithms of notes, chunks and words."""
+def length_only() -> Stages:
+    """Use the logarithms of the number of notes, chunks and words, and no text."""
     return [VectorAssembler(inputCols=["n_notes", "n_chunks", "n_words"], outputCol="features")]
 
 
-def lengths(documents: DataFrame, chunks: DataFrame) -> DataFrame:
-    """One row an admission in place of its chunks, with what `length` reads.
+def length_rows(documents: DataFrame, chunks: DataFrame) -> DataFrame:
+    """Return one row for each window and admission of `chunks`, with the input of `length_only`.
 
-    documents: prepare's. chunks: those asked for.
+    documents: the table of prepare.
     """
     words = chunks.groupBy("window", "hadm_id", "part").agg(
         F.first("subject_id").alias("subject_id"),
@@ -85,7 +85,7 @@ def lengths(documents: DataFrame, chunks: DataFrame) -> DataFrame:
 
 
 def fitted_features(stages: Stages, train: DataFrame, rows: DataFrame) -> DataFrame:
-    """`features` of all rows, by stages that are fitted to `train`."""
+    """Fit the stages to `train` and return the `features` of all rows."""
     keys = ["window", "subject_id", "hadm_id", "chunk_index", "label", "part"]
     return Pipeline(stages=stages).fit(train).transform(rows).select(*keys, "features")
 
@@ -93,13 +93,13 @@ def fitted_features(stages: Stages, train: DataFrame, rows: DataFrame) -> DataFr
 def logistic(
     train: DataFrame, rows: DataFrame, best_c: Callable[[DataFrame], tuple[float, float]]
 ) -> tuple[DataFrame, float, float]:
-    """L2 logistic regression: window, hadm_id, chunk_index, probability of `rows`; the penalty and
-    the vote's c that are best on validation.
+    """Fit L2 logistic regression with the penalty and the vote's c that are best on validation.
 
-    train: features and label. best_c: the best AUROC that such probabilities reach on validation,
-    and the c that reaches it.
+    train: features and label. best_c: returns the best AUROC that probabilities reach on
+    validation, and the c that reaches it. Returns window, hadm_id, chunk_index, part and
+    probability of `rows`; the penalty; c.
     """
-    found = []
+    candidates = []
     for penalty in PENALTIES:
         model = LogisticRegression(regParam=penalty, maxIter=100).fit(train)
         probability = vector_to_array("probability")[1]
@@ -107,15 +107,18 @@ def logistic(
             "window", "hadm_id", "chunk_index", "part", probability.alias("probability")
         )
         auroc, c = best_c(scored.where("part = 'validation'"))
-        found.append((auroc, -penalty, c, scored))
-    _, penalty, c, best = max(found, key=lambda one: one[:2])
+        candidates.append((auroc, -penalty, c, scored))
+    _, penalty, c, best = max(candidates, key=lambda candidate: candidate[:2])
     return best, -penalty, c
 
 
 def word_vectors(
     text: DataFrame, n_words: int, seed: int
 ) -> tuple[Sequence[str], NDArray[np.float32]]:
-    """Words that occur five times or more, and their vectors [n, 100]: skip-gram, by Spark ML."""
+    """Fit skip-gram vectors. Return the words with five occurrences or more, and their vectors.
+
+    Vectors have the shape [n, 100].
+    """
     model = Word2Vec(
         inputCol="words", outputCol="vector", vectorSize=_VECTOR, minCount=5, maxIter=5,
         numPartitions=1 + n_words // _WORDS_A_PARTITION, seed=seed,

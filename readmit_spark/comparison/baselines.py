@@ -1,4 +1,4 @@
-"""The baselines, trained and tested on the chunks, split and balance of the transformer."""
+"""Train and score the baselines on the same chunks, split and balance as the transformer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.comparison import bag_of_words as baselines
+from readmit_spark.comparison.bag_of_words import (
+    bag_of_words,
+    fitted_features,
+    length_only,
+    length_rows,
+    logistic,
+    tf_idf,
+    word_vectors,
+)
 from readmit_spark.comparison.bilstm import Labelled, score_texts, train_bilstm
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
@@ -22,37 +30,45 @@ from readmit_spark.training.validation_scores import ChunkScores
 
 NAMES = ("bag of words", "TF-IDF", "BiLSTM", "length only")
 
-Keep = Callable[[DataFrame, str], DataFrame]
-"""Writes a table for this run, and gives it back as written: it is read several times."""
+SaveTemp = Callable[[DataFrame, str], DataFrame]
+"""Writes a temporary table and returns it as read from there, because it is used several times."""
 
 
 @dataclass(frozen=True)
-class Data:
-    """trained: the window trained on. train: chunks of the balanced sample. asked: chunks of the
-    validation set (in that window) and of the test set (in those to be measured). all_train: all
-    chunks trained on, before balancing. Chunks have `part`: train, validation or test."""
+class BaselineData:
+    """What the baselines of one training read. Chunks have `part`: train, validation or test.
 
-    trained: str
+    train_window: the window of the training chunks. train: chunks of the balanced sample.
+    all_train: training chunks before balancing. to_score: validation chunks in train_window, and
+    test chunks in all measured windows.
+    """
+
+    train_window: str
     train: DataFrame
-    asked: DataFrame
+    to_score: DataFrame
     all_train: DataFrame
     documents: DataFrame
     cohort: DataFrame
 
     @property
-    def rows(self) -> DataFrame:
-        return self.train.unionByName(self.asked)
+    def chunks(self) -> DataFrame:
+        """Training chunks and chunks to score."""
+        return self.train.unionByName(self.to_score)
 
 
-def data_of(
+def read_baseline_data(
     spark: SparkSession,
     config: Config,
     prepared: dict[str, Any],
-    trained: str,
-    tested: Sequence[str],
+    train_window: str,
+    test_windows: Sequence[str],
     fold: int | None,
-) -> Data:
-    """What one training reads. `fold`: the one held out as the test set; None: the split."""
+) -> BaselineData:
+    """Read what one training needs.
+
+    fold: the fold that is the test set; None uses the split. Raises UserError if the training
+    admissions have only one label.
+    """
     chunks, documents, cohort = (
         spark.read.parquet(f"{prepared['path']}/{name}")
         for name in ("chunks", "documents", "cohort")
@@ -60,90 +76,96 @@ def data_of(
     chunks = chunks.where(F.col("label").isNotNull()).join(
         cohort.select("hadm_id", _part(fold).alias("part")), "hadm_id"
     )
-    here = F.col("window") == trained
-    all_train = chunks.where(here & (F.col("part") == "train"))
-    asked = chunks.where(
-        (here & (F.col("part") == "validation"))
-        | (F.col("window").isin(list(tested)) & (F.col("part") == "test"))
+    in_train_window = F.col("window") == train_window
+    all_train = chunks.where(in_train_window & (F.col("part") == "train"))
+    to_score = chunks.where(
+        (in_train_window & (F.col("part") == "validation"))
+        | (F.col("window").isin(list(test_windows)) & (F.col("part") == "test"))
     )
     counts = all_train.groupBy("hadm_id").agg(F.first("label"), F.count(F.lit(1))).collect()
     ids, labels, n_chunks = zip(*sorted(counts), strict=True) if counts else ((), (), ())
     if reason := why_no_curve(labels):
-        raise UserError(f"no model can be trained on {trained}, as there is {reason}")
-    kept = training_sample(ids, labels, n_chunks, config.train.seed)
+        raise UserError(f"no model can be trained on {train_window}, as there is {reason}")
+    selected = training_sample(ids, labels, n_chunks, config.train.seed)
     sample = spark.createDataFrame(
-        [(int(i),) for i, keep in zip(ids, kept, strict=True) if keep], "hadm_id long"
+        [(int(i),) for i, take in zip(ids, selected, strict=True) if take], "hadm_id long"
     )
     train = all_train.join(F.broadcast(sample), "hadm_id", "left_semi")
-    return Data(trained, train, asked, all_train, documents, cohort)
+    return BaselineData(train_window, train, to_score, all_train, documents, cohort)
 
 
 def baseline_scores(
-    name: str, data: Data, config: Config, keep: Keep, say: Callable[[str], None]
+    name: str, data: BaselineData, config: Config, save_temp: SaveTemp, say: Callable[[str], None]
 ) -> DataFrame:
-    """Test admissions as `patient_scores` has them, by the baseline of this name: with the c of
-    `tune.vote_c` that is best on validation, as for the transformer."""
+    """Train a baseline and return its scores of the test admissions, as `patient_scores` does.
 
-    def on_validation(scores: DataFrame) -> tuple[float, float]:
+    name: one of NAMES. As for the transformer, c of the vote is the value of `tune.vote_c` that is
+    best on validation.
+    """
+
+    def validation_c(scores: DataFrame) -> tuple[float, float]:
         return best_c(scores, data.cohort, config)
 
-    def tested(scores: DataFrame, c: float) -> DataFrame:
-        mine = scores.where("part = 'test'").drop("part")
-        windows = [row["window"] for row in mine.select("window").distinct().collect()]
-        say(f"{name}, {data.trained}: votes with c {c:g}")
-        return patient_scores(mine, data.cohort, windows, c)
+    def test_scores(scores: DataFrame, c: float) -> DataFrame:
+        test = scores.where("part = 'test'").drop("part")
+        windows = [row["window"] for row in test.select("window").distinct().collect()]
+        say(f"{name}, {data.train_window}: votes with c {c:g}")
+        return patient_scores(test, data.cohort, windows, c)
 
     if name == "BiLSTM":
-        scores = keep(_bilstm(data, config, say), "bilstm")
-        return tested(scores, on_validation(scores.where("part = 'validation'"))[1])
+        scores = save_temp(_bilstm(data, config, say), "bilstm")
+        return test_scores(scores, validation_c(scores.where("part = 'validation'"))[1])
     if name == "length only":
-        rows = keep(baselines.lengths(data.documents, data.rows), "lengths")
-        stages = baselines.length()
+        rows = save_temp(length_rows(data.documents, data.chunks), "lengths")
+        stages = length_only()
     else:
-        rows = data.rows
-        stages = {"bag of words": baselines.bag_of_words, "TF-IDF": baselines.tf_idf}[name]()
+        rows = data.chunks
+        stages = {"bag of words": bag_of_words, "TF-IDF": tf_idf}[name]()
     train = rows.where(F.col("part") == "train")
-    features = keep(baselines.fitted_features(stages, train, rows), name.replace(" ", "_"))
-    scores, penalty, c = baselines.logistic(
+    features = save_temp(fitted_features(stages, train, rows), name.replace(" ", "_"))
+    scores, penalty, c = logistic(
         features.where(F.col("part") == "train"),
         features.where(F.col("part") != "train"),
-        on_validation,
+        validation_c,
     )
-    say(f"{name}, {data.trained}: L2 penalty {penalty:g} chosen on validation")
-    return tested(scores, c)
+    say(f"{name}, {data.train_window}: L2 penalty {penalty:g} chosen on validation")
+    return test_scores(scores, c)
 
 
 def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float, float]:
-    """The best AUROC of the admissions of these chunks, and the c of the vote that reaches it: of
-    `tune.vote_c`, else `vote.c`. The first of equals."""
-    known = scores.join(cohort.select("hadm_id", "subject_id", "label"), "hadm_id")
-    rows: pd.DataFrame = known.orderBy("hadm_id", "chunk_index").toPandas()
+    """Return the best AUROC that these chunks' admissions reach, and the c that reaches it.
+
+    Tries `tune.vote_c`, else `vote.c`. Of equal values the first wins. Raises UserError if the
+    admissions have only one label.
+    """
+    labelled = scores.join(cohort.select("hadm_id", "subject_id", "label"), "hadm_id")
+    rows: pd.DataFrame = labelled.orderBy("hadm_id", "chunk_index").toPandas()
     chunks = ChunkScores(
         rows.subject_id.to_numpy(), rows.hadm_id.to_numpy(), rows.label.to_numpy("int64"),
         rows.probability.to_numpy(),
     )  # fmt: skip
-    found = []
+    candidates = []
     for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
         auroc = chunks.vote(c).auroc()
         if auroc is None:
             reason = why_no_curve(chunks.labels)
             raise UserError(f"no baseline can be chosen on validation, as there is {reason}")
-        found.append((auroc, c))
-    return max(found, key=lambda one: one[0])
+        candidates.append((auroc, c))
+    return max(candidates, key=lambda candidate: candidate[0])
 
 
-def _bilstm(data: Data, config: Config, say: Callable[[str], None]) -> DataFrame:
+def _bilstm(data: BaselineData, config: Config, say: Callable[[str], None]) -> DataFrame:
     n_words = data.all_train.agg(F.sum("n_words")).collect()[0][0]
-    vocabulary, vectors = baselines.word_vectors(data.all_train, n_words, config.train.seed)
-    say(f"BiLSTM, {data.trained}: vectors of {len(vocabulary):,} words")
-    train, asked = _texts(data.train), _texts(data.asked)
-    validation = asked[asked.part == "validation"]
+    vocabulary, vectors = word_vectors(data.all_train, n_words, config.train.seed)
+    say(f"BiLSTM, {data.train_window}: vectors of {len(vocabulary):,} words")
+    train, to_score = _texts(data.train), _texts(data.to_score)
+    validation = to_score[to_score.part == "validation"]
     model = train_bilstm(
         vocabulary, vectors, _labelled(train), _labelled(validation), config.train.seed,
-        lambda line: say(f"BiLSTM, {data.trained}: {line}"),
+        lambda line: say(f"BiLSTM, {data.train_window}: {line}"),
     )  # fmt: skip
-    scored = asked.drop(columns=["text", "label"])
-    scored["probability"] = score_texts(model, asked.text.tolist())
+    scored = to_score.drop(columns=["text", "label"])
+    scored["probability"] = score_texts(model, to_score.text.tolist())
     schema = "window string, hadm_id long, chunk_index int, part string, probability double"
     return data.cohort.sparkSession.createDataFrame(scored, schema)
 
@@ -159,7 +181,7 @@ def _labelled(rows: pd.DataFrame) -> Labelled:
 
 
 def _part(fold: int | None) -> Any:
-    """As `models.shards.admissions_of` has it."""
+    """Return the column with an admission's part, as a training assigns it."""
     if fold is None:
         return F.col("split")
     validates = F.when(F.col("split") == "validation", "validation").otherwise("train")

@@ -1,4 +1,4 @@
-"""The published baseline that reads words in order: a bidirectional LSTM over word vectors.
+"""The published baseline that reads words in their order: a bidirectional LSTM on word vectors.
 
 As in the code published with the paper: 100 units a direction, the maximum over all words, a layer
 of 50 with ReLU, one logit; Adam, batches of 64 chunks, stopped on the validation loss.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from readmit_spark.notes.words import words
 from readmit_spark.scoring.batching import Ids, Index, pad, token_batches
 
-PAD, UNKNOWN, _FIRST = 0, 1, 2  # ids; the words follow
+PAD, UNKNOWN, _FIRST = 0, 1, 2  # ids; words start at _FIRST
 _UNITS, _DENSE, _DROPOUT = 100, 50, 0.1
 _BATCH, _EPOCHS, _PATIENCE, _RATE = 64, 10, 2, 1e-3
 _SCORE_TOKENS = 32_768
@@ -27,23 +27,23 @@ _SCORE_TOKENS = 32_768
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts of chunks, and whether their admission was followed by a readmission (0 or 1)."""
+    """Texts of chunks, and the labels of their admissions: 1 for a readmission, else 0."""
 
     texts: Sequence[str]
     labels: NDArray[np.int64]
 
 
 class BiLstm(nn.Module):
-    """P(readmit)'s logit of chunks of words. vectors: [n, d] of the n `vocabulary` words."""
+    """Returns a chunk's logit of readmission. vectors: [n, d], of the n words in `vocabulary`."""
 
     def __init__(self, vocabulary: Sequence[str], vectors: NDArray[np.float32]) -> None:
         super().__init__()
         self._ids = {word: i for i, word in enumerate(vocabulary, start=_FIRST)}
-        known = torch.from_numpy(vectors)
+        word_table = torch.from_numpy(vectors)
         table = torch.zeros(len(vocabulary) + _FIRST, vectors.shape[1])
-        table[_FIRST:] = known
-        if len(known):
-            table[UNKNOWN] = known.mean(0)
+        table[_FIRST:] = word_table
+        if len(word_table):
+            table[UNKNOWN] = word_table.mean(0)
         self.embedding = nn.Embedding.from_pretrained(table, freeze=False, padding_idx=PAD)
         self.lstm = nn.LSTM(vectors.shape[1], _UNITS, batch_first=True, bidirectional=True)
         self.dense = nn.Linear(2 * _UNITS, _DENSE)
@@ -51,14 +51,14 @@ class BiLstm(nn.Module):
         self.dropout = nn.Dropout(_DROPOUT)
 
     def encode(self, texts: Sequence[str]) -> list[Ids]:
-        """Word ids a text; one that has no word is a single unknown one."""
+        """Return the word ids of each text. A text without words becomes one unknown word."""
         return [
             np.array([self._ids.get(w, UNKNOWN) for w in words(text)] or [UNKNOWN], np.int32)
             for text in texts
         ]
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """ids, mask: [rows, longest], mask 1 on words. Logits [rows]."""
+        """Return logits [rows]. ids, mask: [rows, longest]; mask is 1 on words."""
         x = self.dropout(self.embedding(ids))
         packed = nn.utils.rnn.pack_padded_sequence(
             x, mask.sum(1).cpu(), batch_first=True, enforce_sorted=False
@@ -77,9 +77,10 @@ def train_bilstm(
     seed: int,
     say: Callable[[str], None],
 ) -> BiLstm:
-    """The epoch with the least validation loss; training stops after two without a better one.
+    """Train, and return the weights of the epoch with the lowest validation loss.
 
-    On a GPU where there is one. The same seed gives the same weights on the same machine.
+    Stops after two epochs without a lower loss. Uses a GPU if there is one. The same seed gives the
+    same weights on the same machine.
     """
     torch.manual_seed(seed)
     model = BiLstm(vocabulary, vectors).to("cuda" if torch.cuda.is_available() else "cpu")
@@ -87,7 +88,7 @@ def train_bilstm(
     ids = model.encode(train.texts)
     labels = torch.from_numpy(train.labels).float()
     order = np.random.default_rng(seed)
-    best_loss, best, stale = np.inf, copy.deepcopy(model.state_dict()), 0
+    best_loss, best, epochs_without_gain = np.inf, copy.deepcopy(model.state_dict()), 0
     for epoch in range(_EPOCHS):
         model.train()
         shuffled = order.permutation(len(ids))
@@ -98,12 +99,13 @@ def train_bilstm(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         p = np.clip(score_texts(model, validation.texts), 1e-7, 1 - 1e-7)
-        found = -np.log(np.where(validation.labels == 1, p, 1 - p)).mean()
-        say(f"epoch {epoch + 1}: train_loss {loss.item():.3f}, validation_loss {found:.3f}")
-        stale += 1
-        if found < best_loss:
-            best_loss, best, stale = found, copy.deepcopy(model.state_dict()), 0
-        if stale == _PATIENCE:
+        held_out = -np.log(np.where(validation.labels == 1, p, 1 - p)).mean()
+        say(f"epoch {epoch + 1}: train_loss {loss.item():.3f}, validation_loss {held_out:.3f}")
+        epochs_without_gain += 1
+        if held_out < best_loss:
+            best_loss, best = held_out, copy.deepcopy(model.state_dict())
+            epochs_without_gain = 0
+        if epochs_without_gain == _PATIENCE:
             break
     model.load_state_dict(best)
     return model
@@ -111,7 +113,7 @@ def train_bilstm(
 
 @torch.inference_mode()
 def score_texts(model: BiLstm, texts: Sequence[str]) -> NDArray[np.float64]:
-    """P(readmit) of each text [n]."""
+    """Return the probability of readmission of each text [n]."""
     model.eval()
     ids = model.encode(texts)
     scores = np.empty(len(ids))

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.baselines import NAMES
-from readmit_spark.comparison.comparison_metrics import measured, trainings_of
+from readmit_spark.comparison.comparison_metrics import comparison_result, windows_by_training
 from readmit_spark.comparison.comparison_page import comparison_page
 from readmit_spark.comparison.train_and_score import COLUMNS, Models, union
 from readmit_spark.config import Config, to_dict
@@ -49,7 +49,7 @@ def compare(
             f"windows: {', '.join(lacking)} not prepared, only {', '.join(windows)}; run "
             "jobs/prepare.py with all of them, or set windows"
         )
-    trainings = trainings_of(config, windows)
+    trainings = windows_by_training(config, windows)
     name = config.model.name
     before, scores_before = _before(spark, config)
     publication = Publication(spark, config.output_root, "compare", True, now)
@@ -80,7 +80,7 @@ def compare(
                 for model, rows in made.items()
             ]
             scores = publication.write_table(union(frames), SCORES)
-            result = measured(scores.toPandas(), _risks(spark, config), config, NAMES)
+            result = comparison_result(scores.toPandas(), _risks(spark, config), config, NAMES)
             _publish(publication, result, {**kept, **keys}, config, prepared, now)
         forget(run.candidates)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What `compare` measures: which model reads which window, and its figures from its scores."""
+"""Decide which model scores which windows, and compute the figures that `compare` reports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from readmit_spark.notes.windows import parse_window
 Result = dict[str, Any]
 
 
-def trainings_of(config: Config, made: Sequence[str]) -> dict[str, list[str]]:
-    """Window trained on -> windows measured: the discharge summaries have a model of their own,
-    all early windows that of `train.window`."""
-    early = [window for window in made if parse_window(window).days is not None]
+def windows_by_training(config: Config, prepared: Sequence[str]) -> dict[str, list[str]]:
+    """Return for each window that a model is trained on the windows that this model scores.
+
+    One model, trained on `train.window`, scores all early windows. Discharge summaries have a model
+    of their own. prepared: the windows of prepare. Raises UserError if `train.window` is not one.
+    """
+    early = [window for window in prepared if parse_window(window).days is not None]
     trainings: dict[str, list[str]] = {}
     if early:
         if config.train.window not in early:
@@ -28,40 +31,42 @@ def trainings_of(config: Config, made: Sequence[str]) -> dict[str, list[str]]:
                 f"{', '.join(early)}; set one of these"
             )
         trainings[config.train.window] = early
-    if "discharge" in made:
+    if "discharge" in prepared:
         trainings["discharge"] = ["discharge"]
     return trainings
 
 
-def measured(
+def comparison_result(
     scores: pd.DataFrame,
     risks: Mapping[int, float] | None,
     config: Config,
     baselines: Sequence[str] = (),
 ) -> Result:
-    """compare.json: by window, `attainable_auroc` where true risks are known, and by model the
-    measures at natural and balanced prevalence: with intervals, or over folds mean and SD.
+    """Compute the content of compare.json.
 
-    scores: of the table `model_scores`. Transformers come first, then `baselines` in their order.
+    scores: the table `model_scores`. risks: true risks by admission, if known. Returns for each
+    window the measures of each model at natural and balanced prevalence, and `attainable_auroc` if
+    risks are known. Measures have intervals, or mean and SD over several folds. Transformers come
+    first, then `baselines` in their order.
     """
     order = {name: i for i, name in enumerate(baselines, start=1)}
     names = sorted(scores.model.unique(), key=lambda name: (order.get(name, 0), name))
     windows: Result = {}
     for window in dict.fromkeys(sorted(scores.window.unique(), key=_by_days)):
-        here = scores[scores.window == window]
+        in_window = scores[scores.window == window]
         models = {}
         for name in names:
-            mine = here[here.model == name]
+            own = in_window[in_window.model == name]
             folds = [
                 {"windows": {window: at_both_prevalences(rows, config)}}
-                for _, rows in mine.groupby("fold")
+                for _, rows in own.groupby("fold")
             ]
             if folds:
                 single = len(folds) == 1
                 models[name] = (folds[0]["windows"] if single else summary(folds))[window]
         windows[window] = {"models": models}
         if risks is not None:
-            one = here[here.model == names[0]]
+            one = in_window[in_window.model == names[0]]
             windows[window]["attainable_auroc"] = attainable_auroc(one, risks, config)
     return {"folds": int(scores.fold.nunique()), "windows": windows}
 

@@ -1,4 +1,4 @@
-"""All models side by side, window by window, beside the published figures: a page and a table."""
+"""Show all models by window, beside the published figures, as a page and as a table."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from readmit_spark.pages.html import page_environment, window_title
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
 BASELINES = {
     "bag of words": "counts of the 5,000 most frequent words, logistic regression",
-    "TF-IDF": "weighed words and pairs of words, logistic regression",
+    "TF-IDF": "weighted words and pairs of words, logistic regression",
     "BiLSTM": "a bidirectional LSTM over word vectors of the training text",
-    "length only": "the number of notes, chunks and words, and no word of them",
+    "length only": "the number of notes, chunks and words, without any text",
 }
-TRANSFORMERS = ("ClinicalBERT", "BERT")  # whose published figures have rows of their own
+TRANSFORMERS = ("ClinicalBERT", "BERT")  # their published figures have rows of their own
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model's cells, in the order of MEASURES; `published` where somebody else's figures are."""
+    """The cells of a model, in the order of MEASURES."""
 
     name: str
     natural: Sequence[str]
@@ -30,30 +30,34 @@ class Row:
     published: Sequence[str]
 
 
-def rows_of(models: Mapping[str, Any], window: str) -> list[Row]:
-    """A row a model; then those that only the literature has."""
-    none = ("", "", "")
+def table_rows(models: Mapping[str, Any], window: str) -> list[Row]:
+    """Return a row for each model, then rows for models that only the literature has."""
+    empty = ("", "", "")
     paper = PAPER.get(window, {})
     rows = []
-    for name, found in models.items():
-        natural, balanced = ([_cell(found[p][m]) for m in MEASURES] for p in _PREVALENCES)
+    for name, measures in models.items():
+        natural, balanced = ([_cell(measures[p][m]) for m in MEASURES] for p in _PREVALENCES)
         rows.append(Row(name, natural, balanced, _published(paper.get(name))))
-    only = {
+    literature = {
         **{f"{name}, published": paper.get(name) for name in TRANSFORMERS},
         "ClinicalBERT, article": ARTICLE.get(window),
     }
-    rows += [Row(n, none, none, _published(figures)) for n, figures in only.items() if figures]
+    rows += [
+        Row(name, empty, empty, _published(figures))
+        for name, figures in literature.items()
+        if figures
+    ]
     return rows
 
 
 def comparison_table(result: Mapping[str, Any]) -> str:
-    """For a terminal: compare.json as lines."""
+    """Return compare.json as lines for a terminal."""
     lines: list[str] = []
-    for window, found in result["windows"].items():
+    for window, values in result["windows"].items():
         head = ["", *(f"{m} {p}" for p in _PREVALENCES for m in MEASURES.values()), "published"]
         table = [head] + [
             [row.name, *row.natural, *row.balanced, " / ".join(filter(None, row.published))]
-            for row in rows_of(found["models"], window)
+            for row in table_rows(values["models"], window)
         ]
         widths = [max(len(row[i]) for row in table) for i in range(len(head))]
         lines += [
@@ -63,21 +67,23 @@ def comparison_table(result: Mapping[str, Any]) -> str:
                 for row in table
             ),
         ]
-        if "attainable_auroc" in found:
-            lines.append(f"attainable AUROC {_cell(found['attainable_auroc'])}")
+        if "attainable_auroc" in values:
+            lines.append(f"attainable AUROC {_cell(values['attainable_auroc'])}")
         lines.append("")
-    return "\n".join([*lines, _how(result)])
+    return "\n".join([*lines, _describe_test(result)])
 
 
 def comparison_page(result: Mapping[str, Any]) -> str:
-    """compare.json as a page; no patient and no text is in either."""
+    """Return compare.json as a page. Neither has patients or text."""
     windows = [
         {
-            "words": window_title(window),
-            "rows": rows_of(found["models"], window),
-            "attainable": _cell(found["attainable_auroc"]) if "attainable_auroc" in found else None,
+            "title": window_title(window),
+            "rows": table_rows(values["models"], window),
+            "attainable": _cell(values["attainable_auroc"])
+            if "attainable_auroc" in values
+            else None,
         }
-        for window, found in result["windows"].items()
+        for window, values in result["windows"].items()
     ]
     return (
         page_environment()
@@ -88,7 +94,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
             baselines=BASELINES,
             drawing=pictures.comparison(_points(result)),
             folds=result["folds"],
-            how=_how(result),
+            how=_describe_test(result),
         )
     )
 
@@ -97,33 +103,33 @@ _PREVALENCES = ("natural", "balanced")
 
 
 def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
-    """The AUROCs at balanced prevalence, which is what was published."""
+    """Return the AUROCs at balanced prevalence, as published ones are."""
     panels = {}
-    for window, found in result["windows"].items():
+    for window, values in result["windows"].items():
         paper = PAPER.get(window, {})
         dots = []
-        for name, model in found["models"].items():
+        for name, model in values["models"].items():
             ours = model["balanced"]["auroc"]
-            theirs = paper.get(name)
+            published = paper.get(name)
             if "mean" in ours:
                 value, sd = ours["mean"], ours["sd"] or 0.0
                 low, high = (value - sd, value + sd) if value is not None else (None, None)
             else:
                 value, low, high = ours["value"], ours.get("low"), ours.get("high")
             dots.append(
-                pictures.Dot(name, value, low, high, theirs["auroc"].mean if theirs else None)
+                pictures.Dot(name, value, low, high, published["auroc"].mean if published else None)
             )
         dots += [
             pictures.Dot(f"{name}, published", None, None, None, paper[name]["auroc"].mean)
             for name in TRANSFORMERS
             if name in paper
         ]
-        best = found.get("attainable_auroc", {}).get("value")
+        best = values.get("attainable_auroc", {}).get("value")
         panels[window_title(window)] = pictures.Panel(dots, best)
     return panels
 
 
-def _how(result: Mapping[str, Any]) -> str:
+def _describe_test(result: Mapping[str, Any]) -> str:
     if result["folds"] > 1:
         return f"mean ± standard deviation over {result['folds']} folds of patients"
     return "one test split; in brackets 95 % intervals over bootstrapped patients"

@@ -1,4 +1,4 @@
-"""What has been published for MIMIC-III, to stand beside one's own figures.
+"""The published figures for MIMIC-III.
 
 PAPER: Huang, Altosaar and Ranganath, arXiv 1904.05342, version 3, with its corrections: mean and
 standard deviation over five folds, on balanced test sets (a standard deviation is given for
@@ -21,8 +21,8 @@ Figures = Mapping[str, Figure]  # by measure: auroc, auprc, rp80
 
 
 def _row(*figures: float | tuple[float, float]) -> Figures:
-    made = [Figure(*f) if isinstance(f, tuple) else Figure(f) for f in figures]
-    return dict(zip(("auroc", "auprc", "rp80"), made, strict=True))
+    row = [Figure(*f) if isinstance(f, tuple) else Figure(f) for f in figures]
+    return dict(zip(("auroc", "auprc", "rp80"), row, strict=True))
 
 
 PAPER: Mapping[str, Mapping[str, Figures]] = {

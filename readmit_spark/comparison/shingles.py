@@ -1,4 +1,4 @@
-"""Texts compared by their shingles: all runs of five words in a row."""
+"""Compare texts by their shingles (runs of five words)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from readmit_spark.notes.clean import clean
 
 WORDS = 5  # a shingle
-LEAST = 10  # shingles of a text that can be told from chance
+MIN_SHINGLES = 10  # fewer agree by chance
 
 
 def shingles(text: str) -> set[str]:
-    """All runs of five words of a cleaned text.
+    """Return all runs of five words of a cleaned text.
 
     >>> sorted(shingles("a b c d e f"))
     ['a b c d e', 'b c d e f']
@@ -21,14 +21,17 @@ def shingles(text: str) -> set[str]:
     return {" ".join(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
 
 
-def containment(part: set[str], whole: set[str]) -> float:
-    """The share of `part` that is in `whole` (Broder 1997); 0 where `part` has fewer than ten."""
-    return len(part & whole) / len(part) if len(part) >= LEAST else 0.0
+def containment(part: set[str], text: set[str]) -> float:
+    """Return the share of `part` that is in `text` (Broder 1997).
+
+    It is 0 if `part` has fewer than MIN_SHINGLES.
+    """
+    return len(part & text) / len(part) if len(part) >= MIN_SHINGLES else 0.0
 
 
 @dataclass(frozen=True)
 class Note:
-    """day: of the stay, counted from 0 on the day of admission; None where it is not known."""
+    """A note of an admission. day: 0 on the day of admission; None if unknown."""
 
     day: int | None
     discharge: bool
@@ -36,31 +39,32 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Found:
-    """Of an early document: whether it holds a discharge summary, whether a note of a later day."""
+class OutOfWindow:
+    """Whether an early document contains a discharge summary, and a note of a later day."""
 
     discharge: bool
     late: bool
 
 
-def text_out_of_window(document: Sequence[str], notes: Iterable[Note], days: int) -> Found:
-    """What the first `days` days of an admission's notes may not hold, looked for in its document.
+def find_out_of_window(document: Sequence[str], notes: Iterable[Note], days: int) -> OutOfWindow:
+    """Search an early document for text that its window may not contain.
 
-    document: its chunks, in order. notes: all of the admission. A discharge summary is inside where
-    nine tenths of it are; a note of a later day where half of what no earlier note says is, as
-    notes are copied forward.
+    document: its chunks, in order. notes: all notes of the admission. days: length of the window.
+    The document contains a discharge summary if it has nine tenths of the summary's shingles. It
+    contains a later note if it has half of the note's new shingles. Shingles of earlier notes do
+    not count, because notes are copied forward.
     """
-    inside = shingles(" ".join(document))
+    present = shingles(" ".join(document))
     summaries, late, early = [], [], set()
     for note in notes:
-        mine = shingles(clean(note.text))
+        own = shingles(clean(note.text))
         if note.discharge:
-            summaries.append(mine)
+            summaries.append(own)
         elif note.day is not None and note.day < days:
-            early |= mine
+            early |= own
         else:
-            late.append(mine)
-    return Found(
-        discharge=any(containment(mine, inside) >= 0.9 for mine in summaries),
-        late=any(containment(mine - early, inside) >= 0.5 for mine in late),
+            late.append(own)
+    return OutOfWindow(
+        discharge=any(containment(summary, present) >= 0.9 for summary in summaries),
+        late=any(containment(note - early, present) >= 0.5 for note in late),
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.comparison.baselines import baseline_scores, data_of
+from readmit_spark.comparison.baselines import baseline_scores, read_baseline_data
 from readmit_spark.comparison.crossval_job import watch_fold
 from readmit_spark.config import Config
 from readmit_spark.notes.cohort import FOLDS
@@ -65,7 +65,9 @@ class Models:
         found = []
         for trained, tested in trainings.items():
             for fold in self.folds:
-                data = data_of(self.spark, self.config, self.prepared, trained, tested, fold)
+                data = read_baseline_data(
+                    self.spark, self.config, self.prepared, trained, tested, fold
+                )
                 place = f"{trained}-{fold}"
 
                 def keep(frame: DataFrame, table: str, place: str = place) -> DataFrame:

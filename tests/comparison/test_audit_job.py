@@ -1,4 +1,4 @@
-"""The audit on a sound cohort, and on the same one with each leak put in."""
+"""The audit of a cohort without leaks, and of the same cohort with each leak added."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CANARY = "zqxcanary"
 def checks_of(
     spark: SparkSession, ward: Ward, folder: Path, changed: dict[str, pd.DataFrame], **audits: Any
 ) -> dict[tuple[str, str], Check]:
-    """The audit of prepare's tables with some of them changed, by check and window."""
+    """Audit prepare's tables, some of them replaced. Return the checks by name and window."""
     made = Path(ward.prepared["path"])
     for name in ("chunks", "documents", "cohort"):
         if name not in changed:
@@ -58,7 +58,7 @@ def failed(found: dict[tuple[str, str], Check]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def leaky(spark: SparkSession, ward: Ward, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The cohort with every leak put in, and what the audit says."""
+    """Audit the cohort with every leak added."""
     chunks, cohort = read(spark, ward, "chunks"), read(spark, ward, "cohort")
     chunks["text"] += f" {CANARY}"
     # A patient with admissions on two sides.
@@ -80,7 +80,7 @@ def leaky(spark: SparkSession, ward: Ward, tmp_path_factory: pytest.TempPathFact
     return spark, ward, tmp_path_factory.mktemp("leaky"), chunks, cohort, notes, late
 
 
-def test_a_sound_cohort_passes(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
+def test_a_cohort_without_leaks_passes(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
     found = checks_of(spark, ward, tmp_path, {}, max_duplicates=1.0, max_auroc=0.9)
     assert failed(found) == set()
     assert found["patients on both sides of the split", "all"].found == "0"
@@ -138,8 +138,8 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
             assert CANARY.encode() not in file.read_bytes()
 
 
-def test_a_cohort_that_leaks_is_an_exit_code(ward: Ward, tmp_path: Path) -> None:
-    """As a program; every word and length is above an AUROC of 0."""
+def test_the_job_exits_with_2_if_a_check_fails(ward: Ward, tmp_path: Path) -> None:
+    """The limit of AUROC is 0, which every word and length exceeds."""
     leaky = run_job("audit", ward, tmp_path, "audit.max_duplicates=1", "audit.max_auroc=0")
     assert leaky.returncode == 2, leaky.stderr
     assert "patients on both sides of the split" in leaky.stdout
@@ -150,8 +150,8 @@ def test_a_cohort_that_leaks_is_an_exit_code(ward: Ward, tmp_path: Path) -> None
     assert "FAILED" in page and "://" not in page
 
 
-def test_how_far_the_score_follows_length(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
-    """Scores that are nothing but the number of words; then the same ones, turned round."""
+def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
+    """Scores equal to the number of words, then the same scores in reverse."""
     words = read(spark, ward, "chunks").groupby(["window", "hadm_id", "split"], as_index=False)
     scores = words.n_words.sum().rename(columns={"n_words": "score"})
     name = "the score follows the number of words"

@@ -1,4 +1,4 @@
-"""What the length-only baseline reads, and what a logistic regression chooses."""
+"""The input of the length-only baseline, and the choices of the logistic regression."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import pytest
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 
-from readmit_spark.comparison.bag_of_words import lengths, logistic
+from readmit_spark.comparison.bag_of_words import length_rows, logistic
 
 pytestmark = pytest.mark.spark4
 
 
-def test_lengths_are_of_the_whole_document(spark: SparkSession) -> None:
+def test_length_rows_count_the_document_and_all_chunks(spark: SparkSession) -> None:
     chunks = spark.createDataFrame(
         [("2days", 1, 10, "train", 1, 300), ("2days", 1, 10, "train", 1, 50),
          ("2days", 2, 20, "test", 0, 7), ("3days", 1, 10, "train", 1, 400)],
@@ -23,19 +23,19 @@ def test_lengths_are_of_the_whole_document(spark: SparkSession) -> None:
         [("2days", 10, 5, 2), ("2days", 20, 1, 1), ("3days", 10, 9, 1), ("3days", 30, 2, 1)],
         "window string, hadm_id long, n_notes int, n_chunks int",
     )
-    found = {(r.window, r.hadm_id): r for r in lengths(documents, chunks).collect()}
+    rows = {(r.window, r.hadm_id): r for r in length_rows(documents, chunks).collect()}
     expected = {("2days", 10): (5, 2, 350), ("2days", 20): (1, 1, 7), ("3days", 10): (9, 1, 400)}
-    assert set(found) == set(expected)
+    assert set(rows) == set(expected)
     for key, numbers in expected.items():
-        row = found[key]
+        row = rows[key]
         logs = [row.n_notes, row.n_chunks, row.n_words]
         assert logs == pytest.approx([log1p(number) for number in numbers], abs=1e-12)
         assert row.chunk_index == 0
-    assert (found["2days", 10].label, found["2days", 20].part) == (1, "test")
+    assert (rows["2days", 10].label, rows["2days", 20].part) == (1, "test")
 
 
-def test_a_logistic_regression_has_the_penalty_and_the_c_of_the_best(spark: SparkSession) -> None:
-    """Of two equal ones, the smaller penalty."""
+def test_logistic_returns_the_best_penalty_and_c_on_validation(spark: SparkSession) -> None:
+    """Of two equal penalties it takes the smaller one."""
     rows = spark.createDataFrame(
         [("2days", 10, 0, "train", 0, Vectors.dense(0.0)),
          ("2days", 20, 0, "train", 1, Vectors.dense(1.0)),
@@ -43,18 +43,18 @@ def test_a_logistic_regression_has_the_penalty_and_the_c_of_the_best(spark: Spar
          ("2days", 40, 0, "test", 1, Vectors.dense(-2.0))],
         ["window", "hadm_id", "chunk_index", "part", "label", "features"],
     )  # fmt: skip
-    measured = [(0.6, 1.0), (0.8, 2.0), (0.7, 4.0), (0.8, 8.0)]
-    asked: list[float] = []
+    aurocs = [(0.6, 1.0), (0.8, 2.0), (0.7, 4.0), (0.8, 8.0)]
+    validation: list[float] = []
 
     def best_c(scores: DataFrame) -> tuple[float, float]:
         (row,) = scores.collect()
         assert row.part == "validation"
-        asked.append(row.probability)
-        return measured[len(asked) - 1]
+        validation.append(row.probability)
+        return aurocs[len(validation) - 1]
 
     train, others = rows.where("part = 'train'"), rows.where("part != 'train'")
     scores, penalty, c = logistic(train, others, best_c)
     assert (penalty, c) == (0.01, 2.0)
-    found = {row.part: row.probability for row in scores.collect()}
-    assert found["validation"] == asked[1] > 0.5 > found["test"]
-    assert asked == sorted(asked, reverse=True)  # a larger penalty is more careful
+    probabilities = {row.part: row.probability for row in scores.collect()}
+    assert probabilities["validation"] == validation[1] > 0.5 > probabilities["test"]
+    assert validation == sorted(validation, reverse=True)  # a larger penalty gives smaller weights

@@ -1,4 +1,4 @@
-"""The baseline that reads words in order learns what no count of words can tell."""
+"""The BiLSTM learns an order of words, which counts of words cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def in_order(n: int, seed: int) -> Labelled:
-    """The same two words in each text; the label is which comes first."""
+    """Make texts with the same two words; the label says which of them comes first."""
     random = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     texts = []
@@ -31,10 +31,10 @@ def in_order(n: int, seed: int) -> Labelled:
 @pytest.fixture(scope="module")
 def trained() -> tuple[BiLstm, Labelled, list[str]]:
     vectors = np.random.default_rng(0).normal(size=(len(WORDS), 16)).astype(np.float32)
-    said: list[str] = []
+    lines: list[str] = []
     validation = in_order(200, seed=2)
-    model = train_bilstm(WORDS, vectors, in_order(2000, seed=1), validation, 3, said.append)
-    return model, validation, said
+    model = train_bilstm(WORDS, vectors, in_order(2000, seed=1), validation, 3, lines.append)
+    return model, validation, lines
 
 
 def test_it_learns_an_order_of_words(trained: tuple[BiLstm, Labelled, list[str]]) -> None:
@@ -42,16 +42,16 @@ def test_it_learns_an_order_of_words(trained: tuple[BiLstm, Labelled, list[str]]
     assert roc_auc_score(held_out.labels, score_texts(trained[0], held_out.texts)) > 0.95
 
 
-def test_the_epoch_of_the_least_validation_loss_is_kept(
+def test_training_keeps_the_epoch_with_the_lowest_validation_loss(
     trained: tuple[BiLstm, Labelled, list[str]],
 ) -> None:
-    model, validation, said = trained
-    losses = [float(line.rpartition(" ")[2]) for line in said]
-    found = log_loss(validation.labels, score_texts(model, validation.texts))
-    assert found == pytest.approx(min(losses), abs=1e-3)
+    model, validation, lines = trained
+    losses = [float(line.rpartition(" ")[2]) for line in lines]
+    loss = log_loss(validation.labels, score_texts(model, validation.texts))
+    assert loss == pytest.approx(min(losses), abs=1e-3)
 
 
-def test_a_score_does_not_depend_on_the_texts_beside_it(
+def test_a_score_does_not_depend_on_the_other_texts(
     trained: tuple[BiLstm, Labelled, list[str]],
 ) -> None:
     model, validation, _ = trained

@@ -1,4 +1,4 @@
-"""All models on a small hospital: trained, measured and shown beside the published figures."""
+"""compare on a small hospital: all models are trained, measured and shown beside published ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from sklearn.metrics import roc_auc_score
 from readmit_spark.comparison import bag_of_words as baselines
 from readmit_spark.comparison import compare_job as comparing
 from readmit_spark.comparison import train_and_score as compare_models
-from readmit_spark.comparison.baselines import NAMES, best_c, data_of
+from readmit_spark.comparison.baselines import NAMES, best_c, read_baseline_data
 from readmit_spark.comparison.compare_job import STAGES, compare
-from readmit_spark.comparison.comparison_metrics import measured, trainings_of
-from readmit_spark.comparison.comparison_page import comparison_page, comparison_table, rows_of
+from readmit_spark.comparison.comparison_metrics import comparison_result, windows_by_training
+from readmit_spark.comparison.comparison_page import comparison_page, comparison_table, table_rows
 from readmit_spark.comparison.literature import PAPER
 from readmit_spark.config import Compare
 from readmit_spark.config_file import load_config
@@ -83,11 +83,11 @@ def test_every_model_is_measured_on_the_same_test_patients(compared: Compared, w
     assert (cohort.loc[early.hadm_id].duration_days.fillna(99) >= 3).all()
 
 
-def test_the_figures_are_those_of_the_scores(compared: Compared) -> None:
+def test_the_figures_follow_from_the_scores(compared: Compared) -> None:
     for window in WINDOWS:
-        found = compared.result["windows"][window]
-        assert list(found["models"]) == ["readmission", *NAMES]
-        for model, both in found["models"].items():
+        values = compared.result["windows"][window]
+        assert list(values["models"]) == ["readmission", *NAMES]
+        for model, both in values["models"].items():
             rows = compared.scores
             rows = rows[(rows.window == window) & (rows.model == model)]
             assert both["natural"]["n"] == len(rows)
@@ -106,7 +106,7 @@ def test_discharge_summaries_have_a_model_of_their_own(compared: Compared, ward:
     assert "readmission/1 scores 2days, 3days" in compared.printed
 
 
-def test_what_was_compared_is_reused_and_others_stay(
+def test_stored_comparisons_are_reused_and_other_models_stay(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
     again = run(spark, ward)
@@ -119,7 +119,7 @@ def test_what_was_compared_is_reused_and_others_stay(
     )
 
 
-def test_the_job_reuses_all_of_it_and_prints_the_table(
+def test_the_job_reuses_everything_and_prints_the_table(
     ward: Ward, compared: Compared, tmp_path: Path
 ) -> None:
     done = run_job("compare", ward, tmp_path)
@@ -128,10 +128,10 @@ def test_the_job_reuses_all_of_it_and_prints_the_table(
     assert comparison_table(compared.result) in done.stdout
 
 
-def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
+def test_each_fold_is_tested_by_a_model_trained_without_it(
     spark: SparkSession, ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two folds of one window; and a second run, which trains nothing."""
+    """Two folds of one window, and a second run that trains nothing."""
     for module in (comparing, compare_models):
         for name, value in (("NAMES", ("length only",)), ("FOLDS", 2)):
             monkeypatch.setattr(module, name, value, raising=False)
@@ -142,14 +142,14 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
         return train_here(plan, record, say)
 
     # A third of the patients validate: of so few, a tenth may have nobody who came back.
-    made = Path(ward.prepared["path"])
-    table = pq.read_table(made / "cohort")
+    prepared = Path(ward.prepared["path"])
+    table = pq.read_table(prepared / "cohort")
     cohort = table.to_pandas()
     cohort["split"] = cohort.split.where(cohort.subject_id % 3 > 0, "validation")
     at = table.column_names.index("split")
     table = table.set_column(at, "split", pa.array(cohort.split))
     for name in ("chunks", "documents"):
-        (tmp_path / name).symlink_to(made / name)
+        (tmp_path / name).symlink_to(prepared / name)
     (tmp_path / "cohort").mkdir()
     pq.write_table(table, tmp_path / "cohort" / "part.parquet")
     cohort = cohort.set_index("hadm_id")
@@ -157,7 +157,7 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
     other = replace(ward, prepared={**ward.prepared, "path": str(tmp_path), "config": windows})
     output = replace(ward.config.output, root=str(tmp_path / "out"))
     changes = {"output": output, "compare": Compare(cross_validate=True), "windows": ("3days",)}
-    found = run(spark, other, launch, **changes)
+    result = run(spark, other, launch, **changes)
     assert folds == [0, 1]
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/out/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'readmission'")
@@ -170,18 +170,18 @@ def test_over_folds_everybody_is_tested_by_a_model_that_never_saw_them(
         assert any(key.startswith("train_loss_lr_") for key in each.data.metrics)
     stayed = cohort[cohort.label.notna() & ~(cohort.duration_days < 3)]
     for model in ("readmission", "length only"):
-        rows = found.scores[found.scores.model == model]
+        rows = result.scores[result.scores.model == model]
         assert (cohort.loc[rows.hadm_id].fold.to_numpy() == rows.fold.to_numpy()).all()
         # All of them but those without notes.
         assert len(rows) > 0.9 * stayed.fold.isin([0, 1]).sum()
         values = [roc_auc_score(r.label, r.score) for _, r in rows.groupby("fold")]
-        told = found.result["windows"]["3days"]["models"][model]["natural"]["auroc"]
-        assert told["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+        auroc = result.result["windows"]["3days"]["models"][model]["natural"]["auroc"]
+        assert auroc["mean"] == pytest.approx(np.mean(values), abs=1e-12)
     assert not list(tmp_path.glob("out/_training/*"))
 
     again = run(spark, other, launch, **changes)
     assert again.printed.count("compared before: reused") == 2
-    assert again.result == found.result and folds == [0, 1]
+    assert again.result == result.result and folds == [0, 1]
     faster = replace(ward.config.train, learning_rate=2e-3)
     run(spark, other, launch, **changes, train=faster)
     assert folds == [0, 1, 0, 1]
@@ -197,7 +197,7 @@ def test_a_champion_of_another_split_is_refused(
         run(spark, replace(ward, prepared=prepared))
 
 
-def test_a_window_that_was_not_prepared_is_named(
+def test_an_unprepared_window_is_an_error_that_names_it(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
     facts = {**ward.prepared["config"], "windows": ["3days"]}
@@ -206,9 +206,9 @@ def test_a_window_that_was_not_prepared_is_named(
 
 
 def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward: Ward) -> None:
-    """The whole of bag of words and TF-IDF against scikit-learn, from text to probability."""
-    data = data_of(spark, ward.config, ward.prepared, "3days", ["3days"], None)
-    rows = data.rows.localCheckpoint()
+    """Bag of words and TF-IDF give scikit-learn's probabilities, from text to probability."""
+    data = read_baseline_data(spark, ward.config, ward.prepared, "3days", ["3days"], None)
+    rows = data.chunks.localCheckpoint()
     train = rows.where("part = 'train'")
     texts = train.select("chunk_index", "hadm_id", "text", "label").toPandas()
     others = rows.where("part != 'train'").toPandas()
@@ -224,7 +224,7 @@ def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward
             lambda _: (1.0, 8.0),
         )
         assert fitted[1:] == (0.001, 8.0)  # the first of equals
-        found = fitted[0].toPandas().set_index(["window", "hadm_id", "chunk_index"]).probability
+        ours = fitted[0].toPandas().set_index(["window", "hadm_id", "chunk_index"]).probability
 
         x, z = counter.fit_transform(texts.text), counter.transform(others.text)
         if len(stages) > 2:
@@ -238,39 +238,39 @@ def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward
         model = LogisticRegression(C=1 / (0.001 * len(x)), tol=1e-10, max_iter=5000)
         model.fit(x[:, keep] / spread[keep], texts.label)
         expected = model.predict_proba(z[:, keep] / spread[keep])[:, 1]
-        mine = found.loc[list(zip(others.window, others.hadm_id, others.chunk_index, strict=True))]
-        assert np.abs(mine.to_numpy() - expected).max() < 0.02
-        assert np.corrcoef(mine, expected)[0, 1] > 0.999
+        ours = ours.loc[list(zip(others.window, others.hadm_id, others.chunk_index, strict=True))]
+        assert np.abs(ours.to_numpy() - expected).max() < 0.02
+        assert np.corrcoef(ours, expected)[0, 1] > 0.999
 
 
-def test_a_baseline_s_c_is_chosen_on_validation(spark: SparkSession) -> None:
-    """Against a search by hand; the first of equals."""
+def test_c_of_a_baseline_is_the_best_on_validation(spark: SparkSession) -> None:
+    """It equals a search over all values, and the first of equal values wins."""
     random = np.random.default_rng(0)
     rows = pd.DataFrame({"hadm_id": random.integers(0, 40, 200)})
     rows["chunk_index"] = rows.groupby("hadm_id").cumcount()
     rows["probability"] = random.random(200).round(2)
     cohort = pd.DataFrame({"hadm_id": range(40), "subject_id": range(40)})
     cohort["label"] = random.integers(0, 2, 40)
-    found = {}
+    aurocs = {}
     for c in (0.1, 1.0, 8.0):
         votes = rows.groupby("hadm_id").probability.agg(lambda p, c=c: vote_score(p.tolist(), c))
-        found[c] = roc_auc_score(cohort.label[votes.index], votes)
-    best = max(found, key=lambda c: found[c])
-    assert len(set(found.values())) == 3
+        aurocs[c] = roc_auc_score(cohort.label[votes.index], votes)
+    best = max(aurocs, key=lambda c: aurocs[c])
+    assert len(set(aurocs.values())) == 3
     frames = spark.createDataFrame(rows), spark.createDataFrame(cohort)
     config = load_config(overrides=["tune.vote_c=[0.1, 1, 8]"])
-    assert best_c(*frames, config) == (pytest.approx(found[best], abs=1e-12), best)
+    assert best_c(*frames, config) == (pytest.approx(aurocs[best], abs=1e-12), best)
     for c in (1.0, 8.0):
         fixed = best_c(*frames, load_config(overrides=[f"vote.c={c}"]))
-        assert fixed == (pytest.approx(found[c], abs=1e-12), c)
+        assert fixed == (pytest.approx(aurocs[c], abs=1e-12), c)
     with pytest.raises(UserError, match="on validation, as there is no readmitted admission"):
         best_c(frames[0], frames[1].withColumn("label", F.lit(0)), config)
 
 
-def test_a_fold_holds_its_patients_out(spark: SparkSession, ward: Ward) -> None:
+def test_a_fold_is_the_test_set_of_its_training(spark: SparkSession, ward: Ward) -> None:
     cohort = pq.read_table(f"{ward.prepared['path']}/cohort").to_pandas().set_index("hadm_id")
-    data = data_of(spark, ward.config, ward.prepared, "3days", ["2days", "3days"], 1)
-    rows = data.rows.select("hadm_id", "part", "window").distinct().toPandas()
+    data = read_baseline_data(spark, ward.config, ward.prepared, "3days", ["2days", "3days"], 1)
+    rows = data.chunks.select("hadm_id", "part", "window").distinct().toPandas()
     fold = cohort.loc[rows.hadm_id].fold.to_numpy()
     assert ((rows.part == "test") == (fold == 1)).all()
     assert set(rows[rows.part == "test"].window) == {"2days", "3days"}
@@ -282,10 +282,10 @@ def test_a_fold_holds_its_patients_out(spark: SparkSession, ward: Ward) -> None:
     assert by_label[0] >= by_label[1] > 0
 
 
-def test_folds_are_told_as_mean_and_deviation(compared: Compared, ward: Ward) -> None:
+def test_several_folds_show_mean_and_standard_deviation(compared: Compared, ward: Ward) -> None:
     one = compared.scores[compared.scores.window == "discharge"]
     folds = pd.concat([one.assign(fold=0), one.assign(fold=1, score=1 - one.score)])
-    result = measured(folds, None, ward.config, NAMES)
+    result = comparison_result(folds, None, ward.config, NAMES)
     assert result["folds"] == 2
     auroc = result["windows"]["discharge"]["models"]["TF-IDF"]["natural"]["auroc"]
     rows = one[one.model == "TF-IDF"]
@@ -296,12 +296,12 @@ def test_folds_are_told_as_mean_and_deviation(compared: Compared, ward: Ward) ->
     assert "mean ± standard deviation over 2 folds" in comparison_page(result).lower()
 
 
-def test_the_published_figures_stand_beside(compared: Compared, ward: Ward) -> None:
-    rows = {row.name: row for row in rows_of(
+def test_published_figures_are_shown_beside_ours(compared: Compared, ward: Ward) -> None:
+    rows = {row.name: row for row in table_rows(
         compared.result["windows"]["2days"]["models"], "2days")}  # fmt: skip
     assert rows["readmission"].published == ["", "", ""]  # it may be any transformer
-    told = rows["ClinicalBERT, published"].published
-    assert told == ["0.674 ± 0.038", "0.674 ± 0.039", "0.154 ± 0.099"]
+    published = rows["ClinicalBERT, published"].published
+    assert published == ["0.674 ± 0.038", "0.674 ± 0.039", "0.154 ± 0.099"]
     assert rows["BERT, published"].published == ["0.659", "0.656", "0.141"]
     assert rows["bag of words"].published == ["0.648", "0.650", "0.144"]
     assert rows["length only"].published == ["", "", ""]
@@ -321,11 +321,11 @@ def test_the_published_figures_stand_beside(compared: Compared, ward: Ward) -> N
     assert json.loads((ward.root / "compare.json").read_text()) == compared.result
 
 
-def test_the_window_trained_on_must_be_an_early_one() -> None:
+def test_train_window_must_be_an_early_window() -> None:
     config = load_config(overrides=["train.window=discharge"])
     with pytest.raises(UserError, match=r"train\.window is discharge: of the early windows"):
-        trainings_of(config, WINDOWS)
-    assert trainings_of(config, ["discharge"]) == {"discharge": ["discharge"]}
-    assert trainings_of(load_config(), WINDOWS) == {
+        windows_by_training(config, WINDOWS)
+    assert windows_by_training(config, ["discharge"]) == {"discharge": ["discharge"]}
+    assert windows_by_training(load_config(), WINDOWS) == {
         "3days": ["2days", "3days"], "discharge": ["discharge"]
     }  # fmt: skip

@@ -1,58 +1,60 @@
+"""Shingles, and the search for text that an early window may not contain."""
+
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readmit_spark.comparison.shingles import Note, containment, shingles, text_out_of_window
+from readmit_spark.comparison.shingles import Note, containment, find_out_of_window, shingles
 from tests.tables_in import words
 
 EARLY, LATE, SUMMARY = words(40), words(40, 100), words(40, 200)
 NOTES = [Note(0, False, EARLY), Note(4, False, LATE), Note(5, True, SUMMARY)]
 
 
-def test_a_sound_document_holds_the_early_note_alone() -> None:
-    found = text_out_of_window([words(20), words(20, 20)], NOTES, days=2)
-    assert (found.discharge, found.late) == (False, False)
+def test_a_document_with_early_notes_only_has_no_leak() -> None:
+    result = find_out_of_window([words(20), words(20, 20)], NOTES, days=2)
+    assert (result.discharge, result.late) == (False, False)
 
 
-def test_a_late_note_inside_is_found_across_chunks() -> None:
-    found = text_out_of_window([words(40), words(20, 100), words(20, 120)], NOTES, days=2)
-    assert (found.discharge, found.late) == (False, True)
+def test_a_late_note_is_found_across_chunks() -> None:
+    result = find_out_of_window([words(40), words(20, 100), words(20, 120)], NOTES, days=2)
+    assert (result.discharge, result.late) == (False, True)
 
 
-def test_a_note_of_the_last_day_of_the_window_is_no_late_one() -> None:
+def test_a_note_of_the_last_day_of_the_window_is_not_late() -> None:
     notes = [Note(0, False, EARLY), Note(1, False, LATE)]
-    assert not text_out_of_window([EARLY, LATE], notes, days=2).late
-    assert text_out_of_window([EARLY, LATE], notes, days=1).late
+    assert not find_out_of_window([EARLY, LATE], notes, days=2).late
+    assert find_out_of_window([EARLY, LATE], notes, days=1).late
 
 
-def test_a_note_without_a_date_may_not_be_inside() -> None:
+def test_a_note_without_a_date_counts_as_late() -> None:
     notes = [Note(0, False, EARLY), Note(None, False, LATE)]
-    assert text_out_of_window([EARLY, LATE], notes, days=2).late
+    assert find_out_of_window([EARLY, LATE], notes, days=2).late
 
 
-def test_a_discharge_summary_inside_is_found_whatever_its_day() -> None:
+def test_a_discharge_summary_is_found_on_any_day() -> None:
     notes = [Note(0, False, EARLY), Note(1, True, SUMMARY)]
-    assert text_out_of_window([EARLY, SUMMARY], notes, days=2).discharge
-    assert not text_out_of_window([EARLY, words(20, 200)], notes, days=2).discharge
+    assert find_out_of_window([EARLY, SUMMARY], notes, days=2).discharge
+    assert not find_out_of_window([EARLY, words(20, 200)], notes, days=2).discharge
 
 
-def test_what_is_copied_forward_is_no_leak() -> None:
+def test_text_copied_from_an_early_note_is_no_leak() -> None:
     late = Note(4, False, f"{EARLY} {words(8, 300)}")
-    assert not text_out_of_window([EARLY], [Note(0, False, EARLY), late], days=2).late
+    assert not find_out_of_window([EARLY], [Note(0, False, EARLY), late], days=2).late
 
 
-def test_few_words_are_alike_by_chance() -> None:
+def test_short_notes_are_not_compared() -> None:
     notes = [Note(0, False, EARLY), Note(4, False, words(10, 500))]
-    assert not text_out_of_window([EARLY, words(10, 500)], notes, days=2).late
+    assert not find_out_of_window([EARLY, words(10, 500)], notes, days=2).late
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=30))
-def test_shingles_are_the_runs_of_five(letters: list[str]) -> None:
+def test_shingles_are_all_runs_of_five_words(letters: list[str]) -> None:
     runs = {" ".join(run) for run in zip(*(letters[i:] for i in range(5)), strict=False)}
     assert shingles(" ".join(letters)) == runs
 
 
-def test_containment_is_a_share_of_the_part() -> None:
+def test_containment_is_a_share_of_the_first_set() -> None:
     part = {str(i) for i in range(20)}
     assert containment(part, {str(i) for i in range(5, 100)}) == 0.75
