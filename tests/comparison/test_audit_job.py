@@ -26,10 +26,10 @@ def checks_of(
     spark: SparkSession, ward: Ward, folder: Path, changed: dict[str, pd.DataFrame], **audits: Any
 ) -> dict[tuple[str, str], Check]:
     """Audit prepare's tables, some of them replaced. Return the checks by name and window."""
-    made = Path(ward.prepared["path"])
+    prepare_folder = Path(ward.prepared["path"])
     for name in ("chunks", "documents", "cohort"):
         if name not in changed:
-            shutil.copytree(made / name, folder / name)
+            shutil.copytree(prepare_folder / name, folder / name)
         else:
             spark.createDataFrame(changed[name]).write.parquet(str(folder / name))
     config: Config = replace(
@@ -38,9 +38,9 @@ def checks_of(
         audit=replace(ward.config.audit, **audits),
     )
     prepared = {**ward.prepared, "path": str(folder)}
-    found = audit(spark, config, prepared, Progress("audit", STAGES), datetime.now)
-    assert table(found).count("\n") == len(found)
-    return {(check.name, check.window): check for check in found}
+    checks = audit(spark, config, prepared, Progress("audit", STAGES), datetime.now)
+    assert table(checks).count("\n") == len(checks)
+    return {(check.name, check.window): check for check in checks}
 
 
 def read(spark: SparkSession, ward: Ward, name: str) -> pd.DataFrame:
@@ -52,8 +52,8 @@ def read(spark: SparkSession, ward: Ward, name: str) -> pd.DataFrame:
     return frame.toPandas()
 
 
-def failed(found: dict[tuple[str, str], Check]) -> set[str]:
-    return {check.name for check in found.values() if check.passed is False}
+def failed(checks: dict[tuple[str, str], Check]) -> set[str]:
+    return {check.name for check in checks.values() if check.passed is False}
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +81,20 @@ def leaky(spark: SparkSession, ward: Ward, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_cohort_without_leaks_passes(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
-    found = checks_of(spark, ward, tmp_path, {}, max_duplicates=1.0, max_auroc=0.9)
-    assert failed(found) == set()
-    assert found["patients on both sides of the split", "all"].found == "0"
+    checks = checks_of(spark, ward, tmp_path, {}, max_duplicates=1.0, max_auroc=0.9)
+    assert failed(checks) == set()
+    assert checks["patients on both sides of the split", "all"].found == "0"
     for window in ("2days", "3days"):
-        told = found["discharge summaries inside", window].found
-        assert told.startswith("0 of ") and not told.startswith("0 of 0")
-        assert found["notes after the cut-off inside", window].passed
-    assert ("discharge summaries inside", "discharge") not in found
+        inside = checks["discharge summaries inside", window].found
+        assert inside.startswith("0 of ") and not inside.startswith("0 of 0")
+        assert checks["notes after the cut-off inside", window].passed
+    assert ("discharge summaries inside", "discharge") not in checks
 
 
 def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     spark, ward, folder, chunks, cohort, notes, late = leaky
-    told = notes[notes.HADM_ID.notna() & notes.TEXT.notna()]
-    summary = told[told.CATEGORY == "Discharge summary"].groupby("HADM_ID").TEXT.last()
+    with_text = notes[notes.HADM_ID.notna() & notes.TEXT.notna()]
+    summary = with_text[with_text.CATEGORY == "Discharge summary"].groupby("HADM_ID").TEXT.last()
     early = chunks[(chunks.window == "2days") & chunks.hadm_id.isin(summary.index)]
     last = early.groupby("hadm_id").chunk_index.idxmax()
     from readmit_spark.notes.clean import clean
@@ -110,29 +110,29 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
              "HADM_ID": hadm, "CHARTDATE": "2250-01-01", "CATEGORY": "Nursing", "TEXT": late}
         )  # fmt: skip
     path = folder / "NOTES.parquet"
-    wanted = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR",
+    columns = ["ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR",
               "TEXT"]  # fmt: skip
-    source = pd.concat([notes, pd.DataFrame(added)])[wanted]
+    source = pd.concat([notes, pd.DataFrame(added)])[columns]
     source["CHARTTIME"] = source.CHARTTIME.astype(object)
     source.to_parquet(path)
     data = replace(ward.config.data, notes=str(path))
     other = replace(ward, config=replace(ward.config, data=data))
 
-    found = checks_of(spark, other, folder, {"chunks": chunks, "cohort": cohort})
-    assert found["patients on both sides of the split", "all"].found == "1"
-    assert found["discharge summaries inside", "2days"].found.startswith("5 of ")
-    assert found["notes after the cut-off inside", "2days"].found.startswith("4 of ")
-    assert found["discharge summaries inside", "3days"].passed
-    assert found["label word: readmitted", "3days"].found.startswith(
+    checks = checks_of(spark, other, folder, {"chunks": chunks, "cohort": cohort})
+    assert checks["patients on both sides of the split", "all"].found == "1"
+    assert checks["discharge summaries inside", "2days"].found.startswith("5 of ")
+    assert checks["notes after the cut-off inside", "2days"].found.startswith("4 of ")
+    assert checks["discharge summaries inside", "3days"].passed
+    assert checks["label word: readmitted", "3days"].found.startswith(
         "100.0% of the readmitted, 0.0% of others; AUROC 1.000"
     )
-    assert found["label word: expired", "3days"].passed
-    assert failed(found) >= {
+    assert checks["label word: expired", "3days"].passed
+    assert failed(checks) >= {
         "patients on both sides of the split", "near-duplicates of training chunks",
         "discharge summaries inside", "notes after the cut-off inside", "label word: readmitted",
         "length: number of words alone",
     }  # fmt: skip
-    assert "length: number of chunks alone" not in failed(found)
+    assert "length: number of chunks alone" not in failed(checks)
     for file in (folder / "out").rglob("*"):
         if file.is_file():
             assert CANARY.encode() not in file.read_bytes()
@@ -162,11 +162,11 @@ def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_p
         turned = spark.createDataFrame(scores.assign(score=scores.score * float(sign)))
         publication.write_table(turned, "patient_scores")
         publication.publish({"prepared": ward.prepared["run"]}, front=[])
-        found = checks_of(spark, ward, folder, {})[name, "3days"]
-        assert found.passed is None
-        assert found.found.startswith(f"rho {sign:+.2f} over "), found
+        check = checks_of(spark, ward, folder, {})[name, "3days"]
+        assert check.passed is None
+        assert check.found.startswith(f"rho {sign:+.2f} over "), check
     (tmp_path / "unscored").mkdir()
-    found = checks_of(spark, ward, tmp_path / "unscored", {})[name, "all"]
-    assert (found.passed, found.found) == (
+    check = checks_of(spark, ward, tmp_path / "unscored", {})[name, "all"]
+    assert (check.passed, check.found) == (
         None, "not told: jobs/score.py has not scored these chunks"
     )  # fmt: skip

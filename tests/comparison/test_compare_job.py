@@ -234,10 +234,10 @@ def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward
             x, z = weigh.transform(x), weigh.transform(z)
         x, z = x.toarray(), z.toarray()
         spread = x.std(0, ddof=1)
-        keep = spread > 0
+        varies = spread > 0
         model = LogisticRegression(C=1 / (0.001 * len(x)), tol=1e-10, max_iter=5000)
-        model.fit(x[:, keep] / spread[keep], texts.label)
-        expected = model.predict_proba(z[:, keep] / spread[keep])[:, 1]
+        model.fit(x[:, varies] / spread[varies], texts.label)
+        expected = model.predict_proba(z[:, varies] / spread[varies])[:, 1]
         ours = ours.loc[list(zip(others.window, others.hadm_id, others.chunk_index, strict=True))]
         assert np.abs(ours.to_numpy() - expected).max() < 0.02
         assert np.corrcoef(ours, expected)[0, 1] > 0.999
