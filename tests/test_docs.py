@@ -20,11 +20,16 @@ from readmit_spark.emr import request
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "bench/README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 OWN_CONFIG = "conf/hospital.yaml"  # the reader's own file, which the README shows
 BASH = "sh"
 
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 # --- reading a page -------------------------------------------------------------------------------
