@@ -40,8 +40,7 @@ from bench.common.results import write_result
 from bench.common.timing import say
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
-from readmit_spark.scoring.classifier import alert_threshold
-from readmit_spark.scoring.locate import Located, locate_scorer
+from readmit_spark.scoring.model import Model, resolve_scorer
 from readmit_spark.scoring.score_chunks import ScorerSettings, distinct_chunks, score_chunks
 from readmit_spark.scoring.scorer import Scorer, compare_precisions
 from readmit_spark.scoring.ship_model import ship
@@ -61,14 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     config = load_config(
         overrides=[f"output.root={options.root}", "model.path=models:/readmission@champion"]
     )
-    located = locate_scorer(config)
+    model = resolve_scorer(config)
     chunks = _read_chunks(config)
-    result: dict[str, Any] = {"model": located.name}
+    result: dict[str, Any] = {"model": model.name}
     with tempfile.TemporaryDirectory(prefix="bench-score-job-") as folder:
         for name, measure in {
             "start": lambda: _start(Path(folder), options.layers),
-            "precision": lambda: _precision(config, located, chunks),
-            "tasks": lambda: _tasks(located.folder, chunks, Path(folder)),
+            "precision": lambda: _precision(config, model, chunks),
+            "tasks": lambda: _tasks(model.folder, chunks, Path(folder)),
         }.items():
             result[name] = measure()
             say(f"{name}: {json.dumps(result[name])}")
@@ -93,13 +92,13 @@ def _read_chunks(config: Config) -> pd.DataFrame:
     return frame.to_pandas()
 
 
-def _precision(config: Config, located: Located, chunks: pd.DataFrame) -> dict[str, Any]:
+def _precision(config: Config, model: Model, chunks: pd.DataFrame) -> dict[str, Any]:
     test = chunks[chunks["split"] == "test"].head(PRECISION_CHUNKS)
     window = str(test["window"].iloc[0])
-    threshold = alert_threshold(config, located.folder, [window])
+    threshold = model.alert_threshold(config, [window])
     sample = [ids.astype(np.int32) for ids in test["input_ids"]]
     exact, half = (
-        Scorer(located.folder, precision=precision).score(sample) for precision in ("fp32", "bf16")
+        Scorer(model.folder, precision=precision).score(sample) for precision in ("fp32", "bf16")
     )
     shift = compare_precisions(exact, half, threshold)
     return {

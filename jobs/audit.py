@@ -10,17 +10,19 @@ from readmit_spark.comparison.audit_job import STAGES, audit, table
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
     progress = Progress("audit", STAGES)
     spark = build_session("audit")
-    prepared = manifest(spark, config.output_root, "prepare")
-    checks = audit(spark, config, prepared, progress, datetime.now)
+    prepared = Prepared.read(spark, config.output_root)
+    with Run(spark, config, "audit", progress, datetime.now) as run:
+        checks = audit(run, prepared)
     print(table(checks))
-    progress.say(f"page: {config.output_root}/audit.html")
+    run.say(f"page: {config.output_root}/audit.html")
     failed = list(dict.fromkeys(check.name for check in checks if check.passed is False))
     if failed:
         raise UserError(f"the cohort leaks: {'; '.join(failed)}")

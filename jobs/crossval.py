@@ -8,22 +8,22 @@ from readmit_spark import cli
 from readmit_spark.comparison.crossval_job import STAGES, crossval, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate
-from readmit_spark.storage.publish import manifest
+from readmit_spark.scoring.model import resolve_model
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.session import build_session
 from readmit_spark.training.launch import choose_launch
 
 
 def main(config: Config) -> None:
     progress = Progress("crossval", STAGES)
-    located = locate(config)
+    model = resolve_model(config)
     spark = build_session("crossval")
-    prepared = manifest(spark, config.output_root, "prepare")
+    prepared = Prepared.read(spark, config.output_root)
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
     launch = choose_launch(spark, config.train.processes)
-    print(table(crossval(config, located, prepared, progress, launch)))
-    progress.say(f"all of it is in {config.output_root}/crossval.json")
+    print(table(crossval(config, model, prepared, progress, launch)))
+    progress.say(f"all figures are in {config.output_root}/crossval.json")
 
 
 if __name__ == "__main__":

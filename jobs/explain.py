@@ -8,9 +8,10 @@ from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.config import Config
-from readmit_spark.insight.explain_job import STAGES, Wanted, explain_scores
+from readmit_spark.insight.explain_job import STAGES, ExplainRequest, explain_scores
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.scoring.model import resolve_scorer
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
@@ -26,14 +27,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = cli.parse_as_of(given.as_of) if given.as_of else None
-    wanted = Wanted(given.text, given.admission, as_of)
-    wanted.check(config.explain.source)
+    as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    request = ExplainRequest(given.text, given.admission, as_of)
+    request.check(config.explain.source)
     progress = Progress("explain", STAGES)
-    located = locate_scorer(config)
-    progress.say(f"model {located.name}")
+    model = resolve_scorer(config)
+    progress.say(f"model {model.name}")
     spark = build_session("explain")
-    print(explain_scores(spark, config, located, wanted, progress, datetime.now))
+    with Run(spark, config, "explain", progress, datetime.now) as run:
+        print(explain_scores(run, model, request))
 
 
 if __name__ == "__main__":

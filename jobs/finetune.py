@@ -7,8 +7,8 @@ import sys
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate
-from readmit_spark.storage.publish import manifest
+from readmit_spark.scoring.model import resolve_model
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.session import build_session
 from readmit_spark.training.finetune_job import STAGES, finetune_and_register
 from readmit_spark.training.launch import choose_launch
@@ -16,16 +16,16 @@ from readmit_spark.training.launch import choose_launch
 
 def main(config: Config) -> None:
     progress = Progress("finetune", STAGES)
-    located = locate(config)
+    model = resolve_model(config)
     spark = build_session("finetune")
-    prepared = manifest(spark, config.output_root, "prepare")
+    prepared = Prepared.read(spark, config.output_root)
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
     launch = choose_launch(spark, config.train.processes)
-    name, alias = finetune_and_register(config, located, prepared, progress, launch)
+    name, alias = finetune_and_register(config, model, prepared, progress, launch)
     progress.say(f"registered {name} as {config.model.name}@{alias} in {config.tracking_uri}")
     if alias != "champion":
-        progress.say("the champion stays until jobs/promote.py has found this one better")
+        progress.say("the champion stays until jobs/promote.py finds this one better")
 
 
 if __name__ == "__main__":

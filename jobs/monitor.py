@@ -10,6 +10,7 @@ from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.nightly.monitor_job import STAGES, monitor
 from readmit_spark.progress import Progress
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
@@ -22,9 +23,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = cli.parse_as_of(given.as_of) if given.as_of else None
-    spark = build_session("monitor")
-    print(monitor(spark, config, as_of, Progress("monitor", STAGES), datetime.now))
+    as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    progress = Progress("monitor", STAGES)
+    with Run(build_session("monitor"), config, "monitor", progress, datetime.now) as run:
+        print(monitor(run, as_of))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from datetime import datetime
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.nightly.nightly_job import STAGES, nightly
+from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.scoring.model import resolve_scorer
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
@@ -28,11 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     progress, as_of = Progress("nightly", STAGES), _time(given.as_of)
-    located = locate_scorer(config)
-    progress.say(f"model {located.name}")
+    model = resolve_scorer(config)
+    progress.say(f"model {model.name}")
     spark = build_session("nightly")
-    lines = nightly(spark, config, located, as_of, progress, datetime.now, given.plan)
-    print(lines)
+    with Run(spark, config, night_name(as_of), progress, datetime.now) as run:
+        print(nightly(run, model, as_of, estimate=given.plan))
 
 
 def _time(text: str) -> datetime:

@@ -10,7 +10,8 @@ from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.insight.over_time_job import STAGES, over_time
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.scoring.model import resolve_scorer
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
@@ -20,10 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     progress = Progress("over_time", STAGES)
-    located = locate_scorer(config)
-    progress.say(f"model {located.name}")
+    model = resolve_scorer(config)
+    progress.say(f"model {model.name}")
     spark = build_session("over_time")
-    print(over_time(spark, config, located, given.admission, progress, datetime.now))
+    with Run(spark, config, "over_time", progress, datetime.now) as run:
+        print(over_time(run, model, given.admission))
 
 
 if __name__ == "__main__":

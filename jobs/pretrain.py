@@ -14,22 +14,23 @@ from readmit_spark.pretraining.pretrain_job import (
     stage_count,
 )
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import locate
+from readmit_spark.scoring.model import resolve_model
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
     progress = Progress("pretrain", stage_count(config))
-    located = locate(config)
-    # Examples have lengths of their own, so the tokenizer's own limit decides nothing.
-    tokenizer = load_tokenizer(located.folder, min(config.pretrain.tokens))
-    check_start(config, located)
+    model = resolve_model(config)
+    # Each phase has its own limit of tokens, so any limit serves here.
+    tokenizer = model.tokenizer(min(config.pretrain.tokens))
+    check_start(config, model)
     spark = build_session("pretrain")
-    examples = make_examples(spark, config, tokenizer, progress, datetime.now)
+    with Run(spark, config, "pretrain", progress, datetime.now) as run:
+        examples = make_examples(run, tokenizer)
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
-    name, alias, phases = pretrain_and_register(config, located, examples, progress, spark)
+    name, alias, phases = pretrain_and_register(config, model, examples, progress, spark)
     print("on held-out notes        hidden words    next sentence")
     for tokens, phase in zip(config.pretrain.tokens, phases, strict=True):
         words, pairs = (

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 
 from readmit_spark import cli
 from readmit_spark.comparison.promote_job import STAGES, promote, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
     progress = Progress("promote", STAGES)
     spark = build_session("promote")
-    prepared = manifest(spark, config.output_root, "prepare")
-    decision = promote(spark, config, prepared, progress)
+    prepared = Prepared.read(spark, config.output_root)
+    with Run(spark, config, "promote", progress, datetime.now) as run:
+        decision = promote(run, prepared)
     print(table(decision))
     if decision.objections:
         print(f"{decision.champion} stays the champion:")

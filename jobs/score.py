@@ -9,22 +9,24 @@ from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.evaluation.summary_table import metrics_table
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import locate_scorer
+from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.scoring.score_job import STAGES, score
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
     progress = Progress("score", STAGES)
-    located = locate_scorer(config)
-    progress.say(f"model {located.name}")
+    model = resolve_scorer(config)
+    progress.say(f"model {model.name}")
     spark = build_session("score")
-    prepared = manifest(spark, config.output_root, "prepare")
-    scored = score(spark, config, located, prepared, progress, datetime.now)
-    print(metrics_table(scored.counts, scored.metrics))
-    progress.say(f"tables are in {manifest(spark, config.output_root, 'score')['path']}")
-    progress.say(f"report: {config.output_root}/report.html")
+    prepared = Prepared.read(spark, config.output_root)
+    with Run(spark, config, "score", progress, datetime.now, config.output.overwrite) as run:
+        result = score(run, model, prepared)
+    print(metrics_table(result.counts, result.metrics))
+    run.say(f"tables are in {run.path}")
+    run.say(f"report: {config.output_root}/report.html")
 
 
 if __name__ == "__main__":

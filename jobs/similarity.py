@@ -12,8 +12,7 @@ from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.pretraining.ratings import agreement, read_ratings
 from readmit_spark.pretraining.similarity import similarities
-from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import local_folder, locate
+from readmit_spark.scoring.model import resolve_model
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +21,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     pairs, ratings = read_ratings(Path(given.pairs))
-    located = locate(config)
-    load_tokenizer(located.folder, max_tokens=8)  # where it is no model, this says so
-    found = similarities(local_folder(located.folder), pairs)
-    rank = agreement(found, ratings)
+    model = resolve_model(config)
+    model.tokenizer(max_tokens=8)  # UserError where it is no model
+    rank = agreement(similarities(model.folder, pairs), ratings)
     if math.isnan(rank):
         raise UserError(f"{given.pairs}: all ratings, or all similarities, are equal: no rank")
-    print(f"{located.name}: rank correlation {rank:.3f} over {len(pairs)} pairs")
+    print(f"{model.name}: rank correlation {rank:.3f} over {len(pairs)} pairs")
 
 
 if __name__ == "__main__":

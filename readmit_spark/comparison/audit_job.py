@@ -1,35 +1,30 @@
-"""Audit: whether the cohort gives its answer away. Counts and shares alone leave here."""
+"""Audit: does the text give the label away? Only counts and shares are published."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison import leaks
-from readmit_spark.config import Config, to_dict
+from readmit_spark.config import Config
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.pages.html import page_environment
-from readmit_spark.progress import Progress
 from readmit_spark.storage.checked_notes import read_checked_notes
-from readmit_spark.storage.publish import Publication, has_result, manifest
-from readmit_spark.storage.session import tasks_done
+from readmit_spark.storage.manifests import Prepared, Scored
+from readmit_spark.storage.publish import has_result
+from readmit_spark.storage.run import Run
 
 STAGES = 6
 
 
 @dataclass(frozen=True)
 class Check:
-    """passed is None for what is told without a limit."""
+    """One row of the audit. passed is None where a figure has no limit."""
 
     name: str
     window: str
@@ -42,48 +37,51 @@ class Check:
         return "-" if self.passed is None else "passed" if self.passed else "FAILED"
 
 
-def audit(
-    spark: SparkSession,
-    config: Config,
-    prepared: dict[str, Any],
-    progress: Progress,
-    now: Callable[[], datetime],
-) -> list[Check]:
-    """Publishes audit.json and audit.html, and gives the checks."""
-    chunks, documents, cohort = (
-        spark.read.parquet(f"{prepared['path']}/{name}")
-        for name in ("chunks", "documents", "cohort")
-    )
-    windows = prepared["config"]["windows"]
-    early = [window for window in windows if parse_window(window).days is not None]
-    publication = Publication(spark, config.output_root, "audit", True, now)
-    try:
-        with progress.stage("patients on both sides", tasks_done(spark)):
-            checks = [_sides(leaks.patients_on_both_sides(cohort))]
-        with progress.stage("near-duplicate texts", tasks_done(spark)):
-            for window in windows:
-                here = chunks.where(F.col("window") == window)
-                checks.append(_duplicates(window, *leaks.near_duplicates(here), config))
-        with progress.stage("text out of the window", tasks_done(spark)):
-            if early:
-                whole = read_checked_notes(spark, config)
-                found = leaks.out_of_window(
-                    chunks, whole.rows, cohort, early, config.audit.sample
-                ).toPandas()
-                whole.check()
-                checks += _out_of_window(found, early)
-        with progress.stage("label words", tasks_done(spark)):
-            checks += _words(leaks.label_words(chunks).toPandas(), windows, config)
-        with progress.stage("length", tasks_done(spark)):
-            lengths = leaks.lengths(documents, chunks).toPandas()
-            checks += _lengths(lengths, windows, config)
-            checks += _score_by_length(lengths, _scores(spark, config, prepared), windows)
-        with progress.stage("publish"):
-            _publish(publication, checks, config, prepared, now)
-    except BaseException:
-        publication.abandon()
-        raise
+def audit(run: Run, prepared: Prepared) -> list[Check]:
+    """Publish audit.json and audit.html; return the checks."""
+    config, windows = run.config, prepared.windows
+    chunks, cohort = prepared.table("chunks"), prepared.table("cohort")
+    with run.stage("patients on both sides"):
+        checks = [_sides(leaks.patients_on_both_sides(cohort))]
+    with run.stage("near-duplicate texts"):
+        for window in windows:
+            of_window = chunks.where(F.col("window") == window)
+            checks.append(_duplicates(window, *leaks.near_duplicates(of_window), config))
+    with run.stage("text out of the window"):
+        checks += _text_out_of_window(run, prepared)
+    with run.stage("label words"):
+        checks += _words(leaks.label_words(chunks).toPandas(), windows, config)
+    with run.stage("length"):
+        lengths = leaks.lengths(prepared.table("documents"), chunks).toPandas()
+        checks += _lengths(lengths, windows, config)
+        checks += _score_by_length(lengths, _scores(run, prepared), windows)
+    with run.stage("publish"):
+        facts = {"prepared": prepared.run}
+        page = page_environment().get_template("comparison/audit.html.j2")
+        run.publish(
+            facts,
+            {
+                "audit.json": json.dumps([asdict(check) for check in checks], indent=1),
+                "audit.html": page.render(
+                    checks=checks,
+                    facts={"finished": run.now().isoformat(timespec="seconds"), **facts},
+                ),
+            },
+        )
     return checks
+
+
+def _text_out_of_window(run: Run, prepared: Prepared) -> list[Check]:
+    early = [window for window in prepared.windows if parse_window(window).days is not None]
+    if not early:
+        return []
+    source = read_checked_notes(run.spark, run.config)
+    found = leaks.out_of_window(
+        prepared.table("chunks"), source.rows, prepared.table("cohort"), early,
+        run.config.audit.sample,
+    ).toPandas()  # fmt: skip
+    source.check()
+    return _out_of_window(found, early)
 
 
 def table(checks: list[Check]) -> str:
@@ -109,7 +107,7 @@ def _duplicates(window: str, near: int, of: int, config: Config) -> Check:
     return Check(name, window, found, f"{limit:.1%}", share <= limit)
 
 
-def _out_of_window(found: pd.DataFrame, early: list[str]) -> list[Check]:
+def _out_of_window(found: pd.DataFrame, early: Sequence[str]) -> list[Check]:
     checks = []
     for column, name in (
         ("discharge", "discharge summaries inside"),
@@ -123,7 +121,7 @@ def _out_of_window(found: pd.DataFrame, early: list[str]) -> list[Check]:
     return checks
 
 
-def _words(rows: pd.DataFrame, windows: list[str], config: Config) -> list[Check]:
+def _words(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list[Check]:
     checks = []
     for window in windows:
         here = rows[rows.window == window]
@@ -138,7 +136,7 @@ def _words(rows: pd.DataFrame, windows: list[str], config: Config) -> list[Check
     return checks
 
 
-def _lengths(rows: pd.DataFrame, windows: list[str], config: Config) -> list[Check]:
+def _lengths(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list[Check]:
     checks = []
     for window in windows:
         here = rows[rows.window == window]
@@ -150,7 +148,7 @@ def _lengths(rows: pd.DataFrame, windows: list[str], config: Config) -> list[Che
 
 
 def _score_by_length(
-    lengths: pd.DataFrame, scores: pd.DataFrame | None, windows: list[str]
+    lengths: pd.DataFrame, scores: pd.DataFrame | None, windows: Sequence[str]
 ) -> list[Check]:
     """How far the published scores follow the number of words: Spearman's rho among those who were
     not readmitted, whose scores have no reason to rise with it."""
@@ -191,39 +189,12 @@ def _limit(config: Config) -> str:
     return f"AUROC {config.audit.max_auroc:g}"
 
 
-def _scores(spark: SparkSession, config: Config, prepared: dict[str, Any]) -> pd.DataFrame | None:
-    """Of the last run of score, where it scored these chunks."""
-    if not has_result(spark, config.output_root, "score"):
+def _scores(run: Run, prepared: Prepared) -> pd.DataFrame | None:
+    """Patient scores of the last run of score; None where it scored other chunks."""
+    root = run.config.output_root
+    if not has_result(run.spark, root, Scored.JOB):
         return None
-    found = manifest(spark, config.output_root, "score")
-    if found["prepared"] != prepared["run"]:
+    scored = Scored.read(run.spark, root)
+    if scored.prepared != prepared.run:
         return None
-    patients: DataFrame = spark.read.parquet(f"{found['path']}/patient_scores")
-    return patients.select("window", "hadm_id", "score", "split").toPandas()
-
-
-def _publish(
-    publication: Publication,
-    checks: list[Check],
-    config: Config,
-    prepared: dict[str, Any],
-    now: Callable[[], datetime],
-) -> None:
-    facts = {
-        "finished": now().isoformat(timespec="seconds"),
-        "config": to_dict(config),
-        "prepared": prepared["run"],
-    }
-    page = (
-        page_environment()
-        .get_template("comparison/audit.html.j2")
-        .render(checks=checks, facts=facts)
-    )
-    told = json.dumps([asdict(check) for check in checks], indent=1)
-    with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for name, content in (("audit.json", told), ("audit.html", page)):
-            files.append(Path(folder) / name)
-            files[-1].write_text(content, encoding="utf-8")
-            publication.put(files[-1], name)
-        publication.publish(facts, front=files)
+    return scored.table("patient_scores").select("window", "hadm_id", "score", "split").toPandas()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.bag_of_words import (
@@ -26,6 +26,8 @@ from readmit_spark.evaluation.balance import training_sample
 from readmit_spark.evaluation.metrics import why_no_curve
 from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.scoring.score_chunks import patient_scores
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 from readmit_spark.training.validation_scores import ChunkScores
 
 NAMES = ("bag of words", "TF-IDF", "BiLSTM", "length only")
@@ -57,9 +59,8 @@ class BaselineData:
 
 
 def read_baseline_data(
-    spark: SparkSession,
-    config: Config,
-    prepared: dict[str, Any],
+    run: Run,
+    prepared: Prepared,
     train_window: str,
     test_windows: Sequence[str],
     fold: int | None,
@@ -69,12 +70,11 @@ def read_baseline_data(
     fold: the fold that is the test set; None uses the split. Raises UserError if the training
     admissions have only one label.
     """
-    chunks, documents, cohort = (
-        spark.read.parquet(f"{prepared['path']}/{name}")
-        for name in ("chunks", "documents", "cohort")
-    )
-    chunks = chunks.where(F.col("label").isNotNull()).join(
-        cohort.select("hadm_id", _part(fold).alias("part")), "hadm_id"
+    documents, cohort = prepared.table("documents"), prepared.table("cohort")
+    chunks = (
+        prepared.table("chunks")
+        .where(F.col("label").isNotNull())
+        .join(cohort.select("hadm_id", _part(fold).alias("part")), "hadm_id")
     )
     in_train_window = F.col("window") == train_window
     all_train = chunks.where(in_train_window & (F.col("part") == "train"))
@@ -86,8 +86,8 @@ def read_baseline_data(
     ids, labels, n_chunks = zip(*sorted(counts), strict=True) if counts else ((), (), ())
     if reason := why_no_curve(labels):
         raise UserError(f"no model can be trained on {train_window}, as there is {reason}")
-    selected = training_sample(ids, labels, n_chunks, config.train.seed)
-    sample = spark.createDataFrame(
+    selected = training_sample(ids, labels, n_chunks, run.config.train.seed)
+    sample = run.spark.createDataFrame(
         [(int(i),) for i, take in zip(ids, selected, strict=True) if take], "hadm_id long"
     )
     train = all_train.join(F.broadcast(sample), "hadm_id", "left_semi")

@@ -1,27 +1,23 @@
-"""Compare: the transformer and the baselines on the same patients, beside what was published."""
+"""Compare: the transformer and the baselines on the same patients, beside published figures."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.baselines import NAMES
 from readmit_spark.comparison.comparison_metrics import comparison_result, windows_by_training
 from readmit_spark.comparison.comparison_page import comparison_page
 from readmit_spark.comparison.train_and_score import COLUMNS, Models, union
-from readmit_spark.config import Config, to_dict
 from readmit_spark.errors import UserError
-from readmit_spark.progress import Progress
-from readmit_spark.storage.input_tables import read_risks
-from readmit_spark.storage.publish import Publication, has_result, manifest
-from readmit_spark.training.choose_model import forget
+from readmit_spark.storage.input_tables import read_true_risks
+from readmit_spark.storage.manifests import Compared, Prepared
+from readmit_spark.storage.run import Run
+from readmit_spark.training.choose_model import delete_checkpoints
 from readmit_spark.training.launch import Launch
 
 STAGES = 2 + len(NAMES)
@@ -29,105 +25,68 @@ SCORES = "model_scores"
 _VERSION = 1  # of the baselines: a change in how they are made makes them anew
 
 
-def compare(
-    spark: SparkSession,
-    config: Config,
-    prepared: dict[str, Any],
-    progress: Progress,
-    now: Callable[[], datetime],
-    launch: Launch,
-) -> dict[str, Any]:
-    """Publishes compare.json, compare.html and every model's scores, and gives compare.json.
+def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
+    """Publish compare.json, compare.html and every model's scores; return compare.json's content.
 
     A model that was compared before, on these chunks and with these settings, is not run again, and
     the transformers of other `model.name`s stay in the table.
     """
-    windows = prepared["config"]["windows"]
-    lacking = [window for window in config.windows if window not in windows]
-    if lacking:
+    config = run.config
+    missing = [window for window in config.windows if window not in prepared.windows]
+    if missing:
         raise UserError(
-            f"windows: {', '.join(lacking)} not prepared, only {', '.join(windows)}; run "
+            f"windows: {', '.join(missing)} not prepared, only {', '.join(prepared.windows)}; run "
             "jobs/prepare.py with all of them, or set windows"
         )
-    trainings = windows_by_training(config, windows)
-    name = config.model.name
-    before, scores_before = _before(spark, config)
-    publication = Publication(spark, config.output_root, "compare", True, now)
-    try:
-        run = Models(spark, config, prepared, publication, progress, launch)
-        made: dict[str, DataFrame] = {}
-        keys: dict[str, Any] = {}
-        with progress.stage(f"transformer {name}"):
-            rows, keys[name] = run.transformer(trainings, before.get(name))
-            if rows is not None:
-                made[name] = rows
-        for baseline in NAMES:
-            with progress.stage(baseline):
-                keys[baseline] = run.key(_VERSION)
-                if before.get(baseline) != keys[baseline]:
-                    made[baseline] = run.baseline(baseline, trainings)
-                else:
-                    progress.say("compared before: reused")
-        with progress.stage("table"):
-            kept = {
-                model: key
-                for model, key in before.items()
-                if model not in made and {**key, "what": None} == run.key(None)
-            }
-            frames = [scores_before.where(F.col("model").isin(list(kept)))] if kept else []
-            frames += [
-                rows.withColumn("model", F.lit(model)).select(*COLUMNS)
-                for model, rows in made.items()
-            ]
-            scores = publication.write_table(union(frames), SCORES)
-            result = comparison_result(scores.toPandas(), _risks(spark, config), config, NAMES)
-            _publish(publication, result, {**kept, **keys}, config, prepared, now)
-        forget(run.candidates)
-    except BaseException:
-        publication.abandon()
-        raise
+    trainings = windows_by_training(config, prepared.windows)
+    earlier = Compared.read_if_complete(run.spark, config.output_root)
+    earlier_keys = dict(earlier.models) if earlier else {}
+    models = Models(run, prepared, launch)
+    new_scores, keys = _run_models(run, models, trainings, earlier_keys)
+    with run.stage("table"):
+        kept = {
+            model: key
+            for model, key in earlier_keys.items()
+            if model not in new_scores and {**key, "what": None} == models.key(None)
+        }
+        frames = [
+            rows.withColumn("model", F.lit(model)).select(*COLUMNS)
+            for model, rows in new_scores.items()
+        ]
+        if earlier and kept:
+            before = earlier.table(SCORES)
+            frames.insert(0, before.where(F.col("model").isin(list(kept))))
+        scores = run.write_table(union(frames), SCORES)
+        risks = read_true_risks(run.spark, config.data.truth)
+        result = comparison_result(scores.toPandas(), risks, config, NAMES)
+        run.publish(
+            {"prepared": prepared.run, "models": {**kept, **keys}},
+            {
+                "compare.json": json.dumps(result, indent=1),
+                "compare.html": comparison_page(result),
+            },
+        )
+    delete_checkpoints(models.candidates)
     return result
 
 
-def _before(spark: SparkSession, config: Config) -> tuple[dict[str, Any], Any]:
-    """Keys of the models of the last run, and the scores."""
-    if not has_result(spark, config.output_root, "compare"):
-        return {}, None
-    try:
-        found = manifest(spark, config.output_root, "compare")
-    except UserError:  # damaged: all is made anew
-        return {}, None
-    return found["models"], spark.read.parquet(f"{found['path']}/{SCORES}")
-
-
-def _publish(
-    publication: Publication,
-    result: dict[str, Any],
-    keys: dict[str, Any],
-    config: Config,
-    prepared: dict[str, Any],
-    now: Callable[[], datetime],
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        contents = {
-            "compare.json": json.dumps(result, indent=1),
-            "compare.html": comparison_page(result),
-        }
-        files = []
-        for name, content in contents.items():
-            files.append(Path(folder) / name)
-            files[-1].write_text(content, encoding="utf-8")
-            publication.put(files[-1], name)
-        facts = {
-            "finished": now().isoformat(timespec="seconds"),
-            "config": to_dict(config),
-            "prepared": prepared["run"],
-            "models": keys,
-        }
-        publication.publish(facts, front=files)
-
-
-def _risks(spark: SparkSession, config: Config) -> dict[int, float] | None:
-    if config.data.truth is None:
-        return None
-    return {row.hadm_id: row.risk for row in read_risks(spark, config.data.truth).collect()}
+def _run_models(
+    run: Run, models: Models, trainings: Mapping[str, Sequence[str]], earlier: Mapping[str, Any]
+) -> tuple[dict[str, DataFrame], dict[str, Any]]:
+    """Model -> test scores, of the models that had to run; and model -> key of every model.
+    earlier: the keys of the last comparison."""
+    new_scores: dict[str, DataFrame] = {}
+    keys: dict[str, Any] = {}
+    name = run.config.model.name
+    with run.progress.stage(f"transformer {name}"):
+        rows, keys[name] = models.transformer(trainings, earlier.get(name))
+        if rows is not None:
+            new_scores[name] = rows
+    for baseline in NAMES:
+        with run.progress.stage(baseline):
+            keys[baseline] = models.key(_VERSION)
+            if earlier.get(baseline) == keys[baseline]:
+                run.say("compared before: reused")
+            else:
+                new_scores[baseline] = models.baseline(baseline, trainings)
+    return new_scores, keys

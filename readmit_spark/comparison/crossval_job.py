@@ -13,11 +13,18 @@ from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.notes.cohort import FOLDS
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
-from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.registry import nested_run
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.training.choose_model import Watch, anywhere, choose, forget, training_key
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.training.choose_model import (
+    Watch,
+    absolute_path,
+    choose,
+    delete_checkpoints,
+    training_key,
+)
 from readmit_spark.training.launch import Launch
 from readmit_spark.training.loop import Log, progress_line
 from readmit_spark.training.plan import TrainingPlan
@@ -31,23 +38,23 @@ Result = dict[str, Any]
 
 def crossval(
     config: Config,
-    located: Located,
-    prepared: dict[str, Any],
+    model: Model,
+    prepared: Prepared,
     progress: Progress,
     launch: Launch,
 ) -> Result:
-    """Trains and tests once a fold; gives, and writes to `crossval.json` under output.root, each
-    fold's metrics by window and prevalence, and their mean and standard deviation.
+    """Train and test once for each fold. Return, and write to `crossval.json` under output.root,
+    each fold's metrics by window and prevalence, and their mean and standard deviation.
 
-    Learning rate, epoch and c are chosen on each fold's own validation patients. A fold that is
-    done is kept; a job that was killed goes on in the one it was in.
+    Learning rate, epoch and c are chosen on each fold's own validation patients. A finished fold is
+    kept; a job that was killed continues in the fold it was in.
     """
-    check_tokens(config, located, prepared)
-    check_unseen(located, None)
+    check_tokens(model, prepared)
+    check_unseen(model, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)
     chosen = [rates, config.tune.vote_c, config.score.bootstrap]
-    key = training_key(config, located, prepared, "crossval", chosen)
-    root = anywhere(config.output_root)
+    key = training_key(config, model, prepared, "crossval", chosen)
+    root = absolute_path(config.output_root)
     kept = FileStore(f"{root}/_crossval/{key}")
     folds = []
     with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
@@ -56,7 +63,7 @@ def crossval(
                 found = kept.read_json(f"fold-{fold}.json")
                 if found is None:
                     with nested_run(mlflow, f"fold {fold + 1}"):
-                        found = _fold(mlflow, config, located, prepared, launch, fold, progress)
+                        found = _fold(mlflow, config, model, prepared, launch, fold, progress)
                     kept.write_json(f"fold-{fold}.json", found)
                 else:
                     progress.say("is done already")
@@ -101,8 +108,7 @@ def table(result: Result) -> str:
 
 
 def watch_fold(mlflow: Any, progress: Progress) -> Watch:
-    """What is logged while a fold trains, to the active MLflow run, which is the fold's: values by
-    learning rate."""
+    """Log the values of a fold's trainings, by learning rate, to its active MLflow run."""
 
     @contextmanager
     def watch(plan: TrainingPlan) -> Iterator[tuple[Log, Log]]:
@@ -119,14 +125,14 @@ def watch_fold(mlflow: Any, progress: Progress) -> Watch:
 def _fold(
     mlflow: Any,
     config: Config,
-    located: Located,
-    prepared: dict[str, Any],
+    model: Model,
+    prepared: Prepared,
     launch: Launch,
     fold: int,
     progress: Progress,
 ) -> Result:
     watch = watch_fold(mlflow, progress)
-    best, candidates = choose(config, located, prepared, launch, watch, fold)
+    best, candidates = choose(config, model, prepared, launch, watch, fold)
     found = {
         "fold": fold,
         "learning_rate": best.plan.settings.learning_rate,
@@ -137,7 +143,7 @@ def _fold(
         },
     }
     mlflow.log_dict(found, "fold.json")
-    forget(candidates)
+    delete_checkpoints(candidates)
     return found
 
 

@@ -1,33 +1,32 @@
-"""Promote: whether a registered version may replace the champion, on the same test patients."""
+"""Promote: may a registered version replace the champion? Both score the same test patients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pandas as pd
-from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.paired import Comparison, Gate, compare, is_judged, objections
 from readmit_spark.evaluation.subgroups import FACTORS
-from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_before_test
-from readmit_spark.scoring.locate import Located, locate
 from readmit_spark.scoring.mlflow_run import job_run
+from readmit_spark.scoring.model import Model, resolve_model
 from readmit_spark.scoring.registry import CHALLENGER, CHAMPION, make_champion
 from readmit_spark.scoring.scorer_settings import scores_of_test_split
-from readmit_spark.storage.session import tasks_done
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 
 STAGES = 2
 
 
 @dataclass(frozen=True)
 class Decision:
-    """champion, challenger: name/version. groups: the subgroups that have a say, such as "sex
-    female". objections: why the champion stays; none, and it went."""
+    """champion, challenger: name/version. groups: comparisons of the subgroups that are large
+    enough, by name such as "sex female". objections: why the champion stays; empty where the
+    challenger replaced it."""
 
     champion: str
     challenger: str
@@ -36,50 +35,54 @@ class Decision:
     objections: list[str]
 
 
-def promote(
-    spark: SparkSession, config: Config, prepared: dict[str, Any], progress: Progress
-) -> Decision:
-    """Scores the test admissions of `train.window` with both, compares them, and moves the
-    champion's alias where `promote` in the configuration allows it. The comparison goes to MLflow,
-    the reason for a move to the version as a tag."""
-    name, wanted = config.model.name, config.promote.version
-    champion = locate(config, f"models:/{name}@{CHAMPION}")
-    challenger = locate(config, f"models:/{name}{f'/{wanted}' if wanted else f'@{CHALLENGER}'}")
-    if champion.name == challenger.name:
-        raise UserError(f"promote.version: {champion.name} is the champion already")
-    made = prepared["config"]["windows"]
-    if config.train.window not in made:
-        raise UserError(f"train.window is {config.train.window}: prepare made {', '.join(made)}")
-    with progress.stage("scores of both", tasks_done(spark)):
-        scored = [
-            _scored(spark, config, prepared, model, progress) for model in (champion, challenger)
-        ]
-        old, new = scored
+def promote(run: Run, prepared: Prepared) -> Decision:
+    """Score the test admissions of `train.window` with champion and challenger, compare them, and
+    move the champion's alias where the section `promote` of the configuration allows it.
+
+    The comparison goes to MLflow; the reason for a move becomes a tag of the version.
+    """
+    config = run.config
+    prepared.check_window(config.train.window, "train.window")
+    champion, challenger = _models(config)
+    with run.stage("scores of both"):
+        old, new = (_measured_scores(run, prepared, model) for model in (champion, challenger))
         both = old.merge(new, on="hadm_id", suffixes=("", "_challenger"), validate="1:1")
-        if len(both) < max(map(len, scored)):
+        if len(both) < max(len(old), len(new)):
             raise RuntimeError("the two models did not score the same admissions")
         if both.empty:
             raise UserError(
                 f"no admission of the test split can be measured in {config.train.window}"
             )
-    with progress.stage("comparison"):
+    with run.stage("comparison"):
         gate = Gate(config.promote.min_gain, config.promote.max_loss, config.promote.min_group)
         overall = _compare(both, config)
         compared = {
             f"{factor} {value}": _compare(rows, config)
             for factor in FACTORS
             for value, rows in both.groupby(factor)
-            if len(rows) < len(both)  # as where nobody's sex is known
+            if len(rows) < len(both)  # a group of everybody, as where nobody's sex is known
         }
-        groups = {name: found for name, found in compared.items() if is_judged(found, gate)}
-        against = objections(overall, groups, gate)
-        decision = Decision(champion.name, challenger.name, overall, groups, against)
+        groups = {name: group for name, group in compared.items() if is_judged(group, gate)}
+        decision = Decision(
+            champion.name, challenger.name, overall, groups, objections(overall, groups, gate)
+        )
         _record(config, decision)
     return decision
 
 
+def _models(config: Config) -> tuple[Model, Model]:
+    """Champion and challenger."""
+    name, version = config.model.name, config.promote.version
+    champion = resolve_model(config, f"models:/{name}@{CHAMPION}")
+    at = f"/{version}" if version else f"@{CHALLENGER}"
+    challenger = resolve_model(config, f"models:/{name}{at}")
+    if champion.name == challenger.name:
+        raise UserError(f"promote.version: {champion.name} is the champion already")
+    return champion, challenger
+
+
 def table(decision: Decision) -> str:
-    """The measures of both, side by side."""
+    """The measures of both models, side by side."""
     rows = {**decision.overall.gains}
     for group, found in decision.groups.items():
         rows[f"auroc, {group}"] = found.gains["auroc"]
@@ -98,24 +101,15 @@ def table(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def _scored(
-    spark: SparkSession,
-    config: Config,
-    prepared: dict[str, Any],
-    model: Located,
-    progress: Progress,
-) -> pd.DataFrame:
-    """hadm_id, subject_id, score, label and the subgroups, of those that metrics are of."""
-    check_before_test(config, model, prepared, progress)
-    window = config.train.window
-    groups = spark.read.parquet(f"{prepared['path']}/subgroups")
-    patients = scores_of_test_split(
-        spark, config, prepared, model, [window], lambda frame: frame.persist(), progress
-    )
+def _measured_scores(run: Run, prepared: Prepared, model: Model) -> pd.DataFrame:
+    """hadm_id, subject_id, score, label and subgroups of the measured admissions."""
+    check_before_test(model, prepared, run.progress)
+    patients = scores_of_test_split(run, prepared, model, [run.config.train.window])
+    groups = prepared.table("subgroups").select("hadm_id", *FACTORS)
     return (
         patients.where("actionable")
         .select("hadm_id", "subject_id", "score", "label")
-        .join(groups.select("hadm_id", *FACTORS), on="hadm_id", how="inner")
+        .join(groups, on="hadm_id", how="inner")
         .orderBy("hadm_id")
         .toPandas()
     )

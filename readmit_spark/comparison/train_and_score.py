@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.baselines import baseline_scores, read_baseline_data
@@ -17,11 +17,12 @@ from readmit_spark.config import Config
 from readmit_spark.notes.cohort import FOLDS
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_before_test, check_tokens, check_unseen
-from readmit_spark.scoring.locate import Located, fingerprint, locate
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
+from readmit_spark.scoring.model import Model, resolve_model
 from readmit_spark.scoring.registry import CHAMPION, champion_facts, nested_run
 from readmit_spark.scoring.scorer_settings import scores_of_test_split
-from readmit_spark.storage.publish import Publication
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 from readmit_spark.training.choose_model import Candidate, choose, training_key
 from readmit_spark.training.finetune_job import STAGES as FINETUNE_STAGES
 from readmit_spark.training.finetune_job import finetune_and_register
@@ -31,28 +32,24 @@ COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]
 
 
 class Models:
-    """Test scores of every model, trained where that has not been done."""
+    """Test scores of every model; a model is trained first where that was not done yet."""
 
     def __init__(
         self,
-        spark: SparkSession,
-        config: Config,
-        prepared: dict[str, Any],
-        publication: Publication,
-        progress: Progress,
+        run: Run,
+        prepared: Prepared,
         launch: Launch,
     ) -> None:
-        self.spark, self.config, self.prepared = spark, config, prepared
-        self.publication, self.progress, self.launch = publication, progress, launch
+        self.run, self.config, self.prepared, self.launch = run, run.config, prepared, launch
         self.folds: list[int | None] = [None]
-        if config.compare.cross_validate:
+        if self.config.compare.cross_validate:
             self.folds = list(range(FOLDS))
-        self.candidates: list[Candidate] = []  # whose checkpoints can go once all is published
+        self.candidates: list[Candidate] = []  # their checkpoints are deleted after publishing
 
     def key(self, what: Any) -> dict[str, Any]:
-        """What a model's scores depend on; `what` tells it from others."""
+        """Everything that a model's scores depend on; `what`: what only this model depends on."""
         return {
-            "prepared": self.prepared["run"],
+            "prepared": self.prepared.run,
             "train.window": self.config.train.window,
             "seed": self.config.train.seed,
             "vote.c": self.config.vote.c,
@@ -65,84 +62,77 @@ class Models:
         found = []
         for trained, tested in trainings.items():
             for fold in self.folds:
-                data = read_baseline_data(
-                    self.spark, self.config, self.prepared, trained, tested, fold
-                )
+                data = read_baseline_data(self.run, self.prepared, trained, tested, fold)
                 place = f"{trained}-{fold}"
 
-                def keep(frame: DataFrame, table: str, place: str = place) -> DataFrame:
-                    return self.publication.write_work(frame, f"{table}-{place}")
+                def save_temp(frame: DataFrame, table: str, place: str = place) -> DataFrame:
+                    return self.run.write_temp(frame, f"{table}-{place}")
 
-                patients = baseline_scores(name, data, self.config, keep, self.progress.say)
+                patients = baseline_scores(name, data, self.config, save_temp, self.run.say)
                 found.append(self._kept(patients, fold, f"{name}-{place}"))
         return union(found)
 
     def transformer(
         self, trainings: Mapping[str, Sequence[str]], before: dict[str, Any] | None
     ) -> tuple[DataFrame | None, dict[str, Any]]:
-        """Its scores (None: as before), and their key."""
+        """Return (scores, key); scores is None where those of the last comparison still apply."""
         what: list[Any]
         if self.config.compare.cross_validate:
             make, what = self._cross_validated, [self._training_key(t) for t in trainings]
         else:
             models = {trained: self._champion(trained) for trained in trainings}
             make = partial(self._scored, models)
-            what = [[model.name, fingerprint(model.folder)] for model in models.values()]
+            what = [[model.name, model.fingerprint] for model in models.values()]
             what.append(self.config.score.precision)
         key = self.key(what)
         if key == before:
-            self.progress.say("compared before: reused")
+            self.run.say("compared before: reused")
             return None, key
         return union([make(trained, tested) for trained, tested in trainings.items()]), key
 
-    def _champion(self, trained: str) -> Located:
-        """The champion for the window, fine-tuned now where there is none."""
+    def _champion(self, trained: str) -> Model:
+        """The champion of the window; fine-tune one where there is none."""
         config = self._config(trained)
         if champion_facts(config.tracking_uri, config.model.name) is None:
             progress = Progress(f"compare: finetune {trained}", FINETUNE_STAGES)
-            finetune_and_register(config, locate(config), self.prepared, progress, self.launch)
-        model = locate(config, f"models:/{config.model.name}@{CHAMPION}")
-        check_before_test(config, model, self.prepared, self.progress)
+            finetune_and_register(
+                config, resolve_model(config), self.prepared, progress, self.launch
+            )
+        model = resolve_model(config, f"models:/{config.model.name}@{CHAMPION}")
+        check_before_test(model, self.prepared, self.run.progress)
         return model
 
     def _scored(
-        self, models: Mapping[str, Located], trained: str, tested: Sequence[str]
+        self, models: Mapping[str, Model], trained: str, tested: Sequence[str]
     ) -> DataFrame:
         model = models[trained]
-        patients = scores_of_test_split(
-            self.spark,
-            self.config,
-            self.prepared,
-            model,
-            tested,
-            lambda frame: self.publication.write_work(frame, f"distinct-{trained}"),
-            self.progress,
-        )
-        self.progress.say(f"{model.name} scores {', '.join(tested)}")
+        patients = scores_of_test_split(self.run, self.prepared, model, tested)
+        self.run.say(f"{model.name} scores {', '.join(tested)}")
         return self._kept(patients, None, f"transformer-{trained}")
 
     def _training_key(self, trained: str) -> str:
-        """Of all that decides the scores of its folds."""
-        config, base = self._config(trained), locate(self.config)
-        check_tokens(config, base, self.prepared)
+        """Names everything that decides the scores of the folds."""
+        config, base = self._config(trained), resolve_model(self.config)
+        check_tokens(base, self.prepared)
         check_unseen(base, None)
         chosen = [config.tune.learning_rates or (config.train.learning_rate,), config.tune.vote_c]
         return training_key(config, base, self.prepared, chosen)
 
     def _cross_validated(self, trained: str, tested: Sequence[str]) -> DataFrame:
-        """Of a model a fold. A job that was killed goes on from the folds' checkpoints."""
-        config, base = self._config(trained), locate(self.config)
+        """Test scores with one model for each fold. A job that was killed continues from the folds'
+        checkpoints."""
+        config, base = self._config(trained), resolve_model(self.config)
         rows = []
         with job_run(config, f"compare-{trained}", TRAINING) as mlflow:
             for number, fold in enumerate(self.folds, start=1):
-                self.progress.say(f"fold {number} of {len(self.folds)}, {trained}")
+                self.run.say(f"fold {number} of {len(self.folds)}, {trained}")
                 with nested_run(mlflow, f"fold {number}"):
-                    watch = watch_fold(mlflow, self.progress)
+                    watch = watch_fold(mlflow, self.run.progress)
                     best, candidates = choose(config, base, self.prepared, self.launch, watch, fold)
                 self.candidates += candidates
                 rows += [self._held_out(best, fold, window) for window in tested]
         schema = "fold int, window string, subject_id long, hadm_id long, score double, label int"
-        return self.spark.createDataFrame(pd.concat(rows), schema)
+        return self.run.spark.createDataFrame(pd.concat(rows), schema)
 
     @staticmethod
     def _held_out(best: Candidate, fold: int | None, window: str) -> pd.DataFrame:
@@ -165,15 +155,15 @@ class Models:
         )
 
     def _kept(self, patients: DataFrame, fold: int | None, name: str) -> DataFrame:
-        """The columns of the table, of those that are measured."""
+        """The measured admissions, with the table's columns, as a temporary table."""
         rows = patients.where("actionable and label is not null").select(
             F.lit(-1 if fold is None else fold).alias("fold"), *COLUMNS[2:]
         )
-        return self.publication.write_work(rows, f"scores-{name.replace(' ', '_')}")
+        return self.run.write_temp(rows, f"scores-{name.replace(' ', '_')}")
 
 
 def union(frames: Sequence[DataFrame]) -> DataFrame:
-    """All their rows."""
+    """All rows of the frames."""
     together = frames[0]
     for frame in frames[1:]:
         together = together.unionByName(frame)

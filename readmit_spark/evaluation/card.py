@@ -1,10 +1,9 @@
-"""From scored patients to the model's card."""
+"""From patient scores to the contents of the model card."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import pyarrow.dataset as ds
@@ -17,22 +16,26 @@ from readmit_spark.evaluation.metrics import calibration
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import FACTORS, by_subgroup
 from readmit_spark.notes.demographics import UNKNOWN
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.s3 import filesystem_of
 
 
-def card_of(
+def model_card(
     config: Config,
-    prepared: dict[str, Any],
+    prepared: Prepared,
     model: str,
     scored: Mapping[str, pd.DataFrame],
     split: str,
     facts: Mapping[str, str],
     unseen: bool,
 ) -> Card:
-    """scored: by window subject_id, hadm_id, score and label of those that are measured, of
-    `split`. prepared: prepare's manifest. unseen: that the model was not trained on the validation
-    and test patients; False where nobody knows."""
-    groups = _read(prepared["path"], "subgroups").set_index("hadm_id")
+    """The card of `model`.
+
+    scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`.
+    unseen: True where the model was not trained on validation and test patients, False where
+    nobody knows.
+    """
+    groups = _read(prepared, "subgroups").set_index("hadm_id")
     return Card(
         model=model,
         split=split,
@@ -42,7 +45,7 @@ def card_of(
         flow=_flow(prepared),
         windows=[_window(name, rows, groups, config) for name, rows in scored.items()],
         facts={
-            "prepared": prepared["finished"],
+            "prepared": prepared.finished,
             "profile": config.profile,
             "split": f"by {config.split_level}, seed {config.split.seed}",
             **facts,
@@ -52,7 +55,7 @@ def card_of(
 
 def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config) -> CardWindow:
     rows = rows.sort_values("hadm_id")
-    mine = groups.reindex(rows.hadm_id).fillna(UNKNOWN)
+    groups = groups.reindex(rows.hadm_id).fillna(UNKNOWN)
     scores, labels = rows.score.to_numpy(float), rows.label.to_numpy(int)
     return CardWindow(
         name=name,
@@ -61,7 +64,7 @@ def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config)
             scores,
             labels,
             rows.subject_id,
-            {factor: mine[factor].tolist() for factor in FACTORS},
+            {factor: groups[factor].tolist() for factor in FACTORS},
             replicates=config.score.bootstrap,
             seed=config.split.seed,
         ),
@@ -70,24 +73,25 @@ def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config)
     )
 
 
-def _flow(prepared: dict[str, Any]) -> list[FlowStep]:
-    """From the rows read to the sides of the split."""
-    cohort = _read(prepared["path"], "cohort")
-    reasons = Counter(_read(prepared["path"], "exclusions").reason)
+def _flow(prepared: Prepared) -> list[FlowStep]:
+    """Count admissions from the rows that were read to the sides of the split."""
+    cohort = _read(prepared, "cohort")
+    reasons = Counter(_read(prepared, "exclusions").reason)
     left_out = sorted(reasons.items())
-    if duplicates := prepared["admissions"]["duplicate_rows"]:
+    if duplicates := prepared.admissions["duplicate_rows"]:
         left_out.insert(0, ("identical_duplicate", duplicates))
     sides = cohort.split.value_counts()
     unknown = int(cohort.label.isna().sum())
     return [
-        FlowStep("admissions in the table", prepared["admissions"]["rows"], left_out),
+        FlowStep("admissions in the table", prepared.admissions["rows"], left_out),
         FlowStep("in the cohort", len(cohort), [("without a known outcome", unknown)]),
         *(FlowStep(f"on the {side} side", int(sides.get(side, 0)))
           for side in ("train", "validation", "test")),
     ]  # fmt: skip
 
 
-def _read(folder: str, table: str) -> pd.DataFrame:
-    filesystem, path = filesystem_of(folder)
+def _read(prepared: Prepared, table: str) -> pd.DataFrame:
+    """Without Spark: fine-tuning has stopped it."""
+    filesystem, path = filesystem_of(prepared.path)
     return ds.dataset(f"{path}/{table}", filesystem=filesystem, format="parquet").to_table(
         ).to_pandas()  # fmt: skip

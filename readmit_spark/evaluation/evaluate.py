@@ -1,4 +1,4 @@
-"""Metrics of the scored admissions, and the report made of them."""
+"""From patient scores to metrics, and from metrics to the contents of the report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,11 +24,12 @@ from readmit_spark.evaluation.report_page import (
     render,
 )
 from readmit_spark.notes.windows import parse_window
+from readmit_spark.storage.manifests import Prepared
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One window: the measured admissions (subject_id, hadm_id, score, label) and the metrics."""
+    """One window. measured: its measured admissions (subject_id, hadm_id, score, label)."""
 
     window: str
     measured: pd.DataFrame
@@ -43,8 +43,12 @@ def evaluate_windows(
     windows: Sequence[str],
     config: Config,
 ) -> list[Evaluation]:
-    """`metrics.json`, window by window: natural and balanced prevalence, chunk level, and the
-    attainable AUROC (that of the true risks) where they are known."""
+    """Compute metrics.json window by window: at natural and balanced prevalence, of chunks, and the
+    attainable AUROC where the true risks are known.
+
+    measured: window, subject_id, hadm_id, score, label. chunk_facts: window, accuracy, loss. risks:
+    hadm_id -> true risk.
+    """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []
     for window in windows:
@@ -61,8 +65,10 @@ def evaluate_windows(
 
 
 def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
-    """`natural` and `balanced`: what `core.metrics.evaluate` says of all admissions, and of as many
-    negatives as positives. rows: subject_id, hadm_id, score, label."""
+    """Evaluate all admissions (`natural`), and as many negatives as positives (`balanced`).
+
+    rows: subject_id, hadm_id, score, label. Values: see `evaluation.metrics.evaluate`.
+    """
     rows = rows.sort_values("hadm_id")
     kept = rows[balance(rows.hadm_id, rows.label, config.split.seed)] if len(rows) else rows
     return {
@@ -74,9 +80,9 @@ def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
 def attainable_auroc(
     rows: pd.DataFrame, risks: Mapping[int, float], config: Config
 ) -> dict[str, Any]:
-    """The AUROC of the true risks (by hadm_id) on the same admissions."""
-    found: dict[str, Any] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
-    return found
+    """The AUROC that the true risks reach on these admissions. risks: hadm_id -> true risk."""
+    auroc: dict[str, Any] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
+    return auroc
 
 
 def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str, Any]:
@@ -89,20 +95,19 @@ def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str
     )
 
 
-def report_of(
+def build_report(
     config: Config,
     model: str,
-    prepared: dict[str, Any],
+    prepared: Prepared,
     evaluations: Sequence[Evaluation],
     ledger: pd.DataFrame,
     tokens: Mapping[str, TokenLoss],
     seconds: Mapping[str, float],
 ) -> Report:
-    """The page's contents. `ledger` is the whole ledger table."""
+    """The contents of the report. ledger: the whole table. seconds: of this job, by stage."""
     excluded = ledger[ledger.status == "excluded"]
-    one = excluded[excluded.window == evaluations[0].window]
-    rows = prepared["admissions"]["rows"]
-    duplicates = prepared["admissions"]["duplicate_rows"]
+    of_one_window = excluded[excluded.window == evaluations[0].window]
+    duplicates = prepared.admissions["duplicate_rows"]
     left_out = [("identical_duplicate", duplicates)] if duplicates else []
     return Report(
         title="30-day readmission risk from clinical notes",
@@ -111,45 +116,49 @@ def report_of(
             _window(e, ledger[ledger.window == e.window], tokens.get(e.window), config)
             for e in evaluations
         ],
-        flow=[FlowStep("admissions in the table", rows, left_out + _reasons(one))],
+        flow=[
+            FlowStep(
+                "admissions in the table",
+                prepared.admissions["rows"],
+                left_out + _reasons(of_one_window),
+            )
+        ],
         bad_rows={
-            **{k: v for k, v in prepared["admissions"].items() if k.endswith("_unparsed")},
-            **{f"notes: {k}": v for k, v in prepared["notes"].items() if k != "notes"},
+            **{k: v for k, v in prepared.admissions.items() if k.endswith("_unparsed")},
+            **{f"notes: {k}": v for k, v in prepared.notes.items() if k != "notes"},
         },
         facts={
             "model": model,
             "profile": config.profile,
-            "trained and scored with": f"chunks of {prepared['config']['chunk']['words']} words, "
-            f"at most {prepared['config']['model']['max_tokens']} tokens",
+            "trained and scored with": f"chunks of {prepared.config.chunk.words} words, "
+            f"at most {prepared.max_tokens} tokens",
             "precision": config.score.precision,
             "vote": f"c = {config.vote.c}",
             "split.seed": str(config.split.seed),
-            "notes read": f"{prepared['notes']['notes']:,}",
-            "prepared": prepared["finished"],
+            "notes read": f"{prepared.notes['notes']:,}",
+            "prepared": prepared.finished,
             **{name: version(name) for name in ("pyspark", "torch", "transformers")},
             "Python": platform.python_version(),
         },
         seconds={
-            **{f"prepare: {k}": v for k, v in prepared["seconds"].items()},
+            **{f"prepare: {k}": v for k, v in prepared.seconds.items()},
             **{f"score: {k}": v for k, v in seconds.items()},
         },
         horizon_days=config.label.horizon_days,
     )
 
 
-def write_result(evaluations: Sequence[Evaluation], report: Report, folder: Path) -> list[Path]:
-    """Writes metrics.json, report.html and the pictures into `folder`."""
+def report_files(evaluations: Sequence[Evaluation], report: Report) -> dict[str, str | bytes]:
+    """metrics.json, report.html and its pictures: name -> content."""
     metrics = {e.window: e.metrics for e in evaluations}
-    contents = {
-        "metrics.json": json.dumps(metrics, indent=1).encode(),
-        "report.html": render(report).encode(),
+    files: dict[str, str | bytes] = {
+        "metrics.json": json.dumps(metrics, indent=1),
+        "report.html": render(report),
     }
     for window in report.windows:
-        contents[f"roc_{window.name}.png"] = window.pictures.roc
-        contents[f"pr_{window.name}.png"] = window.pictures.precision_recall
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    return [folder / name for name in contents]
+        files[f"roc_{window.name}.png"] = window.pictures.roc
+        files[f"pr_{window.name}.png"] = window.pictures.precision_recall
+    return files
 
 
 def _window(

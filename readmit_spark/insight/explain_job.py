@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, to_dict
+from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.insight.attribution import rollout
 from readmit_spark.insight.explain_page import Attention, explained_of, render_explain
-from readmit_spark.insight.explanations import Ask, explain, published
-from readmit_spark.nightly import in_house as night
-from readmit_spark.nightly.model_in_use import made_with
+from readmit_spark.insight.explanations import ExplainSettings, explain, published
+from readmit_spark.nightly import in_house
+from readmit_spark.nightly.model_in_use import model_in_use
 from readmit_spark.nightly.published_nights import find_nights
 from readmit_spark.notes.documents_table import window_notes
 from readmit_spark.notes.prepare_job import all_admissions
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.check_scores import check_scored
-from readmit_spark.scoring.classifier import vote_c
-from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.check_scored import check_scored
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import ScorerSettings, check_gpus
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
 from readmit_spark.storage.files import Files
-from readmit_spark.storage.publish import Publication, manifest
-from readmit_spark.storage.session import tasks_done
+from readmit_spark.storage.manifests import Prepared, Scored
+from readmit_spark.storage.run import Run
 
 STAGES = 3
 PAGE, ARRAYS = "explain.html", "attention.npz"
@@ -42,20 +37,21 @@ _SAME = 1e-4  # what two ways to compute an fp32 probability may differ by
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """text: this text, as if it were a note. admission: this HADM_ID, with its attention maps.
-    Neither: the highest scores. as_of: of which night; None is the last."""
+class ExplainRequest:
+    """What to explain. text: this text, as if it were a note. admission: this HADM_ID, with its
+    attention maps. Neither: the highest scores. as_of: of this night; None is the last one."""
 
     text: str | None = None
     admission: int | None = None
     as_of: datetime | None = None
 
     def check(self, source: str) -> None:
-        """UserError where a night is asked for of what is of none. source: `explain.source`."""
+        """UserError where a night is given for something that belongs to none. source:
+        `explain.source`."""
         if self.as_of is None:
             return
         if self.text is not None:
-            raise UserError("--as-of: a text is of no night; leave out --as-of or --text")
+            raise UserError("--as-of: a text belongs to no night; leave out --as-of or --text")
         if source != "nightly":
             raise UserError(
                 f"--as-of: explain.source={source} has no nights; leave it out, or set "
@@ -64,159 +60,146 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """admissions: subject_id, hadm_id, score (null of a text), notes. where: in words. source: the
-    notes that they are made of; None of a text."""
+class _Selection:
+    """admissions: subject_id, hadm_id, score (null for a text), notes. c: of the vote. label: what
+    was selected, in words. source: the notes that were read; None for a text."""
 
     admissions: DataFrame
-    c: float
     settings: ScorerSettings
-    where: str
+    c: float
+    label: str
     source: CheckedNotes | None = None
 
 
-def explain_scores(
-    spark: SparkSession,
+def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
+    """Publish the page and the table `explanations`; return the lines that a person reads at the
+    end. Call `request.check` first."""
+    config = run.config
+    check_gpus(run.spark)
+    tokenizer = model.tokenizer(config.model.max_tokens)
+    with run.stage("notes"):
+        selection = _select(run, model, request)
+        admissions = run.write_temp(selection.admissions, "admissions")
+        if selection.source:
+            selection.source.check()
+        if not admissions.count():
+            who = "nothing" if request.admission is None else f"no admission {request.admission}"
+            raise UserError(f"{who} to explain among {selection.label}: it has no score there")
+    with run.stage("explanations"):
+        settings = ExplainSettings(
+            config.chunk, tokenizer, selection.c, config.explain.steps, config.explain.deletion,
+            config.explain.include_text, config.split.seed,
+        )  # fmt: skip
+        explained = run.write_temp(explain(admissions, settings, selection.settings), "explained")
+        _check_scores(explained, admissions, config)
+        run.write_table(published(explained), "explanations")
+    with run.stage("page"):
+        rows = [row.asDict(recursive=True) for row in explained.orderBy(F.desc("score")).collect()]
+        if not rows:
+            raise UserError("nothing to explain: no word is left after cleaning")
+        files = _files(rows, model, request, selection, tokenizer, config)
+        facts = {"model": model.name, "of": selection.label, "explained": len(rows)}
+        run.publish(facts, files)
+        if ARRAYS not in files:  # those of an earlier run belong to another page
+            Files(run.spark, config.output_root).delete(ARRAYS)
+    return _summary_lines(rows, selection.label, config.output_root, files)
+
+
+def _files(
+    rows: list[dict[str, Any]],
+    model: Model,
+    request: ExplainRequest,
+    selection: _Selection,
+    tokenizer: ChunkTokenizer,
     config: Config,
-    located: Located,
-    wanted: Wanted,
-    progress: Progress,
-    now: Callable[[], datetime],
-) -> str:
-    """Publishes the page and the table `explanations` under output.root, and gives the lines that a
-    person reads at the end."""
-    wanted.check(config.explain.source)
-    check_gpus(spark)
-    tokenizer = load_tokenizer(located.folder, config.model.max_tokens)
-    publication = Publication(spark, config.output_root, "explain", True, now)
-    try:
-        with progress.stage("notes", tasks_done(spark)):
-            asked = _asked(spark, config, located, wanted, progress)
-            admissions = publication.write_work(asked.admissions, "admissions")
-            if asked.source:
-                asked.source.check()
-            if not admissions.count():
-                who = "nothing" if wanted.admission is None else f"no admission {wanted.admission}"
-                raise UserError(f"{who} to explain among {asked.where}: it has no score there")
-        with progress.stage("explanations", tasks_done(spark)):
-            ask = Ask(
-                config.chunk, tokenizer, asked.c, config.explain.steps, config.explain.deletion,
-                config.explain.include_text, config.split.seed,
-            )  # fmt: skip
-            found = publication.write_work(explain(admissions, ask, asked.settings), "explained")
-            _check_scores(found, admissions, config)
-            publication.write_table(published(found), "explanations")
-        with progress.stage("page"):
-            rows = [row.asDict(recursive=True) for row in found.orderBy(F.desc("score")).collect()]
-            if not rows:
-                raise UserError("nothing to explain: no word is left after cleaning")
-            attention = None
-            files: dict[str, bytes] = {}
-            if wanted.text is not None or wanted.admission is not None:
-                attention, files[ARRAYS] = _attention(rows[0], located, tokenizer, config)
-            page = render_explain(
-                [explained_of(row) for row in rows], located.name, asked.where, asked.c, attention
-            )
-            files[PAGE] = page.encode()
-            with tempfile.TemporaryDirectory() as folder:
-                local = [Path(folder) / name for name in files]
-                for file in local:
-                    file.write_bytes(files[file.name])
-                    publication.put(file, file.name)
-                facts = {
-                    "finished": now().isoformat(timespec="seconds"),
-                    "config": to_dict(config),
-                    "model": located.name,
-                    "of": asked.where,
-                    "explained": len(rows),
-                    "seconds": progress.seconds,
-                }
-                publication.publish(facts, front=local)
-            if ARRAYS not in files:  # those of an earlier run are of another page
-                Files(spark, config.output_root).delete(ARRAYS)
-    finally:
-        publication.abandon()  # what has not been published
-    return _told(rows, asked.where, config.output_root, files)
+) -> dict[str, str | bytes]:
+    """The page, and the attention maps where one text or admission was requested."""
+    attention = None
+    arrays: dict[str, str | bytes] = {}
+    if request.text is not None or request.admission is not None:
+        attention, arrays[ARRAYS] = _attention(rows[0], model, tokenizer, config)
+    page = render_explain(
+        [explained_of(row) for row in rows], model.name, selection.label, selection.c, attention
+    )
+    return {**arrays, PAGE: page}
 
 
-def _asked(
-    spark: SparkSession, config: Config, located: Located, wanted: Wanted, progress: Progress
-) -> _Asked:
-    if wanted.text is not None:
-        rows = [(None, None, None, [(None, "text", wanted.text)])]
+def _select(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+    if request.text is not None:
+        rows = [(None, None, None, [(None, "text", request.text)])]
         kind = (
             "subject_id bigint, hadm_id bigint, score double, "
             "notes array<struct<row_id: bigint, category: string, text: string>>"
         )
-        c = vote_c(config, located.folder)
-        frame = spark.createDataFrame(rows, kind)
-        return _Asked(frame, c, scorer_settings(spark, config, located), "the text given")
-    if config.explain.source == "score":
-        return _of_score(spark, config, located, wanted)
-    return _of_night(spark, config, located, wanted, progress)
+        frame = run.spark.createDataFrame(rows, kind)
+        return _Selection(
+            frame, scorer_settings(run, model), model.vote_c(run.config), "the text given"
+        )
+    if run.config.explain.source == "score":
+        return _select_of_score(run, model, request)
+    return _select_of_night(run, model, request)
 
 
-def _of_score(spark: SparkSession, config: Config, located: Located, wanted: Wanted) -> _Asked:
-    scored = manifest(spark, config.output_root, "score")
-    prepared = manifest(spark, config.output_root, "prepare")
-    check_scored(config, located, prepared, scored)
-    made = scored["config"]["score"]["windows"] or prepared["config"]["windows"]
-    window = config.explain.window or made[-1]
-    if window not in made:
-        raise UserError(f"explain.window: {window} was not scored (there are {', '.join(made)})")
-    scores = spark.read.parquet(f"{scored['path']}/patient_scores").where(F.col("window") == window)
-    cohort = spark.read.parquet(f"{prepared['path']}/cohort").select("hadm_id", "admittime")
-    chosen = _chosen(scores.select("subject_id", "hadm_id", "score"), config, wanted)
-    whole = read_checked_notes(spark, config)
-    texts = window_notes(whole.rows, chosen.join(cohort, "hadm_id"), window, config)
+def _select_of_score(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+    config = run.config
+    scored = Scored.read(run.spark, config.output_root)
+    prepared = Prepared.read(run.spark, config.output_root)
+    check_scored(config, model, prepared, scored)
+    windows = scored.config.score.windows or prepared.windows
+    window = config.explain.window or windows[-1]
+    if window not in windows:
+        raise UserError(f"explain.window: {window} was not scored (there are {', '.join(windows)})")
+    scores = scored.table("patient_scores").where(F.col("window") == window)
+    cohort = prepared.table("cohort").select("hadm_id", "admittime")
+    chosen = _chosen(scores.select("subject_id", "hadm_id", "score"), config, request)
+    source = read_checked_notes(run.spark, config)
+    texts = window_notes(source.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
-    c = float(scored["config"]["vote"]["c"])
-    where = f"the scores of {window}, {scored['finished']}"
-    return _Asked(joined, c, scorer_settings(spark, config, located), where, whole)
+    label = f"the scores of {window}, {scored.finished}"
+    return _Selection(joined, scorer_settings(run, model), scored.c, label, source)
 
 
-def _of_night(
-    spark: SparkSession, config: Config, located: Located, wanted: Wanted, progress: Progress
-) -> _Asked:
-    until = wanted.as_of or datetime.max
-    nights = find_nights(spark, config.output_root, until, 1, progress.say).used
+def _select_of_night(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+    config = run.config
+    nights = find_nights(run, request.as_of or datetime.max, 1).used
     if not nights:
         raise UserError(
             f"output.root: {config.output_root} holds no complete night; run jobs/nightly.py "
             "first, or set explain.source=score"
         )
-    last = nights[0]
-    if wanted.as_of not in (None, last.as_of):
-        raise UserError(f"--as-of {wanted.as_of}: there is no such night; the one before is of "
-                        f"{last.as_of}")  # fmt: skip
-    made = made_with(spark, config, located)
-    if last.facts["basis"] != made.basis:
+    night = nights[0]
+    if request.as_of not in (None, night.as_of):
         raise UserError(
-            f"the night of {last.as_of} was made by {last.facts['model']} (or with other chunks, "
-            "window or vote); explain it with its own configuration"
+            f"--as-of {request.as_of}: there is no such night; the one before is of {night.as_of}"
         )
-    risk = last.table(spark, "patient_risk").select("subject_id", "hadm_id", "score")
-    chosen = _chosen(risk, config, wanted)
-    distinct, _ = all_admissions(spark, config)
-    house = night.in_house(night.known_by(distinct, last.as_of), last.as_of)
-    mine = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
-    whole = read_checked_notes(spark, config)
-    notes = night.night_notes(
-        whole.rows, mine, last.as_of, config.nightly.window, Observation("notes")
+    in_use = model_in_use(run, model)
+    if night.basis != in_use.basis:
+        raise UserError(
+            f"the night of {night.as_of} was made by {night.model} (or with other chunks, window "
+            "or vote); explain it with its own configuration"
+        )
+    risk = night.table("patient_risk").select("subject_id", "hadm_id", "score")
+    chosen = _chosen(risk, config, request)
+    distinct, _ = all_admissions(run.spark, config)
+    house = in_house.in_house(in_house.known_by(distinct, night.as_of), night.as_of)
+    admissions = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
+    source = read_checked_notes(run.spark, config)
+    notes = in_house.night_notes(
+        source.rows, admissions, night.as_of, config.nightly.window, Observation("notes")
     )
-    documents = night.document_notes(notes, night.document_digests(notes))
+    documents = in_house.document_notes(notes, in_house.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")
-    return _Asked(joined, made.c, made.settings, f"the night of {last.as_of}", whole)
+    return _Selection(joined, in_use.settings, in_use.c, f"the night of {night.as_of}", source)
 
 
-def _chosen(scores: DataFrame, config: Config, wanted: Wanted) -> DataFrame:
-    if wanted.admission is None:
+def _chosen(scores: DataFrame, config: Config, request: ExplainRequest) -> DataFrame:
+    if request.admission is None:
         return scores.orderBy(F.desc("score"), "hadm_id").limit(config.explain.top)
-    return scores.where(F.col("hadm_id") == wanted.admission)
+    return scores.where(F.col("hadm_id") == request.admission)
 
 
 def _check_scores(found: DataFrame, admissions: DataFrame, config: Config) -> None:
-    """UserError where the explained scores are not the published ones."""
+    """UserError where the explained scores differ from the published ones."""
     allowed = _SAME if config.score.precision == "fp32" else config.score.max_probability_shift
     then = admissions.where("score is not null").select("hadm_id", F.col("score").alias("then"))
     moved = F.coalesce(F.abs(F.col("score") - F.col("then")) > allowed, F.lit(True))
@@ -231,7 +214,7 @@ def _check_scores(found: DataFrame, admissions: DataFrame, config: Config) -> No
 
 
 def _attention(
-    row: dict[str, Any], located: Located, tokenizer: ChunkTokenizer, config: Config
+    row: dict[str, Any], model: Model, tokenizer: ChunkTokenizer, config: Config
 ) -> tuple[Attention, bytes]:
     """The maps of the driving chunk, for the page and as a file of arrays: maps [layers, heads,
     tokens, tokens], rollout [tokens, tokens], and tokens [tokens] where text is asked for."""
@@ -240,7 +223,7 @@ def _attention(
     from readmit_spark.insight.explainer import Explainer
 
     ids = np.array(row["input_ids"], dtype=np.int32)
-    maps = Explainer(located.folder, "cpu").attention(ids)
+    maps = Explainer(model.folder, "cpu").attention(ids)
     through = rollout(maps)
     shown = tokenizer.tokens(ids.tolist()) if config.explain.include_text else None
     raw = io.BytesIO()
@@ -249,10 +232,10 @@ def _attention(
     return Attention(maps, through, shown), raw.getvalue()
 
 
-def _told(rows: list[dict[str, Any]], where: str, root: str, files: dict[str, bytes]) -> str:
+def _summary_lines(rows: list[dict[str, Any]], label: str, root: str, files: Iterable[str]) -> str:
     tests = [row["deletion"] for row in rows if row["deletion"]]
     lines = [
-        f"explained {len(rows):,} of {where}; complete (to 1 %): "
+        f"explained {len(rows):,} of {label}; complete (to 1 %): "
         f"{sum(row['complete'] for row in rows):,}"
     ]
     if tests:

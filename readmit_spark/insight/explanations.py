@@ -60,7 +60,7 @@ EXPLAINED = T.StructType(
 )  # fmt: skip
 
 
-class Ask(NamedTuple):
+class ExplainSettings(NamedTuple):
     """What is asked of each admission. See the keys under `explain`."""
 
     chunk: Chunk
@@ -72,7 +72,7 @@ class Ask(NamedTuple):
     seed: int
 
 
-def explain(admissions: DataFrame, ask: Ask, settings: ScorerSettings) -> DataFrame:
+def explain(admissions: DataFrame, ask: ExplainSettings, settings: ScorerSettings) -> DataFrame:
     """`EXPLAINED` of subject_id, hadm_id, notes (row_id, category, text; in the document's order).
 
     The score is the vote of the chunks of the notes, and the explained chunk the one with the
@@ -99,7 +99,9 @@ def published(explained: DataFrame) -> DataFrame:
     return explained.withColumn("words", bare).drop("input_ids")
 
 
-def _explain(row: dict[str, Any], ask: Ask, settings: ScorerSettings) -> dict[str, Any] | None:
+def _explain(
+    row: dict[str, Any], ask: ExplainSettings, settings: ScorerSettings
+) -> dict[str, Any] | None:
     texts = [note["text"] for note in row["notes"]]
     cleaned = clean(document(texts))
     chunks = cut(cleaned, ask.chunk, ask.tokenizer) or [" ".join(cleaned.split())]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.metrics import wilson
-from readmit_spark.scoring.fitted import Learnt
+from readmit_spark.scoring.fitted_settings import FittedSettings
 
 Rule = Literal["capacity", "threshold", "precision"]
 
@@ -44,7 +44,7 @@ class AlertEffect:
     n: int
 
 
-def alert_rule(rule: Rule, value: float, window: str, learnt: Learnt | None) -> AlertRule:
+def alert_rule(rule: Rule, value: float, window: str, fitted: FittedSettings | None) -> AlertRule:
     """Make the rule from the configuration.
 
     Raises UserError if the value does not fit the rule, or if the rule is `precision` and the model
@@ -58,26 +58,26 @@ def alert_rule(rule: Rule, value: float, window: str, learnt: Learnt | None) -> 
         raise UserError(f"nightly.alert_value is {value}: a {rule} must be between 0 and 1")
     if rule == "threshold":
         return AlertRule(rule, value, value)
-    if learnt is None or window not in learnt.alerts:
+    if fitted is None or window not in fitted.alerts:
         raise UserError(
             f"nightly.alert=precision: the model has no thresholds for {window}; fine-tune it "
             f"with jobs/finetune.py and train.window={window}, or use capacity or threshold"
         )
     if value == 0:
         raise UserError("nightly.alert_value is 0: a precision must be above 0")
-    point = learnt.threshold(window, value)
+    point = fitted.threshold(window, value)
     return AlertRule(rule, value, point.threshold if point else None)
 
 
 def effect_on_validation(
-    threshold: float | None, window: str, learnt: Learnt | None
+    threshold: float | None, window: str, fitted: FittedSettings | None
 ) -> AlertEffect | None:
     """Return the effect of alerting at `threshold` on validation; None if it was not measured.
 
     A model has measured only a few thresholds. The highest of those at or below `threshold` is
     used, or the lowest of all if there is none. The result contains the threshold used.
     """
-    points = learnt.alerts.get(window, ()) if learnt else ()
+    points = fitted.alerts.get(window, ()) if fitted else ()
     if threshold is None or not points:
         return None
     below = [point for point in points if point.threshold <= threshold]

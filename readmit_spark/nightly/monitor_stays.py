@@ -21,8 +21,9 @@ from pyspark.sql.types import (
 )
 
 from readmit_spark.nightly.in_house import document_digests, moment
-from readmit_spark.nightly.published_nights import PublishedNight, tables_of
+from readmit_spark.nightly.published_nights import tables_of_nights
 from readmit_spark.notes.cohort import DAY
+from readmit_spark.storage.manifests import Night
 
 TABLES = ("patient_risk", "unscored", "notes", "chunks")  # of each night, all that is read here
 ENTERING = 2  # day of stay: on the day of admission or the one after, a stay is new in the house
@@ -48,7 +49,7 @@ _CHUNKS = _columns(
 )  # fmt: skip
 
 
-def new_stays(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFrame:
+def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
     """night, hadm_id, score, n_notes, categories, n_tokens, n_tokens_cut, n_unknown: each stay on
     the first of these nights on which it was in the house, if that was its first or second day.
 
@@ -56,8 +57,8 @@ def new_stays(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFram
     once, in order. Stays that were there before the first night, or came in a gap between nights,
     are left out: they have more notes than a new one.
     """
-    risk = tables_of(spark, nights, "patient_risk", _RISK)
-    unscored = tables_of(spark, nights, "unscored", _UNSCORED)
+    risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
+    unscored = tables_of_nights(spark, nights, "unscored", _UNSCORED)
     there = risk.select("night", "hadm_id", "day_of_stay", "score").unionByName(
         unscored.select("night", "hadm_id", "day_of_stay"), allowMissingColumns=True
     )
@@ -67,7 +68,7 @@ def new_stays(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFram
         .where((F.col("nth") == 1) & (F.col("day_of_stay") <= ENTERING))
         .drop("nth", "day_of_stay")
     )
-    notes = tables_of(spark, nights, "notes", _NOTES).join(
+    notes = tables_of_nights(spark, nights, "notes", _NOTES).join(
         entered.select("night", "hadm_id"), ["night", "hadm_id"], "left_semi"
     )
     told = notes.groupBy("hadm_id").agg(
@@ -75,7 +76,7 @@ def new_stays(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFram
     )
     documents = document_digests(notes).select("hadm_id", "n_notes", "document")
     tokens = (
-        tables_of(spark, nights, "chunks", _CHUNKS)
+        tables_of_nights(spark, nights, "chunks", _CHUNKS)
         .where(F.col("digest").isNotNull())
         .groupBy("night", "document")
         .agg(*(F.sum(name).alias(name) for name in ("n_tokens", "n_tokens_cut", "n_unknown")))
@@ -89,10 +90,10 @@ def new_stays(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFram
     )
 
 
-def last_scores(spark: SparkSession, nights: Sequence[PublishedNight]) -> DataFrame:
+def last_scores(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
     """subject_id, hadm_id, score, alerted, basis: of each stay the last score, and whether it was
     alerted on any night: what `night_risk.followed` keeps, over all nights."""
-    risk = tables_of(spark, nights, "patient_risk", _RISK)
+    risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
     return risk.groupBy("subject_id", "hadm_id", "basis").agg(
         F.max_by("score", "night").alias("score"), F.max("alert").alias("alerted")
     )

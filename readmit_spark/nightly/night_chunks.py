@@ -107,7 +107,7 @@ def _prepare(
 
 
 @dataclass(frozen=True)
-class Known:
+class EarlierChunks:
     """What earlier nights leave to this one, by what their chunks were made with.
 
     documents: the columns of `KEPT`, all rows of a document or none. scores: digest, probability.
@@ -117,7 +117,7 @@ class Known:
     scores: DataFrame
 
 
-def known(nights: DataFrame, preparation: str, model: str) -> Known:
+def known(nights: DataFrame, preparation: str, model: str) -> EarlierChunks:
     """From the `chunks` tables of earlier nights, with the `night` of each row: a name that sorts
     by time."""
     prepared = nights.where(F.col("preparation") == preparation)
@@ -134,10 +134,10 @@ def known(nights: DataFrame, preparation: str, model: str) -> Known:
         .groupBy("digest")
         .agg(F.max_by("probability", "night").alias("probability"))
     )
-    return Known(documents, scores)
+    return EarlierChunks(documents, scores)
 
 
-def to_prepare(documents: DataFrame, known: Known) -> DataFrame:
+def to_prepare(documents: DataFrame, known: EarlierChunks) -> DataFrame:
     """Of tonight's `documents` those with a chunk that is not known or has no score."""
     unscored = (
         known.documents.where(F.col("digest").isNotNull())
@@ -148,7 +148,7 @@ def to_prepare(documents: DataFrame, known: Known) -> DataFrame:
     return documents.join(whole, "document", "left_anti")
 
 
-def to_score(prepared: DataFrame, known: Known) -> DataFrame:
+def to_score(prepared: DataFrame, known: EarlierChunks) -> DataFrame:
     """What `score.score_chunks` takes, with the digest in place of the owners: the prepared chunks
     that have no score, each once."""
     return (
@@ -162,7 +162,7 @@ def to_score(prepared: DataFrame, known: Known) -> DataFrame:
 
 def night_chunks(
     documents: DataFrame,
-    known: Known,
+    known: EarlierChunks,
     prepared: DataFrame,
     scores: DataFrame,
     preparation: str,

@@ -9,9 +9,9 @@ from pyspark.sql import functions as F
 
 from readmit_spark.nightly.alerts import AlertRule
 from readmit_spark.nightly.in_house import moment
-from readmit_spark.nightly.published_nights import PublishedNight
 from readmit_spark.notes.cohort import DAY
 from readmit_spark.scoring.score_chunks import vote
+from readmit_spark.storage.manifests import Night
 
 DRIVERS = 3  # chunks that are named; the first has the maximum
 
@@ -174,7 +174,7 @@ def outcomes(
     )
 
 
-def risk_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+def risk_before(spark: SparkSession, previous: Night | None) -> DataFrame:
     """What `patient_risk` needs of the night before; no rows where there was none."""
     return _table(
         spark, previous, "patient_risk",
@@ -183,7 +183,7 @@ def risk_before(spark: SparkSession, previous: PublishedNight | None) -> DataFra
     )  # fmt: skip
 
 
-def followed_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+def followed_before(spark: SparkSession, previous: Night | None) -> DataFrame:
     return _table(
         spark, previous, "followed",
         "subject_id bigint, hadm_id bigint, score double, alerted boolean, basis string, "
@@ -191,12 +191,12 @@ def followed_before(spark: SparkSession, previous: PublishedNight | None) -> Dat
     )  # fmt: skip
 
 
-def notes_before(spark: SparkSession, previous: PublishedNight | None) -> DataFrame:
+def notes_before(spark: SparkSession, previous: Night | None) -> DataFrame:
     return _table(spark, previous, "notes", "hadm_id bigint, row_id bigint, digest string")
 
 
-def _table(spark: SparkSession, night: PublishedNight | None, name: str, schema: str) -> DataFrame:
-    return night.table(spark, name) if night else spark.createDataFrame([], schema)
+def _table(spark: SparkSession, night: Night | None, name: str, schema: str) -> DataFrame:
+    return night.table(name) if night else spark.createDataFrame([], schema)
 
 
 def _alerted(alert: AlertRule) -> Column:

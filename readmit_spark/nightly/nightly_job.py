@@ -1,194 +1,195 @@
-"""Nightly: the patients in the house as of a moment, scored from what is new, and published.
+"""Nightly: score the patients in the house as of one moment, from what is new, and publish.
 
-All of a night is under one manifest. What a later night can use again is in its tables, so there is
-no store beside them to keep in step: the last nights are the store, and a night that is lost costs
-its inference once more.
+One manifest covers all of a night. What a later night can reuse is in the night's own tables, so no
+separate store has to be kept consistent with them. Losing a night costs only its inference.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation
 
 from readmit_spark.code_version import code_version
-from readmit_spark.config import Config, to_dict
-from readmit_spark.nightly import in_house as night
-from readmit_spark.nightly import night_chunks, night_risk
-from readmit_spark.nightly.cost_plan import plan_lines
-from readmit_spark.nightly.model_in_use import Made, check_numbers, made_with
+from readmit_spark.nightly import in_house, night_chunks, night_risk
+from readmit_spark.nightly.alerts import AlertRule, alert_rule
+from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
+from readmit_spark.nightly.night_estimate import estimate_lines
 from readmit_spark.nightly.published_nights import (
     Nights,
     find_nights,
-    night_name,
-    put_front_again,
-    tables_of,
+    restore_root_copies,
+    tables_of_nights,
 )
 from readmit_spark.nightly.replay import differences
-from readmit_spark.nightly.worklist_contents import night_page, outcome_figures
+from readmit_spark.nightly.worklist_contents import outcome_figures, worklist
 from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
 from readmit_spark.notes.cohort import label_admissions
 from readmit_spark.notes.prepare_job import all_admissions
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import score_chunks
+from readmit_spark.scoring.scorer_settings import check_scorer
 from readmit_spark.scoring.workload import Workload, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
-from readmit_spark.storage.publish import Publication
-from readmit_spark.storage.session import tasks_done
+from readmit_spark.storage.run import Run
 
 STAGES = 5
-FOLLOWED_DAYS = 120  # after discharge: the outcome takes 30, and figures want months of them
-FRONT = ("worklist.html", "worklist.csv")  # of these the root has a copy of the last night's
+FOLLOWED_DAYS = 120  # after discharge: an outcome takes 30 days, and figures need months of them
+PAGES = ("worklist.html", "worklist.csv")
 
 
-def nightly(
-    spark: SparkSession,
-    config: Config,
-    located: Located,
-    as_of: datetime,
-    progress: Progress,
-    now: Callable[[], datetime],
-    plan: bool = False,
-) -> str:
-    """Publishes the night under output.root, and gives the lines that a person reads at the end.
+def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> str:
+    """Publish the night and return the lines that a person reads at the end.
 
-    With `plan` nothing is scored or published: the lines tell what there would be to do. A night
-    that is published already is computed again and held against what is there; it is replaced only
-    with output.overwrite.
+    estimate: score and publish nothing; the lines say how much work the night has. A night that was
+    published before is computed again and compared with what is there; it is replaced only with
+    output.overwrite.
     """
-    started = now()
-    made = made_with(spark, config, located)
-    publication = Publication(spark, config.output_root, night_name(as_of), True, now)
-    try:
-        nights = find_nights(
-            spark, config.output_root, as_of, config.nightly.lookback, progress.say
-        )
-        run = _Run(spark, config, as_of, made, nights, publication, progress)
-        admissions = run.admissions()
-        notes = run.notes(admissions.house)
-        text = run.new_text(notes)
-        if plan:
-            lines = plan_lines(text.todo, text.work, text.counts, nights, made, config, progress)
-        else:
-            lines = run.result(admissions, notes, text, run.chunks(notes, text), started, now)
-    finally:
-        publication.abandon()  # whatever has not been published
-    return lines
+    config = run.config
+    in_use = model_in_use(run, model)
+    alert = alert_rule(
+        config.nightly.alert, config.nightly.alert_value, config.nightly.window, model.fitted
+    )
+    nights = find_nights(run, as_of, config.nightly.lookback)
+    night = _NightRun(run, as_of, in_use, alert, nights)
+    admissions = night.admissions()
+    notes = night.notes(admissions.in_house)
+    new_text = night.new_text(notes)
+    if estimate:
+        return estimate_lines(
+            run, new_text.to_score, new_text.work, new_text.counts, nights, in_use,
+            night.threshold(),
+        )  # fmt: skip
+    return night.publish(admissions, notes, new_text, night.chunks(notes, new_text))
 
 
 @dataclass(frozen=True)
 class _Admissions:
-    """known: ADMISSIONS as it stood. house: of them the patients in the house."""
+    """admissions_at: all admissions as recorded at as-of. in_house: the patients in the house."""
 
-    known: DataFrame
-    house: DataFrame
+    admissions_at: DataFrame
+    in_house: DataFrame
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """notes: with their text. documents: a digest an admission. read: how many, by why not used."""
+    """notes: with their texts. documents: a digest for each admission. counts: notes by reason."""
 
     notes: DataFrame
     documents: DataFrame
-    read: dict[str, int]
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
-class _Text:
-    """known: what earlier nights leave. prepared: the chunks of new documents. todo: the distinct
-    chunks to score."""
+class _NewText:
+    """earlier: results of earlier nights that can be reused. prepared: the chunks of new documents.
+    to_score: their distinct chunks without a probability."""
 
-    known: night_chunks.Known
+    earlier: night_chunks.EarlierChunks
     prepared: DataFrame
-    todo: DataFrame
+    to_score: DataFrame
     work: Workload
     counts: dict[str, int]
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """chunks: the night's table, n of them with their probability. backend: what computed the new
-    ones; None where there were none."""
+class _Chunks:
+    """table: the night's chunks as written; n of them have a probability. backend: what computed
+    the new probabilities; None where there were none."""
 
-    chunks: DataFrame
+    table: DataFrame
     n: int
     backend: str | None
 
 
 @dataclass(frozen=True)
-class _Run:
-    spark: SparkSession
-    config: Config
+class _NightRun:
+    run: Run
     as_of: datetime
-    made: Made
+    in_use: ModelInUse
+    alert: AlertRule
     nights: Nights
-    publication: Publication
-    progress: Progress
+
+    def threshold(self) -> float:
+        """The score from which on an alert is raised."""
+        if self.alert.threshold is not None:
+            return self.alert.threshold
+        config = self.run.config
+        return self.in_use.model.alert_threshold(config, [config.nightly.window])
 
     def admissions(self) -> _Admissions:
-        with self._stage("patients in the house"):
-            distinct, _ = all_admissions(self.spark, self.config)
-            known = night.known_by(self._keep(distinct, "admissions"), self.as_of)
-            return _Admissions(known, self._keep(night.in_house(known, self.as_of), "house"))
+        run = self.run
+        with run.stage("patients in the house"):
+            distinct, _ = all_admissions(run.spark, run.config)
+            admissions_at = in_house.known_by(run.write_temp(distinct, "admissions"), self.as_of)
+            house = run.write_temp(in_house.in_house(admissions_at, self.as_of), "house")
+            return _Admissions(admissions_at, house)
 
     def notes(self, house: DataFrame) -> _Notes:
-        with self._stage("their notes"):
-            whole, used = read_checked_notes(self.spark, self.config), Observation("used")
-            notes = self._keep(
-                night.night_notes(whole.rows, house, self.as_of, self.config.nightly.window, used),
+        run = self.run
+        with run.stage("their notes"):
+            source, counts = read_checked_notes(run.spark, run.config), Observation("used")
+            notes = run.write_temp(
+                in_house.night_notes(
+                    source.rows, house, self.as_of, run.config.nightly.window, counts
+                ),
                 "text",
             )
-            whole.check()
-            documents = self._keep(night.document_digests(notes), "documents")
-            return _Notes(notes, documents, dict(used.get))
+            source.check()
+            documents = run.write_temp(in_house.document_digests(notes), "documents")
+            return _Notes(notes, documents, dict(counts.get))
 
-    def new_text(self, notes: _Notes) -> _Text:
-        with self._stage("new text"):
-            earlier = tables_of(self.spark, self.nights.used, "chunks", night_chunks.CHUNKS)
-            known = night_chunks.known(earlier, self.made.preparation, self.made.model)
-            known = night_chunks.Known(
-                self._keep(known.documents, "known"), self._keep(known.scores, "known_scores")
+    def new_text(self, notes: _Notes) -> _NewText:
+        run, in_use = self.run, self.in_use
+        with run.stage("new text"):
+            earlier = night_chunks.known(
+                tables_of_nights(run.spark, self.nights.used, "chunks", night_chunks.CHUNKS),
+                in_use.preparation,
+                in_use.score_key,
             )
-            wanted = self._keep(night_chunks.to_prepare(notes.documents, known), "wanted")
-            prepared = self._keep(
+            earlier = night_chunks.EarlierChunks(
+                run.write_temp(earlier.documents, "known"),
+                run.write_temp(earlier.scores, "known_scores"),
+            )
+            new_documents = run.write_temp(
+                night_chunks.to_prepare(notes.documents, earlier), "wanted"
+            )
+            prepared = run.write_temp(
                 night_chunks.prepare_documents(
-                    night.document_notes(notes.notes, wanted), self.config.chunk,
-                    self.made.tokenizer,
+                    in_house.document_notes(notes.notes, new_documents), run.config.chunk,
+                    in_use.tokenizer,
                 ),
                 "prepared",
             )  # fmt: skip
-            todo = self._keep(night_chunks.to_score(prepared, known), "todo")
-            work = workload(todo)
+            to_score = run.write_temp(night_chunks.to_score(prepared, earlier), "todo")
+            work = workload(to_score)
             counts = {
                 "documents": notes.documents.count(),
-                "documents_prepared": wanted.count(),
+                "documents_prepared": new_documents.count(),
                 "chunks_to_score": work.distinct,
             }
-            self.progress.say(
+            run.say(
                 f"{counts['documents']:,} patients with notes, {counts['documents_prepared']:,} "
                 f"with new ones; {work.distinct:,} chunks to score, {work.tokens:,} tokens"
             )
-            return _Text(known, prepared, todo, work, counts)
+            return _NewText(earlier, prepared, to_score, work, counts)
 
-    def chunks(self, notes: _Notes, text: _Text) -> _Scored:
-        with self._stage("new scores"):
-            scores, backend = text.known.scores, None
+    def chunks(self, notes: _Notes, text: _NewText) -> _Chunks:
+        run, in_use = self.run, self.in_use
+        with run.stage("new scores"):
+            scores, backend = text.earlier.scores, None
             if text.work.distinct:
-                backend = check_numbers(text.todo, self.made, self.config, self.progress)
+                backend = check_scorer(run, in_use.settings, text.to_score, self.threshold())
                 new = score_chunks(
-                    text.todo, text.work.tasks, self.made.settings, self.made.model
+                    text.to_score, text.work.tasks, in_use.settings, in_use.score_key
                 ).drop("model")
-                scores = scores.unionByName(self._keep(new, "scores"))
-            chunks = self.publication.write_table(
+                scores = scores.unionByName(run.write_temp(new, "scores"))
+            chunks = run.write_table(
                 night_chunks.night_chunks(
-                    notes.documents, text.known, text.prepared, scores,
-                    self.made.preparation, self.made.model,
+                    notes.documents, text.earlier, text.prepared, scores, in_use.preparation,
+                    in_use.score_key,
                 ),
                 "chunks",
             )  # fmt: skip
@@ -196,104 +197,95 @@ class _Run:
             lost = scored.where("probability is null").count()
             if lost:
                 raise RuntimeError(f"{lost:,} chunks have no score")
-            return _Scored(chunks, scored.count(), backend)
+            return _Chunks(chunks, scored.count(), backend)
 
-    def result(
-        self,
-        admissions: _Admissions,
-        notes: _Notes,
-        text: _Text,
-        scored: _Scored,
-        started: datetime,
-        now: Callable[[], datetime],
+    def publish(
+        self, admissions: _Admissions, notes: _Notes, text: _NewText, chunks: _Chunks
     ) -> str:
-        with self._stage("risk and worklist"):
-            tables = self._tables(admissions, notes, scored.chunks)
-            if self.nights.own and not self.config.output.overwrite:
-                put_front_again(self.spark, self.config.output_root, self.nights, FRONT)
-                return differences(self.spark, self.nights.own, self.publication.path)
+        """Write the night's tables and pages, or compare them with those that were published."""
+        run = self.run
+        with run.stage("risk and worklist"):
+            tables = self._tables(admissions, notes, chunks.table)
+            if self.nights.own and not run.config.output.overwrite:
+                restore_root_copies(run, self.nights, PAGES)
+                return differences(self.nights.own, run)
             outcomes = outcome_figures(
                 night_risk.outcomes(
-                    tables["followed"], label_admissions(admissions.known, self.config),
-                    self.as_of, self.made.basis, self.config.label.horizon_days,
+                    tables["followed"], label_admissions(admissions.admissions_at, run.config),
+                    self.as_of, self.in_use.basis, run.config.label.horizon_days,
                 ),
-                self.config,
+                run.config,
             )  # fmt: skip
-        facts: dict[str, Any] = {
-            "as_of": self.as_of.isoformat(),
-            "previous_night": self.nights.previous and self.nights.previous.as_of.isoformat(),
-            "started": started.isoformat(timespec="seconds"),
-            "code": code_version(),
-            "config": to_dict(self.config),
-            "model": self.made.model,
-            "basis": self.made.basis,
-            "c": self.made.c,
-            "backend": scored.backend,
-            "notes": notes.read,
-            "counts": {
-                "in_house": admissions.house.count(),
-                "scored": tables["patient_risk"].count(),
-                "alerts": tables["patient_risk"].where("alert").count(),
-                "chunks": scored.n,
-                **text.counts,
-            },
-            "tokens_scored": text.work.tokens,
-            "outcomes": outcomes,
-            "seconds": self.progress.seconds,
-        }
-        page = night_page(
-            self.spark, tables, notes.notes, admissions.known, self.nights, self.made, facts,
-            self.config,
+        facts = self._facts(admissions, notes, text, chunks, tables, outcomes)
+        page = worklist(
+            run, tables, notes.notes, admissions.admissions_at, self.nights, self.in_use,
+            self.alert, facts,
         )  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:
-            files = [Path(folder) / name for name in FRONT]
-            files[0].write_text(render_worklist(page), encoding="utf-8")
-            files[1].write_text(worklist_csv(page), encoding="utf-8")
-            for file in files:
-                self.publication.put(file, file.name)
-            facts["finished"] = now().isoformat(timespec="seconds")
-            self.publication.publish(facts, front=files if self.nights.is_last else ())
-        return _told(facts, self.config.output_root)
+        pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
+        run.publish(facts, pages, root_copies=self.nights.is_last)
+        return _summary_lines(facts, run.config.output_root)
 
     def _tables(
         self, admissions: _Admissions, notes: _Notes, chunks: DataFrame
     ) -> dict[str, DataFrame]:
-        write = self.publication.write_table
-        risk_before = night_risk.risk_before(self.spark, self.nights.previous)
-        followed_before = night_risk.followed_before(self.spark, self.nights.previous)
-        risk = write(
+        run, previous = self.run, self.nights.previous
+        risk = run.write_table(
             night_risk.patient_risk(
-                chunks, notes.documents, admissions.house, risk_before, self.as_of,
-                self.made.basis, self.made.c, self.made.alert,
+                chunks, notes.documents, admissions.in_house,
+                night_risk.risk_before(run.spark, previous), self.as_of, self.in_use.basis,
+                self.in_use.c, self.alert,
             ),
             "patient_risk",
         )  # fmt: skip
+        unscored = night_risk.unscored(admissions.in_house, notes.documents, risk)
+        followed = night_risk.followed(
+            risk, night_risk.followed_before(run.spark, previous), admissions.admissions_at,
+            self.as_of, FOLLOWED_DAYS,
+        )  # fmt: skip
         return {
             "patient_risk": risk,
-            "unscored": write(
-                night_risk.unscored(admissions.house, notes.documents, risk), "unscored"
-            ),
-            "notes": write(notes.notes.drop("text"), "notes"),
-            "followed": write(
-                night_risk.followed(
-                    risk, followed_before, admissions.known, self.as_of, FOLLOWED_DAYS
-                ),
-                "followed",
-            ),
-        }  # fmt: skip
+            "unscored": run.write_table(unscored, "unscored"),
+            "notes": run.write_table(notes.notes.drop("text"), "notes"),
+            "followed": run.write_table(followed, "followed"),
+        }
 
-    def _keep(self, frame: DataFrame, name: str) -> DataFrame:
-        return self.publication.write_work(frame, name)
+    def _facts(
+        self,
+        admissions: _Admissions,
+        notes: _Notes,
+        text: _NewText,
+        chunks: _Chunks,
+        tables: dict[str, DataFrame],
+        outcomes: dict[str, Any] | None,
+    ) -> dict[str, Any]:
+        """For the manifest and the page."""
+        previous = self.nights.previous
+        return {
+            "as_of": self.as_of.isoformat(),
+            "previous_night": previous.as_of.isoformat() if previous else None,
+            "code": code_version(),
+            "model": self.in_use.score_key,
+            "basis": self.in_use.basis,
+            "c": self.in_use.c,
+            "backend": chunks.backend,
+            "notes": notes.counts,
+            "counts": {
+                "in_house": admissions.in_house.count(),
+                "scored": tables["patient_risk"].count(),
+                "alerts": tables["patient_risk"].where("alert").count(),
+                "chunks": chunks.n,
+                **text.counts,
+            },
+            "tokens_scored": text.work.tokens,
+            "outcomes": outcomes,
+        }
 
-    def _stage(self, name: str) -> Any:
-        return self.progress.stage(name, tasks_done(self.spark))
 
-
-def _told(facts: dict[str, Any], root: str) -> str:
+def _summary_lines(facts: dict[str, Any], root: str) -> str:
     counts = facts["counts"]
     return (
         f"night of {facts['as_of']}: {counts['in_house']:,} patients in the house, "
         f"{counts['scored']:,} scored, {counts['alerts']:,} alerts; {counts['chunks']:,} chunks, "
         f"{counts['chunks_to_score']:,} of them new\n"
-        f"worklist  {root}/{FRONT[0]}"
+        f"worklist  {root}/{PAGES[0]}"
     )

@@ -1,11 +1,10 @@
-"""The nights that were published: what a night finds of those before it."""
+"""The nights that were published, as another job finds them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,97 +12,84 @@ from pyspark.sql.types import StructType
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.files import Files
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Night
+from readmit_spark.storage.run import Run
 
-JOB = "nightly"
 NIGHT_NAME = "%Y-%m-%dT%H%M%S"  # sorts by time; Hadoop allows no colon in a path
-
-
-@dataclass(frozen=True)
-class PublishedNight:
-    """A complete night; facts: its manifest."""
-
-    as_of: datetime
-    facts: dict[str, Any]
-
-    def table(self, spark: SparkSession, name: str) -> DataFrame:
-        return spark.read.parquet(f"{self.facts['path']}/{name}")
-
-
-def tables_of(
-    spark: SparkSession, nights: Sequence[PublishedNight], name: str, schema: StructType
-) -> DataFrame:
-    """The tables `name` of many nights as one, and `night`, which sorts by time. One read of all
-    files: a union of tables costs their planning one by one."""
-    if not nights:
-        return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
-    every = spark.read.schema(schema).parquet(*(f"{n.facts['path']}/{name}" for n in nights))
-    night = F.regexp_extract("_metadata.file_path", rf".*/{JOB}/([^/]+)/[^/]+/{name}/", 1)
-    return every.withColumn("night", night)
 
 
 def night_name(as_of: datetime) -> str:
     """The night's name among the manifests."""
-    return f"{JOB}/{as_of:{NIGHT_NAME}}"
+    return f"{Night.JOB}/{as_of:{NIGHT_NAME}}"
+
+
+def tables_of_nights(
+    spark: SparkSession, nights: Sequence[Night], name: str, schema: StructType
+) -> DataFrame:
+    """The tables `name` of many nights as one, with the column `night`, which sorts by time. Reads
+    all files at once: planning a union costs time for each table."""
+    if not nights:
+        return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
+    rows = spark.read.schema(schema).parquet(*(f"{night.path}/{name}" for night in nights))
+    night = F.regexp_extract("_metadata.file_path", rf".*/{Night.JOB}/([^/]+)/[^/]+/{name}/", 1)
+    return rows.withColumn("night", night)
 
 
 @dataclass(frozen=True)
 class Nights:
-    """The complete nights that the one of `as_of` finds.
+    """The complete nights up to an as-of time.
 
-    own: its own result, where it was published before. previous: the one before it. used: those
-    whose chunks are used again, the latest first, its own among them. is_last: none is later.
+    own: the night of that time, where it was published before. previous: the one before it. used:
+    the nights whose chunks can be reused, the latest first, `own` included. is_last: no later night
+    was published.
     """
 
-    own: PublishedNight | None
-    previous: PublishedNight | None
-    used: list[PublishedNight]
+    own: Night | None
+    previous: Night | None
+    used: list[Night]
     is_last: bool
 
 
 def find_nights(
-    spark: SparkSession,
-    root: str,
-    as_of: datetime,
-    lookback: int,
-    say: Callable[[str], None],
-    tables: Sequence[str] = ("chunks",),
+    run: Run, as_of: datetime, lookback: int, tables: Sequence[str] = ("chunks",)
 ) -> Nights:
-    """A night that is damaged is left out, and said so: its scores are computed again.
+    """The nights up to `as_of`, at most `lookback` before it. A damaged night is left out, and a
+    line says so.
 
-    tables: those that are read of older nights, which must be whole; of the last night all must be.
+    tables: the tables of older nights that must be complete; of the latest night, all must be.
     """
-    names = Files(spark, root).names(f"_manifests/{JOB}")
+    root = run.config.output_root
+    names = Files(run.spark, root).names(f"_manifests/{Night.JOB}")
     times = [
         datetime.strptime(n.removesuffix(".json"), NIGHT_NAME) for n in names if n.endswith(".json")
     ]
-    found: list[PublishedNight] = []
+    earlier: list[Night] = []
     own = None
     for time in sorted((time for time in times if time <= as_of), reverse=True):
-        if len(found) == lookback:
+        if len(earlier) == lookback:
             break
-        # On S3 each table that is looked at is some requests.
-        needed = tables if found else None
+        # On S3, checking a table costs some requests.
+        checked = tables if earlier else None
         try:
-            night = PublishedNight(time, manifest(spark, root, night_name(time), needed))
+            night = Night.read(run.spark, root, night_name(time), checked)
         except UserError as error:
-            say(f"the night of {time} is left out: {error}")
+            run.say(f"the night of {time} is left out: {error}")
             continue
         if time == as_of:
             own = night
         else:
-            found.append(night)
+            earlier.append(night)
     return Nights(
         own,
-        found[0] if found else None,
-        [own, *found] if own else found,
+        earlier[0] if earlier else None,
+        [own, *earlier] if own else earlier,
         is_last=all(time <= as_of for time in times),
     )
 
 
-def put_front_again(spark: SparkSession, root: str, nights: Nights, names: Sequence[str]) -> None:
-    """The root's copies of the last night's files: a run that died may have left older ones."""
+def restore_root_copies(run: Run, nights: Nights, names: Sequence[str]) -> None:
+    """Copy the last night's files to the root again: a run that died may have left older ones."""
     if nights.own and nights.is_last:
-        files = Files(spark, root)
+        files = Files(run.spark, run.config.output_root)
         for name in names:
-            files.write(name, files.read(f"{nights.own.facts['run']}/{name}"))
+            files.write(name, files.read(f"{nights.own.run}/{name}"))

@@ -1,36 +1,37 @@
-"""A night computed again: the same, or why it is not."""
+"""Compare a night that was computed again with the published one."""
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from readmit_spark.nightly.published_nights import PublishedNight
+from readmit_spark.storage.manifests import Night
+from readmit_spark.storage.run import Run
 
 
-def differences(spark: SparkSession, published: PublishedNight, again: str) -> str:
-    """The lines that say whether the folder `again` holds what was published.
+def differences(published: Night, run: Run) -> str:
+    """The lines that say whether `run` computed what was published.
 
-    Where it does not, the notes and patients are counted that the source has changed since.
+    Where it did not, they count the patients that differ and the notes that changed since.
     """
-    said = f"night of {published.as_of.isoformat()}: published before, and computed again"
-    old, new = (
-        {name: spark.read.parquet(f"{path}/{name}") for name in ("patient_risk", "notes")}
-        for path in (published.facts["path"], again)
-    )
-    changes = _changed_notes(old["notes"], new["notes"])
-    risks = _differing(old["patient_risk"], new["patient_risk"])
+    head = f"night of {published.as_of.isoformat()}: published before, and computed again"
+    again = {
+        name: run.spark.read.parquet(f"{run.path}/{name}") for name in ("patient_risk", "notes")
+    }
+    changes = _changed_notes(published.table("notes"), again["notes"])
+    risks = _differing(published.table("patient_risk"), again["patient_risk"])
     if not risks and not any(changes.values()):
-        return f"{said}: identical; nothing was changed"
+        return f"{head}: identical; nothing was changed"
     counted = ", ".join(f"{n:,} notes {what}" for what, n in changes.items() if n)
     why = counted or "its notes are the same: the model, the settings or the night before changed"
     return (
-        f"{said}: it differs in {risks:,} patients; since then {why}\n"
+        f"{head}: it differs in {risks:,} patients; since then {why}\n"
         "the published night is kept; output.overwrite=true replaces it"
     )
 
 
 def _changed_notes(old: DataFrame, new: DataFrame) -> dict[str, int]:
+    """What happened to the notes -> number of notes."""
     ids = ["subject_id", "hadm_id", "row_id"]
     both = old.select(*ids, F.col("digest").alias("was")).join(
         new.select(*ids, F.col("digest").alias("now")), ids, "full"
@@ -45,7 +46,7 @@ def _changed_notes(old: DataFrame, new: DataFrame) -> dict[str, int]:
 
 
 def _differing(old: DataFrame, new: DataFrame) -> int:
-    """Patients whose rows are not the same in every column, to the last bit."""
+    """The number of patients whose rows differ in any column, even in the last bit."""
     marked = [
         frame.select("hadm_id", F.to_json(F.struct(*sorted(frame.columns))).alias(name))
         for frame, name in ((old, "was"), (new, "now"))

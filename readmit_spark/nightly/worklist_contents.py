@@ -1,4 +1,4 @@
-"""From a night's tables to what its page shows."""
+"""From the tables of a night to the contents of its page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.evaluation.metrics import evaluate, wilson
-from readmit_spark.nightly.alerts import effect_on_validation
-from readmit_spark.nightly.model_in_use import Made
+from readmit_spark.nightly.alerts import AlertRule, effect_on_validation
+from readmit_spark.nightly.model_in_use import ModelInUse
 from readmit_spark.nightly.night_risk import new_notes, notes_before, passage_texts
 from readmit_spark.nightly.published_nights import Nights
 from readmit_spark.nightly.worklist_types import (
@@ -24,59 +24,75 @@ from readmit_spark.nightly.worklist_types import (
     Driver,
     Left,
     NewNote,
-    Night,
     Passage,
     Patient,
+    Worklist,
 )
+from readmit_spark.scoring.fitted_settings import FittedSettings
+from readmit_spark.storage.manifests import Night
+from readmit_spark.storage.run import Run
 
 
-def night_page(
-    spark: SparkSession,
+def worklist(
+    run: Run,
     tables: Mapping[str, DataFrame],
-    text: DataFrame,
-    known: DataFrame,
+    notes: DataFrame,
+    admissions_at: DataFrame,
     nights: Nights,
-    made: Made,
+    in_use: ModelInUse,
+    rule: AlertRule,
     facts: Mapping[str, Any],
-    config: Config,
-) -> Night:
-    """`tables`: the night's. `text`: its notes with their texts, which reach the page only where
-    nightly.include_text asks for it. `facts`: the run record."""
+) -> Worklist:
+    """The contents of the night's page.
+
+    tables: of the night. notes: its notes with their texts, which reach the page only where
+    nightly.include_text asks for it. admissions_at: all admissions as recorded at as-of. facts: for
+    the manifest.
+    """
+    config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
-    added: dict[int, list[NewNote]] = {}
-    if nights.previous:
-        before = {row["hadm_id"] for row in _rows(nights.previous.table(spark, "patient_risk"))}
-        for row in _rows(new_notes(tables["notes"], notes_before(spark, nights.previous))):
-            if row["hadm_id"] in before:  # of a new patient every note is new
-                note = NewNote(row["row_id"], row["category"] or "", _time(row["charttime"]))
-                added.setdefault(row["hadm_id"], []).append(note)
+    added = _new_notes_of(run, tables["notes"], nights.previous)
     texts: dict[tuple[int, int, int], str] = {}
     if config.nightly.include_text:
-        for row in _rows(passage_texts(tables["patient_risk"], text)):
+        for row in _rows(passage_texts(tables["patient_risk"], notes)):
             texts[row["row_id"], row["start"], row["end"]] = row["text"]
-    patients = [_patient(row, added.get(row["hadm_id"], []), texts, made.basis) for row in rows]
+    patients = [_patient(row, added.get(row["hadm_id"], []), texts, in_use.basis) for row in rows]
     reasons = tables["unscored"].groupBy("reason").count().collect()
-    return Night(
+    return Worklist(
         as_of=datetime.fromisoformat(facts["as_of"]),
         previous=nights.previous.as_of if nights.previous else None,
         window=config.nightly.window,
         model=facts["model"],
         patients=patients,
-        left=_left(spark, nights, known),
+        left=_left(nights.previous, admissions_at),
         unscored={row["reason"]: row["count"] for row in sorted(reasons)},
-        alert=_alert(made, config.nightly.window, patients, nights),
+        alert=_alert(in_use.model.fitted, rule, config.nightly.window, patients, nights),
         outcomes=facts["outcomes"],
-        facts=_shown(facts, config),
-        seconds=facts["seconds"],
+        facts=_facts_of_page(facts, config),
+        seconds=run.progress.seconds,
         horizon_days=config.label.horizon_days,
     )
 
 
-def outcome_figures(known: DataFrame, config: Config) -> dict[str, Any] | None:
-    """How earlier lists did, of `night_risk.outcomes`: n, readmitted, from, to (dates of
-    discharge), auroc, alert_precision; None where no outcome is known yet."""
+def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[int, list[NewNote]]:
+    """HADM_ID -> notes that came since the night before; only of patients who were listed then,
+    because of a new patient every note is new."""
+    if not previous:
+        return {}
+    listed = {row["hadm_id"] for row in _rows(previous.table("patient_risk"))}
+    added: dict[int, list[NewNote]] = {}
+    for row in _rows(new_notes(notes, notes_before(run.spark, previous))):
+        if row["hadm_id"] in listed:
+            note = NewNote(row["row_id"], row["category"] or "", _time(row["charttime"]))
+            added.setdefault(row["hadm_id"], []).append(note)
+    return added
+
+
+def outcome_figures(outcomes: DataFrame, config: Config) -> dict[str, Any] | None:
+    """How well earlier lists did: n, readmitted, from, to (dates of discharge), auroc and
+    alert_precision; None where no outcome is settled yet. outcomes: `night_risk.outcomes`."""
     day = F.date_format("dischtime", "yyyy-MM-dd")
-    rows = pd.DataFrame(known.withColumn("dischtime", day).orderBy("hadm_id").toPandas())
+    rows = pd.DataFrame(outcomes.withColumn("dischtime", day).orderBy("hadm_id").toPandas())
     if rows.empty:
         return None
     measured = evaluate(
@@ -141,8 +157,9 @@ def _driver(driver: dict[str, Any], texts: Mapping[tuple[int, int, int], str]) -
     )
 
 
-def _left(spark: SparkSession, nights: Nights, known: DataFrame) -> list[Left]:
-    if not nights.previous:
+def _left(previous: Night | None, admissions_at: DataFrame) -> list[Left]:
+    """The patients of the night before who are not in the house any more, and why."""
+    if not previous:
         return []
     reason = (
         F.when(
@@ -151,53 +168,61 @@ def _left(spark: SparkSession, nights: Nights, known: DataFrame) -> list[Left]:
         .when(F.col("deathtime").isNotNull(), "died")
         .when(F.col("dischtime").isNotNull(), "discharged")
     )
-    before = nights.previous.table(spark, "patient_risk").select("subject_id", "hadm_id", "score")
-    now = known.select("hadm_id", "admittime", "admission_type", "deathtime", "dischtime")
+    before = previous.table("patient_risk").select("subject_id", "hadm_id", "score")
+    now = admissions_at.select("hadm_id", "admittime", "admission_type", "deathtime", "dischtime")
     gone = before.join(now, "hadm_id", "left").withColumn("reason", reason)
     rows = _rows(gone.where(F.col("reason").isNotNull()))
     left = [Left(r["subject_id"], r["hadm_id"], r["score"], r["reason"]) for r in rows]
     return sorted(left, key=lambda one: (-one.score, one.hadm_id))
 
 
-def _alert(made: Made, window: str, patients: list[Patient], nights: Nights) -> Alert:
-    rule = made.alert
-    marked = [patient for patient in patients if patient.alert]
+def _alert(
+    fitted: FittedSettings | None,
+    rule: AlertRule,
+    window: str,
+    patients: list[Patient],
+    nights: Nights,
+) -> Alert:
+    alerted = [patient for patient in patients if patient.alert]
     threshold = rule.threshold
     if rule.rule == "capacity":
-        threshold = min((patient.score for patient in marked), default=None)
-    found = effect_on_validation(threshold, window, made.learnt)
-    earlier = [night.facts["counts"]["alerts"] for night in nights.used if night is not nights.own]
+        threshold = min((patient.score for patient in alerted), default=None)
+    on_validation = effect_on_validation(threshold, window, fitted)
+    earlier = [night.counts["alerts"] for night in nights.used if night is not nights.own]
     usual = rule.value if rule.rule == "capacity" else None
     if usual is None and earlier:
         usual = sum(earlier) / len(earlier)
-    elif usual is None and found:
-        usual = found.share_alerted * len(patients)
+    elif usual is None and on_validation:
+        usual = on_validation.share_alerted * len(patients)
     return Alert(
         rule=rule.rule,
         value=rule.value,
         threshold=threshold,
-        tonight=len(marked),
+        tonight=len(alerted),
         expected_a_night=usual,
-        precision=found.precision if found else None,
-        precision_low=found.low if found else None,
-        precision_high=found.high if found else None,
-        prevalence=found.prevalence if found else None,
-        n_validation=found.n if found else 0,
-        note=_note(made, window, threshold, found.threshold if found else None),
+        precision=on_validation.precision if on_validation else None,
+        precision_low=on_validation.low if on_validation else None,
+        precision_high=on_validation.high if on_validation else None,
+        prevalence=on_validation.prevalence if on_validation else None,
+        n_validation=on_validation.n if on_validation else 0,
+        note=_note(fitted, window, threshold, on_validation.threshold if on_validation else None),
     )
 
 
-def _note(made: Made, window: str, threshold: float | None, learnt_at: float | None) -> str:
-    if made.learnt is None:
+def _note(
+    fitted: FittedSettings | None, window: str, threshold: float | None, measured_at: float | None
+) -> str:
+    """Why the figures from validation are missing, or which threshold they were measured at."""
+    if fitted is None:
         return "the model brings no figures from validation; fine-tune it with jobs/finetune.py"
-    if window not in made.learnt.alerts:
-        return f"the model has figures from validation for {', '.join(made.learnt.alerts)} only"
-    if learnt_at is not None and learnt_at != threshold:
-        return f"the figures from validation are those of alerting from a score of {learnt_at:.3f}"
+    if window not in fitted.alerts:
+        return f"the model has figures from validation for {', '.join(fitted.alerts)} only"
+    if measured_at is not None and measured_at != threshold:
+        return f"the figures from validation are for alerts from a score of {measured_at:.3f}"
     return ""
 
 
-def _shown(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
+def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
     counts = facts["counts"]
     return {
         "code": facts["code"],
@@ -216,9 +241,9 @@ def _shown(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
 
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:
-    """Through JSON, as pyspark would shift times into this machine's zone."""
-    told = frame.select(F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row"))
-    return [json.loads(row["row"]) for row in told.collect()]
+    """The rows as dicts, through JSON: pyspark would shift times into this machine's time zone."""
+    rows = frame.select(F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row"))
+    return [json.loads(row["row"]) for row in rows.collect()]
 
 
 def _time(text: str | None) -> datetime | None:

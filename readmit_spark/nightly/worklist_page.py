@@ -19,7 +19,7 @@ from typing import Any
 from markupsafe import Markup
 
 from readmit_spark.nightly.alert_text import alert_words
-from readmit_spark.nightly.worklist_types import Alert, Night, Patient
+from readmit_spark.nightly.worklist_types import Alert, Patient, Worklist
 from readmit_spark.pages.html import page_environment, window_title
 
 CSV_COLUMNS = (
@@ -33,7 +33,7 @@ _MONTHS = (
 _SPARK_WIDTH, _SPARK_HEIGHT = 96, 30  # px
 
 
-def render_worklist(night: Night) -> str:
+def render_worklist(night: Worklist) -> str:
     """Render the page. Equal nights give equal bytes. All text is escaped."""
     templates = page_environment()
     templates.filters |= {
@@ -61,7 +61,7 @@ def render_worklist(night: Night) -> str:
     )
 
 
-def worklist_csv(night: Night) -> str:
+def worklist_csv(night: Worklist) -> str:
     """Render one row for each patient, by rank, with the columns `CSV_COLUMNS` (RFC 4180).
 
     Numbers are exact. driver_row_ids: the notes of the chunk with the largest share, separated by

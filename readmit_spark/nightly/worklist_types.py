@@ -105,7 +105,7 @@ class Alert:
 
 
 @dataclass(frozen=True)
-class Night:
+class Worklist:
     """Everything on the page.
 
     unscored: reason -> number of admissions in hospital without a score. outcomes: figures of the

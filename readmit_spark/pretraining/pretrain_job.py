@@ -1,14 +1,13 @@
-"""Pretrain: notes to examples, and examples to a registered encoder."""
+"""Pretrain: from notes to examples, and from examples to a registered encoder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,18 @@ from readmit_spark.pretraining.pretrain import (
     pretrain,
 )
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.check_model import SEEN, check_unseen
-from readmit_spark.scoring.locate import Located, fingerprint, local_folder
+from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.mlflow_run import job_run
+from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
 from readmit_spark.storage.atomic_files import FileStore
 from readmit_spark.storage.check_csv import check_records, expected_records, table_bytes
 from readmit_spark.storage.input_tables import read_notes
-from readmit_spark.storage.publish import Publication, has_result, manifest
-from readmit_spark.storage.session import tasks_done
-from readmit_spark.training.choose_model import anywhere
+from readmit_spark.storage.manifests import PretrainExamples
+from readmit_spark.storage.output_tables import examples_name
+from readmit_spark.storage.publish import has_result
+from readmit_spark.storage.run import Run
+from readmit_spark.training.choose_model import absolute_path
 from readmit_spark.training.launch import choose_launch
 from readmit_spark.training.loop import Log, progress_line
 
@@ -50,17 +51,38 @@ def stage_count(config: Config) -> int:
     return len(config.pretrain.tokens) + 2
 
 
-def make_examples(
-    spark: SparkSession,
-    config: Config,
-    tokenizer: ChunkTokenizer,
-    progress: Progress,
-    now: Callable[[], datetime],
-) -> dict[str, Any]:
-    """Publishes the examples of every phase and gives the manifest; those that were made before,
-    with these settings and this tokenizer, are used again."""
-    root, path = config.output_root, required(config.data.notes, "data.notes").rstrip("/")
-    size = table_bytes(spark, path)
+def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
+    """Publish the examples of every phase and return their manifest. Examples that were made
+    before, with these settings and this tokenizer, are reused."""
+    config = run.config
+    made_of = _made_of(run, tokenizer)
+    with run.stage("examples: notes, segments, pairs"):
+        earlier = _earlier_examples(run)
+        if earlier and earlier.made_of == made_of:
+            run.say(f"{_counts(earlier)}, made before")
+            return earlier
+        if earlier and not config.output.overwrite:
+            raise UserError(
+                f"output.root: {config.output_root} has a result of pretrain already; "
+                "set output.overwrite=true to replace it, or another output.root"
+            )
+        tokenizer.vocabulary()  # a tokenizer that is not BERT's is refused before the work
+        segments, notes = _segments(run, tokenizer)
+        for tokens in config.pretrain.tokens:
+            run.say(_too_long(segments, tokens))
+            examples = examples_table(segments, config, tokenizer, tokens)
+            run.write_table(examples, examples_name(tokens))
+        run.publish({"made_of": made_of, "notes": notes})
+        published = PretrainExamples.read(run.spark, config.output_root)
+        run.say(_counts(published))
+    return published
+
+
+def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
+    """Everything that the examples depend on, as JSON holds it."""
+    config = run.config
+    path = required(config.data.notes, "data.notes").rstrip("/")
+    size = table_bytes(run.spark, path)
     if size is None:
         raise UserError(f"data.notes: {path} does not exist")
     made_of = {
@@ -73,44 +95,30 @@ def make_examples(
         "profile": config.profile,
         **{name: getattr(config.pretrain, name) for name in _MAKES},
     }
-    made_of = json.loads(json.dumps(made_of))
-    with progress.stage("examples: notes, segments, pairs", tasks_done(spark)):
-        before = _whole_result(spark, config)
-        if before and before["made_of"] == made_of:
-            progress.say(f"{_counts(before)}, made before")
-            return before
-        tokenizer.vocabulary()  # a tokenizer that is not BERT's is told before the work
-        publication = Publication(spark, root, "pretrain", config.output.overwrite, now)
-        try:
-            counts = Observation("notes")
-            expected = expected_records(spark, path, "data.notes")
-            segments = segments_table(read_notes(spark, path), config, tokenizer, counts)
-            segments = publication.write_work(segments, "segments")
-            notes = counts.get
-            check_records(path, "data.notes", expected, notes["notes"], notes.pop("malformed"))
-            progress.say(_notes(notes))
-            for tokens in config.pretrain.tokens:
-                progress.say(_too_long(segments, tokens))
-                examples = examples_table(segments, config, tokenizer, tokens)
-                publication.write_table(examples, _table(tokens), partition_by=["split"])
-            publication.publish({"made_of": made_of, "notes": notes})
-        except BaseException:
-            publication.abandon()
-            raise
-        found = manifest(spark, root, "pretrain")
-        progress.say(_counts(found))
-    return found
+    return dict(json.loads(json.dumps(made_of)))
+
+
+def _segments(run: Run, tokenizer: ChunkTokenizer) -> tuple[DataFrame, dict[str, int]]:
+    """The segments of the notes to learn from, as a temporary table; and counts of the notes."""
+    path, counts = required(run.config.data.notes, "data.notes").rstrip("/"), Observation("notes")
+    expected = expected_records(run.spark, path, "data.notes")
+    segments = segments_table(read_notes(run.spark, path), run.config, tokenizer, counts)
+    segments = run.write_temp(segments, "segments")
+    notes = dict(counts.get)
+    check_records(path, "data.notes", expected, notes["notes"], notes.pop("malformed"))
+    run.say(_note_counts(notes))
+    return segments, notes
 
 
 def pretrain_and_register(
     config: Config,
-    located: Located,
-    examples: dict[str, Any],
+    model: Model,
+    examples: PretrainExamples,
     progress: Progress,
     spark: SparkSession | None = None,
 ) -> tuple[str, str, list[Pretrained]]:
-    """Trains the phases one after another from `located`, on the examples that `examples` (the
-    manifest) describes. Gives the registered encoder as name/version, its alias, and the phases."""
+    """Train the phases one after another, starting from `model`. Return the registered encoder as
+    name/version, its alias, and the result of each phase."""
     from transformers import AutoTokenizer
 
     launch = choose_launch(spark, config.train.processes, pretrain)
@@ -120,8 +128,8 @@ def pretrain_and_register(
         tempfile.TemporaryDirectory(prefix="readmit-pretrain-") as folder,
         job_run(config, "pretrain", _LOGGED) as mlflow,
     ):
-        start = local_folder(located.folder)
-        for plan in _plans(config, start, examples):
+        start = model.folder
+        for plan in _plans(config, model, examples):
             if plans:
                 start = str(Path(folder) / str(plan.tokens))
                 load_pretrained(plans[-1]).save_pretrained(start)
@@ -133,14 +141,14 @@ def pretrain_and_register(
                 plans.append(plan)
                 phases.append(launch(plan, record, say))
         with progress.stage("register"):
-            model = load_pretrained(plans[-1])
-            setattr(model.config, SEEN, config.split_name)
+            encoder = load_pretrained(plans[-1])
+            setattr(encoder.config, SEEN_SPLIT, config.split_name)
             name, alias = register(
                 mlflow,
-                model,
-                AutoTokenizer.from_pretrained(located.folder),
+                encoder,
+                AutoTokenizer.from_pretrained(model.folder),
                 f"{config.model.name}-encoder",
-                {"from": located.name, "split": config.split_name, **phases[-1].after},
+                {"from": model.name, "split": config.split_name, **phases[-1].after},
                 task="feature-extraction",
             )
             for plan in plans:
@@ -148,31 +156,32 @@ def pretrain_and_register(
     return name, alias, phases
 
 
-def _plans(config: Config, start: str, examples: dict[str, Any]) -> Iterator[PretrainPlan]:
-    """The phases; each one's checkpoints lie where only the same training finds them."""
+def _plans(config: Config, model: Model, examples: PretrainExamples) -> Iterator[PretrainPlan]:
+    """The plan of each phase. The name of its checkpoint folder depends on everything that decides
+    the weights."""
     settings = asdict(config.pretrain)
     train = config.train
-    decides = [fingerprint(start), examples["run"], settings, train.seed, train.group_by_length,
+    decides = [model.fingerprint, examples.run, settings, train.seed, train.group_by_length,
                train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
     for i, (tokens, count) in enumerate(
         zip(config.pretrain.tokens, config.pretrain.steps, strict=True)
     ):
         yield PretrainPlan(
-            start_model=start,
-            examples_folder=anywhere(examples["path"]),
+            start_model=model.folder,
+            examples_folder=absolute_path(examples.path),
             tokens=tokens,
             steps=count,
             settings=config.pretrain,
             train=replace(train, learning_rate=config.pretrain.learning_rate),
             scratch=config.pretrain.scratch,
-            checkpoint_folder=f"{anywhere(config.output_root)}/_training/pretrain-{key}-{i}",
+            checkpoint_folder=f"{absolute_path(config.output_root)}/_training/pretrain-{key}-{i}",
         )
 
 
 @contextmanager
 def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tuple[Log, Log]]:
-    """A nested run a phase."""
+    """A nested MLflow run for a phase. Yields what records its values and what prints them."""
 
     def record(values: dict[str, float], step: int, steps: int) -> None:
         mlflow.log_metrics(values, step=step)
@@ -184,29 +193,27 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
         yield record, say
 
 
-def check_start(config: Config, located: Located) -> None:
-    """UserError, before any work, where the start is no BERT or too short for a phase, where it
-    knows test patients, or where the batch of a phase does not come out even."""
-    check_bert(located.folder, max(config.pretrain.tokens))
+def check_start(config: Config, model: Model) -> None:
+    """Check before any work. UserError where the start is no BERT, takes fewer tokens than a phase
+    needs or has seen test patients, or where the batch of a phase cannot be divided evenly."""
+    check_bert(model.folder, max(config.pretrain.tokens))
     if not config.pretrain.scratch:
-        check_unseen(located, config.split_name)
+        check_unseen(model, config.split_name)
     for tokens in config.pretrain.tokens:
         count_phase_lanes(config.pretrain, tokens, config.train.processes)
 
 
-def _whole_result(spark: SparkSession, config: Config) -> dict[str, Any] | None:
-    """The last examples. Damaged ones are a UserError, unless they are to be replaced."""
-    if not has_result(spark, config.output_root, "pretrain"):
+def _earlier_examples(run: Run) -> PretrainExamples | None:
+    """The last examples. Damaged ones are a UserError, unless output.overwrite replaces them."""
+    root = run.config.output_root
+    if run.config.output.overwrite:
+        return PretrainExamples.read_if_complete(run.spark, root)
+    if not has_result(run.spark, root, PretrainExamples.JOB):
         return None
-    try:
-        return manifest(spark, config.output_root, "pretrain")
-    except UserError:
-        if config.output.overwrite:
-            return None
-        raise
+    return PretrainExamples.read(run.spark, root)
 
 
-def _notes(n: dict[str, int]) -> str:
+def _note_counts(n: dict[str, int]) -> str:
     others = n["notes"] - n["learnt"] - n["tested"] - n["nameless"]
     return (
         f"{n['notes']:,} notes: {n['learnt']:,} to learn from, {n['tested']:,} of test patients, "
@@ -223,12 +230,8 @@ def _too_long(segments: DataFrame, tokens: int) -> str:
     )
 
 
-def _table(tokens: int) -> str:
-    return f"examples_{tokens}"
-
-
-def _counts(found: dict[str, Any]) -> str:
+def _counts(examples: PretrainExamples) -> str:
     return ", ".join(
-        f"{found['tables'][_table(tokens)]['rows']:,} examples of {tokens} tokens"
-        for tokens in found["made_of"]["tokens"]
+        f"{examples.tables[examples_name(tokens)].rows:,} examples of {tokens} tokens"
+        for tokens in examples.made_of["tokens"]
     )

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.batching import Ids, Index, pack, pad, token_batches
 from readmit_spark.scoring.bert import PackedBert
-from readmit_spark.scoring.classifier import check_head
+from readmit_spark.scoring.classifier import check_one_logit, read_settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TOKENS = 2048  # more is slower: the widest activations leave the third-level cache
@@ -49,7 +49,7 @@ def load_model(
 
     attention: transformers' `attn_implementation`; None is its own choice.
     """
-    check_head(folder)
+    check_one_logit(read_settings(folder), folder)
     with _quiet():
         try:
             model: Any = AutoModelForSequenceClassification.from_pretrained(

@@ -1,4 +1,4 @@
-"""Import: a published checkpoint to a registered model."""
+"""Import: from a published checkpoint to a registered model."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from pathlib import Path
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.convert_checkpoint import WEIGHTS, convert
-from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import fingerprint, locate
 from readmit_spark.scoring.mlflow_run import job_run
+from readmit_spark.scoring.model import fingerprint, resolve_model
 from readmit_spark.scoring.registry import register
 
 STAGES = 2
-_CARD = """Imported, not trained here: nothing is known of whom it was trained on, and nothing was
-measured. `jobs/score.py` writes its card with figures of your own patients, who may be among those
-it has seen."""
+_CARD = """Imported, not trained here: nobody knows which patients it was trained on, and nothing
+was measured. `jobs/score.py` writes a card with figures for your own patients, but the model may
+have seen some of them."""
 
 
 def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[str, str]:
-    """Converts the folder `source` and registers it: under `model.name` where it is a readmission
-    classifier, else, as an encoder to fine-tune, under `model.name`-encoder. Gives
-    name/version and its alias."""
+    """Convert the folder `source` and register it: a readmission classifier as `model.name`, an
+    encoder to fine-tune as `model.name`-encoder. Return name/version and the alias."""
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
-    def tokenizer() -> str:
-        found = locate(config).folder
-        load_tokenizer(found, max_tokens=8)  # where it is no model, this says so
-        return found
+    def tokenizer_folder() -> str:
+        model = resolve_model(config)
+        model.tokenizer(max_tokens=8)  # UserError where it is no model
+        return model.folder
 
     with tempfile.TemporaryDirectory(prefix="readmit-import-") as folder:
         with progress.stage("convert"):
-            made = convert(source, folder, tokenizer)
+            made = convert(source, folder, tokenizer_folder)
             kind = "a readmission classifier" if made.has_head else "an encoder without a head"
             progress.say(
                 f"{kind}: {made.tensors} tensors, each read back and equal"

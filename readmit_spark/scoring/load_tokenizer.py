@@ -9,21 +9,23 @@ from typing import Any
 
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.scoring.classifier import read_settings
 
 
-def load_tokenizer(folder: str, max_tokens: int) -> ChunkTokenizer:
+def load_tokenizer(folder: str, max_tokens: int, settings: Any = None) -> ChunkTokenizer:
     """The tokenizer of a model folder or hub id.
 
     UserError where there is none, where it is not the one that the model was made with (another
-    vocabulary size), or where the model cannot take `max_tokens`.
+    vocabulary size), or where the model cannot take `max_tokens`. settings: of the model, where the
+    caller has read them.
     """
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     local = Path(folder)
     if local.is_dir() and not any((local / f).exists() for f in _FILES):
         raise UserError(f"model.path: {folder} has no tokenizer ({', '.join(_FILES)})")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = settings or read_settings(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0][:200]

@@ -1,18 +1,14 @@
-"""Scoring as the jobs share it: how a worker makes the model, and what the test patients get."""
+"""What the jobs that score share: the scorer's settings, its check, and scores of test patients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config
-from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import SAMPLE, check_precision
-from readmit_spark.scoring.classifier import alert_threshold, vote_c
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     check_gpus,
@@ -23,13 +19,15 @@ from readmit_spark.scoring.score_chunks import (
 )
 from readmit_spark.scoring.ship_model import ship
 from readmit_spark.scoring.workload import workload
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.run import Run
 
 
-def scorer_settings(spark: SparkSession, config: Config, located: Located) -> ScorerSettings:
-    """What `score` in the configuration makes of the model, which is sent to the nodes."""
-    score = config.score
+def scorer_settings(run: Run, model: Model) -> ScorerSettings:
+    """The settings of `score` for this model, which is sent to the nodes."""
+    score = run.config.score
     return ScorerSettings(
-        ship(spark, located.folder, located.source),
+        ship(run.spark, model.folder, model.source),
         score.backend,
         score.precision,
         score.batch_tokens,
@@ -37,41 +35,27 @@ def scorer_settings(spark: SparkSession, config: Config, located: Located) -> Sc
     )
 
 
-def check_scorer(
-    config: Config,
-    settings: ScorerSettings,
-    distinct: DataFrame,
-    threshold: float,
-    progress: Progress,
-) -> str:
-    """Builds the scorer on an executor, says which it is and gives its backend's name; UserError
-    where 16 bits move a probability too far from fp32. threshold: of an alert."""
+def check_scorer(run: Run, settings: ScorerSettings, distinct: DataFrame, threshold: float) -> str:
+    """Build the scorer on an executor and return the name of its backend. UserError where 16 bits
+    move a probability too far from fp32. threshold: the score from which on an alert is raised."""
     found = probe(distinct, settings, SAMPLE, threshold)
-    check_precision(config, found, threshold, progress)
+    check_precision(run.config, found, threshold, run.progress)
     return found.backend
 
 
 def scores_of_test_split(
-    spark: SparkSession,
-    config: Config,
-    prepared: dict[str, Any],
-    located: Located,
-    windows: Sequence[str],
-    keep: Callable[[DataFrame], DataFrame],
-    progress: Progress,
+    run: Run, prepared: Prepared, model: Model, windows: Sequence[str]
 ) -> DataFrame:
-    """`patient_scores` of the test admissions of known outcome, by the vote that the model brings
-    along. `keep` holds a table that is read several times."""
-    check_gpus(spark)
-    chunks, cohort = (spark.read.parquet(f"{prepared['path']}/{t}") for t in ("chunks", "cohort"))
-    asked = chunks.where(
+    """`patient_scores` of the test admissions with a known outcome, with the model's own vote."""
+    check_gpus(run.spark)
+    chunks = prepared.table("chunks").where(
         F.col("window").isin(list(windows))
         & (F.col("split") == "test")
         & F.col("label").isNotNull()
     )
-    distinct = keep(distinct_chunks(asked))
-    settings = scorer_settings(spark, config, located)
-    threshold = alert_threshold(config, located.folder, windows)
-    check_scorer(config, settings, distinct, threshold, progress)
-    scores = score_chunks(distinct, workload(distinct).tasks, settings, located.name)
-    return patient_scores(scores, cohort, windows, vote_c(config, located.folder))
+    name = "-".join(["distinct", *windows, *model.name.split("/")])
+    distinct = run.write_temp(distinct_chunks(chunks), name)
+    settings = scorer_settings(run, model)
+    check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
+    scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
+    return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))

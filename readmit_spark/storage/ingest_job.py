@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
-from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
@@ -18,7 +16,7 @@ from readmit_spark.storage.check_csv import is_csv
 from readmit_spark.storage.csv_file import CsvFile, read_again, read_batches, read_header
 from readmit_spark.storage.digest import TableDigest, digest_table
 from readmit_spark.storage.input_tables import ADMISSIONS, NOTES, check_columns
-from readmit_spark.storage.publish import Publication
+from readmit_spark.storage.run import Run
 from readmit_spark.storage.s3 import filesystem_of
 
 STAGES_PER_TABLE = 2
@@ -46,29 +44,13 @@ def sources(config: Config) -> dict[str, str]:
     return csv_files
 
 
-def ingest(
-    spark: SparkSession, config: Config, progress: Progress, now: Callable[[], datetime]
-) -> dict[str, Any]:
-    """Publish one Parquet table per CSV under output.root and return the manifest's facts."""
-    started = now()
-    publication = Publication(spark, config.output_root, "ingest", config.output.overwrite, now)
-    facts: dict[str, Any] = {"started": started.isoformat(timespec="seconds"), "sources": {}}
-    try:
-        for name, path in sources(config).items():
-            source = _convert(name, path, f"{publication.path}/{name}", progress)
-            publication.add_table(name, source["rows"])
-            facts["sources"][name] = source
-        publication.publish(
-            {
-                **facts,
-                "finished": now().isoformat(timespec="seconds"),
-                "seconds": progress.seconds,
-            }
-        )
-    except BaseException:
-        publication.abandon()
-        raise
-    return facts
+def ingest(run: Run) -> dict[str, Any]:
+    """Publish one Parquet table for each CSV; return the manifest's facts."""
+    converted = {}
+    for name, path in sources(run.config).items():
+        converted[name] = _convert(name, path, f"{run.path}/{name}", run.progress)
+        run.add_table(name, converted[name]["rows"])
+    return run.publish({"sources": converted})
 
 
 def _find_file(key: str, path: str) -> tuple[fs.FileSystem, fs.FileInfo]:

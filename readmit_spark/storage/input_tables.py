@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.check_csv import is_csv, unreadable_error
-from readmit_spark.storage.publish import has_result, manifest
+from readmit_spark.storage.publish import has_result, read_manifest
 
 ADMISSIONS = (
     "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
@@ -91,10 +91,13 @@ def read_patients(spark: SparkSession, path: str) -> DataFrame:
     return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
 
 
-def read_risks(spark: SparkSession, path: str) -> DataFrame:
-    """Read hadm_id (long) and true risk (double) of the admissions of a generated cohort."""
+def read_true_risks(spark: SparkSession, path: str | None) -> dict[int, float] | None:
+    """HADM_ID -> true risk of a generated cohort; None where `path` is None."""
+    if path is None:
+        return None
     raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")
-    return raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
+    rows = raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
+    return {row.hadm_id: row.risk for row in rows.collect()}
 
 
 def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
@@ -137,7 +140,7 @@ def _table_path(spark: SparkSession, path: str, key: str) -> str:
     """Return `path`, or the path of the key's table if jobs/ingest.py published to `path`."""
     if not has_result(spark, path, "ingest"):
         return path
-    ingested = manifest(spark, path, "ingest")
+    ingested = read_manifest(spark, path, "ingest")
     name = key.removeprefix("data.")
     if name not in ingested["tables"]:
         raise UserError(

@@ -1,8 +1,9 @@
-"""Results that are there whole or not at all, on a disk, on HDFS and on S3.
+"""Publish the result of a job as a whole or not at all, on a disk, on HDFS and on S3.
 
-Each run of a job writes into a folder of its own, `ROOT/JOB/RUN/`, that no reader knows of. When
-everything is there, one small object is replaced, `ROOT/_manifests/JOB.json`, and with it every
-reader sees the new run. Nothing is renamed: S3 would copy it, file by file.
+Each run of a job writes into a folder of its own, `ROOT/JOB/RUN/`, which no reader knows. When
+everything is written, one small file is replaced: the manifest, `ROOT/_manifests/JOB.json`. It
+names the folder, so from then on every reader sees the new run. Nothing is renamed, because S3
+would copy every file.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from readmit_spark.storage.lock import Lock
 
 
 class Publication:
-    """The outputs of one run of one job; the job's lock is held until it is published or not.
-    What it needs for itself is under `_work/JOB/`, where the next run finds what a dead one left.
+    """The outputs of one run of one job. Holds the job's lock until `publish` or `abandon`.
 
-    `name` is the job, or `job/part` where a job publishes many results side by side, one manifest
-    each.
+    Temporary tables lie under `_work/JOB/`, where the next run deletes what a dead run left.
+    `name` is the job, or `job/part` where a job publishes many results side by side, each with its
+    own manifest.
     """
 
     def __init__(
@@ -37,8 +38,8 @@ class Publication:
         overwrite: bool,
         now: Callable[[], datetime],
     ) -> None:
-        """UserError where there is a result already and `overwrite` is false, or where another run
-        of the job is under way."""
+        """UserError where a result exists and `overwrite` is false, or where another run of the job
+        is active."""
         self._files = Files(spark, root)
         self._name = name
         self._tables: dict[str, dict[str, Any]] = {}
@@ -54,6 +55,7 @@ class Publication:
             )
         self._files.delete(f"_work/{job}")  # of runs that died,
         self._tidy({})  # and what else they left
+        self._ended = False
         run = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         self._run, self._work = f"{name}/{run}", f"_work/{job}/{run}"
 
@@ -65,23 +67,23 @@ class Publication:
     def write_table(
         self, frame: DataFrame, name: str, partition_by: Sequence[str] = ()
     ) -> DataFrame:
-        """Writes Parquet and gives back the table as written."""
+        """Write Parquet and return the table as written."""
         path = f"{self.path}/{name}"
         written = self._write(frame, path, partition_by)
         rows = written.count()
         if not rows:
-            # Without a row there is no partition, so no file, and nothing that tells the columns.
+            # A partitioned table without rows has no file, so a reader could not find its columns.
             written = self._write(frame.limit(0), path, ())
         self.add_table(name, rows)
         return written
 
     def add_table(self, name: str, rows: int) -> None:
-        """Takes in a table that was written to `path`/`name` without Spark."""
+        """Register a table that was written to `path`/`name` without Spark."""
         self._tables[name] = {"rows": rows, "files": self._files.sizes(f"{self._run}/{name}")}
 
-    def write_work(self, frame: DataFrame, name: str) -> DataFrame:
-        """A table for this run alone: cut once, read many times. It is gone when the run ends, and
-        of a run that died, when the next one of the job begins."""
+    def write_temp(self, frame: DataFrame, name: str) -> DataFrame:
+        """Write a temporary table and return it as written. It is deleted when the run ends; if the
+        run dies, when the job's next run starts."""
         return self._write(frame, self._files.path(f"{self._work}/{name}"), ())
 
     def _write(self, frame: DataFrame, path: str, partition_by: Sequence[str]) -> DataFrame:
@@ -89,14 +91,14 @@ class Publication:
         return frame.sparkSession.read.schema(frame.schema).parquet(path)
 
     def put(self, local: Path, name: str) -> None:
-        """Copies a local file into the run's folder."""
+        """Copy a local file into the run folder."""
         self._files.put(local, f"{self._run}/{name}")
 
-    def publish(self, facts: dict[str, Any], front: Sequence[Path] = ()) -> None:
-        """Makes the run what readers see; `facts` go into the manifest.
+    def publish(self, facts: dict[str, Any], root_copies: Sequence[Path] = ()) -> None:
+        """Make this run the current result; `facts` go into the manifest.
 
-        `front`: local files of which a copy goes to the root, where people look for them, after
-        the manifest and one by one.
+        root_copies: local files that are copied to the root as well, where people look for them;
+        after the manifest, one by one.
         """
         self._files.delete(self._work)
         manifest = {"job": self._name, "run": self._run, "tables": self._tables, **facts}
@@ -108,21 +110,25 @@ class Publication:
                 f"output.root: another run published {self._name} under {self._files.root} while "
                 "this one ran; that result is kept, run the job again to replace it"
             )
-        for file in front:
+        for file in root_copies:
             self._files.put(file, file.name)
         self._tidy(manifest)
         self._lock.release()
+        self._ended = True
 
     def abandon(self) -> None:
-        """Removes what was written, unless it has been published."""
+        """Delete what was written, unless it was published. Nothing happens after `publish`."""
+        if self._ended:
+            return
+        # A publish that failed half-way may have replaced the manifest.
         if (_read(self._files, self._name) or {}).get("run") != self._run:
             self._files.delete(self._run)
         self._files.delete(self._work)
         self._lock.release()
 
     def _tidy(self, published: dict[str, Any]) -> None:
-        """Removes all runs but the one that readers see and the one before it, which a reader who
-        came early may still read."""
+        """Delete all runs but the current one and the one before, which a reader may still be
+        reading."""
         seen = published or self._before or {}
         keep = {seen.get("run"), seen.get("previous")}
         for run in self._files.names(self._name):
@@ -130,13 +136,13 @@ class Publication:
                 self._files.delete(f"{self._name}/{run}")
 
 
-def manifest(
+def read_manifest(
     spark: SparkSession, root: str, name: str, tables: Sequence[str] | None = None
 ) -> dict[str, Any]:
-    """What the last complete run of `name` under `root` published; `path` is its folder.
+    """The manifest of the last complete run of `name` under `root`, with `path`, the run folder.
 
-    UserError where there is none, or where a file of its `tables` (all) is gone or has another
-    size.
+    UserError where there is none, or where a file of `tables` (default: all of them) is missing or
+    has another size.
     """
     files = Files(spark, root)
     job = name.partition("/")[0]
@@ -156,7 +162,7 @@ def manifest(
 
 
 def has_result(spark: SparkSession, root: str, name: str) -> bool:
-    """Whether a complete run of `name` has been published under `root`."""
+    """True where a complete run of `name` was published under `root`."""
     return _read(Files(spark, root), name) is not None
 
 

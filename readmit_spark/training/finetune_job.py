@@ -1,29 +1,35 @@
-"""Fine-tune: the chunks of a window to a registered model."""
+"""Fine-tune: from the chunks of a window to a registered model."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from readmit_spark.config import Config, split_name
+from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
-from readmit_spark.evaluation.card import card_of
+from readmit_spark.evaluation.card import model_card
 from readmit_spark.evaluation.card_page import card_page, card_summary
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.pages.html import window_title
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.check_model import SEEN, check_tokens, check_unseen
-from readmit_spark.scoring.fitted import KEY
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.check_model import check_tokens, check_unseen
+from readmit_spark.scoring.fitted_settings import KEY
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
+from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.checkpoints import load_best_model
-from readmit_spark.training.choose_model import Candidate, choose, forget, plan_of
+from readmit_spark.training.choose_model import (
+    Candidate,
+    choose,
+    delete_checkpoints,
+    training_plan,
+)
 from readmit_spark.training.launch import Launch, train_here
 from readmit_spark.training.loop import Log, progress_line
 from readmit_spark.training.plan import TrainingPlan
@@ -34,69 +40,77 @@ STAGES = 3
 
 def finetune_and_register(
     config: Config,
-    located: Located,
-    prepared: dict[str, Any],
+    model: Model,
+    prepared: Prepared,
     progress: Progress,
     launch: Launch = train_here,
 ) -> tuple[str, str]:
-    """Trains from `located` on the chunks that `prepared` (prepare's manifest) describes; gives the
-    registered model as name/version, and its alias: champion or challenger."""
-    from transformers import AutoTokenizer
-
-    check_tokens(config, located, prepared)
-    split = split_name(prepared["config"])
-    check_unseen(located, split)
-    window = config.train.window
+    """Fine-tune `model` on the prepared chunks and register the result. Return name/version and the
+    alias: champion or challenger."""
+    check_tokens(model, prepared)
+    check_unseen(model, prepared.split_name)
     with progress.stage("chunks"):
-        plan = plan_of(config, located, prepared, config.train.learning_rate)
+        plan = training_plan(config, model, prepared, config.train.learning_rate)
         train = _index(plan, "train").balanced_sample(plan.settings.seed)
         validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
-    with job_run(config, f"finetune-{window}", TRAINING) as mlflow:
+    with job_run(config, f"finetune-{config.train.window}", TRAINING) as mlflow:
         mlflow.log_params(
             {
                 "data.train": train.fingerprint(),
                 "data.validation": validation.fingerprint(),
-                "data.tokenizer": prepared["tokenizer"],
+                "data.tokenizer": prepared.tokenizer,
             }
         )
         with progress.stage("train"):
-            best, candidates = choose(
-                config,
-                located,
-                prepared,
-                launch,
-                lambda plan: _watch(mlflow, config, plan, progress),
-            )
+
+            def watch(plan: TrainingPlan) -> AbstractContextManager[tuple[Log, Log]]:
+                return _watch(mlflow, config, plan, progress)
+
+            best, candidates = choose(config, model, prepared, launch, watch)
         with progress.stage("register"):
-            rate = best.plan.settings.learning_rate
-            progress.say(
-                f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "
-                f"c {best.c:g}, after step {best.trained.best_step}"
-            )
-            chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
-            mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
-            learnt = best.learnt(config.model.max_tokens).to_dict()
-            mlflow.log_dict(learnt, "learnt.json")
-            _log_pictures(mlflow, best, config)
-            model = load_best_model(best.plan)
-            setattr(model.config, SEEN, split)
-            setattr(model.config, KEY, learnt)
-            found = register(
-                mlflow,
-                model,
-                AutoTokenizer.from_pretrained(located.folder),
-                config.model.name,
-                {
-                    "window": window,
-                    "max_tokens": config.model.max_tokens,
-                    "from": located.name,
-                    "split": split,
-                },
-            )
-            _log_card(mlflow, found[0], best, config, prepared, located.name)
-            forget(candidates)
-    return found
+            _log_choice(mlflow, best, config, progress)
+            name, alias = _register(mlflow, best, config, model, prepared)
+            _log_card(mlflow, name, best, config, prepared, model.name)
+            delete_checkpoints(candidates)
+    return name, alias
+
+
+def _log_choice(mlflow: Any, best: Candidate, config: Config, progress: Progress) -> None:
+    """Say and log which training was chosen, with what it fitted and its pictures."""
+    rate = best.plan.settings.learning_rate
+    progress.say(
+        f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "
+        f"c {best.c:g}, after step {best.trained.best_step}"
+    )
+    chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
+    mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
+    mlflow.log_dict(best.fitted(config.model.max_tokens).to_dict(), "learnt.json")
+    _log_pictures(mlflow, best, config)
+
+
+def _register(
+    mlflow: Any, best: Candidate, config: Config, base: Model, prepared: Prepared
+) -> tuple[str, str]:
+    """Register the best model, with the split it has seen and what was fitted in its config.json.
+    Return name/version and the alias."""
+    from transformers import AutoTokenizer
+
+    weights = load_best_model(best.plan)
+    setattr(weights.config, SEEN_SPLIT, prepared.split_name)
+    setattr(weights.config, KEY, best.fitted(config.model.max_tokens).to_dict())
+    return register(
+        mlflow,
+        weights,
+        AutoTokenizer.from_pretrained(base.folder),
+        config.model.name,
+        {
+            "window": config.train.window,
+            "max_tokens": config.model.max_tokens,
+            "from": base.name,
+            "split": prepared.split_name,
+        },
+    )
 
 
 def _log_card(
@@ -104,10 +118,10 @@ def _log_card(
     name: str,
     best: Candidate,
     config: Config,
-    prepared: dict[str, Any],
+    prepared: Prepared,
     base: str,
 ) -> None:
-    """The card of the registered version: an artifact of its run, and its description."""
+    """Log the model card as an artifact, and its summary as the version's description."""
     scored = {}
     for window in best.plan.scored_windows:
         found = best.patients("validation", window)
@@ -126,7 +140,7 @@ def _log_card(
         "vote": f"c = {best.c:g}",
         "best step": str(best.trained.best_step),
     }
-    card = card_of(config, prepared, name, scored, "validation", facts, unseen=True)
+    card = model_card(config, prepared, name, scored, "validation", facts, unseen=True)
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
@@ -150,7 +164,8 @@ def _counts(chunks: ChunkIndex) -> str:
 def _watch(
     mlflow: Any, config: Config, plan: TrainingPlan, progress: Progress
 ) -> Iterator[tuple[Log, Log]]:
-    """A nested run for each of several learning rates."""
+    """A nested MLflow run for each of several learning rates. Yields a function that records a
+    training's values, and one that prints them."""
     rate = plan.settings.learning_rate
     several = len(config.tune.learning_rates or ()) > 1
     run = nested_run(mlflow, f"learning rate {rate:g}") if several else nullcontext()

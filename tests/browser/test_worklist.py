@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 from pypdf import PdfReader
 
 from readmit_spark.nightly.worklist_page import render_worklist
-from readmit_spark.nightly.worklist_types import Driver, Night, Passage, Patient
+from readmit_spark.nightly.worklist_types import Driver, Passage, Patient, Worklist
 from tests.nights import alert, night
 
 Show = Callable[..., Page]
@@ -239,7 +239,7 @@ def test_on_paper_what_is_filtered_is_left_out_and_said(show: Show) -> None:
     [(night(12), "light"), (night(12), "dark"), (night(0), "light")],
     ids=["twelve", "twelve in the dark", "nobody"],
 )
-def test_accessibility_rules_hold(show: Show, shown: Night, scheme: str) -> None:
+def test_accessibility_rules_hold(show: Show, shown: Worklist, scheme: str) -> None:
     page = show(render_worklist(shown), color_scheme=scheme, bypass_csp=True)  # to let axe in
     if shown.patients:
         page.locator("#patients > tbody button").nth(1).click()

@@ -13,10 +13,10 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.comparison.audit_job import STAGES, Check, audit, table
+from readmit_spark.comparison.audit_job import Check, audit, table
 from readmit_spark.config import Config
-from readmit_spark.progress import Progress
 from readmit_spark.storage.publish import Publication
+from tests.runs import start_run
 from tests.ward import Ward, run_job
 
 CANARY = "zqxcanary"
@@ -26,7 +26,7 @@ def checks_of(
     spark: SparkSession, ward: Ward, folder: Path, changed: dict[str, pd.DataFrame], **audits: Any
 ) -> dict[tuple[str, str], Check]:
     """Audit prepare's tables, some of them replaced. Return the checks by name and window."""
-    prepare_folder = Path(ward.prepared["path"])
+    prepare_folder = Path(ward.prepared.path)
     for name in ("chunks", "documents", "cohort"):
         if name not in changed:
             shutil.copytree(prepare_folder / name, folder / name)
@@ -37,14 +37,15 @@ def checks_of(
         output=replace(ward.config.output, root=str(folder / "out")),
         audit=replace(ward.config.audit, **audits),
     )
-    prepared = {**ward.prepared, "path": str(folder)}
-    checks = audit(spark, config, prepared, Progress("audit", STAGES), datetime.now)
+    prepared = ward.prepared.model_copy(update={"path": str(folder)})
+    with start_run(spark, config, "audit") as run:
+        checks = audit(run, prepared)
     assert table(checks).count("\n") == len(checks)
     return {(check.name, check.window): check for check in checks}
 
 
 def read(spark: SparkSession, ward: Ward, name: str) -> pd.DataFrame:
-    frame = spark.read.parquet(f"{ward.prepared['path']}/{name}")
+    frame = ward.prepared.table(name)
     if name == "chunks":
         frame = frame.select(
             "window", "subject_id", "hadm_id", "chunk_index", "text", "n_words", "label", "split"
@@ -161,7 +162,7 @@ def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_p
         publication = Publication(spark, str(folder / "out"), "score", True, datetime.now)
         turned = spark.createDataFrame(scores.assign(score=scores.score * float(sign)))
         publication.write_table(turned, "patient_scores")
-        publication.publish({"prepared": ward.prepared["run"]}, front=[])
+        publication.publish({"prepared": ward.prepared.run}, root_copies=[])
         check = checks_of(spark, ward, folder, {})[name, "3days"]
         assert check.passed is None
         assert check.found.startswith(f"rho {sign:+.2f} over "), check

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from readmit_spark.comparison import bag_of_words as baselines
 from readmit_spark.comparison import compare_job as comparing
 from readmit_spark.comparison import train_and_score as compare_models
 from readmit_spark.comparison.baselines import NAMES, best_c, read_baseline_data
-from readmit_spark.comparison.compare_job import STAGES, compare
+from readmit_spark.comparison.compare_job import compare
 from readmit_spark.comparison.comparison_metrics import comparison_result, windows_by_training
 from readmit_spark.comparison.comparison_page import comparison_page, comparison_table, table_rows
 from readmit_spark.comparison.literature import PAPER
@@ -35,9 +34,10 @@ from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.notes.words import WORD
 from readmit_spark.progress import Progress
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.publish import read_manifest
 from readmit_spark.training.launch import Launch, train_here
 from readmit_spark.training.plan import Trained, TrainingPlan
+from tests.runs import start_run
 from tests.ward import Ward, run_job
 
 WINDOWS = ["2days", "3days", "discharge"]
@@ -55,10 +55,9 @@ def run(spark: SparkSession, ward: Ward, launch: Launch = train_here, **changes:
         lines: list[str] = []
         patch.setattr(Progress, "say", lambda self, text: lines.append(text))
         patch.setattr(baselines, "PENALTIES", (0.001, 1.0))  # each costs a fit
-        result = compare(
-            spark, config, ward.prepared, Progress("compare", STAGES), datetime.now, launch
-        )
-    path = manifest(spark, config.output_root, "compare")["path"]
+        with start_run(spark, config, "compare") as compare_run:
+            result = compare(compare_run, ward.prepared, launch)
+    path = read_manifest(spark, config.output_root, "compare")["path"]
     scores = pq.read_table(f"{path}/model_scores").to_pandas()
     return Compared(result, "\n".join(lines), scores)
 
@@ -75,7 +74,7 @@ def test_every_model_is_measured_on_the_same_test_patients(compared: Compared, w
     assert set(compared.scores.model) == {"readmission", *NAMES}
     for window in WINDOWS:
         assert by_model[window].nunique() == 1
-    cohort = pq.read_table(f"{ward.prepared['path']}/cohort").to_pandas().set_index("hadm_id")
+    cohort = pq.read_table(f"{ward.prepared.path}/cohort").to_pandas().set_index("hadm_id")
     tested = cohort.loc[compared.scores.hadm_id]
     assert set(tested.split) == {"test"}
     assert (tested.label.to_numpy() == compared.scores.label.to_numpy()).all()
@@ -142,7 +141,7 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
         return train_here(plan, record, say)
 
     # A third of the patients validate: of so few, a tenth may have nobody who came back.
-    prepared = Path(ward.prepared["path"])
+    prepared = Path(ward.prepared.path)
     table = pq.read_table(prepared / "cohort")
     cohort = table.to_pandas()
     cohort["split"] = cohort.split.where(cohort.subject_id % 3 > 0, "validation")
@@ -153,8 +152,9 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
     (tmp_path / "cohort").mkdir()
     pq.write_table(table, tmp_path / "cohort" / "part.parquet")
     cohort = cohort.set_index("hadm_id")
-    windows = {**ward.prepared["config"], "windows": ["3days"]}
-    other = replace(ward, prepared={**ward.prepared, "path": str(tmp_path), "config": windows})
+    config = ward.prepared.config.model_copy(update={"windows": ("3days",)})
+    prepared = ward.prepared.model_copy(update={"path": str(tmp_path), "config": config})
+    other = replace(ward, prepared=prepared)
     output = replace(ward.config.output, root=str(tmp_path / "out"))
     changes = {"output": output, "compare": Compare(cross_validate=True), "windows": ("3days",)}
     result = run(spark, other, launch, **changes)
@@ -190,9 +190,9 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
 def test_a_champion_of_another_split_is_refused(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
-    facts = ward.prepared["config"]
-    split = {**facts["split"], "seed": 4}
-    prepared = {**ward.prepared, "config": {**facts, "split": split}}
+    split = ward.prepared.config.split.model_copy(update={"seed": 4})
+    config = ward.prepared.config.model_copy(update={"split": split})
+    prepared = ward.prepared.model_copy(update={"config": config})
     with pytest.raises(UserError, match="split `patient 3`, and the data have `patient 4`"):
         run(spark, replace(ward, prepared=prepared))
 
@@ -200,14 +200,16 @@ def test_a_champion_of_another_split_is_refused(
 def test_an_unprepared_window_is_an_error_that_names_it(
     spark: SparkSession, ward: Ward, compared: Compared
 ) -> None:
-    facts = {**ward.prepared["config"], "windows": ["3days"]}
+    config = ward.prepared.config.model_copy(update={"windows": ("3days",)})
+    prepared = ward.prepared.model_copy(update={"config": config})
     with pytest.raises(UserError, match="windows: 2days, discharge not prepared, only 3days"):
-        run(spark, replace(ward, prepared={**ward.prepared, "config": facts}))
+        run(spark, replace(ward, prepared=prepared))
 
 
 def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward: Ward) -> None:
     """Bag of words and TF-IDF give scikit-learn's probabilities, from text to probability."""
-    data = read_baseline_data(spark, ward.config, ward.prepared, "3days", ["3days"], None)
+    with start_run(spark, ward.config, "compare") as compare_run:
+        data = read_baseline_data(compare_run, ward.prepared, "3days", ["3days"], None)
     rows = data.chunks.localCheckpoint()
     train = rows.where("part = 'train'")
     texts = train.select("chunk_index", "hadm_id", "text", "label").toPandas()
@@ -268,8 +270,9 @@ def test_c_of_a_baseline_is_the_best_on_validation(spark: SparkSession) -> None:
 
 
 def test_a_fold_is_the_test_set_of_its_training(spark: SparkSession, ward: Ward) -> None:
-    cohort = pq.read_table(f"{ward.prepared['path']}/cohort").to_pandas().set_index("hadm_id")
-    data = read_baseline_data(spark, ward.config, ward.prepared, "3days", ["2days", "3days"], 1)
+    cohort = pq.read_table(f"{ward.prepared.path}/cohort").to_pandas().set_index("hadm_id")
+    with start_run(spark, ward.config, "compare") as compare_run:
+        data = read_baseline_data(compare_run, ward.prepared, "3days", ["2days", "3days"], 1)
     rows = data.chunks.select("hadm_id", "part", "window").distinct().toPandas()
     fold = cohort.loc[rows.hadm_id].fold.to_numpy()
     assert ((rows.part == "test") == (fold == 1)).all()

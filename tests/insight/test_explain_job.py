@@ -23,23 +23,21 @@ from readmit_spark.comparison import audit_job as audit
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
-from readmit_spark.insight import explain_job as explain
 from readmit_spark.insight import over_time_job as over_time
+from readmit_spark.insight.explain_job import ExplainRequest
 from readmit_spark.insight.over_time_page import render_over_time
-from readmit_spark.nightly import nightly_job as nightly
-from readmit_spark.notes import prepare_job as prepare
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
-from readmit_spark.scoring import score_job as score
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.publish import read_manifest
 from tests.html_page import Page
 from tests.insight.test_explainer import SENTENCE
 from tests.planted import TELLING, save_planted_model
+from tests.runs import run_explain, run_nightly, run_over_time, run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
 
 CANARY = "zqxcanary"
@@ -71,25 +69,21 @@ class Ran(NamedTuple):
     model: str
     settings: list[str]
 
-    def explain(self, *more: str, **wanted: Any) -> tuple[str, str]:
+    def explain(self, *more: str, **request: Any) -> tuple[str, str]:
         said = io.StringIO()
         config = load_config(overrides=[*self.settings, *more])
-        done = explain.explain_scores(
-            self.spark, config, Located(self.model, "planted"), explain.Wanted(**wanted),
-            Progress("explain", explain.STAGES, said), datetime.now,
-        )  # fmt: skip
+        done = run_explain(
+            self.spark, config, Model(self.model, "planted"), ExplainRequest(**request), said
+        )
         return done, said.getvalue()
 
     def over_time(self, *more: str, admission: int | None = None) -> str:
         config = load_config(overrides=[*self.settings, "over_time.days=4", *more])
-        return over_time.over_time(
-            self.spark, config, Located(self.model, "planted"), admission,
-            Progress("over_time", over_time.STAGES, io.StringIO()), datetime.now,
-        )  # fmt: skip
+        return run_over_time(self.spark, config, Model(self.model, "planted"), admission)
 
     def table(self, job: str, name: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = pq.read_table(
-            f"{manifest(self.spark, str(self.root), job)['path']}/{name}"
+            f"{read_manifest(self.spark, str(self.root), job)['path']}/{name}"
         ).to_pylist()
         return rows
 
@@ -111,17 +105,10 @@ def ran(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         f"chunk.words={WORDS}", "chunk.min_tail_words=3", "windows=[2days]", "train.window=2days",
         "score.bootstrap=20", "nightly.window=3days",
     ]  # fmt: skip
-    config, located = load_config(overrides=settings), Located(model, "planted")
-    said = io.StringIO()
-    nightly.nightly(
-        spark, config, located, NIGHT, Progress("nightly", nightly.STAGES, said), datetime.now
-    )
-    tokenizer = load_tokenizer(model, 128)
-    prepare.prepare(spark, config, tokenizer, Progress("prepare", 3, said), datetime.now)
-    score.score(
-        spark, config, located, manifest(spark, str(root), "prepare"),
-        Progress("score", score.STAGES, said), datetime.now,
-    )  # fmt: skip
+    config, planted = load_config(overrides=settings), Model(model, "planted")
+    run_nightly(spark, config, planted, NIGHT)
+    run_prepare(spark, config, planted.tokenizer(128))
+    run_score(spark, config, planted)
     yield Ran(spark, root, model, settings)
 
 
@@ -176,7 +163,7 @@ def test_the_explained_scores_of_a_run_are_its_own(ran: Ran) -> None:
 
 def test_no_word_is_shown_unless_asked_for_and_then_it_is_escaped(ran: Ran) -> None:
     def shown() -> set[str]:
-        mine = manifest(ran.spark, str(ran.root), "explain")
+        mine = read_manifest(ran.spark, str(ran.root), "explain")
         fronts = {p.name for p in ran.root.glob("*") if p.is_file() and says(p)}
         return fronts | {p.name for p in (ran.root / mine["run"]).rglob("*") if says(p)}
 
@@ -304,7 +291,7 @@ def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:
     known = {clean(c) for rows in ((1, 2), (4,), (5,), (6,)) for c in chunks_of(*rows)}
     all_days = [(1,), (1, 2), (1, 2, 3), (4,), (5,), (6,)]
     new = {c for rows in all_days for c in chunks_of(*rows)} - known
-    counted = manifest(ran.spark, str(ran.root), "over_time")["chunks_scored"]
+    counted = read_manifest(ran.spark, str(ran.root), "over_time")["chunks_scored"]
     assert 0 < counted == len(new)
 
 
@@ -350,7 +337,7 @@ def ask(ran: Ran, asked: str, notes: Path) -> str:
         if asked == "audit":
             audit.audit(
                 ran.spark, load_config(overrides=settings),
-                manifest(ran.spark, str(ran.root), "prepare"),
+                read_manifest(ran.spark, str(ran.root), "prepare"),
                 Progress("audit", audit.STAGES, io.StringIO()), datetime.now,
             )  # fmt: skip
         elif asked == "over_time":

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,16 +20,15 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
-from readmit_spark.notes import prepare_job as prepare
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.scoring import score_job as score
-from readmit_spark.scoring.classifier import read_learnt
-from readmit_spark.scoring.locate import Located, locate_scorer
+from readmit_spark.scoring.model import Model, resolve_scorer
 from readmit_spark.scoring.registry import fetch
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training import finetune_job as finetune
 from tests import oracles
+from tests.runs import run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
 
 pytestmark = pytest.mark.spark4
@@ -115,14 +113,12 @@ def ran(
         capture.setattr(sys, "stdout", printed)
         capture.setattr(sys, "stderr", printed)
         try:
-            prepare.prepare(spark, config, tokenizer, Progress("prepare", 3), datetime.now)
-            prepared = manifest(spark, str(root), "prepare")
-            base = Located(tiny_model, "tiny")
+            run_prepare(spark, config, tokenizer, sys.stderr)
+            prepared = Prepared.read(spark, str(root))
+            base = Model(tiny_model, "tiny")
             finetune.finetune_and_register(config, base, prepared, Progress("finetune", 3))
-            champion = locate_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
-            scored = score.score(
-                spark, config, champion, prepared, Progress("score", 4), datetime.now
-            )
+            champion = resolve_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
+            scored = run_score(spark, config, champion, prepared, sys.stderr)
         finally:
             capture.undo()
         printed.seek(0)
@@ -178,7 +174,7 @@ def test_the_ledger_has_every_admission_once_a_window(ran: Ran, inputs: tuple[st
 
 
 def test_what_was_left_out_of_the_notes_is_counted(ran: Ran) -> None:
-    counts = ran.prepared["notes"]
+    counts = ran.prepared.notes
     assert counts["notes"] == 2 * 39 + 4
     left_out = {name: n for name, n in counts.items() if n and name != "notes"}
     assert left_out == {
@@ -199,7 +195,7 @@ def test_each_patient_s_score_is_the_vote_of_their_chunks(ran: Ran) -> None:
 
 
 def test_the_registered_model_brings_its_alert_thresholds_along(ran: Ran) -> None:
-    learnt = read_learnt(fetch(CHAMPION, ran.config.tracking_uri)[0])
+    learnt = Model(fetch(CHAMPION, ran.config.tracking_uri)[0], "").fitted
     assert learnt is not None
     assert (learnt.window, learnt.max_tokens, learnt.vote_c) == ("2days", 128, 2.0)
     found = learnt.threshold("2days", 0.05)
@@ -229,9 +225,7 @@ def test_where_both_outcomes_are_known_metrics_are_those_of_the_table(
         ]
     )  # fmt: skip
     before = (ran.root / "metrics.json").read_text()
-    score.score(
-        spark, config, Located(tiny_model, "tiny"), ran.prepared, Progress("score", 4), datetime.now
-    )
+    run_score(spark, config, Model(tiny_model, "tiny"), ran.prepared, sys.stderr)
     try:
         rows = table(ran.root, "patient_scores")
         assert {row["split"] for row in rows} == {"train"}
@@ -285,19 +279,19 @@ def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
                    "score.max_probability_shift=0", "model.max_tokens=128"]
     )  # fmt: skip
     before = (ran.root / "_manifests" / "score.json").read_text()
-    champion = locate_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
+    champion = resolve_scorer(replace(config, model=replace(config.model, path=CHAMPION)))
     with pytest.raises(UserError, match=r"score\.precision=bf16 moves a probability by"):
-        score.score(spark, config, champion, ran.prepared, Progress("s", 4), datetime.now)
+        run_score(spark, config, champion, ran.prepared)
     assert (ran.root / "_manifests" / "score.json").read_text() == before
 
 
 def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
-    champion = locate_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
-    facts = ran.prepared["config"]
-    split = {**facts["split"], "seed": SEED + 1}
-    other = {**ran.prepared, "config": {**facts, "split": split}}
+    champion = resolve_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
+    split = ran.prepared.config.split.model_copy(update={"seed": SEED + 1})
+    config = ran.prepared.config.model_copy(update={"split": split})
+    other = ran.prepared.model_copy(update={"config": config})
     with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
-        score.score(spark, ran.config, champion, other, Progress("s", 4), datetime.now)
+        run_score(spark, ran.config, champion, other)
     assert "nobody knows which patients" not in ran.printed
 
 

@@ -8,12 +8,12 @@ import pytest
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import operating_points
 from readmit_spark.nightly.alerts import AlertRule, alert_rule, effect_on_validation
-from readmit_spark.scoring.fitted import Learnt
+from readmit_spark.scoring.fitted_settings import FittedSettings
 
 RNG = np.random.default_rng(3)
 LABELS = (RNG.random(400) < 0.15).astype(int)
 SCORES = np.clip(0.3 * LABELS + RNG.normal(0.4, 0.2, 400), 0, 1)
-LEARNT = Learnt("3days", 512, 2.0, {"3days": operating_points(SCORES, LABELS)})
+LEARNT = FittedSettings("3days", 512, 2.0, {"3days": operating_points(SCORES, LABELS)})
 
 
 def test_a_capacity_needs_no_threshold() -> None:
@@ -36,12 +36,14 @@ def test_a_precision_uses_the_threshold_with_the_largest_recall() -> None:
 
 
 def test_a_precision_that_no_threshold_reaches_alerts_nobody() -> None:
-    never = Learnt("3days", 512, 2.0, {"3days": operating_points([0.9, 0.8, 0.7], [0, 0, 1])})
+    never = FittedSettings(
+        "3days", 512, 2.0, {"3days": operating_points([0.9, 0.8, 0.7], [0, 0, 1])}
+    )
     assert alert_rule("precision", 0.9, "3days", never) == AlertRule("precision", 0.9, None)
 
 
 @pytest.mark.parametrize("learnt", [None, LEARNT])
-def test_a_precision_needs_thresholds_of_the_window(learnt: Learnt | None) -> None:
+def test_a_precision_needs_thresholds_of_the_window(learnt: FittedSettings | None) -> None:
     with pytest.raises(UserError, match=r"no thresholds for 2days.*train\.window=2days"):
         alert_rule("precision", 0.5, "2days", learnt)
 

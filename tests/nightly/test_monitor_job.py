@@ -17,14 +17,12 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.nightly import monitor_job as monitor
-from readmit_spark.nightly import nightly_job as nightly
 from readmit_spark.nightly.monitor_stays import TABLES, new_stays
 from readmit_spark.nightly.published_nights import find_nights, night_name
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import Located
-from readmit_spark.storage.publish import manifest
+from readmit_spark.scoring.model import Model
+from readmit_spark.storage.publish import read_manifest
 from tests.html_page import Page
+from tests.runs import run_monitor, run_nightly, start_run
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.ward import run_program
 
@@ -71,10 +69,7 @@ class Watched(NamedTuple):
     def run(self, *more: str, as_of: datetime | None = None) -> tuple[str, dict[str, Any]]:
         """What the job prints, and monitor.json."""
         config = load_config(overrides=[*self.settings, *more])
-        printed = monitor.monitor(
-            self.spark, config, as_of, Progress("monitor", monitor.STAGES, io.StringIO()),
-            datetime.now,
-        )  # fmt: skip
+        printed = run_monitor(self.spark, config, as_of)
         return printed, json.loads((self.root() / "monitor.json").read_text())
 
 
@@ -93,10 +88,7 @@ def watched(
     ]  # fmt: skip
     config = load_config(overrides=settings)
     for night in NIGHTS:
-        nightly.nightly(
-            spark, config, Located(tiny_model, "tiny"), night,
-            Progress("nightly", nightly.STAGES, io.StringIO()), datetime.now,
-        )  # fmt: skip
+        run_nightly(spark, config, Model(tiny_model, "tiny"), night)
     yield Watched(spark, folder, settings)
 
 
@@ -121,7 +113,7 @@ def test_the_night_on_which_the_notes_change_is_flagged(watched: Watched) -> Non
     assert ("unknown_words", 1, BREAK.isoformat()) in found
     assert {night for _, _, night in found} == {BREAK.isoformat()}
     assert f"night of {BREAK.isoformat()}" in printed and "ALARM     Unknown word rate" in printed
-    facts = manifest(watched.spark, str(watched.root()), "monitor")
+    facts = read_manifest(watched.spark, str(watched.root()), "monitor")
     assert any("Unknown word rate" in row["what"] for row in facts["alarms"])
     page = Page((watched.root() / "monitor.html").read_text())
     assert not page.open and "Unknown word rate, 1 night" in page.text
@@ -154,14 +146,12 @@ def test_a_damaged_night_is_left_out_and_said_so(
 ) -> None:
     """An older one, of which a table or a piece of it is gone."""
     root = shutil.copytree(watched.root(), tmp_path / "out")
-    facts = manifest(watched.spark, str(root), night_name(NIGHTS[1]))
+    facts = read_manifest(watched.spark, str(root), night_name(NIGHTS[1]))
     folder = root / facts["run"] / table
     shutil.rmtree(folder) if gone == "the folder" else next(folder.rglob("*.parquet")).unlink()
     said = io.StringIO()
     config = load_config(overrides=[*watched.settings, f"output.root={root}"])
-    monitor.monitor(
-        watched.spark, config, None, Progress("monitor", monitor.STAGES, said), datetime.now
-    )
+    run_monitor(watched.spark, config, out=said)
     assert f"the night of {NIGHTS[1]} is left out" in said.getvalue()
     left = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]
     assert json.loads((root / "monitor.json").read_text())["nights"] == left
@@ -169,13 +159,15 @@ def test_a_damaged_night_is_left_out_and_said_so(
 
 def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched) -> None:
     """By hand, from the nights' files."""
-    nights = find_nights(watched.spark, str(watched.root()), BREAK, 99, print).used[::-1]
+    config = load_config(overrides=watched.settings)
+    with start_run(watched.spark, config, "monitor") as run:
+        nights = find_nights(run, BREAK, 99).used[::-1]
     rows = {r["hadm_id"]: r for r in new_stays(watched.spark, nights).toPandas().to_dict("records")}
     seen: set[int] = set()
     expected: dict[int, tuple[Any, ...]] = {}
     for night in nights:
 
-        def table(name: str, path: str = night.facts["path"]) -> list[dict[str, Any]]:
+        def table(name: str, path: str = night.path) -> list[dict[str, Any]]:
             return pq.read_table(path.removeprefix("file:") + "/" + name).to_pylist()
 
         notes = defaultdict(list)
@@ -213,7 +205,7 @@ def test_only_settled_outcomes_count(watched: Watched) -> None:
         for night in NIGHTS
         for row in pq.read_table(
             watched.root()
-            / manifest(watched.spark, str(watched.root()), f"nightly/{night:%Y-%m-%dT%H%M%S}")[
+            / read_manifest(watched.spark, str(watched.root()), f"nightly/{night:%Y-%m-%dT%H%M%S}")[
                 "run"
             ]
             / "patient_risk"

@@ -21,9 +21,9 @@ from readmit_spark.nightly import nightly_job as nightly
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
+from tests.runs import run_nightly
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.tiny import save_tiny_model
 
@@ -78,7 +78,7 @@ class House(NamedTuple):
         stays: Sequence[Row] = STAYS,
         notes: Sequence[Row] = NOTES,
         model: str | None = None,
-        plan: bool = False,
+        estimate: bool = False,
     ) -> tuple[str, str]:
         """What the job prints, and what it says on the way."""
         config = load_config(
@@ -91,11 +91,9 @@ class House(NamedTuple):
             ]
         )  # fmt: skip
         said = io.StringIO()
-        located = Located(model or self.model, "tiny")
-        done = nightly.nightly(
-            self.spark, config, located, night, Progress("nightly", nightly.STAGES, said),
-            datetime.now, plan,
-        )  # fmt: skip
+        done = run_nightly(
+            self.spark, config, Model(model or self.model, "tiny"), night, said, estimate
+        )
         return done, said.getvalue()
 
     def manifest(self, night: datetime) -> dict[str, Any]:
@@ -226,7 +224,7 @@ def test_a_night_with_nothing_new_scores_nothing(
 
 def test_a_plan_counts_and_publishes_nothing(house: House) -> None:
     night = datetime(2020, 1, 3, 22)
-    printed, _ = house.run(night, plan=True)
+    printed, _ = house.run(night, estimate=True)
     assert "chunks      2 to score" in printed
     assert "min with torch fp32" in printed and "earlier nights" in printed
     assert not list((house.root() / "_manifests" / "nightly").glob("2020-01-03T22*"))
@@ -236,7 +234,7 @@ def test_a_plan_counts_and_publishes_nothing(house: House) -> None:
 def test_a_first_plan_measures_the_rate(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
-    printed, _ = House(spark, tmp_path, tiny_model).run(FIRST, plan=True)
+    printed, _ = House(spark, tmp_path, tiny_model).run(FIRST, estimate=True)
     assert "measured now on" in printed
 
 

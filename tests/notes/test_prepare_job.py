@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,10 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.notes.prepare_job import prepare
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.locate import Located
-from readmit_spark.scoring.score_job import score
-from readmit_spark.storage.publish import manifest
+from readmit_spark.scoring.model import Model
+from readmit_spark.storage.publish import read_manifest
+from tests.runs import run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
 
 pytestmark = pytest.mark.spark4
@@ -55,7 +51,7 @@ def run(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Prepa
                 *settings,
             ]
         )
-        return prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+        return run_prepare(spark, config, tokenizer)
 
     return run
 
@@ -95,14 +91,7 @@ def test_input_of_which_no_chunk_comes_is_no_fault(
     assert {name: n for name, n in found.items() if n} == {"notes": 1, **counted}
     assert pq.read_table(at(tmp_path, "chunks")).num_rows == 0
     config = load_config(overrides=[f"output.root={tmp_path}/out", "score.bootstrap=5"])
-    scored = score(
-        spark,
-        config,
-        Located(tiny_model, "tiny"),
-        manifest(spark, f"{tmp_path}/out", "prepare"),
-        Progress("s", 4, io.StringIO()),
-        datetime.now,
-    )
+    scored = run_score(spark, config, Model(tiny_model, "tiny"))
     assert sum(scored.counts["2days"].values()) == len(stays)
     assert scored.counts["2days"]["scored"] == 0
     assert scored.metrics["2days"]["natural"]["auroc"]["value"] is None
@@ -150,7 +139,7 @@ def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
     with pytest.raises(UserError, match=message) as error:
         run(STAYS, notes, "output.overwrite=true")
     assert "sec" not in str(error.value)
-    after = manifest(spark, f"{tmp_path}/out", "prepare")
+    after = read_manifest(spark, f"{tmp_path}/out", "prepare")
     assert (after["started"], after["tables"]["chunks"]["rows"]) == (before["started"], 2)
 
 

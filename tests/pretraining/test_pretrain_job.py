@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,22 @@ import mlflow
 import pytest
 from pyspark.sql import SparkSession
 
-from readmit_spark.config import Config, split_name
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.pretraining.pretrain import pretrain
-from readmit_spark.pretraining.pretrain_job import make_examples, pretrain_and_register, stage_count
+from readmit_spark.pretraining.pretrain_job import make_examples, pretrain_and_register
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
-from readmit_spark.scoring.classifier import has_head, load_for_training
-from readmit_spark.scoring.locate import Located, locate
+from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.model import Model, resolve_model
+from readmit_spark.storage.manifests import PretrainExamples
 from readmit_spark.training import launch
 from readmit_spark.training.launch import train_here, train_on_ranks
 from tests.examples import write_examples
 from tests.pretraining.test_pretrain import plan
+from tests.runs import start_run
 from tests.tiny import save_tiny_model
 from tests.ward import Ward, run_job
 
@@ -49,10 +50,10 @@ def settings(ward: Ward, root: Path, *more: str) -> Config:
 
 def made(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
-) -> tuple[dict[str, Any], str]:
+) -> tuple[PretrainExamples, str]:
     out = io.StringIO()
-    progress = Progress("pretrain", stage_count(config), out)
-    return make_examples(spark, config, tokenizer, progress, datetime.now), out.getvalue()
+    with start_run(spark, config, "pretrain", out) as run:
+        return make_examples(run, tokenizer), out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def pretrained(
     examples, _ = made(spark, config, tokenizer)
     out = io.StringIO()
     name, alias, phases = pretrain_and_register(
-        config, Located(long_model, "tiny"), examples, Progress("pretrain", 4, out)
+        config, Model(long_model, "tiny"), examples, Progress("pretrain", 4, out)
     )
     assert (name, alias) == ("readmission-encoder/1", "champion")
     return config, phases, out.getvalue()
@@ -92,16 +93,16 @@ def test_the_encoder_can_be_fine_tuned(
     pretrained: tuple[Config, list[Any], str], ward: Ward
 ) -> None:
     config, _, _ = pretrained
-    located = locate(config, "models:/readmission-encoder@champion")
-    assert not has_head(located.folder)
-    check_tokens(config, located, ward.prepared)
-    check_unseen(located, split_name(ward.prepared["config"]))
-    model = load_for_training(located.folder)
+    encoder = resolve_model(config, "models:/readmission-encoder@champion")
+    assert not encoder.has_head
+    check_tokens(encoder, ward.prepared)
+    check_unseen(encoder, ward.prepared.split_name)
+    model = load_for_training(encoder.folder)
     assert model.config.num_labels == 1
     with pytest.raises(UserError, match="trained with the split `patient 3`, and the data have `p"):
-        check_unseen(located, "patient 4")
+        check_unseen(encoder, "patient 4")
     with pytest.raises(UserError, match="trained on patients whom the folds test"):
-        check_unseen(located, None)
+        check_unseen(encoder, None)
 
 
 def test_examples_are_made_once(
@@ -179,8 +180,8 @@ def test_killed_in_the_second_phase_it_goes_on_there(
     monkeypatch.setattr(launch, "train_here", dies)
 
     def run() -> Any:
-        located = Located(long_model, "tiny")
-        return pretrain_and_register(config, located, examples, Progress("p", 4, io.StringIO()))
+        start = Model(long_model, "tiny")
+        return pretrain_and_register(config, start, examples, Progress("p", 4, io.StringIO()))
 
     with pytest.raises(KeyboardInterrupt):
         run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,13 +10,9 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
-from readmit_spark.nightly.nightly_job import nightly
-from readmit_spark.notes.prepare_job import prepare
-from readmit_spark.progress import Progress
-from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import locate, locate_scorer
-from readmit_spark.scoring.score_job import score
-from readmit_spark.storage.publish import manifest
+from readmit_spark.scoring.model import resolve_model, resolve_scorer
+from readmit_spark.storage.publish import read_manifest
+from tests import runs
 from tests.tables_in import note, stay, words, write_csv
 
 PATIENTS = 12
@@ -55,26 +50,23 @@ def settings(root: str, raw: tuple[str, str], model: str) -> list[str]:
 
 
 def run_prepare(spark: SparkSession, config: Config) -> dict[str, Any]:
-    tokenizer = load_tokenizer(locate(config).folder, config.model.max_tokens)
-    return prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+    tokenizer = resolve_model(config).tokenizer(config.model.max_tokens)
+    return runs.run_prepare(spark, config, tokenizer)
 
 
 def run_score(spark: SparkSession, config: Config) -> None:
-    prepared = manifest(spark, config.output_root, "prepare")
-    located = locate_scorer(config)
-    score(spark, config, located, prepared, Progress("s", 4, io.StringIO()), datetime.now)
+    runs.run_score(spark, config, resolve_scorer(config))
 
 
 def run_nightly(spark: SparkSession, config: Config) -> None:
-    located = locate_scorer(config)
-    nightly(spark, config, located, NIGHT, Progress("n", 5, io.StringIO()), datetime.now)
+    runs.run_nightly(spark, config, resolve_scorer(config), NIGHT)
 
 
 def results(spark: SparkSession, root: str, jobs: Sequence[str]) -> dict[str, list[str]]:
     """Every row of every table of the last complete runs under `root`, by the table's name."""
     found = {}
     for job in jobs:
-        published = manifest(spark, root, job)
+        published = read_manifest(spark, root, job)
         for table, facts in published["tables"].items():
             frame = spark.read.parquet(f"{published['path']}/{table}")
             rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())

@@ -24,10 +24,12 @@ from readmit_spark.errors import UserError
 from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring import scorer_settings as scoring
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.model import Model
 from readmit_spark.storage.ingest_job import ingest
 from readmit_spark.storage.input_tables import read_notes
-from readmit_spark.storage.publish import Publication, manifest
+from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.publish import Publication, read_manifest
+from readmit_spark.storage.run import Run
 from readmit_spark.training.finetune_job import finetune_and_register
 from tests.jobs.test_main_path import hospital
 from tests.s3.hospital import (
@@ -134,7 +136,8 @@ def test_a_csv_on_s3_is_ingested_though_s3_throttles_and_cuts(
     cut = first_time(Fault.CUT, is_data)
     proxy.rule = lambda method, path: slow(method, path) or cut(method, path)
     progress = Progress("i", 2, io.StringIO())
-    facts = ingest(spark, load_config(overrides=overrides), progress, datetime.now)
+    with Run(spark, load_config(overrides=overrides), "ingest", progress, datetime.now) as run:
+        facts = ingest(run)
     assert {fault for fault, _ in proxy.met} == {Fault.SLOW_DOWN, Fault.CUT}
     expected = sorted(read_notes(spark, raw[1]).collect())
     assert sorted(read_notes(spark, f"{ward}/tables").collect()) == expected
@@ -153,13 +156,13 @@ def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
     overrides += [f"tracking.uri=sqlite:///{tmp_path}/m.db", "tracking.artifacts=s3://ward/mlflow"]
     config = load_config(overrides=overrides)
     run_prepare(spark, config)
-    prepared = manifest(spark, f"{ward}/out", "prepare")
+    prepared = Prepared.read(spark, f"{ward}/out")
     progress = Progress("f", 3, io.StringIO())
-    finetune_and_register(config, Located(tiny_model, "tiny"), prepared, progress)
+    finetune_and_register(config, Model(tiny_model, "tiny"), prepared, progress)
     assert any(key.endswith("model.safetensors") for key in keys("mlflow/"))
     champion = [*overrides, "model.path=models:/readmission@champion"]
     run_score(spark, load_config(overrides=champion))
-    assert manifest(spark, f"{ward}/out", "score")["model"] == "readmission/1"
+    assert read_manifest(spark, f"{ward}/out", "score")["model"] == "readmission/1"
 
 
 def test_requests_that_s3_refuses_for_their_rate_are_made_again(
@@ -217,7 +220,7 @@ def test_a_kill_between_data_and_manifest_leaves_the_last_result(
     spark: SparkSession, kept: list[str], ward: str, proxy: FaultyProxy,
     s3_settings: dict[str, str],
 ) -> None:  # fmt: skip
-    before = manifest(spark, "s3a://kept/out", "prepare")
+    before = read_manifest(spark, "s3a://kept/out", "prepare")
     about_to_publish = threading.Event()
 
     def rule(method: str, path: str) -> Fault | None:
@@ -243,9 +246,9 @@ def test_a_kill_between_data_and_manifest_leaves_the_last_result(
     proxy.calm()
     dead = runs_of_prepare() - {before["run"]}
     assert len(dead) == 1  # its data are there, whole
-    assert manifest(spark, "s3a://kept/out", "prepare") == before
+    assert read_manifest(spark, "s3a://kept/out", "prepare") == before
     run_prepare(spark, load_config(overrides=kept))
-    after = manifest(spark, "s3a://kept/out", "prepare")
+    after = read_manifest(spark, "s3a://kept/out", "prepare")
     assert runs_of_prepare() == {before["run"], after["run"]}
 
 
@@ -269,7 +272,7 @@ def test_a_run_that_published_meanwhile_is_not_overwritten(
     again = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
     again.write_table(spark.range(3), "checks")
     again.publish({})
-    assert manifest(spark, f"{ward}/out", "audit")["tables"]["checks"]["rows"] == 3
+    assert read_manifest(spark, f"{ward}/out", "audit")["tables"]["checks"]["rows"] == 3
 
 
 def runs_of_prepare() -> set[str]:
@@ -279,7 +282,7 @@ def runs_of_prepare() -> set[str]:
 @pytest.fixture
 def gone(kept: list[str], spark: SparkSession) -> Iterator[Callable[[], None]]:
     """Takes an object of the chunks table away, until the test is over."""
-    run = manifest(spark, "s3a://kept/out", "prepare")["run"]
+    run = read_manifest(spark, "s3a://kept/out", "prepare")["run"]
     name = next(key for key in keys(f"out/{run}/chunks/", "kept") if "part-" in key)
     s3 = boto3.client("s3")
     content = s3.get_object(Bucket="kept", Key=name)["Body"].read()
@@ -312,7 +315,7 @@ def test_an_object_that_goes_while_it_is_read_is_one_line(
     assert (code, len(said.splitlines())) == (cli.FAILED, 1), said
     assert "is missing" in said and "no partial result was published" in said
     with pytest.raises(UserError, match="holds no complete result of score"):
-        manifest(spark, "s3a://kept/out", "score")
+        read_manifest(spark, "s3a://kept/out", "score")
 
 
 def test_a_bucket_that_is_not_there_is_one_line(

@@ -16,11 +16,11 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.classifier import check_head, has_head
+from readmit_spark.scoring.classifier import check_one_logit, read_settings
 from readmit_spark.scoring.convert_checkpoint import convert
 from readmit_spark.scoring.import_job import import_checkpoint
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
-from readmit_spark.scoring.locate import locate, locate_scorer
+from readmit_spark.scoring.model import Model, resolve_model, resolve_scorer
 from readmit_spark.scoring.scorer import Scorer
 from tests.tiny import VOCABULARY, save_tiny_model
 
@@ -160,7 +160,7 @@ def test_logits_are_those_of_the_equations(tmp_path: Path, old_norms: bool, zipp
 def test_the_scorer_takes_a_converted_folder(tmp_path: Path) -> None:
     weights = random_weights()
     convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), unused)
-    check_head(str(tmp_path / "out"))
+    check_one_logit(read_settings(str(tmp_path / "out")), "out")
     found = Scorer(str(tmp_path / "out"), device="cpu").score(
         [np.array(ids, np.int32) for ids in chunks()]
     )
@@ -176,7 +176,7 @@ def test_an_encoder_without_a_head(tmp_path: Path, prefix: str) -> None:
     made = convert(write_checkpoint(tmp_path / "in", named), str(tmp_path / "out"), unused)
     assert made.has_head is False
     assert made.left_out == ["cls.seq_relationship.weight"]
-    assert not has_head(str(tmp_path / "out"))
+    assert not Model(str(tmp_path / "out"), "").has_head
     model = AutoModel.from_pretrained(tmp_path / "out").eval()
     for ids in chunks():
         with torch.no_grad():
@@ -317,7 +317,7 @@ def test_a_damaged_vocabulary_and_a_model_path_without_a_model_are_named(tmp_pat
     (tmp_path / "in" / "vocab.txt").unlink()
     (tmp_path / "empty").mkdir()
     config = load_config(overrides=[f"output.root={tmp_path}", f"model.path={tmp_path / 'empty'}"])
-    with pytest.raises(UserError, match="empty has no tokenizer"):
+    with pytest.raises(UserError, match=r"empty has no config\.json"):
         import_checkpoint(config, source, Progress("import_checkpoint", 2))
 
 
@@ -336,10 +336,11 @@ def test_it_is_registered_and_comes_back(tmp_path: Path, head: bool) -> None:
     if head:
         config = load_config(overrides=[f"output.root={tmp_path}", f"model.path={uri}"])
         logit = forward(weights, chunks()[1])[1]
-        folder = locate_scorer(config).folder
+        folder = resolve_scorer(config).folder
         found = Scorer(folder, device="cpu").score([np.array(chunks()[1], np.int32)])
         assert found[0] == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
     else:
-        folder = locate(config, uri).folder
-        assert not has_head(folder)
+        model = resolve_model(config, uri)
+        folder = model.folder
+        assert not model.has_head
     assert load_tokenizer(folder, POSITIONS).encode(["no pain"])[0].n_cut == 0

@@ -9,9 +9,9 @@ import pytest
 
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.scoring.classifier import check_head, has_head, load_for_training
+from readmit_spark.scoring.classifier import check_one_logit, load_for_training, read_settings
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
-from readmit_spark.scoring.locate import locate, locate_scorer
+from readmit_spark.scoring.model import resolve_model, resolve_scorer
 from tests.tiny import VOCABULARY, save_tiny_model
 
 
@@ -52,30 +52,30 @@ def test_more_tokens_than_the_model_takes_are_refused(tiny_model: str) -> None:
 def test_two_labels_are_refused(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path, labels=2)
     with pytest.raises(UserError, match="has 2 labels; a readmission model has one logit"):
-        check_head(folder)
+        check_one_logit(read_settings(folder), folder)
     with pytest.raises(UserError, match="has 2 labels"):
         load_for_training(folder)
 
 
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no config\.json"):
-        has_head(str(tmp_path))
+        read_settings(str(tmp_path))
 
 
 def test_a_folder_that_is_not_there_is_named() -> None:
     config = load_config(overrides=["model.path=./nowhere"])
     with pytest.raises(UserError, match=r"the folder \./nowhere does not exist"):
-        locate(config)
+        resolve_model(config)
 
 
 def test_a_package_that_is_not_installed_is_named() -> None:
     with pytest.raises(UserError, match=r"no_such_package is not installed .*\[demo\]"):
-        locate(load_config(overrides=["model.path=package:no_such_package"]))
+        resolve_model(load_config(overrides=["model.path=package:no_such_package"]))
 
 
 def test_a_folder_with_a_head_scores_itself(tiny_model: str) -> None:
-    located = locate_scorer(load_config(overrides=[f"model.path={tiny_model}"]))
-    assert located.folder == tiny_model
+    model = resolve_scorer(load_config(overrides=[f"model.path={tiny_model}"]))
+    assert model.folder == tiny_model
 
 
 def test_an_encoder_without_a_head_needs_a_champion(tmp_path: Path) -> None:
@@ -85,4 +85,4 @@ def test_an_encoder_without_a_head_needs_a_champion(tmp_path: Path) -> None:
     config_file.write_text(json.dumps(headless))
     config = load_config(overrides=[f"model.path={folder}", f"output.root={tmp_path}"])
     with pytest.raises(UserError, match=r"there is no registry at .*run jobs/finetune\.py first"):
-        locate_scorer(config)
+        resolve_scorer(config)

@@ -13,8 +13,8 @@ from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_precision
-from readmit_spark.scoring.classifier import alert_threshold
-from readmit_spark.scoring.fitted import KEY, Learnt
+from readmit_spark.scoring.fitted_settings import KEY, FittedSettings
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import PrecisionProbe
 from tests.tiny_bert import save_bert
 
@@ -42,21 +42,22 @@ def test_past_the_tolerance_it_is_refused() -> None:
         check_precision(bf16(), overflow, 0.5, Progress("score", 4))
 
 
-def learnt_bert(folder: Path, alerts: dict[str, list[Threshold]]) -> str:
+def fitted_bert(folder: Path, alerts: dict[str, list[Threshold]]) -> str:
     save_bert(folder)
     values = json.loads((folder / "config.json").read_text())
-    values[KEY] = Learnt("3days", 64, 2.0, alerts).to_dict()
+    values[KEY] = FittedSettings("3days", 64, 2.0, alerts).to_dict()
     (folder / "config.json").write_text(json.dumps(values))
     return str(folder)
 
 
 def test_decisions_are_those_at_the_model_s_own_threshold(tmp_path: Path) -> None:
     low, high = Threshold(0.4, 0.6, 0.9, 0.2, 50), Threshold(0.7, 0.85, 0.3, 0.1, 50)
-    folder = learnt_bert(tmp_path, {"2days": [low], "3days": [low, high]})
-    assert alert_threshold(bf16(), folder, ["2days", "3days"]) == 0.7
-    assert alert_threshold(bf16(), folder, ["2days"]) == 0.5  # where 0.80 was never reached
-    assert alert_threshold(bf16("score.alert_threshold=0.2"), folder, ["3days"]) == 0.2
+    folder = fitted_bert(tmp_path, {"2days": [low], "3days": [low, high]})
+    model = Model(folder, "")
+    assert model.alert_threshold(bf16(), ["2days", "3days"]) == 0.7
+    assert model.alert_threshold(bf16(), ["2days"]) == 0.5  # where 0.80 was never reached
+    assert model.alert_threshold(bf16("score.alert_threshold=0.2"), ["3days"]) == 0.2
 
 
 def test_a_model_that_learnt_none_is_judged_at_a_half(tmp_path: Path) -> None:
-    assert alert_threshold(bf16(), save_bert(tmp_path), ["3days"]) == 0.5
+    assert Model(save_bert(tmp_path), "").alert_threshold(bf16(), ["3days"]) == 0.5

@@ -6,7 +6,6 @@ import io
 import json
 import random
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,13 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
-from readmit_spark.notes.prepare_job import prepare
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
 from readmit_spark.storage import check_csv, ingest_job
 from readmit_spark.storage.ingest_job import ingest
 from readmit_spark.storage.input_tables import read_admissions, read_notes
-from readmit_spark.storage.publish import manifest
+from readmit_spark.storage.publish import read_manifest
 from tests.odd_cohort import odd_cohort
+from tests.runs import run_prepare, start_run
 from tests.tables_in import note, stay, words, write_csv
 
 SECRET = "zqxcanary"
@@ -41,7 +39,8 @@ def run(spark: SparkSession, tmp_path: Path) -> Ingest:
         config = load_config(
             overrides=[f"data.notes={notes}", f"output.root={tmp_path}/raw", *settings]
         )
-        return ingest(spark, config, Progress("i", 4, io.StringIO()), datetime.now)
+        with start_run(spark, config, "ingest", overwrite=config.output.overwrite) as ingest_run:
+            return ingest(ingest_run)
 
     return run
 
@@ -99,7 +98,7 @@ def test_a_table_is_split_by_size_without_losing_rows(
     rng = random.Random(1)
     texts = ["".join(rng.choices('abcdef\n ,"', k=rng.randrange(1000))) for _ in range(500)]
     run(write_csv(tmp_path / "n.csv", [note(i, 1, 1, text) for i, text in enumerate(texts)]))
-    published = manifest(spark, f"{tmp_path}/raw", "ingest")
+    published = read_manifest(spark, f"{tmp_path}/raw", "ingest")
     files = published["tables"]["notes"]["files"]
     assert len(files) > 4
     assert all(10_000 < size < 40_000 for size in list(files.values())[:-1])
@@ -120,8 +119,8 @@ def test_prepare_makes_the_same_chunks_of_csv_and_parquet(
                        f"output.root={tmp_path}/{name}", "windows=[2days]",
                        "model.max_tokens=128"]
         )  # fmt: skip
-        prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
-        path = manifest(spark, f"{tmp_path}/{name}", "prepare")["path"]
+        run_prepare(spark, config, tokenizer)
+        path = read_manifest(spark, f"{tmp_path}/{name}", "prepare")["path"]
         chunks.append(sorted(map(str, pq.read_table(f"{path}/chunks").to_pylist())))
     assert chunks[0] == chunks[1] and chunks[0]
 
@@ -138,7 +137,7 @@ def test_prepare_recommends_ingest_for_a_large_csv(
         overrides=[f"data.admissions={tmp_path}/a.csv", f"data.notes={tmp_path}/n.csv",
                    f"output.root={tmp_path}/out", "windows=[2days]", "model.max_tokens=128"]
     )  # fmt: skip
-    prepare(spark, config, tokenizer, Progress("p", 3, out), datetime.now)
+    run_prepare(spark, config, tokenizer, out)
     hints = [line for line in out.getvalue().splitlines() if "jobs/ingest.py" in line]
     assert len(hints) == 1 and "n.csv has 0 MB and is read by one task" in hints[0]
 
@@ -193,8 +192,11 @@ def test_a_missing_file_is_an_error_before_another_is_read(
                    f"output.root={tmp_path}/raw"]
     )  # fmt: skip
     out = io.StringIO()
-    with pytest.raises(UserError, match=r"data\.patients: .*none\.csv does not exist"):
-        ingest(spark, config, Progress("i", 4, out), datetime.now)
+    with (
+        pytest.raises(UserError, match=r"data\.patients: .*none\.csv does not exist"),
+        start_run(spark, config, "ingest", out) as ingest_run,
+    ):
+        ingest(ingest_run)
     assert "write Parquet" not in out.getvalue()
     assert result_files(tmp_path / "raw") == []
 
@@ -208,7 +210,7 @@ def test_prepare_names_missing_notes(
                    f"output.root={tmp_path}/out", "model.max_tokens=128"]
     )  # fmt: skip
     with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
-        prepare(spark, config, tokenizer, Progress("p", 3, io.StringIO()), datetime.now)
+        run_prepare(spark, config, tokenizer)
 
 
 def test_a_file_that_changes_during_ingest_is_an_error(

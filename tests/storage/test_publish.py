@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from readmit_spark.errors import UserError
 from readmit_spark.storage.files import Files
 from readmit_spark.storage.lock import Lock
-from readmit_spark.storage.publish import Publication, manifest
+from readmit_spark.storage.publish import Publication, read_manifest
 
 pytestmark = pytest.mark.spark4
 
@@ -48,7 +48,7 @@ def page(root: Path, version: str) -> Path:
 
 
 def publish(publication: Publication, root: Path, version: str) -> None:
-    publication.publish({"version": version}, front=[page(root, version)])
+    publication.publish({"version": version}, root_copies=[page(root, version)])
 
 
 def die(root: Path) -> None:
@@ -59,7 +59,7 @@ def die(root: Path) -> None:
 
 def state(spark: SparkSession, root: Path) -> set[Any]:
     """The versions that are to be seen: one, where the result is whole."""
-    found = manifest(spark, str(root), "prepare")
+    found = read_manifest(spark, str(root), "prepare")
     versions = {found["version"], json.loads((Path(found["path"]) / "metrics.json").read_text())}
     for table in ("cohort", "chunks"):
         versions |= set(pq.read_table(f"{found['path']}/{table}")["version"].to_pylist())
@@ -202,7 +202,7 @@ def test_results_side_by_side_have_a_manifest_each(spark: SparkSession, tmp_path
         publication.write_table(spark.range(2), "risk")
         publication.publish({"night": night})
     for night in ("a", "b"):
-        found = manifest(spark, str(tmp_path), f"nightly/{night}")
+        found = read_manifest(spark, str(tmp_path), f"nightly/{night}")
         assert (found["night"], spark.read.parquet(f"{found['path']}/risk").count()) == (night, 2)
 
 
@@ -210,7 +210,7 @@ def test_without_a_complete_result_the_job_to_run_is_named(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"no complete result of prepare; run jobs/prepare\.py"):
-        manifest(spark, str(tmp_path), "prepare")
+        read_manifest(spark, str(tmp_path), "prepare")
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut", "added", "table"])
@@ -220,8 +220,8 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
     root, _ = begun
     shutil.rmtree(root)
     shutil.copytree(root.parent / "saved", root)
-    assert manifest(spark, str(root), "prepare")["tables"]["chunks"]["rows"] == 5
-    table = Path(manifest(spark, str(root), "prepare")["path"]) / "chunks"
+    assert read_manifest(spark, str(root), "prepare")["tables"]["chunks"]["rows"] == 5
+    table = Path(read_manifest(spark, str(root), "prepare")["path"]) / "chunks"
     part = next(table.rglob("*.parquet"))
     if harm == "missing":
         part.unlink()
@@ -232,7 +232,7 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
     else:
         shutil.rmtree(table)
     with pytest.raises(UserError, match=r"chunks is not what jobs/prepare\.py wrote"):
-        manifest(spark, str(root), "prepare")
+        read_manifest(spark, str(root), "prepare")
 
 
 def test_a_table_without_rows_is_a_table(spark: SparkSession, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_table_without_rows_is_a_table(spark: SparkSession, tmp_path: Path) ->
     frame = spark.range(0).withColumn("window", F.lit("2days"))
     assert publication.write_table(frame, "chunks", ["window"]).count() == 0
     publication.publish({})
-    found = manifest(spark, str(tmp_path), "prepare")
+    found = read_manifest(spark, str(tmp_path), "prepare")
     assert spark.read.parquet(f"{found['path']}/chunks").columns == ["id", "window"]
 
 
@@ -250,16 +250,16 @@ def test_what_a_dead_run_kept_for_itself_goes_with_the_next_run_of_the_job(
     def part(name: str) -> Publication:
         return Publication(spark, str(tmp_path), f"nightly/{name}", True, datetime.now)
 
-    part("monday").write_work(spark.range(2), "text")
+    part("monday").write_temp(spark.range(2), "text")
     assert list(tmp_path.rglob("_work/*/*/text/*.parquet"))
     die(tmp_path)
     tuesday = part("tuesday")
     assert not list(tmp_path.rglob("_work/*/*"))
-    tuesday.write_work(spark.range(2), "text")
+    tuesday.write_temp(spark.range(2), "text")
     tuesday.write_table(spark.range(3), "risk")
     tuesday.publish({})
     assert not list(tmp_path.rglob("_work/*/*"))
     wednesday = part("wednesday")
-    wednesday.write_work(spark.range(2), "text")
+    wednesday.write_temp(spark.range(2), "text")
     wednesday.abandon()
     assert not list(tmp_path.rglob("_work/*/*"))

@@ -17,14 +17,13 @@ from sklearn.metrics import roc_auc_score
 
 from readmit_spark.comparison import promote_job as promotion
 from readmit_spark.comparison.crossval_job import crossval, table
-from readmit_spark.comparison.promote_job import promote
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import operating_points, pick
 from readmit_spark.progress import Progress
-from readmit_spark.scoring.classifier import load_for_training, read_learnt
-from readmit_spark.scoring.locate import Located
+from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.registry import experiment_run, fetch, register
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.training.choose_model import choose
@@ -33,7 +32,8 @@ from readmit_spark.training.launch import train_here
 from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.shards import admissions_of, read_index, read_tokens
 from readmit_spark.training.validation_scores import ChunkScores
-from tests.prepared import VALUES, WINDOW, learnable, manifest
+from tests.prepared import VALUES, WINDOW, learnable, prepared_of
+from tests.runs import run_promote
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 RATES = (1e-6, 1e-3)  # the first one learns nothing
@@ -65,8 +65,8 @@ def tuned(
     config = settings(
         tmp_path_factory.mktemp("tuned"), "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[1, 4]"
     )
-    located = Located(tiny_model, "tiny")
-    made = finetune_and_register(config, located, manifest(folder, tiny_model), progress())
+    model = Model(tiny_model, "tiny")
+    made = finetune_and_register(config, model, prepared_of(folder, tiny_model), progress())
     assert made == ("readmission/1", "champion")
     return config
 
@@ -115,10 +115,10 @@ def test_rate_and_c_are_chosen_on_validation_alone(
         return Trained([], 1, 1, {part: {WINDOW: found} for part, found in parts.items()})
 
     config = settings(tmp_path, "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[0.01, 100]")
-    prepared = manifest(folder, tiny_model)
+    prepared = prepared_of(folder, tiny_model)
     quiet = nullcontext((lambda *_: None, lambda *_: None))
     best, both = choose(
-        config, Located(tiny_model, "tiny"), prepared, launch, lambda _: quiet, fold=0
+        config, Model(tiny_model, "tiny"), prepared, launch, lambda _: quiet, fold=0
     )
     assert best.plan.settings.learning_rate == 1e-3 and best.c == 100
     assert best.aurocs == {0.01: 0.0, 100: 1.0}
@@ -142,7 +142,7 @@ def test_what_it_learnt_is_what_its_validation_scores_say(
 ) -> None:
     """Scored again by the scorer that the jobs use, from the registered folder."""
     home = champion(tuned)
-    learnt = read_learnt(home)
+    learnt = Model(home, "").fitted
     assert learnt is not None
     client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
     run = client.get_model_version("readmission", "1").run_id
@@ -173,7 +173,7 @@ def test_a_job_killed_before_it_registered_trains_nothing_twice(
     tiny_model: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(tmp_path, "train.epochs=1", "tune.learning_rates=[1e-3, 2e-3]")
-    located, prepared = Located(tiny_model, "tiny"), manifest(folder, tiny_model)
+    model, prepared = Model(tiny_model, "tiny"), prepared_of(folder, tiny_model)
     steps: list[list[int]] = []
 
     def trains(plan: TrainingPlan, record: Any, say: Any) -> Trained:
@@ -183,11 +183,9 @@ def test_a_job_killed_before_it_registered_trains_nothing_twice(
         return train_here(plan, record, lambda values, step, of: steps[-1].append(step))
 
     with pytest.raises(KeyboardInterrupt):
-        finetune_and_register(config, located, prepared, progress(), trains)
+        finetune_and_register(config, model, prepared, progress(), trains)
     monkeypatch.setattr("readmit_spark.training.finetune._FineTuning._step_loss", _no_step(1e-3))
-    assert (
-        finetune_and_register(config, located, prepared, progress(), trains)[0] == "readmission/1"
-    )
+    assert finetune_and_register(config, model, prepared, progress(), trains)[0] == "readmission/1"
     assert steps[0] == steps[1]  # the first rate's history is told again, without a step
 
 
@@ -210,7 +208,7 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
     config = settings(tmp_path, "train.epochs=1")
-    located, prepared = Located(tiny_model, "tiny"), manifest(folder, tiny_model)
+    model, prepared = Model(tiny_model, "tiny"), prepared_of(folder, tiny_model)
     trained: list[int | None] = []
     tested: dict[int, tuple[float, float]] = {}
 
@@ -229,9 +227,9 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
         return found
 
     with pytest.raises(KeyboardInterrupt):
-        crossval(config, located, prepared, progress(), counted)
+        crossval(config, model, prepared, progress(), counted)
     assert not (tmp_path / "crossval.json").exists()
-    result = crossval(config, located, prepared, progress(), counted)
+    result = crossval(config, model, prepared, progress(), counted)
     assert trained == [0, 1, None, 2, 3, 4]
     assert len(tested) == 170  # every admission, once
     assert json.loads((tmp_path / "crossval.json").read_text()) == result
@@ -276,11 +274,11 @@ def test_the_gate_decides_who_is_champion(
     from tests.prepared import rows, write_prepared
 
     tested = rows(80, 5, "test", first=2000)
-    prepared = manifest(write_prepared(tmp_path / "in", tested), tiny_model)
+    prepared = prepared_of(write_prepared(tmp_path / "in", tested), tiny_model, spark)
     config = replace(tuned, promote=replace(tuned.promote, min_group=5))
     assert register_random(config, tiny_model) == ("readmission/2", "challenger")
     said = io.StringIO()
-    kept = promote(spark, config, prepared, Progress("promote", promotion.STAGES, said))
+    kept = run_promote(spark, config, prepared, said)
     assert "readmission/2: nobody knows which patients it was trained on" in said.getvalue()
     assert "readmission/1: nobody" not in said.getvalue()
     assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
@@ -295,7 +293,7 @@ def test_the_gate_decides_who_is_champion(
     # The other way round: the random one is the champion, the trained one challenges it.
     client.set_registered_model_alias("readmission", "champion", 2)
     config = replace(config, promote=replace(config.promote, version=1))
-    moved = promote(spark, config, prepared, progress())
+    moved = run_promote(spark, config, prepared)
     assert moved.objections == []
     assert moved.overall.gains["auroc"].gain == -kept.overall.gains["auroc"].gain
     aliases = client.get_registered_model("readmission").aliases
@@ -306,4 +304,4 @@ def test_the_gate_decides_who_is_champion(
     shown = promotion.table(moved)
     assert "readmission/2" in shown and "auroc, sex female" in shown
     with pytest.raises(UserError, match="readmission/1 is the champion already"):
-        promote(spark, config, prepared, progress())
+        run_promote(spark, config, prepared)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from readmit_spark.scoring.locate import Located
 
 from readmit_spark.config import split_name
 from readmit_spark.config_file import load_config
@@ -14,7 +15,6 @@ from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.classifier import load_for_training
-from readmit_spark.scoring.locate import Located
 from readmit_spark.scoring.registry import fetch
 from readmit_spark.training.finetune_job import finetune_and_register
 from tests.prepared import WINDOW, learnable, manifest

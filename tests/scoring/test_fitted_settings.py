@@ -5,14 +5,14 @@ import json
 import pytest
 
 from readmit_spark.evaluation.thresholds import operating_points
-from readmit_spark.scoring.fitted import Learnt
+from readmit_spark.scoring.fitted_settings import FittedSettings
 
 POINTS = operating_points([0.9, 0.7, 0.6, 0.2], [1, 0, 1, 0])
-LEARNT = Learnt("3days", 512, 4.0, {"2days": POINTS, "3days": []})
+LEARNT = FittedSettings("3days", 512, 4.0, {"2days": POINTS, "3days": []})
 
 
 def test_comes_back_from_json_as_it_was() -> None:
-    assert Learnt.from_dict(json.loads(json.dumps(LEARNT.to_dict()))) == LEARNT
+    assert FittedSettings.from_dict(json.loads(json.dumps(LEARNT.to_dict()))) == LEARNT
 
 
 def test_the_threshold_is_the_window_s_own() -> None:

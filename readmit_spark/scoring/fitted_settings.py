@@ -1,7 +1,7 @@
-"""What a fine-tuned model brings along besides its weights: how to vote, and when to alert.
+"""What fine-tuning fits besides the weights: c of the vote, and when to alert.
 
-It is learnt on validation admissions at natural prevalence and travels in the model's own
-`config.json`, so that it cannot be parted from the weights.
+It is fitted on validation admissions at natural prevalence, and stored in the model's own
+`config.json`, so that it travels with the weights.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ KEY = "readmission"  # of config.json
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """window: the one trained on. max_tokens: word pieces a chunk. vote_c: c of the vote. alerts:
-    for each window its `core.threshold.operating_points` on validation."""
+class FittedSettings:
+    """window: the window that the model was trained on. max_tokens: tokens a chunk. vote_c: c of
+    the vote. alerts: window -> `evaluation.thresholds.operating_points` on validation."""
 
     window: str
     max_tokens: int
@@ -27,8 +27,8 @@ class Learnt:
     alerts: Mapping[str, Sequence[Threshold]]
 
     def threshold(self, window: str, precision: float) -> Threshold | None:
-        """Where to alert in `window` for this precision; None where validation never reached it.
-        KeyError for a window that no threshold was learnt for."""
+        """The alert threshold of `window` for this precision; None where validation never reached
+        it. KeyError for a window without fitted thresholds."""
         return pick(self.alerts[window], precision)
 
     def to_dict(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class Learnt:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Learnt:
+    def from_dict(cls, values: Mapping[str, Any]) -> FittedSettings:
         """The inverse of `to_dict`; KeyError or TypeError for anything else."""
         alerts = {
             window: [Threshold(**point) for point in points]

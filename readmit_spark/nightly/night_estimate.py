@@ -1,0 +1,76 @@
+"""Estimate the work of a night without doing it."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import median
+
+from pyspark.sql import DataFrame
+
+from readmit_spark.nightly.model_in_use import ModelInUse
+from readmit_spark.nightly.published_nights import Nights
+from readmit_spark.scoring.score_chunks import score_chunks
+from readmit_spark.scoring.scorer_settings import check_scorer
+from readmit_spark.scoring.workload import Workload
+from readmit_spark.storage.run import Run
+
+_SAMPLE = 8  # chunks that are scored to measure the rate, where no earlier night has
+
+
+def estimate_lines(
+    run: Run,
+    to_score: DataFrame,
+    work: Workload,
+    counts: Mapping[str, int],
+    nights: Nights,
+    in_use: ModelInUse,
+    threshold: float,
+) -> str:
+    """The work of a night and the minutes it is expected to take, by backend.
+
+    Rates come from earlier nights that scored something; where there are none, a few chunks of
+    `to_score` are scored now. threshold: the score from which on an alert is raised.
+    """
+    lines = [
+        f"documents   {counts['documents']:,}, of which {counts['documents_prepared']:,} are new "
+        "or changed",
+        f"chunks      {work.distinct:,} to score",
+        f"tokens      {work.tokens:,}",
+    ]
+    if not work.distinct:
+        return "\n".join([*lines, "scoring     nothing to score"])
+    rates = earlier_rates(nights)
+    source = "earlier nights"
+    if not rates:
+        rates = _measured_rate(run, to_score, in_use, threshold)
+        source = f"measured now on {min(_SAMPLE, work.distinct)} chunks"
+    for backend, rate in sorted(rates.items()):
+        minutes = work.tokens / rate / 60
+        lines.append(
+            f"scoring     {minutes:,.1f} min with {backend} ({rate:,.0f} tokens/s, {source})"
+        )
+    return "\n".join(lines)
+
+
+def earlier_rates(nights: Nights) -> dict[str, float]:
+    """Backend -> tokens a second, loading the model included: the median of the nights that
+    scored."""
+    rates = defaultdict(list)
+    for night in nights.used:
+        if night.backend:
+            rates[night.backend].append(night.tokens_scored / night.seconds["new scores"])
+    return {backend: median(values) for backend, values in rates.items()}
+
+
+def _measured_rate(
+    run: Run, to_score: DataFrame, in_use: ModelInUse, threshold: float
+) -> dict[str, float]:
+    backend = check_scorer(run, in_use.settings, to_score, threshold)  # loads the model
+    sample = to_score.orderBy("digest").limit(_SAMPLE).localCheckpoint()
+    tokens = sum(row["n_tokens"] for row in sample.select("n_tokens").collect())
+    slots = min(run.spark.sparkContext.defaultParallelism, sample.count())
+    start = time.monotonic()
+    score_chunks(sample, slots, in_use.settings, in_use.score_key).collect()
+    return {backend: tokens / (time.monotonic() - start)}

@@ -1,0 +1,45 @@
+"""Checks that the last scores were made by this model, with this configuration."""
+
+from __future__ import annotations
+
+from readmit_spark.config import Config, to_dict
+from readmit_spark.errors import UserError
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.scoring.model import Model
+from readmit_spark.storage.manifests import ChunkFacts, Prepared, Scored
+
+
+def check_scored(
+    config: Config, model: Model, prepared: Prepared, scored: Scored
+) -> ChunkTokenizer:
+    """Return the tokenizer that the scores were made with. UserError where the model, its weights,
+    the chunks or the precision differ from those of the scores."""
+    if scored.model != model.name:
+        raise UserError(f"model.path: the scores were made by {scored.model}, not by {model.name}")
+    if scored.fingerprint != model.fingerprint:
+        raise UserError(
+            f"model.path: {model.name} has other weights than when it made the scores; run "
+            "jobs/score.py again"
+        )
+    if scored.prepared != prepared.run:
+        raise UserError(
+            f"output.root: the scores under {config.output_root} are of another run of prepare; "
+            "run jobs/score.py again"
+        )
+    _check_preparation(config, prepared)
+    if scored.config.score.precision != config.score.precision:
+        raise UserError(f"score.precision: jobs/score.py scored in {scored.config.score.precision}")
+    tokenizer = model.tokenizer(config.model.max_tokens)
+    if tokenizer.fingerprint != prepared.tokenizer:
+        raise UserError("model.path: jobs/prepare.py was run with the tokenizer of another model")
+    return tokenizer
+
+
+def _check_preparation(config: Config, prepared: Prepared) -> None:
+    chunk = prepared.config.chunk
+    if chunk != ChunkFacts.model_validate(to_dict(config)["chunk"]):
+        raise UserError(f"chunk: jobs/prepare.py was run with {chunk.model_dump()}")
+    if prepared.config.profile != config.profile:
+        raise UserError(f"profile: jobs/prepare.py was run with {prepared.config.profile}")
+    if prepared.max_tokens != config.model.max_tokens:
+        raise UserError(f"model.max_tokens: jobs/prepare.py was run with {prepared.max_tokens}")

@@ -1,0 +1,147 @@
+"""A model folder and everything that is read from it, resolved once a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.thresholds import pick
+from readmit_spark.evaluation.vote import PUBLISHED_C
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.scoring.classifier import check_one_logit, is_classifier, read_settings
+from readmit_spark.scoring.fitted_settings import KEY, FittedSettings
+from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.scoring.registry import CHAMPION, fetch
+from readmit_spark.storage.s3 import fetch_folder, is_s3
+
+SEEN_SPLIT = "readmit_split"  # key of config.json: the split that the model was trained with
+_ALERT_PRECISION = 0.80  # what an alert threshold should reach, where the configuration names none
+_DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Hugging Face folder on this machine's disk. What is read from it is read once.
+
+    name: how tables and reports call the model. source: the s3:// folder that `folder` is a copy
+    of; a node can fetch the model from there.
+    """
+
+    folder: str
+    name: str
+    source: str | None = None
+
+    @cached_property
+    def settings(self) -> Any:
+        """config.json, as a transformers PretrainedConfig. UserError where it cannot be read."""
+        return read_settings(self.folder)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `fingerprint`."""
+        return fingerprint(self.folder)
+
+    @property
+    def has_head(self) -> bool:
+        """True where the model is a classifier, of readmission or of anything else."""
+        return is_classifier(self.settings)
+
+    @cached_property
+    def fitted(self) -> FittedSettings | None:
+        """What fine-tuning fitted besides the weights; None where this program did not train the
+        model."""
+        values = getattr(self.settings, KEY, None)
+        return FittedSettings.from_dict(values) if values else None
+
+    @property
+    def seen_split(self) -> str | None:
+        """The split whose training patients the model has seen; None where that is unknown."""
+        split: str | None = getattr(self.settings, SEEN_SPLIT, None)
+        return split
+
+    def tokenizer(self, max_tokens: int) -> ChunkTokenizer:
+        """The model's tokenizer, for chunks of at most `max_tokens`. Errors: `load_tokenizer`."""
+        return load_tokenizer(self.folder, max_tokens, self.settings)
+
+    def vote_c(self, config: Config) -> float:
+        """c of the vote: `vote.c`, else the fitted one, else the published 2."""
+        if config.vote.c is not None:
+            return config.vote.c
+        return self.fitted.vote_c if self.fitted else PUBLISHED_C
+
+    def alert_threshold(self, config: Config, windows: Sequence[str]) -> float:
+        """The score from which on an alert is raised: `score.alert_threshold`, else the one that
+        reached a precision of 0.80 on validation in the first of `windows` that has such a
+        threshold, else 0.5."""
+        if config.score.alert_threshold is not None:
+            return config.score.alert_threshold
+        alerts = self.fitted.alerts if self.fitted else {}
+        for window in windows:
+            point = pick(alerts.get(window, ()), _ALERT_PRECISION)
+            if point is not None:
+                return point.threshold
+        return _DEFAULT_THRESHOLD
+
+
+def resolve_model(config: Config, path: str | None = None) -> Model:
+    """The model at `path` (default: `model.path`), on this machine's disk.
+
+    package:NAME is the folder in an installed package; models:/NAME@ALIAS and models:/NAME/VERSION
+    come from the registry at `tracking.uri`; an s3:// folder is fetched; an existing folder is used
+    where it is; anything else is a hub id. UserError where the model cannot be found.
+    """
+    path = path or config.model.path
+    if path.startswith("package:"):
+        name = path.removeprefix("package:")
+        return Model(package_folder(name), name)
+    if path.startswith("models:/"):
+        return Model(*fetch(path, config.tracking_uri))
+    if is_s3(path):
+        try:
+            return Model(str(fetch_folder(path)), path.rstrip("/").rpartition("/")[2], path)
+        except UserError as error:
+            raise UserError(f"model.path: {error}") from None
+    if Path(path).is_dir():
+        return Model(path, Path(path).name)
+    if path.startswith(("/", ".", "~")) or path.count("/") > 1:
+        raise UserError(f"model.path: the folder {path} does not exist")
+    return Model(_from_hub(path), path)
+
+
+def resolve_scorer(config: Config) -> Model:
+    """The model to score with: `model.path` where it has a classification head, else the champion
+    of `model.name` in the registry. UserError where it is no classifier with one logit."""
+    model = resolve_model(config)
+    if not model.has_head:
+        model = resolve_model(config, f"models:/{config.model.name}@{CHAMPION}")
+    check_one_logit(model.settings, model.folder)
+    return model
+
+
+def fingerprint(folder: str) -> str:
+    """12 hex digits of the weights and configuration in `folder`: they tell apart two models of one
+    name."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(folder).iterdir()):
+        if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def _from_hub(name: str) -> str:
+    """The folder in the hub's local cache; fetched where it is not there yet."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return str(snapshot_download(name))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(f"model.path: {name} cannot be loaded: {reason}") from None
