@@ -106,7 +106,7 @@ def spoil(broken: TrainingPlan) -> None:
     )
     index = index.balanced_sample(broken.settings.seed)
     row = assign_to_lanes(index.lengths, 2)[1][0]
-    for path in Path(folder, f"chunks/window={WINDOW}").iterdir():
+    for path in Path(broken.prepared_folder, f"chunks/window={WINDOW}").iterdir():
         table = pq.read_table(path, partitioning=None)
         here = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
             table["chunk_index"].to_numpy() == index.chunk_indexes[row]
