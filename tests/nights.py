@@ -11,9 +11,9 @@ from readmit_spark.nightly.worklist_types import (
     Driver,
     Left,
     NewNote,
-    Night,
     Passage,
     Patient,
+    Worklist,
 )
 
 AS_OF = datetime(2026, 11, 22, 2, 0)
@@ -21,7 +21,7 @@ CATEGORIES = ("Nursing", "Physician ", "Radiology", "Nursing/other", "Respirator
 THRESHOLD = 0.6
 
 
-def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Night:
+def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Worklist:
     """Make a night of `n` patients; scores of 0.6 or more are alerted."""
     random_ = random.Random(seed)
     made = sorted((_patient(random_, i) for i in range(n)), key=lambda p: -p["score"])
@@ -49,7 +49,7 @@ def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Night:
         "facts": {"profile": "default", "code": "4f2a91c", "input fingerprint": "9b1deb4d3b7d"},
         "seconds": {"cohort": 6.1, "prepare": 11.4, "score": 19.8, "publish": 3.2},
     }
-    return Night(**values | changed)
+    return Worklist(**values | changed)
 
 
 def alert(**changed: Any) -> Alert:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from readmit_spark.nightly.worklist_types import Alert, Night, Patient
+from readmit_spark.nightly.worklist_types import Alert, Patient, Worklist
 from tests.nights import AS_OF
 
 
@@ -18,12 +18,12 @@ def patient(rank: int, score: float, alert: bool) -> Patient:
     )  # fmt: skip
 
 
-def night_of(patients: list[Patient], tonight: int) -> Night:
+def night_of(patients: list[Patient], tonight: int) -> Worklist:
     unknown: dict[str, Any] = dict.fromkeys(
         ("expected_a_night", "precision", "precision_low", "precision_high", "prevalence")
     )
     alert = Alert("threshold", 0.6, 0.6, tonight, n_validation=0, note="", **unknown)
-    return Night(
+    return Worklist(
         as_of=AS_OF, previous=None, window="3days", model="readmission/1", patients=patients,
         left=[], unscored={}, alert=alert, outcomes=None, facts={}, seconds={},
     )  # fmt: skip

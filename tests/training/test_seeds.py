@@ -7,24 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from readmit_spark.scoring.locate import Located
 
-from readmit_spark.config import split_name
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.registry import fetch
 from readmit_spark.training.finetune_job import finetune_and_register
-from tests.prepared import WINDOW, learnable, manifest
+from tests.prepared import WINDOW, learnable, prepared_of
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_another_training_seed_gives_other_weights_that_may_score_the_same_test_patients(
     tiny_model: str, tmp_path: Path
 ) -> None:
-    prepared = manifest(learnable(tmp_path / "prepared"), tiny_model)
+    prepared = prepared_of(learnable(tmp_path / "prepared"), tiny_model)
     models = []
     for seed in (1, 2):
         config = load_config(
@@ -34,14 +33,14 @@ def test_another_training_seed_gives_other_weights_that_may_score_the_same_test_
                 "model.max_tokens=128", "score.bootstrap=5",
             ]
         )  # fmt: skip
-        start = Located(tiny_model, "tiny")
+        start = Model(tiny_model, "tiny")
         finetune_and_register(config, start, prepared, Progress("test", 5, io.StringIO()))
         folder, _ = fetch("models:/readmission@champion", config.tracking_uri)
-        models.append(Located(folder, f"seed {seed}"))
+        models.append(Model(folder, f"seed {seed}"))
 
     first, second = (load_for_training(model.folder).state_dict() for model in models)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     for model in models:
-        assert check_unseen(model, split_name(prepared["config"]))
+        assert check_unseen(model, prepared.split_name)
         with pytest.raises(UserError, match="split `patient 1`, and the data have `patient 2`"):
             check_unseen(model, "patient 2")
