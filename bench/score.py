@@ -192,7 +192,7 @@ def _ways() -> dict[str, Way]:
     }  # fmt: skip
     if find_spec("openvino") is None:
         del ways["ours_openvino"]
-    if not onednn.usable(HIDDEN, torch.bfloat16):
+    if not onednn.is_usable(HIDDEN, torch.bfloat16):
         say("bf16 is left out, because this CPU does not compute in it")
         del ways["ours_bf16"]
     return ways

@@ -265,10 +265,10 @@ class GpuBench:
         torch.cuda.set_per_process_memory_fraction(0.03)
         try:
             model = engines.load_model(self.folder, engines.DTYPES[precision])
-            engine = gpu.build(model, self.device, budget=1 << 20)
+            engine = gpu.build_engine(model, self.device, budget=1 << 20)
             lengths = [len(chunk) for chunk in self.chunks]
             parts, budget = submit_all(engine, self.chunks, lengths, engine.budget)
-            n = len(Scorer._read(parts))
+            n = len(Scorer._collect(parts))
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
         return {

@@ -44,10 +44,10 @@ def _multiply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     products: dict[str, Callable[[], torch.Tensor]] = {
         "fp32 MKL": lambda: F.linear(x, weight, bias)
     }
-    if onednn.usable(INNER):
+    if onednn.is_usable(INNER):
         exact = onednn.OneDnnDense(weight, bias)
         products["fp32 oneDNN"] = lambda: exact(x)
-    if onednn.usable(INNER, torch.bfloat16):
+    if onednn.is_usable(INNER, torch.bfloat16):
         half = onednn.OneDnnDense(low[1], low[2])
         products["bf16"] = lambda: half(low[0])
     else:

@@ -133,7 +133,7 @@ def _explain(
         "logit": found.logit,
         "baseline": found.baseline,
         "error": found.error,
-        "steps": found.steps,
+        "steps": found.points,
         "complete": found.complete,
         "deletion": asdict(deletion) if deletion else None,
         "words": [

@@ -1,4 +1,4 @@
-"""Choosing the engine for a model, a device and a precision."""
+"""Choose the engine for a model, a device and a precision."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from readmit_spark.scoring.engines import (
 )
 
 
-def build(
+def build_engine(
     folder: str, device: str, precision: str, backend: str, batch_tokens: int | None
 ) -> tuple[Engine, Any]:
-    """The engine for these settings, and the model's config (a transformers PretrainedConfig).
+    """Return the engine for these settings, and the model's transformers configuration.
 
-    batch_tokens: None is what the device does best with.
+    batch_tokens: tokens per batch; None uses the engine's default. UserError for settings that are
+    unknown or do not fit the device.
     """
     if backend not in ("auto", "torch", "openvino"):
         raise UserError(f"score.backend={backend} is unknown: use auto, torch or openvino")
@@ -40,17 +41,17 @@ def build(
         return OpenVino(model, precision), model.config
     model = load_model(folder, DTYPES[precision])
     if not on_cpu:
-        return gpu.build(model, device, batch_tokens), model.config
+        return gpu.build_engine(model, device, batch_tokens), model.config
     return _torch_cpu(model, precision), model.config
 
 
 def _torch_cpu(model: PreTrainedModel, precision: str) -> Engine:
     half = precision == "bf16"
-    fast = (half or onednn.worthwhile()) and onednn.usable(model.config.hidden_size, model.dtype)
-    name = f"torch {precision}, {'oneDNN' if fast else f'plain ({onednn.capability()})'}"
+    fast = (half or onednn.is_faster()) and onednn.is_usable(model.config.hidden_size, model.dtype)
+    name = f"torch {precision}, {'oneDNN' if fast else f'plain ({onednn.cpu_capability()})'}"
     if half and not fast:
-        name += ", in which this CPU does not compute: fp32 is faster"
-    if PackedBert.fits(model):
+        name += ", which this CPU only emulates: fp32 is faster"
+    if PackedBert.supports(model):
         parts = (onednn.attend_onednn, onednn.OneDnnDense) if fast else (attend_each, Dense)
         return PackedTorch(PackedBert(model, *parts), f"{name}, packed")
     if fast:

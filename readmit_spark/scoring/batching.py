@@ -1,4 +1,4 @@
-"""How chunks of unequal length become batches. numpy only."""
+"""Group chunks of unequal length into batches. numpy only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Index = NDArray[np.int64]
 
 
 def token_batches(lengths: Sequence[int] | Index, budget: int) -> list[Index]:
-    """Group chunks of like length, so that a padded batch holds at most `budget` tokens.
+    """Group chunks of similar length into padded batches of at most `budget` tokens.
 
-    lengths: [n] tokens a chunk. budget: tokens, padding included: rows * longest <= budget; a chunk
-    longer than the budget is a batch of its own. Returns index arrays, longest chunks first; every
-    index of the input is in exactly one of them.
+    lengths: [n] tokens of each chunk. A batch has rows * longest <= budget; a chunk longer than the
+    budget is a batch of its own. Returns index arrays, longest chunks first; every index is in
+    exactly one of them.
 
     >>> [batch.tolist() for batch in token_batches([5, 9, 4, 2], budget=10)]
     [[1], [0, 2], [3]]
     """
     lengths = np.asarray(lengths, dtype=np.int64)
-    # Longest first: a budget that does not fit in memory fails at once, not at the last batch.
+    # Longest first: a budget too large for the memory fails at the first batch, not at the last.
     order = np.argsort(-lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):
@@ -33,11 +33,11 @@ def token_batches(lengths: Sequence[int] | Index, budget: int) -> list[Index]:
 
 
 def token_packs(lengths: Sequence[int] | Index, budget: int, max_rows: int) -> list[Index]:
-    """Fill packs of at most `budget` tokens and `max_rows` chunks, laid end to end.
+    """Group chunks into packs of at most `budget` tokens and `max_rows` chunks, without padding.
 
-    Each pack takes the longest chunks left, then closes its gap with the shortest: nothing is
-    padded, so unlike lengths may share a pack. A chunk longer than the budget is a pack of its own;
-    every index of the input is in exactly one pack.
+    lengths: [n] tokens of each chunk. Each pack takes the longest remaining chunks that fit, then
+    fills its gap with the shortest. A chunk longer than the budget is a pack of its own. Returns
+    index arrays; every index is in exactly one of them.
 
     >>> [pack.tolist() for pack in token_packs([5, 9, 4, 2], budget=12, max_rows=3)]
     [[1, 3], [0, 2]]
@@ -64,9 +64,10 @@ def token_packs(lengths: Sequence[int] | Index, budget: int, max_rows: int) -> l
 def pad(
     chunks: Sequence[Ids], pad_id: int, multiple: int = 1, limit: int | None = None
 ) -> tuple[Index, Index]:
-    """Stack chunks into `(ids, mask)`, both [rows, width]; mask is 1 on tokens, 0 on padding.
+    """Pad chunks to one width and return `(ids, mask)`, both int64 [rows, width].
 
-    width: the longest chunk's, rounded up to a `multiple`, but not past `limit`.
+    mask is 1 on tokens and 0 on padding. The width is the longest chunk rounded up to a `multiple`,
+    but at most `limit` unless the longest chunk is longer.
     """
     longest = max(len(chunk) for chunk in chunks)
     width = -(-longest // multiple) * multiple
@@ -81,7 +82,7 @@ def pad(
 
 
 def pack(chunks: Sequence[Ids]) -> tuple[Ids, Ids, Ids]:
-    """Lay chunks end to end: `(ids [T], positions [T], bounds [rows + 1])`.
+    """Concatenate chunks and return `(ids [T], positions [T], bounds [rows + 1])`, all int32.
 
     Chunk i is ids[bounds[i]:bounds[i + 1]]; positions count from 0 in each chunk.
 

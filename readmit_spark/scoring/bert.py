@@ -1,9 +1,9 @@
-"""BERT with one logit, for inference: no padding, and no work that the logit does not need.
+"""BERT with one logit, for inference, without work that does not change the logit.
 
-The same function as transformers' BertForSequenceClassification in eval mode, computed on chunks
-laid end to end. Two things are left out because the result does not depend on them: padding, and
-in the last layer every row but [CLS] (only its output reaches the pooler; the other tokens are keys
-and values there). On 12 layers the second saves 7 % of the arithmetic, on 6 layers 14 %.
+Computes the same function as transformers' BertForSequenceClassification in eval mode, on chunks
+concatenated end to end. It needs no padding. In the last layer it computes only the row of [CLS],
+because the pooler reads no other; the other tokens are only keys and values there. That saves 7 %
+of the arithmetic with 12 layers, 14 % with 6.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, PreTrainedModel
 
-# q [Tq, heads, d], k and v [T, heads, d], bounds of the chunks in q and in k -> [Tq, heads, d]
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""attend(q, k, v, q_bounds, bounds): attention within each chunk.
+
+q: [Tq, heads, d]; k and v: [T, heads, d]; bounds of the chunks in q, and in k and v. Returns
+[Tq, heads, d].
+"""
 
 
 class Dense(nn.Module):
-    """x @ weight.T + bias, then GELU where asked."""
+    """Linear layer: x @ weight.T + bias, optionally followed by GELU."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False) -> None:
         super().__init__()
@@ -35,10 +39,10 @@ class Dense(nn.Module):
 
 
 class PackedBert(nn.Module):
-    """P(readmit)'s logit for chunks laid end to end.
+    """Logits of P(readmit) for chunks concatenated end to end.
 
-    model: one that `fits`. attend: attention within each chunk. dense: how a linear layer is
-    computed (`Dense` or one with its signature). Weights keep the model's dtype and device.
+    model: one that `supports` accepts. attend: see `Attend`. dense: class of the linear layers,
+    `Dense` or one with the same signature. Weights keep the model's dtype and device.
     """
 
     def __init__(
@@ -55,8 +59,8 @@ class PackedBert(nn.Module):
         self.classifier = model.classifier
 
     @staticmethod
-    def fits(model: PreTrainedModel) -> bool:
-        """Whether `model` is the plain BERT that this module computes."""
+    def supports(model: PreTrainedModel) -> bool:
+        """Return whether `model` is a plain BERT, which this module computes exactly."""
         config = model.config
         return (
             isinstance(model, BertForSequenceClassification)
@@ -66,17 +70,18 @@ class PackedBert(nn.Module):
         )
 
     def forward(self, ids: Tensor, positions: Tensor, bounds: Tensor) -> Tensor:
-        """ids, positions: int [T]; bounds: int32 [rows + 1], as `batching.pack` makes them.
+        """Return logits [rows] in the model's dtype.
 
-        Returns logits [rows] in the model's dtype. A chunk of no tokens yields an arbitrary logit.
+        ids, positions: int [T]; bounds: int32 [rows + 1]; all as `batching.pack` returns them. The
+        logit of an empty chunk is meaningless.
         """
         hidden = self.embeddings(ids[None].long(), position_ids=positions[None].long())[0]
         for layer in self.layers[:-1]:
             hidden = layer(hidden, hidden, bounds, bounds)
-        # The clamp is for empty chunks after the last token.
+        # Empty chunks after the last token would index past the end.
         cls = hidden[bounds[:-1].long().clamp(max=len(hidden) - 1)]
-        one_each = torch.arange(len(bounds), dtype=bounds.dtype, device=bounds.device)
-        cls = self.layers[-1](cls, hidden, one_each, bounds)
+        cls_bounds = torch.arange(len(bounds), dtype=bounds.dtype, device=bounds.device)
+        cls = self.layers[-1](cls, hidden, cls_bounds, bounds)
         logits: Tensor = self.classifier(self.pooler(cls[:, None]))[:, 0]
         return logits
 
@@ -101,7 +106,7 @@ class _Layer(nn.Module):
         self.norm_out = layer.output.LayerNorm
 
     def forward(self, x: Tensor, context: Tensor, x_bounds: Tensor, bounds: Tensor) -> Tensor:
-        """Rows x [Tq, hidden] attend to their chunk's tokens in context [T, hidden]."""
+        """Let rows x [Tq, hidden] attend to the tokens of their chunk in context [T, hidden]."""
         q = self.query(x).unflatten(-1, (self.heads, -1))
         k, v = self.key_value(context).unflatten(-1, (2, self.heads, -1)).unbind(1)
         mixed = self.attend(q, k, v, x_bounds, bounds).flatten(1)
@@ -119,11 +124,11 @@ def attend_each(
     *,
     product: Callable[[Tensor, Tensor], Tensor] = F.linear,
 ) -> Tensor:
-    """softmax(q k.T / sqrt(d)) v, chunk by chunk and head by head.
+    """Compute softmax(q k.T / sqrt(d)) v chunk by chunk and head by head; arguments as in `Attend`.
 
-    One head's scores stay in the CPU's second-level cache, and one at a time is faster than torch's
-    fused attention there. product(a, b) = a @ b.T; its operands are contiguous matrices or
-    transposes of such.
+    On a CPU this is faster than torch's fused attention, because the attention weights of one head
+    fit in the second-level cache. product(a, b) returns a @ b.T; a and b are contiguous matrices
+    or transposes of contiguous ones.
     """
     out = torch.empty_like(q)
     q_ends, ends = q_bounds.tolist(), bounds.tolist()

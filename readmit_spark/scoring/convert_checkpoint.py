@@ -1,7 +1,7 @@
-"""Weights as pytorch_pretrained_bert saved them, made into a Hugging Face folder.
+"""Convert a checkpoint of pytorch_pretrained_bert to a Hugging Face folder.
 
-Such a folder holds `bert_config.json`, `pytorch_model.bin` and sometimes `vocab.txt` (method: the
-published ClinicalBERT). Nothing in it is run: weights are read as weights, or not at all.
+Such a checkpoint has `bert_config.json`, `pytorch_model.bin` and sometimes `vocab.txt`; the
+published ClinicalBERT is one. The weights file is a pickle, and no code in it is run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from readmit_spark.scoring.classifier import LABEL
 
 CONFIG, WEIGHTS, VOCABULARY = "bert_config.json", "pytorch_model.bin", "vocab.txt"
 
-# What bert_config.json has to say; all else in it is of other programs.
+# Required and optional keys of bert_config.json; all others are ignored.
 _SHAPE = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
     "max_position_embeddings", "type_vocab_size",
@@ -33,59 +33,62 @@ _SHAPE = (
 _OPTIONS = (
     "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range",
 )  # fmt: skip
-# What torch.load says of a file that breaks off or holds a wrong byte.
+# Errors that torch.load raises for a truncated or damaged file.
 _DAMAGED = (
     RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError,
     struct.error,
 )  # fmt: skip
-_PRETRAINING = "cls."  # heads for masked words and next sentences
+_PRETRAINING = "cls."  # prefix of the heads for masked words and next sentences
 _RENAMED = ((".gamma", ".weight"), (".beta", ".bias"))
 
 
 @dataclass(frozen=True)
-class Imported:
-    """has_head: a readmission classifier, else an encoder to fine-tune. tensors: how many were
-    taken. left_out: names of those that readmission has no use for."""
+class Converted:
+    """Result of a conversion.
+
+    has_head: whether it is a readmission classifier; otherwise it is an encoder to fine-tune.
+    tensors: number of converted weights. left_out: names of weights that readmission does not use.
+    """
 
     has_head: bool
     tensors: int
     left_out: Sequence[str]
 
 
-def convert(source: str, target: str, tokenizer: Callable[[], str]) -> Imported:
-    """Writes `source` as safetensors, config.json and tokenizer into the folder `target`.
+def convert(source: str, target: str, tokenizer: Callable[[], str]) -> Converted:
+    """Convert `source`; write safetensors, config.json and tokenizer to the folder `target`.
 
-    tokenizer: the folder to take the tokenizer of, asked where `source` has no vocab.txt. Every
-    tensor is read back and compared, bit by bit. UserError, one line, for a folder that is not
-    such a checkpoint, that is cut short, holds more than weights, or does not fit its own config.
+    tokenizer: returns a folder with a tokenizer; called only if `source` has no vocab.txt. The
+    written weights are read back and compared bit by bit. UserError if `source` is not such a
+    checkpoint, is truncated, contains code, or does not fit its own configuration.
     """
     folder = Path(source)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise UserError(f"{source} has no {name}: it is no pytorch_pretrained_bert checkpoint")
+            raise UserError(f"{source} has no {name}: not a pytorch_pretrained_bert checkpoint")
     config = _read_config(folder / CONFIG)
-    weights, left_out = _named(_read_weights(folder / WEIGHTS))
+    weights, left_out = _rename(_read_weights(folder / WEIGHTS))
     has_head = "classifier.weight" in weights
-    model = _filled(config, weights, has_head, folder / WEIGHTS)
+    model = _build_model(config, weights, has_head, folder / WEIGHTS)
     model.save_pretrained(target)
-    _check(type(model), target, model.state_dict())
+    _check_written(type(model), target, model.state_dict())
     _write_tokenizer(folder, Path(target), tokenizer, config.vocab_size)
-    return Imported(has_head, len(weights), left_out)
+    return Converted(has_head, len(weights), left_out)
 
 
 def _read_config(path: Path) -> BertConfig:
     try:
         values = json.loads(path.read_text())
     except ValueError:
-        raise UserError(f"{path} is not JSON: it is damaged or cut short") from None
-    found = values if isinstance(values, dict) else {}
-    missing = [k for k in _SHAPE if type(found.get(k)) is not int or found[k] < 1]
+        raise UserError(f"{path} is not JSON: it is damaged or truncated") from None
+    values = values if isinstance(values, dict) else {}
+    missing = [k for k in _SHAPE if type(values.get(k)) is not int or values[k] < 1]
     if missing:
-        raise UserError(f"{path} lacks {', '.join(missing)}, as whole numbers above 0")
+        raise UserError(f"{path} lacks {', '.join(missing)}: whole numbers above 0 needed")
     if values["hidden_size"] % values["num_attention_heads"]:
-        raise UserError(f"{path}: hidden_size is no multiple of num_attention_heads")
+        raise UserError(f"{path}: hidden_size is not a multiple of num_attention_heads")
     if values.get("hidden_act", "gelu") not in list(ACT2FN):
-        raise UserError(f"{path}: hidden_act is no activation that transformers knows")
+        raise UserError(f"{path}: hidden_act is not an activation of transformers")
     head: dict[str, Any] = {
         "num_labels": 1,
         "problem_type": "multi_label_classification",
@@ -97,26 +100,26 @@ def _read_config(path: Path) -> BertConfig:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Without the rest of the message, which tells people how to run the file all the same.
+        # The full message would explain how to run the code in the file anyway.
         if "Unsupported" in str(error) or "weights only" in str(error).lower():
-            reason = "holds more than weights, or is no file of torch.save; nothing in it was run"
+            reason = "contains more than weights, or no weights; no code in it was run"
         else:
-            reason = "is no file of torch.save, or is damaged"
+            reason = "was not written by torch.save, or is damaged"
         raise UserError(f"{path} {reason}") from None
     except _DAMAGED:
-        raise UserError(f"{path} is damaged or cut short: fetch it again") from None
-    if not isinstance(found, Mapping) or not all(torch.is_tensor(t) for t in found.values()):
-        raise UserError(f"{path} holds no table of weights by name (a state_dict)")
-    return dict(found)
+        raise UserError(f"{path} is damaged or truncated: download it again") from None
+    if not isinstance(stored, Mapping) or not all(torch.is_tensor(t) for t in stored.values()):
+        raise UserError(f"{path} is not a dictionary of weights by name (a state_dict)")
+    return dict(stored)
 
 
-def _named(found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The weights under transformers' names, in 32 bits; and what is left out."""
+def _rename(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights in fp32 under transformers' names, and the names left out."""
     weights, left_out = {}, []
-    for name, tensor in found.items():
-        name = name.removeprefix("module.")  # of a model that was trained on several GPUs
+    for name, tensor in stored.items():
+        name = name.removeprefix("module.")  # added by training on several GPUs
         for old, new in _RENAMED:
             if name.endswith(old):
                 name = name.removesuffix(old) + new
@@ -124,40 +127,43 @@ def _named(found: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
             left_out.append(name)
             continue
         if not name.startswith(("bert.", "classifier.")):
-            name = f"bert.{name}"  # an encoder saved by itself
+            name = f"bert.{name}"  # an encoder saved without a head
         weights[name] = tensor.float()
     return weights, left_out
 
 
-def _filled(config: BertConfig, weights: dict[str, Tensor], has_head: bool, path: Path) -> Any:
+def _build_model(config: BertConfig, weights: dict[str, Tensor], has_head: bool, path: Path) -> Any:
     model: Any = BertForSequenceClassification(config) if has_head else BertModel(config)
     prefix = "" if has_head else "bert."
-    wanted = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
-    lacking, unknown = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    for what, names in (("lacks", lacking), ("has unknown", unknown)):
+    expected = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+    missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    for verb, names in (("lacks", missing), ("has unknown", unknown)):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise UserError(f"{path} {what} weights: {min(names)}{more}; {CONFIG} may be another's")
-    for name, tensor in weights.items():
-        if tensor.shape != wanted[name].shape:
             raise UserError(
-                f"{path}: {name} is {list(tensor.shape)}, and {CONFIG} makes it "
-                f"{list(wanted[name].shape)}"
+                f"{path} {verb} weights: {min(names)}{more}; {CONFIG} may belong to another model"
+            )
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise UserError(
+                f"{path}: {name} has shape {list(tensor.shape)}, but {CONFIG} requires "
+                f"{list(expected[name].shape)}"
             )
         if not tensor.isfinite().all():
-            raise UserError(f"{path}: {name} holds a number that is not finite: it is damaged")
+            raise UserError(f"{path}: {name} has a number that is not finite: it is damaged")
     model.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items()})
     return model.eval()
 
 
-def _check(kind: Any, target: str, expected: Mapping[str, Tensor]) -> None:
-    found = kind.from_pretrained(target).state_dict()
-    wrong = [n for n in expected if n not in found or not torch.equal(found[n], expected[n])]
+def _check_written(kind: Any, target: str, expected: Mapping[str, Tensor]) -> None:
+    written = kind.from_pretrained(target).state_dict()
+    wrong = [n for n in expected if n not in written or not torch.equal(written[n], expected[n])]
     if wrong:
-        raise RuntimeError(f"{len(wrong)} weights are not what they were, such as {wrong[0]}")
+        raise RuntimeError(f"{len(wrong)} weights changed when they were written: {wrong[0]} ...")
 
 
 def _write_tokenizer(source: Path, target: Path, other: Callable[[], str], size: int) -> None:
+    """Write the tokenizer of vocab.txt, or else that in the folder that other() returns."""
     vocabulary = source / VOCABULARY
     if vocabulary.exists():
         try:
@@ -166,9 +172,9 @@ def _write_tokenizer(source: Path, target: Path, other: Callable[[], str], size:
             raise UserError(f"{vocabulary} is not UTF-8: it is damaged") from None
         shutil.copy(vocabulary, target)
         tokenizer = AutoTokenizer.from_pretrained(str(target))
-        # transformers may ignore a vocabulary without a word, and then knows five tokens.
+        # transformers may silently ignore a vocabulary; the tokenizer then has five tokens.
         if tokenizer.get_vocab() != {word: i for i, word in enumerate(words)}:
-            raise UserError(f"{vocabulary} is not a WordPiece vocabulary, a token a line")
+            raise UserError(f"{vocabulary} is not a WordPiece vocabulary, one token in each line")
         origin = str(vocabulary)
     else:
         tokenizer = AutoTokenizer.from_pretrained(other())
@@ -176,6 +182,6 @@ def _write_tokenizer(source: Path, target: Path, other: Callable[[], str], size:
     if len(tokenizer) != size:
         raise UserError(
             f"{origin} has {len(tokenizer):,} entries, but the checkpoint {size:,}: "
-            f"put its own {VOCABULARY} beside it, or set model.path to a model with its vocabulary"
+            f"add its own {VOCABULARY}, or set model.path to a model with the same vocabulary"
         )
     tokenizer.save_pretrained(str(target))

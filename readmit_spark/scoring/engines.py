@@ -1,7 +1,7 @@
-"""The engines that turn a few chunks into logits: torch on any device, OpenVINO on CPUs.
+"""Engines compute logits of chunks: torch on any device, OpenVINO on CPUs.
 
-An engine is built once a worker. `batches` groups chunks, and `submit` computes one group. On a GPU
-the result of `submit` may still be under computation: `Scorer` reads all groups back at once.
+Each worker builds one engine. `batches` groups chunks and `submit` computes one group. On a GPU
+`submit` returns before the result is complete; `Scorer` reads the results of all groups at once.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from readmit_spark.scoring.bert import PackedBert
 from readmit_spark.scoring.classifier import check_one_logit, read_settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CPU_TOKENS = 2048  # more is slower: the widest activations leave the third-level cache
+CPU_TOKENS = 2048  # with more, the widest activations no longer fit in the third-level cache
 
 
 class Engine(Protocol):
-    """How logits are computed. name: for people. budget: the tokens a batch it does best with."""
+    """Computes logits. name: for log lines. budget: tokens per batch at which it is fastest."""
 
     name: str
     budget: int
 
     def batches(self, lengths: Index, budget: int) -> list[Index]:
-        """Groups of chunk indices, each at most `budget` tokens; every index exactly once."""
+        """Group chunk indices into batches of at most `budget` tokens, each index exactly once."""
         ...
 
     def submit(self, chunks: Sequence[Ids]) -> Tensor:
-        """Logits [rows] of one group; torch.cuda.OutOfMemoryError where it is too big."""
+        """Return logits [rows] of one group; torch.cuda.OutOfMemoryError if it is too large."""
         ...
 
 
 def load_model(
     folder: str, dtype: torch.dtype = torch.float32, attention: str | None = None
 ) -> PreTrainedModel:
-    """The classifier in `folder`, in eval mode on the CPU; a UserError unless it has one logit.
+    """Load the classifier in `folder`, in eval mode on the CPU.
 
-    attention: transformers' `attn_implementation`; None is its own choice.
+    attention: transformers' `attn_implementation`; None lets transformers choose. UserError if the
+    folder has no model or the model does not have exactly one logit.
     """
     check_one_logit(read_settings(folder), folder)
     with _quiet():
@@ -57,13 +58,15 @@ def load_model(
             )
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0][:200]
-            raise UserError(f"model.path: {folder} holds no model that loads ({reason})") from None
+            raise UserError(
+                f"model.path: {folder}: the model cannot be loaded ({reason})"
+            ) from None
     loaded: PreTrainedModel = model.eval()
     return loaded
 
 
 class PackedTorch:
-    """A `PackedBert` on the CPU."""
+    """Engine: a `PackedBert` on the CPU."""
 
     budget = CPU_TOKENS
 
@@ -81,7 +84,7 @@ class PackedTorch:
 
 
 class PaddedTorch:
-    """Any sequence classifier of transformers, on any device, as its own code computes it."""
+    """Engine: transformers' own code for any sequence classifier, on any device."""
 
     def __init__(self, model: PreTrainedModel, name: str, budget: int = CPU_TOKENS) -> None:
         self.model = model
@@ -96,7 +99,7 @@ class PaddedTorch:
     def submit(self, chunks: Sequence[Ids]) -> Tensor:
         ids, mask = (torch.from_numpy(part) for part in pad(chunks, self.pad_id))
         if self.model.device.type == "cuda":
-            # Pinned, the copies are asynchronous; torch keeps a buffer until its copy is done.
+            # Copies from pinned memory are asynchronous; torch keeps a buffer until it is copied.
             ids, mask = ids.pin_memory(), mask.pin_memory()
         ids = ids.to(self.model.device, non_blocking=True)
         mask = mask.to(self.model.device, non_blocking=True)
@@ -105,9 +108,10 @@ class PaddedTorch:
 
 
 class OpenVino:
-    """Any sequence classifier, compiled by OpenVINO for this CPU; an extra (`[openvino]`).
+    """Engine: any sequence classifier, compiled by OpenVINO for this CPU.
 
-    As many threads as torch has here, so that Spark's one thread a worker holds for both.
+    Needs the extra `[openvino]`. Uses as many threads as torch, so Spark's limit of one thread for
+    each worker applies to both.
     """
 
     budget = CPU_TOKENS
@@ -118,7 +122,7 @@ class OpenVino:
                 "score.backend=openvino: OpenVINO is not installed; "
                 "pip install 'readmit-spark[openvino]' or use score.backend=auto"
             )
-        # Its converter reports use to a server unless this package is missing; nothing leaves here.
+        # Without this package OpenVINO's converter cannot report its use to a server.
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
         import openvino
 
@@ -134,13 +138,13 @@ class OpenVino:
                 "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
                 "INFERENCE_NUM_THREADS": torch.get_num_threads(),
                 "NUM_STREAMS": 1,
-                # Pinned, all workers of a machine would sit on the same first core.
+                # With pinning, all workers of a machine would use the same first core.
                 "ENABLE_CPU_PINNING": False,
             },
         )
-        # What it computes in; it takes a precision that the CPU lacks for a mere hint.
-        kind = self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.name = f"openvino {kind}, padded"
+        # The precision it really uses: it ignores a hint that the CPU does not support.
+        precision_used = self.compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.name = f"openvino {precision_used}, padded"
         self.pad_id = model.config.pad_token_id or 0
 
     def batches(self, lengths: Index, budget: int) -> list[Index]:
@@ -163,13 +167,13 @@ class _LogitOnly(torch.nn.Module):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars or tracer warnings: a worker's stderr is a log."""
-    shown = transformers_logging.is_progress_bar_enabled()
+    """Hide progress bars and tracer warnings from a worker's log."""
+    had_progress_bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        if shown:
+        if had_progress_bar:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""Scoring on a GPU: packs of a few fixed sizes, each replayed as one CUDA graph.
+"""Score on a GPU: packs of a few fixed sizes, each computed by replaying one CUDA graph.
 
-The host only lays token ids end to end and starts a graph; it never waits for a result. Without
-padding there is one kind of batch, so a graph per pack size is enough for chunks of any lengths.
+The CPU only concatenates token ids and starts a graph; it does not wait for results. Because packs
+have no padding, one graph for each pack size serves chunks of any length.
 """
 
 from __future__ import annotations
@@ -19,29 +19,35 @@ from readmit_spark.scoring.batching import Ids, Index, pack, token_packs
 from readmit_spark.scoring.bert import Attend, PackedBert
 from readmit_spark.scoring.engines import Engine, PaddedTorch
 
-# 3 * 44 tiles of 128 tokens: matrix products 768, 2304 and 3072 wide (tiles of 256) then fill the
-# 132 multiprocessors of an H100 in whole rounds.
+# 3 * 44 tiles of 128 tokens: matrix products of width 768, 2304 and 3072 (tiles of 256) then keep
+# all 132 multiprocessors of an H100 busy in every round.
 GPU_TOKENS = 16_896
-# Rows a graph has room for: a token budget's worth of chunks of this length. Attention launches a
-# block for every possible row, so room that is never used costs time.
-_TOKENS_A_ROW = 256
+# A graph has one row for each 256 tokens. Attention launches a block for every row, used or not, so
+# more rows cost time.
+_TOKENS_PER_ROW = 256
 _SMALLEST_PACK = 1024
 
-# run once and keep: (replay, the tensor that each replay writes)
 Capture = Callable[[Callable[[], Tensor]], tuple[Callable[[], object], Tensor]]
+"""capture(run) records run() and returns (replay, the tensor that each replay overwrites)."""
 
 
-def build(model: Any, device: str, budget: int | None = None) -> Engine:
-    """The fastest engine for `model` (still on the CPU, in its final dtype) on a CUDA device.
+def build_engine(model: Any, device: str, budget: int | None = None) -> Engine:
+    """Return the fastest engine for `model` on a CUDA device.
 
-    Packed graphs need plain BERT in 16 bits, torch >= 2.10 and an Ampere card or later; all else is
-    transformers' own code on padded batches.
+    model: on the CPU, in its final dtype. budget: tokens per pack; None uses the default. Packed
+    graphs need a plain BERT in 16 bits, torch >= 2.10 and an Ampere GPU or later; otherwise the
+    engine is transformers' own code on padded batches.
     """
     model = model.to(device)
     precision = str(model.dtype).removeprefix("torch.")
     attend = _flash_attend(model.config.max_position_embeddings)
-    newer = torch.cuda.get_device_capability(device) >= (8, 0)
-    if attend is None or not newer or model.dtype == torch.float32 or not PackedBert.fits(model):
+    ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    if (
+        attend is None
+        or not ampere
+        or model.dtype == torch.float32
+        or not PackedBert.supports(model)
+    ):
         return PaddedTorch(model, f"torch {precision}, {device}, padded", budget or GPU_TOKENS)
     bert = PackedBert(model, attend).to(device)
     compiled = _can_compile()
@@ -53,7 +59,10 @@ def build(model: Any, device: str, budget: int | None = None) -> Engine:
 
 
 def _flash_attend(longest: int) -> Attend | None:
-    """Flash attention over packed chunks, or None where this torch has none."""
+    """Return flash attention for packed chunks of at most `longest` tokens.
+
+    None if this torch does not have it.
+    """
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
@@ -72,20 +81,20 @@ def _can_compile() -> bool:
 
 
 def cuda_capture() -> Capture:
-    """Records what runs as a CUDA graph, after the warm-up runs that compile and choose kernels.
+    """Return a `Capture` that records a CUDA graph, after warm-up runs for compilation.
 
-    All graphs of one capture work in the same memory, as only one of them runs at a time: after
-    memory ran out, a smaller one takes what a larger one had.
+    All its graphs use the same memory, because only one runs at a time. After an out-of-memory
+    error a smaller graph reuses the memory of a larger one.
     """
     pool = torch.cuda.graph_pool_handle()
 
     def capture(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        warm_up = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        warm_up.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(warm_up):
             for _ in range(3):
                 run()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(warm_up)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
             out = run()
@@ -94,15 +103,9 @@ def cuda_capture() -> Capture:
     return capture
 
 
-def capture_nothing(run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-    """What `cuda_capture` does, without a GPU: each replay runs again."""
-    out = run()
-    return lambda: out.copy_(run()), out
-
-
 @dataclass(frozen=True)
 class _Graph:
-    """One pack size: its input on the device, [ids, positions, bounds] in one piece, and output."""
+    """The graph of one pack size. inputs: ids, positions and bounds in one device tensor."""
 
     inputs: Tensor
     replay: Callable[[], object]
@@ -110,10 +113,10 @@ class _Graph:
 
 
 class PackedGraphs:
-    """A `PackedBert` run on packs of `budget`, budget / 2, budget / 4 ... tokens.
+    """Engine: a `PackedBert` on packs of `budget`, budget / 2, budget / 4 ... tokens.
 
-    A pack goes to the smallest size that holds it. The tokens after its last chunk belong to none:
-    what is computed there is never read. Graphs are captured when first needed (seconds, once).
+    A pack uses the smallest size that holds it. Results for unused tokens after its last chunk are
+    never read. The graph of a size is captured at its first use, which takes seconds.
     """
 
     def __init__(
@@ -125,26 +128,28 @@ class PackedGraphs:
         self.name = name
         longest = int(bert.embeddings.position_embeddings.num_embeddings)
         self.budget = max(budget, longest, _SMALLEST_PACK)
-        self.rows = self.budget // _TOKENS_A_ROW
+        self.rows = self.budget // _TOKENS_PER_ROW
         self._graphs: dict[int, _Graph] = {}
-        self._feed = _Feed(self._inputs(self.budget), device)
+        self._buffers = _HostBuffers(self._input_size(self.budget), device)
 
     def batches(self, lengths: Index, budget: int) -> list[Index]:
+        """Group chunks into packs without padding."""
         return token_packs(lengths, min(budget, self.budget), self.rows)
 
     @torch.inference_mode()
     def submit(self, chunks: Sequence[Ids]) -> Tensor:
+        """Copy a pack to the GPU and start its graph; return logits without waiting for them."""
         ids, positions, bounds = pack(chunks)
         size = self._size(len(ids))
         graph = self._graphs.get(size) or self._capture(size)
-        host = self._feed.next()[: self._inputs(size)]
-        # What is left of an earlier pack of another size could be no valid id or position: zeros.
-        # Rows without a chunk are empty ones after the last.
+        host = self._buffers.next()[: self._input_size(size)]
+        # Zero ids and positions: numbers from an earlier pack of another size could be invalid
+        # ones. Unused rows become empty chunks after the last token.
         host[: 2 * size], host[2 * size :] = 0, len(ids)
         host[: len(ids)] = ids
         host[size : size + len(ids)] = positions
         host[2 * size : 2 * size + len(bounds)] = bounds
-        self._feed.send(graph.inputs)
+        self._buffers.send(graph.inputs)
         graph.replay()
         return graph.logits[: len(chunks)].clone()
 
@@ -154,19 +159,20 @@ class PackedGraphs:
             size //= 2
         return size
 
-    def _inputs(self, size: int) -> int:
+    def _input_size(self, size: int) -> int:
+        """Return how many numbers the ids, positions and bounds of a pack size have."""
         return 2 * size + self.rows + 1
 
     def _capture(self, size: int) -> _Graph:
-        inputs = torch.zeros(self._inputs(size), dtype=torch.int32, device=self.device)
+        inputs = torch.zeros(self._input_size(size), dtype=torch.int32, device=self.device)
         ids, positions, bounds = inputs[:size], inputs[size : 2 * size], inputs[2 * size :]
         replay, logits = self.capture(lambda: self.bert(ids, positions, bounds))
         self._graphs[size] = _Graph(inputs, replay, logits)
         return self._graphs[size]
 
 
-class _Feed:
-    """Two host buffers in turn: one is filled while the other's copy may still be on its way."""
+class _HostBuffers:
+    """Two buffers used in turn: one is filled while the other is still being copied."""
 
     def __init__(self, size: int, device: torch.device) -> None:
         on_gpu = device.type == "cuda"
@@ -176,14 +182,14 @@ class _Feed:
         self._turn = 0
 
     def next(self) -> np.ndarray:
-        """The buffer to fill now, as soon as its last copy is done."""
+        """Return the buffer to fill, after its previous copy is complete."""
         self._turn = 1 - self._turn
         if self._copied:
             self._copied[self._turn].synchronize()
         return self._buffers[self._turn].numpy()
 
     def send(self, target: Tensor) -> None:
-        """Start the copy of the buffer's first len(target) numbers to the device."""
+        """Start copying the first len(target) numbers of the buffer to the device."""
         target.copy_(self._buffers[self._turn][: len(target)], non_blocking=True)
         if self._copied:
             self._copied[self._turn].record()

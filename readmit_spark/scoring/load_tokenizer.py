@@ -1,4 +1,4 @@
-"""Loading the tokenizer that a model was made with."""
+"""Load the tokenizer of a model, and check that the two belong together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from readmit_spark.scoring.classifier import read_settings
 
 
 def load_tokenizer(folder: str, max_tokens: int, settings: Any = None) -> ChunkTokenizer:
-    """The tokenizer of a model folder or hub id.
+    """Load the tokenizer of a model folder or hub id, for chunks of at most `max_tokens` tokens.
 
-    UserError where there is none, where it is not the one that the model was made with (another
-    vocabulary size), or where the model cannot take `max_tokens`. settings: of the model, where the
-    caller has read them.
+    settings: the model's settings, if they were read before. UserError if there is no tokenizer, if
+    its vocabulary size does not fit the model, or if the model accepts fewer than `max_tokens`.
     """
     from transformers import AutoTokenizer
 
@@ -32,22 +31,22 @@ def load_tokenizer(folder: str, max_tokens: int, settings: Any = None) -> ChunkT
         raise UserError(f"model.path: {folder} cannot be loaded: {reason}") from None
     if not tokenizer.is_fast:
         raise UserError(f"model.path: {folder} has no fast tokenizer (tokenizer.json)")
-    # Models pad their embeddings to a round number; that leaves a few entries over, not thousands.
-    if not 0 <= config.vocab_size - len(tokenizer) < _PADDED:
+    # Some models round the size of their embeddings up, by a few entries but not by thousands.
+    if not 0 <= config.vocab_size - len(tokenizer) < _ROUNDED_UP:
         raise UserError(
             f"model.path: {folder} has a tokenizer of {len(tokenizer):,} entries but a model of "
             f"{config.vocab_size:,}: they do not belong together"
         )
     limit = position_limit(config)
     if limit is not None and max_tokens > limit:
-        raise UserError(f"model.max_tokens is {max_tokens}: {folder} takes at most {limit}")
+        raise UserError(f"model.max_tokens is {max_tokens}: {folder} accepts at most {limit}")
     return ChunkTokenizer(_definition(tokenizer), max_tokens)
 
 
 def position_limit(config: Any) -> int | None:
-    """The most tokens that a model can take; None where its configuration names no limit.
+    """Return how many tokens a model accepts; None if its configuration has no limit.
 
-    RoBERTa counts positions from padding_idx + 1, so two of its positions are never used.
+    RoBERTa counts positions from padding_idx + 1, so it never uses two of its positions.
     """
     limit = getattr(config, "max_position_embeddings", None)
     offset = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer") else 0
@@ -55,7 +54,7 @@ def position_limit(config: Any) -> int | None:
 
 
 def package_folder(name: str) -> str:
-    """The model folder that a Python package carries (package:NAME)."""
+    """Return the model folder inside a Python package (`model.path=package:NAME`)."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
@@ -65,16 +64,16 @@ def package_folder(name: str) -> str:
     for config in sorted(root.rglob("config.json")):
         if "model_type" in json.loads(config.read_text()):
             return str(config.parent)
-    raise UserError(f"model.path: the package {name} carries no Hugging Face model folder")
+    raise UserError(f"model.path: the package {name} contains no Hugging Face model folder")
 
 
-_PADDED = 256
+_ROUNDED_UP = 256
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 
 
 def _definition(tokenizer: Any) -> str:
     backend = tokenizer.backend_tokenizer
-    # Sentence models save a length of their own (MiniLM: 128) in the tokenizer; ours is the budget.
+    # Sentence models save a maximal length in the tokenizer (MiniLM: 128); max_tokens replaces it.
     backend.no_truncation()
     backend.no_padding()
     return str(backend.to_str())

@@ -1,11 +1,11 @@
-"""Linear layers through oneDNN with weights laid out for it once.
+"""Linear layers computed by oneDNN, with weights in its own layout.
 
-torch multiplies fp32 matrices with MKL, which keeps to AVX2 on CPUs that are not Intel's: half
-speed or less where they have AVX-512, full speed where AVX2 is all they have.
-`torch.set_float32_matmul_precision("medium")` switches to oneDNN, but process-wide, and it permits
-bf16 arithmetic where the CPU has matrix units for it. The operator that torch.compile emits for
-frozen CPU models has neither drawback: it keeps the operands' precision, takes weights in oneDNN's
-own layout, and fuses GELU.
+torch multiplies fp32 matrices with MKL. On CPUs of other makers than Intel, MKL uses AVX2 only, so
+a CPU with AVX-512 runs at half its speed or less.
+`torch.set_float32_matmul_precision("medium")` switches to oneDNN, but for the whole process, and it
+permits bf16 arithmetic on CPUs with bf16 matrix units. The operator that torch.compile emits for
+frozen CPU models has neither drawback: it keeps the precision of its operands, takes weights in
+oneDNN's layout, and fuses GELU.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from readmit_spark.scoring.bert import Attend, attend_each
 
-# Tokens a batch that the weight layout is chosen for; any number works.
+# Tokens per batch for which the weight layout is optimised; the result is the same for any number.
 _TYPICAL_ROWS = 2048
 
 
 class OneDnnDense(nn.Module):
-    """`bert.Dense`, with the weight repacked at construction (a private copy, not shared)."""
+    """Same as `bert.Dense`, with a private copy of the weight in oneDNN's layout."""
 
     def __init__(self, weight: Tensor, bias: Tensor, gelu: bool = False) -> None:
         super().__init__()
@@ -38,8 +38,8 @@ class OneDnnDense(nn.Module):
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    # Of the contiguous matrices and transposes that `attend_each` passes; on any other strides
-    # oneDNN runs its reference code, 600 times slower.
+    # `attend_each` passes contiguous matrices and transposes of such. For any other strides oneDNN
+    # runs its reference code, which is 600 times slower.
     y: Tensor = torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], "")
     return y
 
@@ -48,39 +48,38 @@ attend_onednn: Attend = partial(attend_each, product=_product)
 
 
 def replace_linears(model: nn.Module) -> None:
-    """Swap every nn.Linear of any model for a `OneDnnDense`, in place."""
+    """Replace every nn.Linear with a bias in any model by a `OneDnnDense`, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear) and child.bias is not None:
                 setattr(parent, name, OneDnnDense(child.weight, child.bias))
 
 
-def worthwhile() -> bool:
-    """Whether oneDNN is the faster one on this CPU in fp32 (see above).
+def is_faster() -> bool:
+    """Return whether oneDNN is faster than torch's default on this CPU in fp32.
 
-    A rule and no timing: workers that chose by the clock would differ in a score's last bits.
-    Measured: twice MKL's speed on a Zen 5 (AVX-512), 0.8 times on a Zen 3 (AVX2).
+    A fixed rule instead of a timing: workers whose timings differ would compute probabilities that
+    differ in the last bits. Measured: twice MKL's speed on a Zen 5 (AVX-512), 0.8 times on a Zen 3
+    (AVX2).
     """
-    return not (torch.backends.mkl.is_available() and capability() == "AVX2")
+    return not (torch.backends.mkl.is_available() and cpu_capability() == "AVX2")
 
 
-def capability() -> str:
-    """The instructions that torch computes with here: AVX2, AVX512, NEON ..."""
+def cpu_capability() -> str:
+    """Return the instruction set that torch uses on this CPU: AVX2, AVX512, NEON ..."""
     return torch.backends.cpu.get_cpu_capability()
 
 
-# The rounding of a product's result: fp32 measured 4e-7, bf16 2e-3.
+# Largest accepted relative error of a layer; measured: 4e-7 in fp32, 2e-3 in bf16.
 _TOLERANCE = {torch.float32: 5e-6, torch.bfloat16: 5e-3}
 
 
 @cache
-def usable(hidden: int, dtype: torch.dtype = torch.float32) -> bool:
-    """Whether this torch has the operator, for this CPU and dtype, and it is right here, checked
-    against float64.
+def is_usable(hidden: int, dtype: torch.dtype = torch.float32) -> bool:
+    """Return whether this torch has the operator for this CPU and dtype, with correct results.
 
-    Multiplies as one layer of the model does ([256, hidden] by [4 * hidden, hidden]) and wants the
-    relative error of the dtype: fp32 that is bf16 underneath is found out. False sends the caller
-    back to plain torch: it costs speed, never exactness.
+    Compares one layer of a model ([256, hidden] by [4 * hidden, hidden]) with float64. The error
+    must fit the dtype, so an fp32 operator that computes in bf16 is rejected.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(256, hidden, generator=generator).to(dtype)

@@ -1,4 +1,4 @@
-"""P(readmit) of token chunks: a model built once a worker, applied to each batch."""
+"""Compute P(readmit) of token chunks; each worker builds one Scorer for all its batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from readmit_spark.errors import UserError
-from readmit_spark.scoring import backends
+from readmit_spark.scoring.backends import build_engine
 from readmit_spark.scoring.batching import Ids, Index
 from readmit_spark.scoring.engines import Engine
 from readmit_spark.scoring.load_tokenizer import position_limit
@@ -24,15 +24,15 @@ Probabilities = NDArray[np.float64]
 
 
 class Scorer:
-    """P(readmit) = sigmoid(logit) of chunks, by the classifier in a Hugging Face folder.
+    """Computes P(readmit) = sigmoid(logit) of chunks with a classifier.
 
-    folder: a sequence classifier with one logit. device: as torch names it; None is a GPU where
-    there is one, else the CPU. precision: fp32 (the reference), bf16, or fp16 (GPU). batch_tokens:
-    tokens a forward pass; None is the device's best. backend: auto, torch, or openvino (CPU); auto
-    is torch, which was the faster of the two on every shape measured. What runs is in `.backend`.
+    folder: a Hugging Face sequence classifier with one logit. device: a torch device name; None is
+    a GPU if there is one, else the CPU. precision: fp32 (the reference), bf16, or fp16 (GPU only).
+    batch_tokens: tokens per forward pass; None uses the engine's default. backend: auto, torch, or
+    openvino (CPU only); auto is torch, which was faster on every shape measured.
 
-    A chunk's probability does not depend on the chunks beside it: in fp32 it moves by no more than
-    1e-6 with the batch it is in. A UserError where folder, device or settings do not fit together.
+    The other chunks of a batch change a probability by at most 1e-6 in fp32. UserError if folder,
+    device and settings do not fit together.
 
     >>> scorer = Scorer("checkpoint")  # doctest: +SKIP
     >>> scorer.score([np.array([101, 7592, 102], dtype=np.int32)])  # doctest: +SKIP
@@ -50,37 +50,38 @@ class Scorer:
     ) -> None:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"device {device}: torch sees no GPU here; use cpu, or fix the driver")
-        self._engine, config = backends.build(folder, device, precision, backend, batch_tokens)
+            raise UserError(f"device {device}: torch finds no GPU; use cpu, or fix the driver")
+        self._engine, config = build_engine(folder, device, precision, backend, batch_tokens)
         self._vocabulary = config.vocab_size
         self._longest = position_limit(config)
         self.batch_tokens = batch_tokens or self._engine.budget
 
     @property
     def backend(self) -> str:
-        """What computes, in words: library, precision, layout."""
+        """Description of the engine: library, precision, layout."""
         return self._engine.name
 
     def score(self, chunks: Sequence[Ids]) -> Probabilities:
-        """P(readmit), float64 [n], in the order of the chunks.
+        """Return P(readmit), float64 [n], in the order of the chunks.
 
-        chunks: int32 token ids with [CLS] and [SEP], 1 to the model's positions each; [] gives [].
+        chunks: [n] arrays of int32 token ids with [CLS] and [SEP], each at least one token and at
+        most as many as the model accepts.
         """
-        return self._read(self._submit(chunks))
+        return self._collect(self._submit(chunks))
 
     def stream(self, batches: Iterable[Sequence[Ids]]) -> Iterator[Probabilities]:
-        """`score` of each batch in turn, with the next one already submitted.
+        """Yield the probabilities of each batch in turn, after submitting the next one.
 
-        A GPU then works on while the caller writes one batch's results and fetches another.
+        A GPU then computes while the caller writes the results of a batch and reads another.
         """
         waiting = None
         for chunks in batches:
             submitted = self._submit(chunks)
             if waiting is not None:
-                yield self._read(waiting)
+                yield self._collect(waiting)
             waiting = submitted
         if waiting is not None:
-            yield self._read(waiting)
+            yield self._collect(waiting)
 
     def _submit(self, chunks: Sequence[Ids]) -> list[tuple[Index, Tensor]]:
         lengths = [len(chunk) for chunk in chunks]
@@ -90,12 +91,12 @@ class Scorer:
         return parts
 
     def _check(self, lengths: list[int], largest_id: int) -> None:
-        # On a GPU each of these would kill the process with an assertion that names neither.
+        # On a GPU any of these would end the process with an assertion that does not explain it.
         if min(lengths) == 0:
-            raise ValueError("a chunk of no tokens: every chunk holds at least [CLS]")
+            raise ValueError("a chunk has no tokens: every chunk needs at least [CLS]")
         if self._longest and max(lengths) > self._longest:
             raise UserError(
-                f"a chunk has {max(lengths)} tokens and the model takes {self._longest}: "
+                f"a chunk has {max(lengths)} tokens, but the model accepts {self._longest}: "
                 "lower model.max_tokens and run prepare again"
             )
         if largest_id >= self._vocabulary:
@@ -105,42 +106,45 @@ class Scorer:
             )
 
     @staticmethod
-    def _read(parts: list[tuple[Index, Tensor]]) -> Probabilities:
+    def _collect(parts: list[tuple[Index, Tensor]]) -> Probabilities:
         if not parts:
             return np.empty(0)
         logits = torch.cat([logits for _, logits in parts]).double().cpu()
-        lost = int((~logits.isfinite()).sum())
-        if lost:
+        not_finite = int((~logits.isfinite()).sum())
+        if not_finite:
             raise UserError(
-                f"the model gives no finite number for {lost:,} of {len(logits):,} chunks: its "
-                "weights are damaged, or too large for score.precision; try fp32"
+                f"the model gives no finite number for {not_finite:,} of {len(logits):,} chunks: "
+                "its weights are damaged, or too large for score.precision; try fp32"
             )
-        scores = np.empty(len(logits))
-        scores[np.concatenate([rows for rows, _ in parts])] = [*map(_sigmoid, logits.tolist())]
-        return scores
+        probabilities = np.empty(len(logits))
+        rows = np.concatenate([rows for rows, _ in parts])
+        probabilities[rows] = [*map(_sigmoid, logits.tolist())]
+        return probabilities
 
 
 def _sigmoid(logit: float) -> float:
-    """torch.sigmoid rounds the last numbers of a tensor in another way than the others; a
-    probability's bits must not depend on what it was computed beside."""
-    grown = math.exp(-abs(logit))  # at most 1, so nothing overflows
-    return (1.0 if logit >= 0 else grown) / (1.0 + grown)
+    """Return 1 / (1 + exp(-logit)), with the same bits for any batch.
+
+    torch.sigmoid rounds the last numbers of a tensor differently from the others.
+    """
+    exponential = math.exp(-abs(logit))  # at most 1, so it cannot overflow
+    return (1.0 if logit >= 0 else exponential) / (1.0 + exponential)
 
 
 def submit_all(
     engine: Engine, chunks: Sequence[Ids], lengths: Sequence[int], budget: int
 ) -> tuple[list[tuple[Index, Tensor]], int]:
-    """Submit every chunk once; out of memory halves the budget and goes on with those left.
+    """Submit every chunk once, with smaller batches after an out-of-memory error.
 
-    Returns [(indices, their logits)] and the budget that fitted. What was submitted before memory
-    ran out is kept. The error is passed on once single chunks do not fit.
+    Returns [(indices, their logits)] and the token budget that fits. An out-of-memory error halves
+    the budget and continues with the chunks not yet submitted; for a single chunk it is raised.
     """
     parts: list[tuple[Index, Tensor]] = []
     sizes = np.asarray(lengths)
-    left = np.arange(len(chunks))
-    while len(left):
+    remaining = np.arange(len(chunks))
+    while len(remaining):
         done = 0
-        groups = [left[group] for group in engine.batches(sizes[left], budget)]
+        groups = [remaining[group] for group in engine.batches(sizes[remaining], budget)]
         try:
             for group in groups:
                 parts.append((group, engine.submit([chunks[i] for i in group])))
@@ -150,17 +154,17 @@ def submit_all(
             if len(groups[done]) == 1:
                 raise
             budget //= 2
-            log.warning("out of GPU memory: going on with batches of %d tokens", budget)
-            left = np.concatenate(groups[done:])
+            log.warning("out of GPU memory: continuing with batches of %d tokens", budget)
+            remaining = np.concatenate(groups[done:])
         torch.cuda.empty_cache()
     return parts, budget
 
 
 @dataclass(frozen=True)
 class PrecisionCheck:
-    """A precision held against fp32 on n chunks.
+    """Comparison of a precision with fp32 on n chunks.
 
-    max_shift: the largest |P - P_fp32|. flips: chunks on another side of the threshold.
+    max_shift: the largest |P - P_fp32|. flips: chunks that cross the alert threshold.
     """
 
     max_shift: float
@@ -171,9 +175,9 @@ class PrecisionCheck:
 def compare_precisions(
     exact: Probabilities, other: Probabilities, threshold: float
 ) -> PrecisionCheck:
-    """Probabilities [n] of the same chunks, in fp32 and in another precision.
+    """Compare the probabilities [n] of the same chunks in fp32 and in another precision.
 
-    threshold: the alert threshold; a chunk is an alert at P >= threshold. n = 0 gives max_shift 0.
+    threshold: a chunk is an alert at P >= threshold. With n = 0, max_shift is 0.
     """
     return PrecisionCheck(
         max_shift=float(np.abs(exact - other).max(initial=0.0)),

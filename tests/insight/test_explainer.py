@@ -152,12 +152,12 @@ def test_attributions_are_the_integral_of_the_gradient(
     assert found.tokens == pytest.approx(expected, abs=0.01 * np.abs(expected).max())
 
 
-def test_steps_are_doubled_until_the_parts_add_up(
+def test_points_are_doubled_until_the_parts_add_up(
     explainer: Explainer, tokenizer: ChunkTokenizer
 ) -> None:
     ids = np.array(tokenizer.encode([SENTENCE])[0].input_ids, dtype=np.int32)
     few = explainer.attribute(ids, specials(ids), 2)
-    assert few.steps > 2 and few.complete
+    assert few.points > 2 and few.complete
 
 
 def test_a_word_past_the_models_limit_is_not_read(

@@ -31,7 +31,7 @@ def test_packed_model_equals_transformers_in_float64(tmp_path, chunks, layers: i
 
 
 def test_onednn_model_equals_transformers(tiny_bert, chunks) -> None:
-    if not onednn.usable(32):
+    if not onednn.is_usable(32):
         pytest.skip("this torch has no oneDNN linear operator")
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
     with torch.inference_mode():
@@ -41,7 +41,7 @@ def test_onednn_model_equals_transformers(tiny_bert, chunks) -> None:
 
 
 def test_replaced_linears_compute_the_same(tiny_bert, chunks) -> None:
-    if not onednn.usable(32):
+    if not onednn.is_usable(32):
         pytest.skip("this torch has no oneDNN linear operator")
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
     onednn.replace_linears(model)
@@ -55,8 +55,8 @@ def test_replaced_linears_compute_the_same(tiny_bert, chunks) -> None:
 def test_a_model_that_is_not_plain_bert_is_left_to_transformers(tmp_path, changes) -> None:
     plain = AutoModelForSequenceClassification.from_pretrained(save_bert(tmp_path / "plain"))
     other = AutoModelForSequenceClassification.from_pretrained(save_bert(tmp_path / "x", **changes))
-    assert PackedBert.fits(plain)
-    assert not PackedBert.fits(other)
+    assert PackedBert.supports(plain)
+    assert not PackedBert.supports(other)
 
 
 def test_an_operator_that_rounds_to_bf16_is_not_used(monkeypatch) -> None:
@@ -64,7 +64,7 @@ def test_an_operator_that_rounds_to_bf16_is_not_used(monkeypatch) -> None:
         def forward(self, x):
             return super().forward(x).bfloat16().float()
 
-    onednn.usable.cache_clear()
+    onednn.is_usable.cache_clear()
     monkeypatch.setattr(onednn, "OneDnnDense", Rounded)
-    assert not onednn.usable(64)
-    onednn.usable.cache_clear()
+    assert not onednn.is_usable(64)
+    onednn.is_usable.cache_clear()

@@ -226,7 +226,7 @@ class Runs:
 def test_no_code_of_a_checkpoint_runs(tmp_path: Path, zipped: bool) -> None:
     ran = tmp_path / "ran"
     source = write_checkpoint(tmp_path / "in", [Runs(ran)], zipped=zipped)
-    with pytest.raises(UserError, match=r"holds more than weights.*nothing in it was run"):
+    with pytest.raises(UserError, match=r"contains more than weights.*no code in it was run"):
         convert(source, str(tmp_path / "out"), unused)
     assert not ran.exists()
     pickle.loads(pickle.dumps(Runs(ran)))
@@ -240,7 +240,7 @@ def test_a_file_cut_short_is_named(tmp_path: Path, zipped: bool, share: float) -
     path = tmp_path / "in" / "pytorch_model.bin"
     raw = path.read_bytes()
     path.write_bytes(raw[: int(len(raw) * share)])
-    with pytest.raises(UserError, match=r"pytorch_model\.bin is .*(cut short|damaged)") as error:
+    with pytest.raises(UserError, match=r"pytorch_model\.bin .*(truncated|damaged)") as error:
         convert(source, str(tmp_path / "out"), unused)
     assert "\n" not in str(error.value)
 
@@ -253,7 +253,7 @@ def test_wherever_a_file_is_cut_it_is_one_line(tmp_path: Path, zipped: bool) -> 
     raw = path.read_bytes()
     for size in range(1, 1500, 7):
         path.write_bytes(raw[:size])
-        with pytest.raises(UserError, match=r"pytorch_model\.bin (is|holds) ") as error:
+        with pytest.raises(UserError, match=r"pytorch_model\.bin (is|was|contains) ") as error:
             convert(source, str(tmp_path / "out"), unused)
         assert "\n" not in str(error.value)
 
@@ -273,13 +273,13 @@ def changed(**changes: Any) -> Weights:
         ),
         (
             changed(**{"classifier.weight": np.zeros((2, HIDDEN), np.float32)}),
-            rf"classifier\.weight is \[2, {HIDDEN}\], and bert_config.json makes it \[1,",
+            rf"classifier\.weight has shape \[2, {HIDDEN}\], but bert_config.json requires \[1,",
         ),
         (
             changed(**{"classifier.bias": np.array([np.nan], np.float32)}),
-            r"classifier\.bias holds a number that is not finite",
+            r"classifier\.bias has a number that is not finite",
         ),
-        ([1, 2], r"holds no table of weights by name"),
+        ([1, 2], r"is not a dictionary of weights by name"),
     ],
     ids=["missing", "unknown", "two labels", "not a number", "a list"],
 )
@@ -293,17 +293,17 @@ def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bert_config\.json lacks num_hidden_layers"):
         convert(source, str(tmp_path / "out"), unused)
     source = write_checkpoint(tmp_path / "in", random_weights(), num_attention_heads=0)
-    with pytest.raises(UserError, match="lacks num_attention_heads, as whole numbers above 0"):
+    with pytest.raises(UserError, match="lacks num_attention_heads: whole numbers above 0"):
         convert(source, str(tmp_path / "out"), unused)
     for activation in ("gelu_2", ["gelu"]):
         source = write_checkpoint(tmp_path / "in", random_weights(), hidden_act=activation)
-        with pytest.raises(UserError, match="hidden_act is no activation"):
+        with pytest.raises(UserError, match="hidden_act is not an activation"):
             convert(source, str(tmp_path / "out"), unused)
     (tmp_path / "in" / "bert_config.json").write_text('{"hidden_size": 3')
     with pytest.raises(UserError, match=r"bert_config\.json is not JSON"):
         convert(source, str(tmp_path / "out"), unused)
     (tmp_path / "in" / "bert_config.json").unlink()
-    with pytest.raises(UserError, match=r"has no bert_config\.json: it is no pytorch_pretrained"):
+    with pytest.raises(UserError, match=r"has no bert_config\.json: not a pytorch_pretrained"):
         convert(source, str(tmp_path / "out"), unused)
 
 

@@ -211,11 +211,11 @@ def test_a_long_context_takes_long_chunks_and_loses_no_token(tmp_path: Path) -> 
 def test_two_positions_of_a_roberta_are_never_used(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "roberta", "roberta", positions=64)
     assert load_tokenizer(folder, 64).budget == 62
-    with pytest.raises(UserError, match="takes at most 64"):
+    with pytest.raises(UserError, match="accepts at most 64"):
         load_tokenizer(folder, 65)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     model.save_pretrained(folder)
     scorer = Scorer(folder, device="cpu")
     assert len(scorer.score([np.full(64, 5, np.int32)])) == 1
-    with pytest.raises(UserError, match="has 65 tokens and the model takes 64"):
+    with pytest.raises(UserError, match="has 65 tokens, but the model accepts 64"):
         scorer.score([np.full(65, 5, np.int32)])

@@ -45,7 +45,7 @@ def test_a_tokenizer_of_another_size_is_named(tmp_path: Path, vocab_size: int) -
 
 
 def test_more_tokens_than_the_model_takes_are_refused(tiny_model: str) -> None:
-    with pytest.raises(UserError, match=r"model\.max_tokens is 129: .* takes at most 128"):
+    with pytest.raises(UserError, match=r"model\.max_tokens is 129: .* accepts at most 128"):
         load_tokenizer(tiny_model, 129)
 
 

@@ -76,10 +76,10 @@ def test_a_model_that_is_not_bert_is_scored_by_its_own_code(tmp_path, chunks) ->
 def test_with_onednn_and_without_it_scores_are_the_same(
     tiny_bert, chunks, monkeypatch, usable: bool, worthwhile: bool, name: str
 ) -> None:
-    if name == "oneDNN" and not onednn.usable(32):
+    if name == "oneDNN" and not onednn.is_usable(32):
         pytest.skip("this torch has no oneDNN linear operator")
-    monkeypatch.setattr(onednn, "usable", lambda hidden, dtype: usable)
-    monkeypatch.setattr(onednn, "worthwhile", lambda: worthwhile)
+    monkeypatch.setattr(onednn, "is_usable", lambda hidden, dtype: usable)
+    monkeypatch.setattr(onednn, "is_faster", lambda: worthwhile)
     scorer = Scorer(tiny_bert, device="cpu")
     assert name in scorer.backend
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=1e-6)
@@ -196,7 +196,7 @@ def test_settings_that_do_not_fit_are_named(tiny_bert, settings, message: str) -
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_named(tiny_bert) -> None:
-    with pytest.raises(UserError, match="device cuda: torch sees no GPU"):
+    with pytest.raises(UserError, match="device cuda: torch finds no GPU"):
         Scorer(tiny_bert, device="cuda")
 
 
@@ -218,28 +218,28 @@ def test_a_folder_without_a_model_is_refused(tmp_path) -> None:
 
 def test_a_folder_without_weights_is_refused(tmp_path) -> None:
     (Path(save_bert(tmp_path)) / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="holds no model that loads"):
+    with pytest.raises(UserError, match="the model cannot be loaded"):
         Scorer(str(tmp_path), device="cpu")
 
 
 @pytest.mark.parametrize(("name", "worth"), [("AVX2", False), ("AVX512", True), ("NEON", True)])
 def test_onednn_is_left_where_mkl_is_the_faster_one(monkeypatch, name: str, worth: bool) -> None:
-    monkeypatch.setattr(onednn, "capability", lambda: name)
+    monkeypatch.setattr(onednn, "cpu_capability", lambda: name)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
-    assert onednn.worthwhile() is worth
+    assert onednn.is_faster() is worth
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: False)
-    assert onednn.worthwhile()
+    assert onednn.is_faster()
 
 
 def test_bf16_on_a_cpu_without_it_is_computed_and_said(tiny_bert, chunks, monkeypatch) -> None:
-    monkeypatch.setattr(onednn, "usable", lambda hidden, dtype: dtype == torch.float32)
+    monkeypatch.setattr(onednn, "is_usable", lambda hidden, dtype: dtype == torch.float32)
     scorer = Scorer(tiny_bert, device="cpu", precision="bf16")
-    assert "this CPU does not compute: fp32 is faster" in scorer.backend
+    assert "this CPU only emulates: fp32 is faster" in scorer.backend
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=0.05)
 
 
 def test_a_chunk_longer_than_the_model_takes_is_refused(tiny_bert) -> None:
-    with pytest.raises(UserError, match="65 tokens and the model takes 64"):
+    with pytest.raises(UserError, match="65 tokens, but the model accepts 64"):
         Scorer(tiny_bert, device="cpu").score([np.full(65, 5, dtype=np.int32)])
 
 
