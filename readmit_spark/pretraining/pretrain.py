@@ -181,7 +181,7 @@ class _PretrainingPhase:
         self.pad_id = bert.config.pad_token_id or 0
         self.model = _BertLogits(bert)
         self.loop = TrainingLoop(
-            Optimisation(self.model, ranks, plan.train, plan.steps, plan.train.seed),
+            Optimisation(self.model, ranks, plan.train, plan.steps),
             self.train.lengths,
             lanes,
             plan.batch_size // lanes,

@@ -58,12 +58,12 @@ class _FineTuning:
         epoch_length = steps_per_epoch(len(self.train), lanes, batch // lanes)
         steps = math.ceil(epoch_length * self.settings.epochs)
 
-        set_seed(plan.settings.seed)  # for the weights of a new head
+        set_seed(self.settings.seed)  # for the weights of a new head
         self.model = load_for_training(plan.start_model).to(ranks.device)
         self.pad_id = self.model.config.pad_token_id or 0
         self.longest = position_limit(self.model.config)
         self.loop = TrainingLoop(
-            Optimisation(self.model, ranks, self.settings, steps, plan.settings.seed),
+            Optimisation(self.model, ranks, self.settings, steps),
             self.train.lengths,
             lanes,
             batch // lanes,
@@ -76,7 +76,7 @@ class _FineTuning:
         window = self.settings.window
         index = self._read_index("train", window)
         _check_classes("train", index)
-        self.train = index.balanced_sample(self.plan.settings.seed)
+        self.train = index.balanced_sample(self.settings.seed)
         if len(self.train) < self.settings.batch_size:
             raise UserError(
                 f"the train split has {len(self.train)} chunks, fewer than train.batch_size "

@@ -91,7 +91,7 @@ class TrainingLoop:
         self._log(values, self.state.step, self.steps)
 
     def _epoch(self, epoch: int) -> list[list[Index]]:
-        seed, by_length = self._optimisation.seed, self._settings.group_by_length
+        seed, by_length = self._settings.seed, self._settings.group_by_length
         return epoch_steps(self._lengths, self._lanes, self._micro_batch, seed, epoch, by_length)
 
     def _step(self, lanes: list[Index], loss: LaneLoss) -> None:

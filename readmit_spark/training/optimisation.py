@@ -34,15 +34,13 @@ _GPU_MULTIPLE = 64  # tokens
 class Optimisation:
     """AdamW with linear warm-up and decay of the learning rate, for one model on all ranks.
 
-    settings: only learning_rate, warmup_ratio, weight_decay and max_grad_norm are used here.
+    settings: only seed, learning_rate, warmup_ratio, weight_decay and max_grad_norm are used here.
     steps: planned in total. After a step, `learning_rate` and `gradient_norm` are that step's.
     """
 
-    def __init__(
-        self, model: nn.Module, ranks: Ranks, settings: Train, steps: int, seed: int
-    ) -> None:
+    def __init__(self, model: nn.Module, ranks: Ranks, settings: Train, steps: int) -> None:
         self.model, self.ranks, self.settings = model, ranks, settings
-        self.steps, self.seed = steps, seed
+        self.steps = steps
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(model, settings.weight_decay), lr=settings.learning_rate, fused=True
         )
@@ -74,7 +72,7 @@ class Optimisation:
         self.parallel.train()
         for lane, rows in our_lanes:
             # Seeded by step and lane: the same dropout on any rank and after a restart.
-            seed = np.random.SeedSequence([self.seed, number, lane]).generate_state(1)
+            seed = np.random.SeedSequence([self.settings.seed, number, lane]).generate_state(1)
             torch.manual_seed(int(seed[0]))
             with self._exchange_gradients(lane == our_lanes[-1][0]):
                 lane_loss = (

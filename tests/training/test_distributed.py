@@ -57,7 +57,7 @@ def test_one_and_two_processes_train_alike(
         spark, 2, plans[1], lambda values, step, steps: recorded.append(step), finetune
     )
     assert recorded == [step for step, _ in children.history]
-    # The first rank alone is heard.
+    # Only the first rank prints.
     assert capfd.readouterr().out.count("step 3/") == 1
     monkeypatch.setattr(launch, "is_local", lambda spark: False)
     tasks = with_two(spark, plans[2])
@@ -65,14 +65,14 @@ def test_one_and_two_processes_train_alike(
     for two in (children, tasks):
         assert losses(two) == pytest.approx(losses(one), abs=EQUAL)
         assert two.best_step == one.best_step
-        mine, theirs = (t.scores["validation"][WINDOW] for t in (one, two))
-        assert (mine.hadm_ids == theirs.hadm_ids).all()
-        assert theirs.probabilities == pytest.approx(mine.probabilities, abs=EQUAL)
+        expected, scores = (t.scores["validation"][WINDOW] for t in (one, two))
+        assert (scores.hadm_ids == expected.hadm_ids).all()
+        assert scores.probabilities == pytest.approx(expected.probabilities, abs=EQUAL)
     weights = zip(*(load_best_model(p).parameters() for p in plans[:2]), strict=True)
     assert all(torch.allclose(a, b, atol=EQUAL) for a, b in weights)
 
 
-def test_a_user_s_mistake_on_a_rank_reaches_the_driver(
+def test_a_user_error_on_a_rank_reaches_the_driver(
     spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
     three = plan(tiny_model, folder, tmp_path, micro_batch_size=8)
@@ -82,18 +82,18 @@ def test_a_user_s_mistake_on_a_rank_reaches_the_driver(
         with_two(spark, three)
 
 
-def test_the_rank_that_fails_is_the_one_that_is_heard(
+def test_the_error_of_the_rank_that_failed_is_raised(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
-    """A chunk in the second rank's share holds a token that the model does not have."""
+    """A chunk of the second rank's part has a token id outside the model's vocabulary."""
     folder = learnable(tmp_path / "in", train=50)
     broken = plan(tiny_model, folder, tmp_path / "work", log_every=1)
-    spoil(broken)
+    write_invalid_token(broken)
     with pytest.raises(RuntimeError, match=r"rank 1 failed: IndexError: index out of range"):
         with_two(spark, broken)
 
 
-def spoil(broken: TrainingPlan) -> None:
+def write_invalid_token(broken: TrainingPlan) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -101,25 +101,24 @@ def spoil(broken: TrainingPlan) -> None:
     from readmit_spark.training.schedule import assign_to_lanes
     from readmit_spark.training.shards import admissions_of, read_index
 
-    index = read_index(
-        broken.prepared_folder, WINDOW, admissions_of(broken.prepared_folder, "train", None)
-    )
+    folder = broken.prepared_folder
+    index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
     index = index.balanced_sample(broken.settings.seed)
     row = assign_to_lanes(index.lengths, 2)[1][0]
     for path in Path(broken.prepared_folder, f"chunks/window={WINDOW}").iterdir():
         table = pq.read_table(path, partitioning=None)
-        here = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
+        matches = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
             table["chunk_index"].to_numpy() == index.chunk_indexes[row]
         )
         ids = table["input_ids"].to_pylist()
-        for i in np.flatnonzero(here):
+        for i in np.flatnonzero(matches):
             ids[i][1] = 10_000
         column = pa.array(ids, pa.list_(pa.int32()))
         at = table.column_names.index("input_ids")
         pq.write_table(table.set_column(at, "input_ids", column), path)
 
 
-def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
+def test_a_killed_rank_is_distinguished_from_one_that_lost_its_connection(
     spark: SparkSession,
     tiny_model: str,
     folder: str,
@@ -144,12 +143,12 @@ def test_a_rank_that_is_killed_is_told_from_one_that_noticed(
         with_two(spark, plan(tiny_model, folder, tmp_path))
 
 
-def test_two_processes_that_were_killed_go_on_to_the_same_weights(
+def test_two_killed_processes_resume_and_end_with_the_same_weights(
     spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
-    """A real kill -9 of the first rank, in its seventh step, which ends the other too."""
+    """A real kill -9 of the first rank, in step 7, which ends the other rank too."""
 
-    def killed_in_the_seventh(plan: TrainingPlan, ranks: Any, log: Any) -> Trained:
+    def killed_in_step_seven(plan: TrainingPlan, ranks: Any, log: Any) -> Trained:
         import os
         import signal
 
@@ -168,23 +167,21 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(
     )
     undisturbed = with_two(spark, whole)
     with pytest.raises(RuntimeError, match="ended without an error message: it was killed"):
-        train_on_ranks(spark, 2, killed, quiet, killed_in_the_seventh)
+        train_on_ranks(spark, 2, killed, quiet, killed_in_step_seven)
     assert 0 < Checkpoints(killed.checkpoint_folder).load({}, "cpu").step <= 7
     ended = with_two(spark, killed)
     assert ended.history == undisturbed.history
-    pairs = zip(
-        load_best_model(whole).parameters(), load_best_model(killed).parameters(), strict=True
-    )
+    pairs = zip(*(load_best_model(p).parameters() for p in (whole, killed)), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_more_processes_than_slots_is_said_at_once(
+def test_more_processes_than_slots_are_refused_at_once(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots = spark.sparkContext.defaultParallelism
     with pytest.raises(UserError, match=rf"train\.processes is {slots + 1} but local"):
         run_on_ranks(spark, slots + 1, print)
-    # As on a cluster: Spark itself counts them, a few times, as executors may be on their way.
+    # As on a cluster: Spark counts the slots itself, several times, as executors may still start.
     monkeypatch.setattr(launch, "is_local", lambda spark: False)
     with pytest.raises(UserError, match="the cluster has fewer slots"):
         run_on_ranks(spark, 99, print)

@@ -43,7 +43,7 @@ class Training:
         self.taken: list[list[list[int]]] = []
         self.model = Scale()
         train = settings(learning_rate=0.1, warmup_ratio=0.0, weight_decay=0.0, **changes)
-        optimisation = Optimisation(self.model, Ranks(0, 1, torch.device("cpu")), train, STEPS, 3)
+        optimisation = Optimisation(self.model, Ranks(0, 1, torch.device("cpu")), train, STEPS)
         self.loop = TrainingLoop(optimisation, LENGTHS, 2, 1, str(folder), self.log)
 
     def log(self, values: dict[str, float], step: int, steps: int) -> None:
@@ -138,7 +138,7 @@ def test_a_checkpoint_follows_an_evaluation_or_the_time(tmp_path: Path) -> None:
 def test_only_the_first_rank_logs(tmp_path: Path) -> None:
     logged: Logged = []
     second = Ranks(1, 2, torch.device("cpu"))
-    optimisation = Optimisation(Scale(), second, settings(), STEPS, 3)
+    optimisation = Optimisation(Scale(), second, settings(), STEPS)
     optimisation.connect_ranks = lambda: None  # type: ignore[method-assign]
     loop = TrainingLoop(
         optimisation,

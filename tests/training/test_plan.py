@@ -25,4 +25,4 @@ def test_a_plan_is_changed_by_copying(tmp_path: Path) -> None:
     second = replace(first, start_model="models/copy")
     assert (first.start_model, second.start_model) == ("models/tiny", "models/copy")
     with pytest.raises(FrozenInstanceError):
-        first.seed = 2  # type: ignore[misc]
+        first.fold = 2  # type: ignore[misc]
