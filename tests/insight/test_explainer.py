@@ -1,4 +1,4 @@
-"""Attention maps against weights alone, integrated gradients against their own definition."""
+"""Attention maps computed from the weights file, integrated gradients from their definition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer import Scorer
 from tests.tiny import VOCABULARY
 
-# The article's.
+# From the article.
 SENTENCE = (
     "he has experienced acute on chronic diastolic heart failure in the setting of volume overload "
     "due to his sepsis ."
@@ -64,7 +64,7 @@ def maps_by_weights(folder: str, ids: NDArray[np.int32]) -> NDArray[np.float64]:
     e = "bert.embeddings"
     x = w[f"{e}.word_embeddings.weight"][ids] + w[f"{e}.position_embeddings.weight"][: len(ids)]
     x = norm(x + w[f"{e}.token_type_embeddings.weight"][0], f"{e}.LayerNorm")
-    found = []
+    maps = []
     for i in range(config.num_hidden_layers):
         layer = f"bert.encoder.layer.{i}"
         q, k, v = (
@@ -72,7 +72,7 @@ def maps_by_weights(folder: str, ids: NDArray[np.int32]) -> NDArray[np.float64]:
             for name in ("query", "key", "value")
         )
         weights = softmax(q @ k.swapaxes(1, 2) / math.sqrt(d), axis=-1)
-        found.append(weights)
+        maps.append(weights)
         mixed = (weights @ v).swapaxes(0, 1).reshape(len(ids), -1)
         x = norm(
             x + linear(mixed, f"{layer}.attention.output.dense"),
@@ -81,17 +81,17 @@ def maps_by_weights(folder: str, ids: NDArray[np.int32]) -> NDArray[np.float64]:
         wide = linear(x, f"{layer}.intermediate.dense")
         wide = 0.5 * wide * (1 + erf(wide / math.sqrt(2)))
         x = norm(x + linear(wide, f"{layer}.output.dense"), f"{layer}.output.LayerNorm")
-    return np.array(found)
+    return np.array(maps)
 
 
-def test_the_maps_of_the_articles_sentence_are_those_of_the_weights(
+def test_attention_maps_of_the_published_sentence_follow_from_the_weights(
     base: str, tokenizer: ChunkTokenizer
 ) -> None:
     ids = np.array(tokenizer.encode([SENTENCE])[0].input_ids, dtype=np.int32)
     maps = Explainer(base, "cpu").attention(ids)
     assert maps.shape == (12, 12, len(ids), len(ids))  # 144
     assert np.abs(maps - maps_by_weights(base, ids)).max() < 1e-6
-    assert maps.std(axis=(2, 3)).min() > 1e-4  # no map is flat, or any would do
+    assert maps.std(axis=(2, 3)).min() > 1e-4  # no map is flat; otherwise any maps would pass
     assert maps.sum(axis=-1) == pytest.approx(1, abs=1e-5)
 
 
@@ -104,13 +104,13 @@ def specials(ids: NDArray[np.int32]) -> NDArray[np.bool_]:
     return np.isin(np.arange(len(ids)), (0, len(ids) - 1))
 
 
-def test_logits_are_the_scorers(
+def test_logits_are_those_of_the_scorer(
     explainer: Explainer, tiny_model: str, tokenizer: ChunkTokenizer
 ) -> None:
     texts = [SENTENCE, "the patient denies pain", "no"]
     chunks = [np.array(e.input_ids, dtype=np.int32) for e in tokenizer.encode(texts)]
-    found = 1 / (1 + np.exp(-explainer.logits(chunks)))
-    assert found == pytest.approx(Scorer(tiny_model, device="cpu").score(chunks), abs=1e-6)
+    probabilities = 1 / (1 + np.exp(-explainer.logits(chunks)))
+    assert probabilities == pytest.approx(Scorer(tiny_model, device="cpu").score(chunks), abs=1e-6)
     assert explainer.logits([]).tolist() == []
 
 
@@ -119,14 +119,16 @@ def test_attributions_add_up_to_the_difference_in_logit(
     explainer: Explainer, tokenizer: ChunkTokenizer, text: str
 ) -> None:
     ids = np.array(tokenizer.encode([text])[0].input_ids, dtype=np.int32)
-    found = explainer.attribute(ids, specials(ids), 32)
-    nothing = np.where(specials(ids), ids, 0).astype(np.int32)
-    assert found.logit == pytest.approx(explainer.logits([ids])[0], abs=1e-5)
-    assert found.baseline == pytest.approx(explainer.logits([nothing])[0], abs=1e-5)
-    difference = found.logit - found.baseline
-    assert found.complete
-    assert found.tokens.sum() == pytest.approx(difference, abs=0.01 * max(abs(difference), 0.1))
-    assert found.tokens[0] == found.tokens[-1] == 0.0
+    attribution = explainer.attribute(ids, specials(ids), 32)
+    padding = np.where(specials(ids), ids, 0).astype(np.int32)
+    assert attribution.logit == pytest.approx(explainer.logits([ids])[0], abs=1e-5)
+    assert attribution.baseline == pytest.approx(explainer.logits([padding])[0], abs=1e-5)
+    difference = attribution.logit - attribution.baseline
+    assert attribution.complete
+    assert attribution.tokens.sum() == pytest.approx(
+        difference, abs=0.01 * max(abs(difference), 0.1)
+    )
+    assert attribution.tokens[0] == attribution.tokens[-1] == 0.0
 
 
 def test_attributions_are_the_integral_of_the_gradient(
@@ -136,23 +138,27 @@ def test_attributions_are_the_integral_of_the_gradient(
     model = explainer.model.double()
     try:
         embed = model.get_input_embeddings().weight
-        there = embed[torch.from_numpy(ids).long()]
-        empty = embed[torch.from_numpy(np.where(specials(ids), ids, 0)).long()]
-        total = torch.zeros_like(there)
+        embedded = embed[torch.from_numpy(ids).long()]
+        embedded_padding = embed[torch.from_numpy(np.where(specials(ids), ids, 0)).long()]
+        total = torch.zeros_like(embedded)
         n = 400
         for i in range(n):  # the midpoint rule
-            at = (empty + (i + 0.5) / n * (there - empty)).detach().requires_grad_(True)
+            at = (
+                (embedded_padding + (i + 0.5) / n * (embedded - embedded_padding))
+                .detach()
+                .requires_grad_(True)
+            )
             model(inputs_embeds=at[None]).logits[0, 0].backward()
             total += at.grad / n
-        expected = ((there - empty) * total).sum(-1).detach().numpy()
+        expected = ((embedded - embedded_padding) * total).sum(-1).detach().numpy()
     finally:
         explainer.model.float()
-    found = explainer.attribute(ids, specials(ids), 64)
+    attribution = explainer.attribute(ids, specials(ids), 64)
     assert np.abs(expected).max() > 0.05
-    assert found.tokens == pytest.approx(expected, abs=0.01 * np.abs(expected).max())
+    assert attribution.tokens == pytest.approx(expected, abs=0.01 * np.abs(expected).max())
 
 
-def test_points_are_doubled_until_the_parts_add_up(
+def test_points_are_doubled_until_attributions_are_complete(
     explainer: Explainer, tokenizer: ChunkTokenizer
 ) -> None:
     ids = np.array(tokenizer.encode([SENTENCE])[0].input_ids, dtype=np.int32)
@@ -163,7 +169,7 @@ def test_points_are_doubled_until_the_parts_add_up(
 def test_a_word_past_the_models_limit_is_not_read(
     explainer: Explainer, tokenizer: ChunkTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twelve ids hold ten pieces: five words whole and the first of the pieces of the sixth."""
+    """Twelve ids are ten tokens of words: five full words and the first token of the sixth."""
     short = replace(tokenizer, max_tokens=12)
     text = "the patient denies pain with abcdefgh heart failure"
     pieces = [len(ids) for ids in tokenizer.pieces(text.split())]
@@ -173,9 +179,9 @@ def test_a_word_past_the_models_limit_is_not_read(
     ask = explanations.Ask(chunk, short, 2.0, 32, 0.1, False, 0)
     notes = [{"row_id": 1, "category": "nursing", "text": text}]
     row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
-    found = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
-    assert found is not None
+    explained = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
+    assert explained is not None
     schema = to_arrow_schema(explanations.EXPLAINED)
-    (found,) = pa.RecordBatch.from_pylist([found], schema).to_pylist()  # as a task hands it on
-    assert [word["read"] for word in found["words"]] == [True] * 6 + [False] * 2
-    assert [word["attribution"] for word in found["words"]][6:] == [0.0, 0.0]
+    (explained,) = pa.RecordBatch.from_pylist([explained], schema).to_pylist()  # as in an executor
+    assert [word["read"] for word in explained["words"]] == [True] * 6 + [False] * 2
+    assert [word["attribution"] for word in explained["words"]][6:] == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Pretraining by one process: losses and accuracies against BERT's own, and a kill at any step."""
+"""Pretraining in one process: losses and accuracies as in transformers; resuming."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def still(tiny_model: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """With both heads, without dropout: what a step does can be computed by hand."""
+    """A model with both heads and without dropout: its loss can be computed by hand."""
     model = BertForPreTraining.from_pretrained(tiny_model)
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
     path = tmp_path_factory.mktemp("still")
@@ -61,27 +61,27 @@ def plan(model: str, folder: str, work: Path, steps: int = 10, **changes: Any) -
 
 
 def run(plan: PretrainPlan, log: Any = lambda *_: None) -> Pretrained:
-    found: Pretrained = train_here(plan, log, lambda *_: None, pretrain)
-    return found
+    result: Pretrained = train_here(plan, log, lambda *_: None, pretrain)
+    return result
 
 
 def by_bert(model: Any, rows: list[dict[str, Any]]) -> list[Any]:
-    """transformers' own output for each example, one at a time."""
-    found = []
+    """Labels and output of transformers' BERT for each example, one at a time."""
+    outputs = []
     for row in rows:
         ids = torch.tensor([row["input_ids"]])
         labels = torch.full_like(ids, -100)
         labels[0, row["masked"]] = torch.tensor(row["answers"])
         types = (torch.arange(ids.shape[1]) >= row["n_first"]).long()[None]
         with torch.no_grad():
-            found.append(
+            outputs.append(
                 (labels, model.eval()(input_ids=ids, token_type_ids=types)),
             )
-    return found
+    return outputs
 
 
-def test_the_first_loss_is_bert_s_own(still: str, tmp_path: Path) -> None:
-    """One step on all examples: the mean over hidden words plus the mean over pairs."""
+def test_the_first_loss_is_that_of_transformers(still: str, tmp_path: Path) -> None:
+    """One step on all examples: the mean over masked words plus the mean over pairs."""
     n = 16
     folder = write_examples(tmp_path / "in", train=n, held_out=4)
     rows = examples(n, seed=n)
@@ -97,8 +97,10 @@ def test_the_first_loss_is_bert_s_own(still: str, tmp_path: Path) -> None:
             ).item()
         )
     for micro in (2, n):
-        made = run(plan(still, folder, tmp_path / str(micro), 1, micro_batch_tokens=micro * TOKENS))
-        losses = [values["train_loss"] for _, values in made.history if "train_loss" in values]
+        result = run(
+            plan(still, folder, tmp_path / str(micro), 1, micro_batch_tokens=micro * TOKENS)
+        )
+        losses = [values["train_loss"] for _, values in result.history if "train_loss" in values]
         assert losses == [pytest.approx(np.mean(words) + np.mean(pairs), abs=1e-5)]
 
 
@@ -110,28 +112,28 @@ def test_accuracies_are_those_counted_by_hand(still: str, folder: str, tmp_path:
     rows = examples(HELD_OUT, seed=HELD_OUT)
     words, pairs = [], []
     for row, (labels, out) in zip(rows, by_bert(load_plan(still), rows), strict=True):
-        asked = labels != -100
-        words += (out.prediction_logits.argmax(-1)[asked] == labels[asked]).tolist()
+        is_masked = labels != -100
+        words += (out.prediction_logits.argmax(-1)[is_masked] == labels[is_masked]).tolist()
         pairs.append(out.seq_relationship_logits.argmax().item() == (0 if row["is_next"] else 1))
-    made = run(plan(still, folder, tmp_path, 1))
-    assert made.before["mlm_accuracy"] == pytest.approx(np.mean(words), abs=1e-12)
-    assert made.before["nsp_accuracy"] == pytest.approx(np.mean(pairs), abs=1e-12)
+    result = run(plan(still, folder, tmp_path, 1))
+    assert result.before["mlm_accuracy"] == pytest.approx(np.mean(words), abs=1e-12)
+    assert result.before["nsp_accuracy"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
 def test_both_accuracies_rise(tiny_model: str, folder: str, tmp_path: Path) -> None:
-    made = run(plan(tiny_model, folder, tmp_path, 150))
-    assert made.after["mlm_accuracy"] > made.before["mlm_accuracy"] + 0.3
-    assert made.after["nsp_accuracy"] > max(0.9, made.before["nsp_accuracy"])
-    assert made.history[-1][0] == 150
+    result = run(plan(tiny_model, folder, tmp_path, 150))
+    assert result.after["mlm_accuracy"] > result.before["mlm_accuracy"] + 0.3
+    assert result.after["nsp_accuracy"] > max(0.9, result.before["nsp_accuracy"])
+    assert result.history[-1][0] == 150
 
 
-def test_killed_at_any_step_it_ends_with_the_same_weights(
+def test_a_training_killed_at_any_step_ends_with_the_same_weights(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
-    """With dropout, over the end of an epoch of 13 steps."""
-    whole = plan(tiny_model, folder, tmp_path / "whole", 18, checkpoint_minutes=0.0)
-    undisturbed = run(whole)
-    broken = replace(whole, checkpoint_folder=str(tmp_path / "broken"))
+    """With dropout, across the end of an epoch of 13 steps."""
+    undisturbed_plan = plan(tiny_model, folder, tmp_path / "whole", 18, checkpoint_minutes=0.0)
+    undisturbed = run(undisturbed_plan)
+    killed_plan = replace(undisturbed_plan, checkpoint_folder=str(tmp_path / "broken"))
 
     class Killed(Exception):
         pass
@@ -143,30 +145,29 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
                 raise Killed
 
         with pytest.raises(Killed):
-            run(broken, log)
-        # What the killed run had logged counts once.
-    assert run(broken).history == undisturbed.history
-    mine, theirs = (load_pretrained(p).state_dict() for p in (whole, broken))
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+            run(killed_plan, log)
+    assert run(killed_plan).history == undisturbed.history
+    expected, weights = (load_pretrained(p).state_dict() for p in (undisturbed_plan, killed_plan))
+    assert all(torch.equal(expected[name], weights[name]) for name in expected)
 
 
-def test_a_run_that_has_ended_is_not_run_again(
+def test_a_finished_phase_is_not_trained_again(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
     done = plan(tiny_model, folder, tmp_path, 2)
     assert run(done).history == run(done).history
 
 
-def test_from_scratch_takes_the_shape_alone(tiny_model: str, folder: str, tmp_path: Path) -> None:
-    given = plan(tiny_model, folder, tmp_path)
-    other = replace(given, scratch=True, train=replace(given.train, seed=8))
-    start, fresh = load_start_model(given), load_start_model(other)
+def test_from_scratch_only_the_shape_is_used(tiny_model: str, folder: str, tmp_path: Path) -> None:
+    first = plan(tiny_model, folder, tmp_path)
+    second = replace(first, scratch=True, train=replace(first.train, seed=8))
+    start, fresh = load_start_model(first), load_start_model(second)
     name = "bert.encoder.layer.0.attention.self.query.weight"
     assert start.state_dict()[name].shape == fresh.state_dict()[name].shape
     assert not torch.equal(start.state_dict()[name], fresh.state_dict()[name])
 
 
-def test_mistakes_are_one_line(tiny_model: str, folder: str, tmp_path: Path) -> None:
+def test_user_errors_have_clear_messages(tiny_model: str, folder: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="200 training examples of 32 tokens, but a step takes 304"):
         run(plan(tiny_model, folder, tmp_path, batch_tokens=304 * TOKENS))
     with pytest.raises(UserError, match=r"16 is not a multiple of pretrain\.micro_batch_tokens 5"):
@@ -181,16 +182,19 @@ def test_mistakes_are_one_line(tiny_model: str, folder: str, tmp_path: Path) -> 
         check_bert(str(tmp_path / "distil"), TOKENS)
 
 
-def test_each_process_reads_its_own_examples(folder: str) -> None:
-    made = examples(200, seed=200)
+def test_only_the_requested_examples_are_read(folder: str) -> None:
+    expected = examples(200, seed=200)
     index = read_index(folder, TOKENS, "train")
-    assert index.lengths.tolist() == [len(row["input_ids"]) for row in made]
-    assert index.n_masked.tolist() == [len(row["masked"]) for row in made]
+    assert index.lengths.tolist() == [len(row["input_ids"]) for row in expected]
+    assert index.n_masked.tolist() == [len(row["masked"]) for row in expected]
     rows = np.array([150, 3, 99, 100])
-    found = read_examples(folder, TOKENS, "train", rows)
-    assert sorted(found) == sorted(rows.tolist())
-    for row, example in found.items():
-        assert example.input_ids.tolist() == made[row]["input_ids"]
-        assert example.masked.tolist() == made[row]["masked"]
-        assert example.answers.tolist() == made[row]["answers"]
-        assert (example.n_first, example.is_next) == (made[row]["n_first"], made[row]["is_next"])
+    read = read_examples(folder, TOKENS, "train", rows)
+    assert sorted(read) == sorted(rows.tolist())
+    for row, example in read.items():
+        assert example.input_ids.tolist() == expected[row]["input_ids"]
+        assert example.masked.tolist() == expected[row]["masked"]
+        assert example.answers.tolist() == expected[row]["answers"]
+        assert (example.n_first, example.is_next) == (
+            expected[row]["n_first"],
+            expected[row]["is_next"],
+        )

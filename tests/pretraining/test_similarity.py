@@ -1,4 +1,4 @@
-"""A term's vector: the last four layers by hand, and no neighbour's padding in it."""
+"""Vectors of terms, computed by hand one at a time, so without padding."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def by_hand(folder: str, term: str) -> np.ndarray:
     return sum(inside).numpy()
 
 
-def test_vectors_are_those_by_hand(tiny_model: str) -> None:
-    found = embed(tiny_model, TERMS)
-    for vector, term in zip(found, TERMS, strict=True):
+def test_vectors_equal_those_computed_by_hand(tiny_model: str) -> None:
+    vectors = embed(tiny_model, TERMS)
+    for vector, term in zip(vectors, TERMS, strict=True):
         assert vector == pytest.approx(by_hand(tiny_model, term), abs=1e-5)
 
 
@@ -39,7 +39,7 @@ def test_similarity_is_the_cosine(tiny_model: str) -> None:
     assert similarities(tiny_model, pairs) == pytest.approx([expected, 1.0], abs=1e-5)
 
 
-def test_a_term_without_pieces_is_a_mistake(tiny_model: str) -> None:
+def test_a_term_without_tokens_is_refused(tiny_model: str) -> None:
     with pytest.raises(UserError, match="has no tokens"):
         embed(tiny_model, ["pain", ""])
 

@@ -1,4 +1,4 @@
-"""Checkpoints of pytorch_pretrained_bert, written by hand, against BERT's equations in numpy."""
+"""Conversion of pytorch_pretrained_bert checkpoints, compared with BERT's equations in numpy."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def unused() -> str:
 def random_weights(head: bool = True, old_norms: bool = True) -> Weights:
     rng = np.random.default_rng(5)
     scale, shift = ("gamma", "beta") if old_norms else ("weight", "bias")
-    found: Weights = {}
+    weights: Weights = {}
 
     def dense(name: str, rows: int, columns: int) -> None:
-        found[f"{name}.weight"] = rng.normal(0, 0.2, (rows, columns)).astype(np.float32)
-        found[f"{name}.bias"] = rng.normal(0, 0.2, rows).astype(np.float32)
+        weights[f"{name}.weight"] = rng.normal(0, 0.2, (rows, columns)).astype(np.float32)
+        weights[f"{name}.bias"] = rng.normal(0, 0.2, rows).astype(np.float32)
 
     def norm(name: str) -> None:
-        found[f"{name}.{scale}"] = rng.normal(1, 0.2, HIDDEN).astype(np.float32)
-        found[f"{name}.{shift}"] = rng.normal(0, 0.2, HIDDEN).astype(np.float32)
+        weights[f"{name}.{scale}"] = rng.normal(1, 0.2, HIDDEN).astype(np.float32)
+        weights[f"{name}.{shift}"] = rng.normal(0, 0.2, HIDDEN).astype(np.float32)
 
     for name, n in (("word", len(VOCABULARY)), ("position", POSITIONS), ("token_type", 2)):
         table = rng.normal(0, 0.5, (n, HIDDEN)).astype(np.float32)
-        found[f"bert.embeddings.{name}_embeddings.weight"] = table
+        weights[f"bert.embeddings.{name}_embeddings.weight"] = table
     norm("bert.embeddings.LayerNorm")
     for i in range(LAYERS):
         at = f"bert.encoder.layer.{i}"
@@ -68,7 +68,7 @@ def random_weights(head: bool = True, old_norms: bool = True) -> Weights:
     dense("bert.pooler.dense", HIDDEN, HIDDEN)
     if head:
         dense("classifier", 1, HIDDEN)
-    return found
+    return weights
 
 
 def forward(weights: Weights, ids: list[int]) -> tuple[NDArray[np.float64], float | None]:
@@ -130,7 +130,7 @@ def write_checkpoint(
         (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     if isinstance(weights, dict):
         weights = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
-    # Checkpoints of 2019 are not zip files.
+    # Checkpoints from 2019 are not zip files.
     torch.save(weights, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
     return str(folder)
 
@@ -145,8 +145,8 @@ def chunks() -> list[list[int]]:
 def test_logits_are_those_of_the_equations(tmp_path: Path, old_norms: bool, zipped: bool) -> None:
     weights = random_weights(old_norms=old_norms)
     source = write_checkpoint(tmp_path / "in", weights, zipped=zipped)
-    made = convert(source, str(tmp_path / "out"), unused)
-    assert (made.has_head, made.tensors, made.left_out) == (True, len(weights), [])
+    converted = convert(source, str(tmp_path / "out"), unused)
+    assert (converted.has_head, converted.tensors, converted.left_out) == (True, len(weights), [])
     assert (tmp_path / "out" / "model.safetensors").exists()
     assert not list((tmp_path / "out").glob("*.bin"))
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").eval()
@@ -157,15 +157,15 @@ def test_logits_are_those_of_the_equations(tmp_path: Path, old_norms: bool, zipp
         assert logit.item() == pytest.approx(forward(weights, ids)[1], abs=1e-5)
 
 
-def test_the_scorer_takes_a_converted_folder(tmp_path: Path) -> None:
+def test_the_scorer_accepts_a_converted_folder(tmp_path: Path) -> None:
     weights = random_weights()
     convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), unused)
     check_one_logit(read_settings(str(tmp_path / "out")), "out")
-    found = Scorer(str(tmp_path / "out"), device="cpu").score(
+    scores = Scorer(str(tmp_path / "out"), device="cpu").score(
         [np.array(ids, np.int32) for ids in chunks()]
     )
     logits = np.array([forward(weights, ids)[1] for ids in chunks()])
-    assert np.abs(found - 1 / (1 + np.exp(-logits))).max() < 1e-5
+    assert np.abs(scores - 1 / (1 + np.exp(-logits))).max() < 1e-5
 
 
 @pytest.mark.parametrize("prefix", ["bert.", "", "module.bert."])
@@ -173,9 +173,9 @@ def test_an_encoder_without_a_head(tmp_path: Path, prefix: str) -> None:
     weights = random_weights(head=False)
     named = {prefix + name.removeprefix("bert."): value for name, value in weights.items()}
     named["cls.seq_relationship.weight"] = np.zeros((2, HIDDEN), np.float32)
-    made = convert(write_checkpoint(tmp_path / "in", named), str(tmp_path / "out"), unused)
-    assert made.has_head is False
-    assert made.left_out == ["cls.seq_relationship.weight"]
+    converted = convert(write_checkpoint(tmp_path / "in", named), str(tmp_path / "out"), unused)
+    assert converted.has_head is False
+    assert converted.left_out == ["cls.seq_relationship.weight"]
     assert not Model(str(tmp_path / "out"), "").has_head
     model = AutoModel.from_pretrained(tmp_path / "out").eval()
     for ids in chunks():
@@ -184,22 +184,22 @@ def test_an_encoder_without_a_head(tmp_path: Path, prefix: str) -> None:
         assert np.abs(pooled - forward(weights, ids)[0]).max() < 1e-5
 
 
-def test_the_tokenizer_has_the_whole_vocabulary(tmp_path: Path) -> None:
+def test_the_tokenizer_has_the_vocabulary_of_the_checkpoint(tmp_path: Path) -> None:
     convert(write_checkpoint(tmp_path / "in", random_weights()), str(tmp_path / "out"), unused)
     tokenizer = load_tokenizer(str(tmp_path / "out"), POSITIONS)
     words = ["[CLS]", "heart", "failure", "x", "##q", "[SEP]"]
     assert tokenizer.encode(["Heart failure xq"])[0].input_ids == list(map(VOCABULARY.index, words))
 
 
-def test_without_a_vocabulary_the_model_s_own_is_taken(tmp_path: Path) -> None:
+def test_without_a_vocabulary_the_tokenizer_of_model_path_is_used(tmp_path: Path) -> None:
     other = save_tiny_model(tmp_path / "other")
     source = write_checkpoint(tmp_path / "in", random_weights(), vocabulary=False)
     convert(source, str(tmp_path / "out"), lambda: other)
-    found = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
-    assert found == {word: i for i, word in enumerate(VOCABULARY)}
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert vocabulary == {word: i for i, word in enumerate(VOCABULARY)}
 
 
-def test_a_tokenizer_of_another_size_is_named(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path) -> None:
     weights = random_weights()
     table = "bert.embeddings.word_embeddings.weight"
     weights[table] = np.resize(weights[table], (len(VOCABULARY) + 1, HIDDEN))
@@ -213,7 +213,7 @@ def test_a_tokenizer_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 class Runs:
-    """Pickled, it would make a file when it is loaded."""
+    """Loading its pickle creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -230,12 +230,12 @@ def test_no_code_of_a_checkpoint_runs(tmp_path: Path, zipped: bool) -> None:
         convert(source, str(tmp_path / "out"), unused)
     assert not ran.exists()
     pickle.loads(pickle.dumps(Runs(ran)))
-    assert ran.exists()  # it would have
+    assert ran.exists()  # unpickling does run the code
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_file_cut_short_is_named(tmp_path: Path, zipped: bool, share: float) -> None:
+def test_a_truncated_file_is_refused(tmp_path: Path, zipped: bool, share: float) -> None:
     source = write_checkpoint(tmp_path / "in", random_weights(), zipped=zipped)
     path = tmp_path / "in" / "pytorch_model.bin"
     raw = path.read_bytes()
@@ -246,8 +246,8 @@ def test_a_file_cut_short_is_named(tmp_path: Path, zipped: bool, share: float) -
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_wherever_a_file_is_cut_it_is_one_line(tmp_path: Path, zipped: bool) -> None:
-    """Inside a length, an opcode's argument, a name: every kind of place in the first bytes."""
+def test_a_file_truncated_at_any_byte_gives_one_line(tmp_path: Path, zipped: bool) -> None:
+    """The first bytes contain lengths, opcode arguments and names."""
     source = write_checkpoint(tmp_path / "in", random_weights(), zipped=zipped)
     path = tmp_path / "in" / "pytorch_model.bin"
     raw = path.read_bytes()
@@ -264,7 +264,7 @@ def changed(**changes: Any) -> Weights:
 
 
 @pytest.mark.parametrize(
-    ("weights", "said"),
+    ("weights", "message"),
     [
         (changed(**{"bert.pooler.dense.bias": None}), r"lacks weights: bert\.pooler\.dense\.bias;"),
         (
@@ -283,12 +283,12 @@ def changed(**changes: Any) -> Weights:
     ],
     ids=["missing", "unknown", "two labels", "not a number", "a list"],
 )
-def test_weights_that_do_not_fit_are_named(tmp_path: Path, weights: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path, weights: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         convert(write_checkpoint(tmp_path / "in", weights), str(tmp_path / "out"), unused)
 
 
-def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
+def test_configurations_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     source = write_checkpoint(tmp_path / "in", random_weights(), num_hidden_layers=None)
     with pytest.raises(UserError, match=r"bert_config\.json lacks num_hidden_layers"):
         convert(source, str(tmp_path / "out"), unused)
@@ -307,7 +307,7 @@ def test_configurations_that_do_not_fit_are_named(tmp_path: Path) -> None:
         convert(source, str(tmp_path / "out"), unused)
 
 
-def test_a_damaged_vocabulary_and_a_model_path_without_a_model_are_named(tmp_path: Path) -> None:
+def test_a_damaged_vocabulary_and_a_model_path_without_a_model_are_refused(tmp_path: Path) -> None:
     from readmit_spark.config_file import load_config
 
     source = write_checkpoint(tmp_path / "in", random_weights())
@@ -322,7 +322,7 @@ def test_a_damaged_vocabulary_and_a_model_path_without_a_model_are_named(tmp_pat
 
 
 @pytest.mark.parametrize("head", [True, False])
-def test_it_is_registered_and_comes_back(tmp_path: Path, head: bool) -> None:
+def test_a_checkpoint_is_registered_and_loads_again(tmp_path: Path, head: bool) -> None:
     from readmit_spark.config_file import load_config
 
     tiny = save_tiny_model(tmp_path / "tiny")
@@ -337,8 +337,8 @@ def test_it_is_registered_and_comes_back(tmp_path: Path, head: bool) -> None:
         config = load_config(overrides=[f"output.root={tmp_path}", f"model.path={uri}"])
         logit = forward(weights, chunks()[1])[1]
         folder = resolve_scorer(config).folder
-        found = Scorer(folder, device="cpu").score([np.array(chunks()[1], np.int32)])
-        assert found[0] == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
+        scores = Scorer(folder, device="cpu").score([np.array(chunks()[1], np.int32)])
+        assert scores[0] == pytest.approx(1 / (1 + math.exp(-logit)), abs=1e-5)
     else:
         model = resolve_model(config, uri)
         folder = model.folder

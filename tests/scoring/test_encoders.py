@@ -1,5 +1,7 @@
-"""Every kind of BERT-like encoder: from its folder through prepare's tokenizer, a short training
-and the scorer, against transformers' own forward pass."""
+"""Every supported kind of encoder, from its folder through tokenizer, training and scoring.
+
+Scores are compared with transformers' own forward pass.
+"""
 
 from __future__ import annotations
 
@@ -110,21 +112,21 @@ def save_encoder(folder: Path, kind: str, positions: int = 128) -> str:
 
 
 def texts() -> tuple[list[str], list[int]]:
-    """24 chunks of unlike length; those of readmitted patients say heart failure."""
+    """24 texts of unequal length and their labels; only readmitted patients have heart failure."""
     rng = np.random.default_rng(4)
     words = ["the", "patient", "was", "admitted", "with", "denies", "pain", "stable", "afebrile"]
-    found, labels = [], []
+    sentences, labels = [], []
     for i in range(24):
         middle = " ".join(rng.choice(words, rng.integers(5, 25)))
-        found.append(f"{'heart failure ' * 3 if i % 2 else 'no complaints '}{middle}")
+        sentences.append(f"{'heart failure ' * 3 if i % 2 else 'no complaints '}{middle}")
         labels.append(i % 2)
-    return found, labels
+    return sentences, labels
 
 
 def prepared(tokenizer: ChunkTokenizer, folder: Path) -> tuple[str, list[Ids]]:
-    """The chunks table of the texts, once as train and once as validation; and their token ids."""
-    found, labels = texts()
-    encoded = [e.input_ids for e in tokenizer.encode(found)]
+    """Write the texts as chunks of train and of validation; return the folder and the token ids."""
+    sentences, labels = texts()
+    encoded = [e.input_ids for e in tokenizer.encode(sentences)]
     rows = [
         {
             "subject_id": first + i, "hadm_id": first + i, "chunk_index": 0, "input_ids": ids,
@@ -138,7 +140,7 @@ def prepared(tokenizer: ChunkTokenizer, folder: Path) -> tuple[str, list[Ids]]:
 
 
 def train(plan: TrainingPlan) -> tuple[Any, list[float]]:
-    """Six steps; the model and the loss of each."""
+    """Train; return the best model and the loss of each step."""
     losses: list[float] = []
 
     def log(values: dict[str, float], step: int, steps: int) -> None:
@@ -149,7 +151,7 @@ def train(plan: TrainingPlan) -> tuple[Any, list[float]]:
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "modernbert", "roberta"])
-def test_from_folder_to_score(tmp_path: Path, kind: str) -> None:
+def test_an_encoder_is_trained_and_scores_as_in_transformers(tmp_path: Path, kind: str) -> None:
     folder = save_encoder(tmp_path / kind, kind)
     tokenizer = load_tokenizer(folder, 64)
     table, chunks = prepared(tokenizer, tmp_path / "in")
@@ -158,13 +160,13 @@ def test_from_folder_to_score(tmp_path: Path, kind: str) -> None:
     )
     assert len(losses) == 6 and 0.3 < losses[0] < 1.5
     before = AutoModel.from_pretrained(folder).get_input_embeddings().weight
-    moved = (model.get_input_embeddings().weight - before).abs().amax(1)
-    read = np.unique(np.concatenate(chunks))
-    assert (moved[read] > 1e-4).all()  # the encoder is trained, not the head alone
+    changes = (model.get_input_embeddings().weight - before).abs().amax(1)
+    used_ids = np.unique(np.concatenate(chunks))
+    assert (changes[used_ids] > 1e-4).all()  # the encoder is trained, not the head alone
     out = tmp_path / "out"
     model.save_pretrained(out)
 
-    found = Scorer(str(out), device="cpu").score(chunks)
+    scores = Scorer(str(out), device="cpu").score(chunks)
     reference = AutoModelForSequenceClassification.from_pretrained(out).eval()
     with torch.no_grad():  # one at a time: no padding, so no mask that could be wrong
         logits = [
@@ -172,12 +174,12 @@ def test_from_folder_to_score(tmp_path: Path, kind: str) -> None:
             for ids in chunks
         ]
     expected = 1 / (1 + np.exp(-np.array(logits)))
-    assert np.abs(found - expected).max() < 1e-5
-    assert np.ptp(found) > 1e-3  # it read the chunks
+    assert np.abs(scores - expected).max() < 1e-5
+    assert np.ptp(scores) > 1e-3  # probabilities depend on the chunks
 
 
 @pytest.mark.parametrize("kind", ["bert", "modernbert", "roberta"])
-def test_specials_are_the_model_s_own(tmp_path: Path, kind: str) -> None:
+def test_special_tokens_are_those_of_the_model(tmp_path: Path, kind: str) -> None:
     tokenizer = load_tokenizer(save_encoder(tmp_path / kind, kind), 64)
     first, last = {"bert": (2, 3), "modernbert": (1, 2), "roberta": (0, 2)}[kind]
     ids = tokenizer.encode(["heart failure"])[0].input_ids
@@ -186,7 +188,7 @@ def test_specials_are_the_model_s_own(tmp_path: Path, kind: str) -> None:
     assert tokenizer.budget == 62
 
 
-def test_a_long_context_takes_long_chunks_and_loses_no_token(tmp_path: Path) -> None:
+def test_a_model_with_a_long_context_has_long_chunks_without_lost_tokens(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "long", "modernbert", positions=2048)
     tokenizer = load_tokenizer(folder, 2048)
     text = " ".join(f"{' '.join(texts()[0][i % 24] for i in range(3 * j, 3 * j + 3))}."
@@ -201,14 +203,14 @@ def test_a_long_context_takes_long_chunks_and_loses_no_token(tmp_path: Path) -> 
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1)
     model.save_pretrained(folder)
     ids = [np.array(e.input_ids, np.int32) for e in encoded]
-    found = Scorer(folder, device="cpu").score(ids)
+    scores = Scorer(folder, device="cpu").score(ids)
     with torch.no_grad():
         logits = [model.eval()(input_ids=torch.from_numpy(i[None].astype(np.int64))).logits.item()
                   for i in ids]  # fmt: skip
-    assert np.abs(found - 1 / (1 + np.exp(-np.array(logits)))).max() < 1e-5
+    assert np.abs(scores - 1 / (1 + np.exp(-np.array(logits)))).max() < 1e-5
 
 
-def test_two_positions_of_a_roberta_are_never_used(tmp_path: Path) -> None:
+def test_a_roberta_never_uses_two_of_its_positions(tmp_path: Path) -> None:
     folder = save_encoder(tmp_path / "roberta", "roberta", positions=64)
     assert load_tokenizer(folder, 64).budget == 62
     with pytest.raises(UserError, match="accepts at most 64"):

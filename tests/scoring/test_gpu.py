@@ -1,4 +1,4 @@
-"""The GPU's packing and graphs on the CPU device: only capture and attention's kernel differ."""
+"""Packing and graphs of the GPU engine, on the CPU: only capture and attention are replaced."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def score(engine, chunks, budget: int = 1024) -> np.ndarray:
     return Scorer._collect(parts)
 
 
-def test_static_packs_give_the_scores_of_the_cpu_path(engine, tiny_bert, chunks) -> None:
+def test_packs_have_the_scores_of_the_cpu_engine(engine, tiny_bert, chunks) -> None:
     expected = Scorer(tiny_bert, device="cpu").score(chunks)
     np.testing.assert_allclose(score(engine, chunks), expected, atol=1e-6)
 
 
-def test_a_replay_does_not_see_the_pack_before_it(engine, chunks) -> None:
-    alone = score(engine, chunks[:3])
+def test_a_replay_does_not_depend_on_the_previous_pack(engine, chunks) -> None:
+    expected = score(engine, chunks[:3])
     score(engine, [np.full(64, 9, dtype=np.int32)] * 12)
-    np.testing.assert_allclose(score(engine, chunks[:3]), alone, atol=1e-7)
+    np.testing.assert_allclose(score(engine, chunks[:3]), expected, atol=1e-7)
 
 
-def test_results_of_earlier_packs_survive_later_ones(engine, chunks) -> None:
+def test_a_later_pack_does_not_overwrite_earlier_results(engine, chunks) -> None:
     first = engine.submit(chunks[:2])
-    kept = first.clone()
+    copy = first.clone()
     engine.submit(chunks[2:4])
-    assert torch.equal(first, kept)
+    assert torch.equal(first, copy)
 
 
 def test_each_pack_size_is_captured_once(engine, chunks) -> None:
@@ -62,7 +62,7 @@ def test_each_pack_size_is_captured_once(engine, chunks) -> None:
     assert engine.capture.n == 2
 
 
-def test_what_no_chunk_owns_may_be_anything(engine, chunks) -> None:
+def test_tokens_outside_all_chunks_do_not_matter(engine, chunks) -> None:
     expected = score(engine, chunks[:3])
     graph = engine._graphs[256]
     inside = sum(len(chunk) for chunk in chunks[:3])
@@ -71,12 +71,12 @@ def test_what_no_chunk_owns_may_be_anything(engine, chunks) -> None:
     np.testing.assert_allclose(score(engine, chunks[:3]), expected, atol=1e-7)
 
 
-def test_a_pack_goes_to_the_smallest_size_that_holds_it(engine) -> None:
+def test_a_pack_uses_the_smallest_size_that_holds_it(engine) -> None:
     sizes = {tokens: engine._size(tokens) for tokens in (1, 64, 65, 512, 513, 1024)}
     assert sizes == {1: 64, 64: 64, 65: 128, 512: 512, 513: 1024, 1024: 1024}
 
 
-def test_short_chunks_fill_the_rows_before_the_tokens(engine, tiny_bert) -> None:
+def test_many_short_chunks_need_several_packs(engine, tiny_bert) -> None:
     short = [np.array([5, 6, i], dtype=np.int32) for i in range(7, 90)]
     assert len(short) > engine.rows
     np.testing.assert_allclose(
@@ -84,13 +84,13 @@ def test_short_chunks_fill_the_rows_before_the_tokens(engine, tiny_bert) -> None
     )
 
 
-def test_halved_budgets_reuse_the_sizes_already_captured(engine, chunks) -> None:
-    whole = score(engine, chunks)
-    np.testing.assert_allclose(score(engine, chunks, budget=256), whole, atol=1e-6)
+def test_a_halved_budget_reuses_captured_sizes(engine, chunks) -> None:
+    expected = score(engine, chunks)
+    np.testing.assert_allclose(score(engine, chunks, budget=256), expected, atol=1e-6)
     assert set(engine._graphs) <= {64, 128, 256, 512, 1024}
 
 
-def test_rows_without_a_chunk_are_empty_ones_after_the_last(engine, chunks) -> None:
+def test_unused_rows_are_empty_chunks_after_the_last_one(engine, chunks) -> None:
     for _ in range(2):  # both host buffers
         engine.submit(chunks[:6])
     engine.submit(chunks[:2])  # 66 tokens: another size, buffers used before

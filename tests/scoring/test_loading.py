@@ -1,4 +1,4 @@
-"""Model folders as people have them: what loads, and what is said of the others."""
+"""Which model folders load, and the error messages for the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from readmit_spark.scoring.model import resolve_model, resolve_scorer
 from tests.tiny import VOCABULARY, save_tiny_model
 
 
-def test_a_folder_with_only_vocab_txt_has_its_whole_vocabulary(tiny_model: str) -> None:
+def test_a_folder_with_only_vocab_txt_loads_its_vocabulary(tiny_model: str) -> None:
     tokenizer = load_tokenizer(tiny_model, 64)
     ids = tokenizer.encode(["denies pain"])[0].input_ids
     assert ids == [VOCABULARY.index(t) for t in ("[CLS]", "denies", "pain", "[SEP]")]
@@ -28,7 +28,7 @@ def test_a_saved_length_of_the_tokenizer_does_not_cut_chunks() -> None:
     assert len(tokenizer.encode(["pain " * 300])[0].input_ids) == 302
 
 
-def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path)
     (tmp_path / "vocab.txt").unlink()
     with pytest.raises(UserError, match="has no tokenizer"):
@@ -36,7 +36,7 @@ def test_a_folder_without_tokenizer_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("vocab_size", [len(VOCABULARY) - 1, 30522])
-def test_a_tokenizer_of_another_size_is_named(tmp_path: Path, vocab_size: int) -> None:
+def test_a_tokenizer_of_another_size_is_refused(tmp_path: Path, vocab_size: int) -> None:
     folder = save_tiny_model(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"vocab_size": vocab_size}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -44,7 +44,7 @@ def test_a_tokenizer_of_another_size_is_named(tmp_path: Path, vocab_size: int) -
         load_tokenizer(folder, 64)
 
 
-def test_more_tokens_than_the_model_takes_are_refused(tiny_model: str) -> None:
+def test_more_tokens_than_the_model_accepts_are_refused(tiny_model: str) -> None:
     with pytest.raises(UserError, match=r"model\.max_tokens is 129: .* accepts at most 128"):
         load_tokenizer(tiny_model, 129)
 
@@ -57,18 +57,18 @@ def test_two_labels_are_refused(tmp_path: Path) -> None:
         load_for_training(folder)
 
 
-def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no config\.json"):
         read_settings(str(tmp_path))
 
 
-def test_a_folder_that_is_not_there_is_named() -> None:
+def test_a_missing_folder_is_refused() -> None:
     config = load_config(overrides=["model.path=./nowhere"])
     with pytest.raises(UserError, match=r"the folder \./nowhere does not exist"):
         resolve_model(config)
 
 
-def test_a_package_that_is_not_installed_is_named() -> None:
+def test_a_package_that_is_not_installed_is_refused() -> None:
     with pytest.raises(UserError, match=r"no_such_package is not installed .*\[demo\]"):
         resolve_model(load_config(overrides=["model.path=package:no_such_package"]))
 

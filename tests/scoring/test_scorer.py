@@ -35,18 +35,18 @@ def one_by_one(folder: str, chunks: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_scores_are_those_of_transformers_in_the_order_of_the_input(
+def test_probabilities_are_those_of_transformers_in_input_order(
     tiny_bert, chunks, backend: str
 ) -> None:
     expected = one_by_one(tiny_bert, chunks)
-    assert np.ptp(expected) > 0.1  # else any order would pass
+    assert np.ptp(expected) > 0.1  # otherwise any order would pass
     scores = Scorer(tiny_bert, device="cpu", backend=backend).score(chunks)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_score_does_not_depend_on_the_chunks_beside_it(tiny_bert, chunks, backend: str) -> None:
+def test_a_probability_does_not_depend_on_the_other_chunks(tiny_bert, chunks, backend: str) -> None:
     scorer = Scorer(tiny_bert, device="cpu", backend=backend)
     together = scorer.score(chunks)
     alone = np.concatenate([scorer.score([chunk]) for chunk in chunks])
@@ -56,7 +56,7 @@ def test_a_score_does_not_depend_on_the_chunks_beside_it(tiny_bert, chunks, back
         np.testing.assert_allclose(other, together, rtol=0, atol=1e-6)
 
 
-def test_a_model_that_is_not_bert_is_scored_by_its_own_code(tmp_path, chunks) -> None:
+def test_a_model_other_than_bert_uses_the_code_of_transformers(tmp_path, chunks) -> None:
     torch.manual_seed(1)
     DistilBertForSequenceClassification(
         DistilBertConfig(
@@ -70,26 +70,26 @@ def test_a_model_that_is_not_bert_is_scored_by_its_own_code(tmp_path, chunks) ->
 
 
 @pytest.mark.parametrize(
-    ("usable", "worthwhile", "name"),
+    ("usable", "is_faster", "name"),
     [(True, True, "oneDNN"), (False, True, "plain"), (True, False, "plain")],
 )
-def test_with_onednn_and_without_it_scores_are_the_same(
-    tiny_bert, chunks, monkeypatch, usable: bool, worthwhile: bool, name: str
+def test_probabilities_are_the_same_with_and_without_onednn(
+    tiny_bert, chunks, monkeypatch, usable: bool, is_faster: bool, name: str
 ) -> None:
     if name == "oneDNN" and not onednn.is_usable(32):
         pytest.skip("this torch has no oneDNN linear operator")
     monkeypatch.setattr(onednn, "is_usable", lambda hidden, dtype: usable)
-    monkeypatch.setattr(onednn, "is_faster", lambda: worthwhile)
+    monkeypatch.setattr(onednn, "is_faster", lambda: is_faster)
     scorer = Scorer(tiny_bert, device="cpu")
     assert name in scorer.backend
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=1e-6)
 
 
-def test_no_chunks_have_no_scores(tiny_bert) -> None:
+def test_no_chunks_give_no_probabilities(tiny_bert) -> None:
     assert Scorer(tiny_bert, device="cpu").score([]).shape == (0,)
 
 
-def test_a_stream_gives_each_batch_its_own_scores_in_turn(tiny_bert, chunks) -> None:
+def test_a_stream_yields_the_probabilities_of_each_batch_in_turn(tiny_bert, chunks) -> None:
     scorer = Scorer(tiny_bert, device="cpu")
     batches = [chunks[:7], [], chunks[7:8], chunks[8:]]
     streamed = list(scorer.stream(iter(batches)))
@@ -111,7 +111,7 @@ def test_a_stream_submits_the_next_batch_before_it_yields(tiny_bert, chunks) -> 
 
 
 class SmallCard:
-    """A fake engine: the logit is the chunk's first id; memory ends at `fits` tokens a batch."""
+    """A fake engine: logits are first token ids; batches over `fits` tokens run out of memory."""
 
     name, budget = "fake", 2048
 
@@ -130,7 +130,7 @@ class SmallCard:
         return torch.tensor([float(chunk[0]) for chunk in chunks])
 
 
-def test_out_of_memory_halves_the_budget_and_loses_nothing() -> None:
+def test_out_of_memory_halves_the_budget_and_loses_no_chunk() -> None:
     random = np.random.default_rng(5)
     lengths = [int(n) for n in random.integers(2, 65, size=200)]
     chunks = [np.full(n, i, dtype=np.int32) for i, n in enumerate(lengths)]
@@ -165,14 +165,14 @@ def test_precisions_are_compared_chunk_by_chunk(tiny_bert, chunks) -> None:
     assert check.flips == ((exact >= threshold) != (half >= threshold)).sum() >= 1
 
 
-def test_fp32_against_itself_moves_nothing(tiny_bert, chunks) -> None:
+def test_fp32_equals_itself(tiny_bert, chunks) -> None:
     exact = Scorer(tiny_bert, device="cpu").score(chunks)
     check = compare_precisions(exact, exact, 0.5)
     assert (check.max_shift, check.flips, check.n) == (0.0, 0, 40)
     assert compare_precisions(np.empty(0), np.empty(0), 0.5).max_shift == 0.0
 
 
-def test_a_model_that_gives_no_number_is_no_score(tiny_bert, chunks, tmp_path) -> None:
+def test_a_logit_that_is_not_finite_is_an_error(tiny_bert, chunks, tmp_path) -> None:
     model = load_model(tiny_bert)
     model.classifier.bias.data.fill_(float("nan"))
     model.save_pretrained(tmp_path)
@@ -189,18 +189,18 @@ def test_a_model_that_gives_no_number_is_no_score(tiny_bert, chunks, tmp_path) -
         ({"backend": "tensorrt"}, "score.backend=tensorrt is unknown"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(tiny_bert, settings, message: str) -> None:
+def test_settings_that_do_not_fit_are_refused(tiny_bert, settings, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Scorer(tiny_bert, device="cpu", **settings)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_gpu_that_is_not_there_is_named(tiny_bert) -> None:
+def test_a_missing_gpu_is_an_error(tiny_bert) -> None:
     with pytest.raises(UserError, match="device cuda: torch finds no GPU"):
         Scorer(tiny_bert, device="cuda")
 
 
-def test_openvino_that_is_not_installed_is_named(tiny_bert, monkeypatch) -> None:
+def test_openvino_that_is_not_installed_is_an_error(tiny_bert, monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="OpenVINO is not installed"):
         Scorer(tiny_bert, device="cpu", backend="openvino")
@@ -223,7 +223,7 @@ def test_a_folder_without_weights_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("name", "worth"), [("AVX2", False), ("AVX512", True), ("NEON", True)])
-def test_onednn_is_left_where_mkl_is_the_faster_one(monkeypatch, name: str, worth: bool) -> None:
+def test_onednn_is_not_used_if_mkl_is_faster(monkeypatch, name: str, worth: bool) -> None:
     monkeypatch.setattr(onednn, "cpu_capability", lambda: name)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     assert onednn.is_faster() is worth
@@ -231,19 +231,19 @@ def test_onednn_is_left_where_mkl_is_the_faster_one(monkeypatch, name: str, wort
     assert onednn.is_faster()
 
 
-def test_bf16_on_a_cpu_without_it_is_computed_and_said(tiny_bert, chunks, monkeypatch) -> None:
+def test_bf16_on_a_cpu_without_it_works_with_a_remark(tiny_bert, chunks, monkeypatch) -> None:
     monkeypatch.setattr(onednn, "is_usable", lambda hidden, dtype: dtype == torch.float32)
     scorer = Scorer(tiny_bert, device="cpu", precision="bf16")
     assert "this CPU only emulates: fp32 is faster" in scorer.backend
     np.testing.assert_allclose(scorer.score(chunks), one_by_one(tiny_bert, chunks), atol=0.05)
 
 
-def test_a_chunk_longer_than_the_model_takes_is_refused(tiny_bert) -> None:
+def test_a_chunk_longer_than_the_model_accepts_is_refused(tiny_bert) -> None:
     with pytest.raises(UserError, match="65 tokens, but the model accepts 64"):
         Scorer(tiny_bert, device="cpu").score([np.full(65, 5, dtype=np.int32)])
 
 
-def test_a_token_of_another_vocabulary_is_refused(tiny_bert) -> None:
+def test_a_token_id_outside_the_vocabulary_is_refused(tiny_bert) -> None:
     with pytest.raises(UserError, match="token id 100 is outside the model's vocabulary of 100"):
         Scorer(tiny_bert, device="cpu").score([np.array([5, 100, 6], dtype=np.int32)])
 
@@ -253,7 +253,7 @@ def test_an_empty_chunk_is_an_error(tiny_bert) -> None:
         Scorer(tiny_bert, device="cpu").score([np.array([], dtype=np.int32)])
 
 
-def test_a_probability_has_the_same_bits_whatever_it_is_computed_beside(tiny_model: str) -> None:
+def test_a_probability_has_the_same_bits_in_any_batch(tiny_model: str) -> None:
     rng = np.random.default_rng(2)
     chunks = [rng.integers(5, 60, size=int(n)).astype(np.int32) for n in rng.integers(3, 90, 33)]
     scorer = Scorer(tiny_model, device="cpu", precision="fp32", batch_tokens=1)

@@ -1,4 +1,4 @@
-"""Fine-tuning on a task that a two-layer BERT can learn: the first words decide."""
+"""Fine-tuning on a task that a two-layer BERT can learn: the first words decide the label."""
 
 from __future__ import annotations
 
@@ -54,32 +54,30 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-def test_learns_and_keeps_the_best_epoch(tiny_model: str, tmp_path: Path) -> None:
-    work = plan(tiny_model, learnable(tmp_path / "in", train=160), tmp_path / "work")
-    trained, logged = run(work)
+def test_it_learns_and_keeps_the_best_epoch(tiny_model: str, tmp_path: Path) -> None:
+    tiny_plan = plan(tiny_model, learnable(tmp_path / "in", train=160), tmp_path / "work")
+    trained, logged = run(tiny_plan)
     losses = [v["train_loss"] for _, v in logged if "train_loss" in v]
     assert losses[-1] < losses[0]
-    scored = trained.scores["validation"][WINDOW]
-    found = scored.vote(2.0)
-    assert roc_auc_score(found.labels, found.scores) > 0.9
+    chunks = trained.scores["validation"][WINDOW]
+    patients = chunks.vote(2.0)
+    assert roc_auc_score(patients.labels, patients.scores) > 0.9
     evaluated = {step: v["validation_auroc"] for step, v in logged if "validation_auroc" in v}
     assert evaluated[trained.best_step] == max(evaluated.values())
-    assert found.auroc() == pytest.approx(evaluated[trained.best_step], abs=1e-12)
-    # What is kept is what was scored.
-    assert len(scored.probabilities) == len(scored.labels) > 60
-    assert not load_best_model(work).training
+    assert patients.auroc() == pytest.approx(evaluated[trained.best_step], abs=1e-12)
+    # What is kept is what was chunks.
+    assert len(chunks.probabilities) == len(chunks.labels) > 60
+    assert not load_best_model(tiny_plan).training
 
 
-def test_the_loss_of_the_first_step_is_that_of_the_model_before_it(
-    tiny_model: str, tmp_path: Path
-) -> None:
-    """By the model's own loss, on the whole training set as one batch, without dropout."""
-    # As many admissions of either class: the balanced sample is the whole set.
-    made = [row for row in rows(16, 3) if row["chunk_index"] == 0]
-    folder = write_prepared(tmp_path / "in", made + rows(20, 9, "validation", first=1000))
+def test_the_first_loss_is_that_of_the_start_model(tiny_model: str, tmp_path: Path) -> None:
+    """As transformers computes it, on all training chunks as one batch, without dropout."""
+    # The classes have equally many admissions, so the balanced sample is the full set.
+    train = [row for row in rows(16, 3) if row["chunk_index"] == 0]
+    folder = write_prepared(tmp_path / "in", train + rows(20, 9, "validation", first=1000))
     model = load_for_training(tiny_model).eval()
     losses = []
-    for row in made:
+    for row in train:
         ids, label = torch.tensor([row["input_ids"]]), torch.tensor([[float(row["label"])]])
         losses.append(model(input_ids=ids, labels=label).loss.item())
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.0
@@ -97,40 +95,40 @@ def test_the_same_seed_gives_the_same_weights(tiny_model: str, folder: str, tmp_
     assert same_weights(*map(load_best_model, plans))
 
 
-def test_stops_once_validation_no_longer_gets_better(
+def test_it_stops_when_validation_no_longer_improves(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
-    # A learning rate of next to nothing: no epoch is better than the first.
-    work = plan(tiny_model, folder, tmp_path, epochs=6.0, learning_rate=1e-12, patience=2)
-    trained, logged = run(work)
+    # With a learning rate of almost zero no epoch is better than the first.
+    tiny_plan = plan(tiny_model, folder, tmp_path, epochs=6.0, learning_rate=1e-12, patience=2)
+    trained, logged = run(tiny_plan)
     evaluations = [step for step, values in logged if "validation_auroc" in values]
     assert len(evaluations) == 3
     assert trained.best_step == evaluations[0]
 
 
-def test_no_positives_is_named(tiny_model: str, tmp_path: Path) -> None:
-    made = [row for row in rows(20, 2) if row["label"] == 0]
-    folder = write_prepared(tmp_path / "in", made)
+def test_a_split_without_readmitted_admissions_is_refused(tiny_model: str, tmp_path: Path) -> None:
+    train = [row for row in rows(20, 2) if row["label"] == 0]
+    folder = write_prepared(tmp_path / "in", train)
     with pytest.raises(UserError, match="the train split has no readmitted admissions"):
         run(plan(tiny_model, folder, tmp_path / "work"))
 
 
-def test_weight_decay_is_where_the_trainer_of_transformers_has_it(
+def test_weight_decay_applies_to_the_same_weights_as_in_transformers(
     tiny_model: str, tmp_path: Path
 ) -> None:
     model = load_for_training(tiny_model)
     args = TrainingArguments(str(tmp_path), weight_decay=0.3, report_to=[])
     theirs = Trainer(model, args).create_optimizer().param_groups
     ours = _parameter_groups(model, 0.3)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine["weight_decay"] == other["weight_decay"]
-        assert set(map(id, mine["params"])) == set(map(id, other["params"]))  # type: ignore[call-overload]
+    for our_group, their_group in zip(ours, theirs, strict=True):
+        assert our_group["weight_decay"] == their_group["weight_decay"]
+        assert set(map(id, our_group["params"])) == set(map(id, their_group["params"]))  # type: ignore[call-overload]
 
 
-def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
+def test_the_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
     tiny_model: str, tmp_path: Path
 ) -> None:
-    """On the same batches, without dropout, which both draw for themselves."""
+    """On the same batches, without dropout, because the two draw it differently."""
     model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
     config = json.loads((model / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -138,57 +136,59 @@ def test_its_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
     folder = learnable(tmp_path / "in", train=160)
     ours = plan(str(model), folder, tmp_path / "ours", epochs=1.0, log_every=1, learning_rate=2e-3)
     losses = [v["train_loss"] for _, v in run(ours)[0].history if "train_loss" in v]
+    assert len(losses) >= 20 and np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert losses_of_transformers(ours, tmp_path / "theirs") == pytest.approx(losses, abs=1e-3)
 
+
+def losses_of_transformers(ours: TrainingPlan, work: Path) -> list[float]:
+    """Train one epoch on the batches of `ours` with transformers' Trainer; return its losses."""
+    folder, settings = ours.prepared_folder, ours.settings
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
-    index = index.balanced_sample(ours.settings.seed)
+    index = index.balanced_sample(settings.seed)
     chunks = read_tokens(folder, WINDOW, index)
     labels = torch.from_numpy(index.labels).float()
-    steps = [
-        np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, ours.settings.seed, 0)
-    ]
-    told: list[float] = []
+    steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, settings.seed, 0)]
+    losses: list[float] = []
 
-    class InOurOrder(Trainer):
+    class OurBatches(Trainer):
         def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
-            def full_width(rows: list[int]) -> dict[str, torch.Tensor]:
-                ids = np.zeros((len(rows), 128), dtype=np.int64)
-                for line, row in zip(ids, rows, strict=True):
-                    line[: len(chunks[row])] = chunks[row]
-                tokens = torch.from_numpy(ids)
-                mask = (tokens > 0).long()
-                return {"input_ids": tokens, "attention_mask": mask, "labels": labels[rows, None]}
-
             return torch.utils.data.DataLoader(
                 range(len(chunks)),  # type: ignore[arg-type]
                 batch_sampler=[step.tolist() for step in steps],
-                collate_fn=full_width,
+                collate_fn=lambda rows: (
+                    padded_to_128([chunks[row] for row in rows]) | {"labels": labels[rows, None]}
+                ),
             )
 
         def log(self, logs: dict[str, float], *_: Any, **__: Any) -> None:
-            told.extend([logs["loss"]] if "loss" in logs else [])
+            losses.extend([logs["loss"]] if "loss" in logs else [])
 
-    settings = ours.settings
-    set_seed(ours.settings.seed)
-    InOurOrder(
-        load_for_training(str(model)),
-        TrainingArguments(
-            str(tmp_path / "theirs"),
-            max_steps=len(steps),
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="linear",
-            warmup_steps=round(len(steps) * settings.warmup_ratio),
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            logging_steps=1,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            use_cpu=True,
-        ),
-        train_dataset=range(len(chunks)),  # type: ignore[arg-type]
-    ).train()
-    assert len(losses) >= 20 and np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
-    assert told == pytest.approx(losses, abs=1e-3)
+    arguments = TrainingArguments(
+        str(work),
+        max_steps=len(steps),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=round(len(steps) * settings.warmup_ratio),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+    )
+    set_seed(settings.seed)
+    model, rows = load_for_training(ours.start_model), range(len(chunks))
+    OurBatches(model, arguments, train_dataset=rows).train()  # type: ignore[arg-type]
+    return losses
+
+
+def padded_to_128(chunks: list[np.ndarray]) -> dict[str, torch.Tensor]:
+    ids = np.zeros((len(chunks), 128), dtype=np.int64)
+    for line, chunk in zip(ids, chunks, strict=True):
+        line[: len(chunk)] = chunk
+    tokens = torch.from_numpy(ids)
+    return {"input_ids": tokens, "attention_mask": (tokens > 0).long()}
 
 
 # --- killed and started again ---------------------------------------------------------------------
@@ -222,14 +222,14 @@ def undisturbed(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_killed_at_any_step_it_ends_with_the_same_weights(
+def test_a_training_killed_at_any_step_ends_with_the_same_weights(
     tiny_model: str,
     folder: str,
     tmp_path: Path,
     undisturbed: tuple[TrainingPlan, Trained],
     seed: int,
 ) -> None:
-    """A real kill -9, at a random step and a random moment in it, twice; then to the end."""
+    """A real kill -9 at a random moment of a random step, twice; then training to the end."""
     random = np.random.default_rng(seed)
     command = [sys.executable, "-c", KILLED, tiny_model, folder, str(tmp_path)]
     steps = undisturbed[1].steps
@@ -247,14 +247,14 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(
     state = Checkpoints(str(tmp_path)).load({}, "cpu")
     assert state.step > 0
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert done.stdout.split()[0] == "1"  # what was before the kill is told again
-    mine = plan(tiny_model, folder, tmp_path)
-    assert same_weights(load_best_model(undisturbed[0]), load_best_model(mine))
+    assert done.stdout.split()[0] == "1"  # the log from before the kill is repeated
+    resumed = plan(tiny_model, folder, tmp_path)
+    assert same_weights(load_best_model(undisturbed[0]), load_best_model(resumed))
     end = Checkpoints(str(tmp_path)).load({}, "cpu")
     assert end.history == undisturbed[1].history
 
 
-def test_a_checkpoint_that_was_cut_short_is_never_read(tmp_path: Path) -> None:
+def test_an_incomplete_checkpoint_is_never_read(tmp_path: Path) -> None:
     checkpoints = Checkpoints(str(tmp_path))
     layer = torch.nn.Linear(2, 2)
     checkpoints.save(TrainingState(step=3), {"layer": layer})
@@ -273,17 +273,17 @@ def test_patient_scores_are_the_vote_of_each_admission() -> None:
     hadm_ids = random.integers(0, 9, 40)
     p = random.random(40)
     chunks = ChunkScores(hadm_ids // 2, hadm_ids, hadm_ids % 2, p)
-    found = chunks.vote(3.0)
-    assert found.hadm_ids.tolist() == sorted(set(hadm_ids.tolist()))
+    patients = chunks.vote(3.0)
+    assert patients.hadm_ids.tolist() == sorted(set(hadm_ids.tolist()))
     for hadm, subject, score, label in zip(
-        found.hadm_ids, found.subject_ids, found.scores, found.labels, strict=True
+        patients.hadm_ids, patients.subject_ids, patients.scores, patients.labels, strict=True
     ):
         assert score == pytest.approx(vote_score(p[hadm_ids == hadm].tolist(), 3.0), abs=1e-12)
         assert (subject, label) == (hadm // 2, hadm % 2)
     assert chunks.loss() == pytest.approx(log_loss(hadm_ids % 2, p), abs=1e-12)
 
 
-def test_a_registered_model_comes_back_as_it_was(tiny_model: str, tmp_path: Path) -> None:
+def test_a_registered_model_loads_unchanged(tiny_model: str, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"

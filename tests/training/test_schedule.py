@@ -17,7 +17,7 @@ from readmit_spark.training.schedule import assign_to_lanes, count_lanes, epoch_
     st.integers(0, 3),
     st.booleans(),
 )
-def test_an_epoch_has_every_chunk_once_and_each_in_its_own_lane(
+def test_an_epoch_takes_every_row_once_in_its_own_lane(
     lengths: list[int], shape: tuple[int, int], epoch: int, by_length: bool
 ) -> None:
     lanes, micro = shape
@@ -26,24 +26,24 @@ def test_an_epoch_has_every_chunk_once_and_each_in_its_own_lane(
     assert max(map(len, owned)) - min(map(len, owned)) <= 1
     steps = epoch_steps(sizes, lanes, micro, 3, epoch, by_length)
     assert len(steps) == math.ceil(math.ceil(len(lengths) / lanes) / micro)
-    seen: list[int] = []
+    taken: list[int] = []
     for step in steps:
         assert len(step) == lanes
         for lane, rows in enumerate(step):
             assert len(rows) <= micro
             assert set(rows.tolist()) <= owned[lane]
-            seen += rows.tolist()
-    assert sorted(seen) == list(range(len(lengths)))
+            taken += rows.tolist()
+    assert sorted(taken) == list(range(len(lengths)))
 
 
-def test_chunks_of_like_length_meet_and_others_in_each_epoch() -> None:
+def test_steps_have_rows_of_similar_length_that_change_each_epoch() -> None:
     lengths = np.random.default_rng(0).integers(10, 513, 3200)
     epochs = [epoch_steps(lengths, 4, 8, seed=1, epoch=e) for e in range(2)]
     padded = sum(len(rows) * lengths[rows].max() for step in epochs[0] for rows in step)
     assert padded < 1.05 * lengths.sum()
     mixed = epoch_steps(lengths, 4, 8, seed=1, epoch=0, by_length=False)
     assert sum(len(rows) * lengths[rows].max() for step in mixed for rows in step) > 1.5 * padded
-    # All ranks of a step have much the same to do.
+    # All lanes of a step have about the same work.
     widest = sum(max(lengths[rows].sum() for rows in step) for step in epochs[0])
     assert widest < 1.1 * sum(lengths[rows].sum() for step in epochs[0] for rows in step) / 4
     together = [{frozenset(rows.tolist()) for step in e for rows in step} for e in epochs]
@@ -54,14 +54,14 @@ def test_chunks_of_like_length_meet_and_others_in_each_epoch() -> None:
     ("batch", "micro", "processes", "lanes"),
     [(32, 8, 1, 4), (32, 8, 4, 4), (32, 64, 1, 1), (16, 16, 1, 1)],
 )
-def test_a_batch_is_micro_batches_times_processes(
+def test_lanes_are_the_micro_batches_of_a_batch(
     batch: int, micro: int, processes: int, lanes: int
 ) -> None:
     assert count_lanes(batch, micro, processes) == lanes
 
 
 @pytest.mark.parametrize(("batch", "micro", "processes"), [(32, 5, 1), (32, 8, 3), (32, 32, 2)])
-def test_a_batch_that_does_not_come_out_even_is_named(
+def test_a_batch_that_does_not_divide_evenly_is_refused(
     batch: int, micro: int, processes: int
 ) -> None:
     with pytest.raises(UserError, match=f"batch_size {batch} is not a multiple of train"):

@@ -19,14 +19,14 @@ def row(hadm: int, chunk: int, ids: list[int], label: int | None, **more: object
     }  # fmt: skip
 
 
-def test_the_index_is_in_order_with_known_labels_of_the_admissions(tmp_path: Path) -> None:
+def test_the_index_is_sorted_and_has_only_labelled_chunks_of_the_part(tmp_path: Path) -> None:
     folder = write_prepared(
         tmp_path,
         [
             row(12, 1, [2, 9, 3], 1),
             row(12, 0, [2, 8, 8, 3], 1),
             row(11, 0, [2, 3], 0),
-            row(13, 0, [2, 3], None),  # outcome not known
+            row(13, 0, [2, 3], None),  # the outcome is unknown
             row(14, 0, [2, 3], 1, split="test"),
         ],
     )
@@ -35,26 +35,26 @@ def test_the_index_is_in_order_with_known_labels_of_the_admissions(tmp_path: Pat
     assert index.chunk_indexes.tolist() == [0, 0, 1]
     assert index.lengths.tolist() == [2, 4, 3]
     backwards = index.take(np.array([2, 0]))
-    found = read_tokens(folder, WINDOW, backwards)
-    assert [ids.tolist() for ids in found] == [[2, 9, 3], [2, 3]]
+    tokens = read_tokens(folder, WINDOW, backwards)
+    assert [ids.tolist() for ids in tokens] == [[2, 9, 3], [2, 3]]
     assert index.fingerprint() != backwards.fingerprint()
 
 
-def test_the_shards_of_all_ranks_are_the_whole_table(tmp_path: Path) -> None:
-    made = rows(50, seed=1)
-    folder = write_prepared(tmp_path, made)
+def test_the_parts_of_all_ranks_are_all_chunks(tmp_path: Path) -> None:
+    expected = rows(50, seed=1)
+    folder = write_prepared(tmp_path, expected)
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
-    found: dict[tuple[int, int], list[int]] = {}
+    tokens: dict[tuple[int, int], list[int]] = {}
     for rank in range(3):
-        mine = index.take(np.arange(rank, len(index), 3))
+        part = index.take(np.arange(rank, len(index), 3))
         for hadm, chunk, ids in zip(
-            mine.hadm_ids, mine.chunk_indexes, read_tokens(folder, WINDOW, mine), strict=True
+            part.hadm_ids, part.chunk_indexes, read_tokens(folder, WINDOW, part), strict=True
         ):
-            found[hadm, chunk] = ids.tolist()
-    assert found == {(r["hadm_id"], r["chunk_index"]): r["input_ids"] for r in made}
+            tokens[hadm, chunk] = ids.tolist()
+    assert tokens == {(r["hadm_id"], r["chunk_index"]): r["input_ids"] for r in expected}
 
 
-def test_a_fold_is_held_out_and_nobody_plays_two_parts(tmp_path: Path) -> None:
+def test_a_fold_is_held_out_and_no_admission_has_two_parts(tmp_path: Path) -> None:
     folder = write_prepared(
         tmp_path,
         rows(60, 1) + rows(20, 2, "validation", first=1000) + rows(20, 3, "test", first=2000),
@@ -74,7 +74,7 @@ def test_a_fold_is_held_out_and_nobody_plays_two_parts(tmp_path: Path) -> None:
     assert sorted(held_out) == sorted(everybody)  # each admission is tested once
 
 
-def test_stays_that_end_before_the_window_are_of_no_use(tmp_path: Path) -> None:
+def test_with_a_window_only_actionable_admissions_are_read(tmp_path: Path) -> None:
     folder = write_prepared(
         tmp_path,
         [
@@ -89,15 +89,15 @@ def test_stays_that_end_before_the_window_are_of_no_use(tmp_path: Path) -> None:
 
 
 def test_training_is_balanced_by_admissions_and_then_chunks(tmp_path: Path) -> None:
-    made = [r for r in rows(40, seed=5) if r["label"] == 0 or r["hadm_id"] < 11]
-    folder = write_prepared(tmp_path, made)
+    chunks = [r for r in rows(40, seed=5) if r["label"] == 0 or r["hadm_id"] < 11]
+    folder = write_prepared(tmp_path, chunks)
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
     _, labels, counts = index.balanced_sample(seed=3).admissions()
     assert (labels == 0).sum() >= (labels == 1).sum() == 5
     assert counts[labels == 0].sum() >= counts[labels == 1].sum()
 
 
-def test_a_window_that_was_not_prepared_is_named(tmp_path: Path) -> None:
+def test_a_window_that_was_not_prepared_is_refused(tmp_path: Path) -> None:
     folder = write_prepared(tmp_path, rows(4, 1))
     with pytest.raises(UserError, match="no chunks of 9days"):
         read_index(folder, "9days", np.array([1]))
