@@ -1,5 +1,7 @@
-"""Pretraining's examples of a language that a two-layer BERT can learn: a half is one word, many
-times, and foreign halves are digits."""
+"""Pretraining examples that a two-layer BERT can learn.
+
+Each half repeats one letter; a second half that does not follow the first repeats a digit instead.
+"""
 
 from __future__ import annotations
 
@@ -34,25 +36,25 @@ def vocabulary() -> Vocabulary:
 
 
 def examples(n: int, seed: int) -> list[dict[str, Any]]:
-    random, found = np.random.default_rng(seed), []
+    random, rows = np.random.default_rng(seed), []
     for _ in range(n):
         words = [int(w) for w in random.choice(LETTERS, 2)]
         follows = bool(random.random() < 0.5)
         if not follows:
             words[1] = int(random.choice(DIGITS))
         halves = [[w] * int(random.integers(4, 12)) for w in words]
-        made = masked_example(Pair(0, *halves, follows), vocabulary(), random)
-        found.append({**made._asdict(), "is_next": follows})
-    return found
+        example = masked_example(Pair(0, *halves, follows), vocabulary(), random)
+        rows.append({**example._asdict(), "is_next": follows})
+    return rows
 
 
 def write_examples(folder: Path, train: int, held_out: int, tokens: int = TOKENS) -> str:
-    """As `make_examples` leaves them, in two files a split."""
+    """Write examples as `make_examples` does, two files for each split."""
     for split, n in (("train", train), ("validation", held_out)):
-        made = examples(n, seed=n)
+        rows = examples(n, seed=n)
         path = folder / f"examples_{tokens}" / f"split={split}"
         path.mkdir(parents=True)
         for i in range(2):
-            part = made[i * n // 2 : (i + 1) * n // 2]
+            part = rows[i * n // 2 : (i + 1) * n // 2]
             pq.write_table(pa.Table.from_pylist(part, _SCHEMA), path / f"part-{i}.parquet")
     return str(folder)

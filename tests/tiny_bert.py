@@ -1,4 +1,4 @@
-"""A random BERT, and chunks for it."""
+"""A random BERT without a tokenizer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 
 def save_bert(folder: Path, **changes: object) -> str:
-    """A random BERT of 2 layers, hidden 32, vocabulary 100, one logit; in any way changed."""
+    """A random BERT of 2 layers, hidden 32, vocabulary 100, one logit, with `changes`."""
     settings: dict[str, object] = {
         "num_labels": 1,
         "vocab_size": 100,
