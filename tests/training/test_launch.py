@@ -62,32 +62,28 @@ def test_several_processes_train_through_spark(
     assert recorded == [LOGGED]  # from the history of the first rank
 
 
+def failure(rank: int, message: str, kind: str = "error", trace: str = "") -> dict[str, Any]:
+    """What a rank records; kind: mistake, error or consequence."""
+    return {
+        "rank": rank,
+        "mistake": kind == "mistake",
+        "secondary": kind == "consequence",
+        "message": message,
+        "trace": trace,
+    }
+
+
 @pytest.mark.parametrize(
     ("failures", "kind", "message"),
     [
         (
-            [
-                {"mistake": False, "secondary": True, "rank": 0, "message": "gloo", "trace": ""},
-                {"mistake": True, "secondary": False, "rank": 1, "message": "lower", "trace": ""},
-            ],
+            [failure(0, "gloo", "consequence"), failure(1, "lower it", "mistake")],
             UserError,
-            r"^lower$",
+            r"^lower it$",
         ),
+        ([failure(1, "bad", trace="line 7")], RuntimeError, r"^rank 1 failed: bad\nline 7$"),
         (
-            [
-                {
-                    "mistake": False,
-                    "secondary": False,
-                    "rank": 1,
-                    "message": "bad",
-                    "trace": "line 7",
-                }
-            ],
-            RuntimeError,
-            r"^rank 1 failed: bad\nat 7$",
-        ),
-        (
-            [{"mistake": False, "secondary": True, "rank": 0, "message": "gloo", "trace": ""}],
+            [failure(0, "gloo", "consequence")],
             RuntimeError,
             r"ended without an error message: .* \(rank 0 reported: gloo\)$",
         ),
@@ -103,7 +99,7 @@ def test_the_error_of_the_failed_rank_is_raised(
     message: str,
 ) -> None:
     store = FileStore(tiny_plan.checkpoint_folder)
-    store.write_json("failed-old.json", {"mistake": True, "secondary": False, "message": "old"})
+    store.write_json("failed-old.json", failure(0, "of an earlier attempt", "mistake"))
 
     def run_on_ranks(*_: Any) -> None:
         for i, failure in enumerate(failures):
