@@ -105,7 +105,7 @@ def write_invalid_token(broken: TrainingPlan) -> None:
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
     index = index.balanced_sample(broken.settings.seed)
     row = assign_to_lanes(index.lengths, 2)[1][0]
-    for path in Path(broken.prepared_folder, f"chunks/window={WINDOW}").iterdir():
+    for path in Path(folder, f"chunks/window={WINDOW}").iterdir():
         table = pq.read_table(path, partitioning=None)
         matches = (table["hadm_id"].to_numpy() == index.hadm_ids[row]) & (
             table["chunk_index"].to_numpy() == index.chunk_indexes[row]
