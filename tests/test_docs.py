@@ -17,6 +17,7 @@ from readmit_spark import cli
 from readmit_spark.config import flatten
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.emr import request
+from readmit_spark.storage.output_tables import EXAMPLES, OUTPUT_TABLES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -216,6 +217,44 @@ def test_documents_that_the_code_names_exist() -> None:
         if path.is_file():
             for name in re.findall(r"\bdocs/[\w-]+\.md", path.read_text(errors="ignore")):
                 assert (ROOT / name).exists(), f"{path}: {name}"
+
+
+Table = tuple[list[tuple[str, str]], tuple[str, ...], tuple[str, ...]]
+
+
+def documented_tables() -> dict[tuple[str, str], Table]:
+    """(job, table) -> columns with types, key and partition columns, as docs/tables.md has them."""
+    text = (ROOT / "docs/tables.md").read_text()
+    found: dict[tuple[str, str], Table] = {}
+    for job, name, body in re.findall(
+        r"^## (\w+): (\w+)\n(.*?)(?=^## )", text, re.DOTALL | re.MULTILINE
+    ):
+        columns = re.findall(r"^\| `(\w+)` \| ([^|]+?) \| [^|]+ \|$", body, re.MULTILINE)
+        key = re.search(r"Key: ((?:`\w+`(?:, )?)+)\.", body)
+        partitions = re.findall(r"^\| `(\w+)` \|[^|]+\| partition column \|$", body, re.MULTILINE)
+        found[job, name] = (
+            columns,
+            tuple(re.findall(r"\w+", key.group(1))) if key else (),
+            tuple(partitions),
+        )
+    return found
+
+
+def test_the_documented_tables_are_those_that_jobs_publish() -> None:
+    """Names, columns in order, types, keys and partitioning. Partition columns come last, as they
+    do when a table is read."""
+    published = {
+        (job, name): table
+        for job, tables in OUTPUT_TABLES.items()
+        for name, table in tables.items()
+    }
+    published["pretrain", "examples_N"] = EXAMPLES
+    expected: dict[tuple[str, str], Table] = {}
+    for name, table in published.items():
+        fields = sorted(table.schema, key=lambda field: field.name in table.partition_by)
+        columns = [(field.name, field.dataType.simpleString()) for field in fields]
+        expected[name] = (columns, table.key, table.partition_by)
+    assert documented_tables() == expected
 
 
 def test_every_term_of_the_glossary_is_used() -> None:
