@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# EMR 7 bootstrap action (Amazon Linux 2023): runs on every node, before applications are installed.
+# EMR 7 bootstrap action (Amazon Linux 2023). It runs on every node before applications are installed.
 #
 #   emr_bootstrap.sh s3://BUCKET/FOLDER/readmit-env.tar.gz     (the archive that `make emr-env` builds)
 #
-# 1. unpacks the environment over a venv of /usr/bin/python3.11 in /mnt/readmit-env: torch is gigabytes,
-#    so once a node, not once an application;
-# 2. on a GPU node, mounts the cgroup v1 devices controller that YARN's GPU plugin needs, prints
-#    nvidia-smi, and stops the node where the driver is too old for the environment's torch.
-# What it says is in /mnt/var/log/bootstrap-actions and under LogUri. Run twice, it does nothing the
-# second time. A non-zero exit makes EMR replace the node.
+# 1. Unpack the environment into a venv of /usr/bin/python3.11 in /mnt/readmit-env. It is unpacked once
+#    per node and not per application, because torch has gigabytes.
+# 2. On a GPU node, mount the cgroup v1 devices controller that YARN's GPU plugin needs, print
+#    nvidia-smi, and fail if the driver is too old for the environment's torch.
+# The output is in /mnt/var/log/bootstrap-actions and below LogUri. A second run does nothing. EMR
+# replaces the node if the exit code is not 0.
 set -euo pipefail
-umask 022 # executors run as another user
+umask 022 # executors run as a different user
 
-ROOT=${READMIT_ROOT:-} # a test's own / and nothing else
+ROOT=${READMIT_ROOT:-} # only tests set it
 ARCHIVE=${1:?"usage: emr_bootstrap.sh s3://BUCKET/FOLDER/readmit-env.tar.gz"}
 ENVIRONMENT=$ROOT/mnt/readmit-env
 CACHE=$ROOT/mnt/readmit-cache
@@ -24,59 +24,59 @@ fail() { say "$*" >&2; exit 1; }
 unpack_environment() {
     local partial=$ENVIRONMENT.partial
     if [[ -d $ENVIRONMENT ]]; then
-        say "the environment is there already: $ENVIRONMENT"
+        say "the environment exists already: $ENVIRONMENT"
         return
     fi
-    sudo rm -rf "$partial" # of a run that was cut off
+    sudo rm -rf "$partial" # of an interrupted run
     sudo mkdir -p "$partial"
     sudo chown "$(id -u):$(id -g)" "$partial"
-    say "unpacking $ARCHIVE; free there: $(df -h --output=avail "$ROOT/mnt" | tail -n 1)"
+    say "unpacking $ARCHIVE; free space: $(df -h --output=avail "$ROOT/mnt" | tail -n 1)"
     "$ROOT/usr/bin/python3.11" -m venv --without-pip "$partial" \
-        || fail "no virtual environment from /usr/bin/python3.11: is this EMR 7?"
+        || fail "/usr/bin/python3.11 cannot create a virtual environment: is this EMR 7?"
     aws s3 cp --only-show-errors "$ARCHIVE" - | tar -xz --no-same-owner -C "$partial" \
-        || fail "$ARCHIVE could not be fetched or unpacked: is it there, may this node's role read it, is /mnt full?"
+        || fail "$ARCHIVE could not be downloaded or unpacked: does it exist, may the role of this node read it, is /mnt full?"
     "$partial/bin/python" -c 'import pyarrow, torch' \
-        || fail "the environment in $ARCHIVE does not run here: build it anew with make emr-env"
-    sudo mv -T "$partial" "$ENVIRONMENT" # whole or not at all
+        || fail "the environment in $ARCHIVE does not run on this node: build it again with make emr-env"
+    sudo mv -T "$partial" "$ENVIRONMENT" # complete or absent
     say "the environment is in $ENVIRONMENT"
 }
 
-make_cache() { # for kernels that are compiled and fonts that are found at the first use
+make_cache() { # for compiled kernels and the font list, which are written at the first use
     sudo mkdir -p "$CACHE"
     sudo chmod 1777 "$CACHE"
 }
 
-has_gpu() { # by the card itself: EMR may load its driver after this
+has_gpu() { # looks for the card, because EMR may load its driver later
     grep -qs 0x10de "$ROOT"/sys/bus/pci/devices/*/vendor
 }
 
 mount_cgroup_v1() {
-    # EMR 7 runs cgroup v2; YARN's GPU plugin knows only v1 (AWS: "Use the Nvidia RAPIDS Accelerator").
+    # EMR 7 uses cgroup v2, but YARN's GPU plugin needs v1 (AWS: "Use the Nvidia RAPIDS Accelerator").
     if grep -qs " $CGROUP/devices " "$ROOT/proc/mounts"; then
-        say "the cgroup v1 devices controller is mounted already"
+        say "the cgroup v1 devices controller is already mounted"
         return
     fi
     sudo mkdir -p "$CGROUP/devices"
     sudo mount -t cgroup -o devices cgroupv1-devices "$CGROUP/devices" \
-        || fail "the cgroup v1 devices controller cannot be mounted: YARN would give out no GPU on this node"
+        || fail "the cgroup v1 devices controller cannot be mounted: YARN would not offer the GPU of this node"
     sudo chmod a+rwx -R "$CGROUP"
-    say "cgroup v1 devices controller at $CGROUP/devices"
+    say "mounted the cgroup v1 devices controller at $CGROUP/devices"
 }
 
 check_driver() {
-    local version needed
+    local version required
     if ! command -v nvidia-smi > /dev/null; then
-        say "this node has a GPU and no driver yet; scoring stops with a clear line if none comes"
+        say "this node has a GPU but no driver yet; scoring fails with a clear message without a driver"
         return
     fi
-    nvidia-smi || fail "this node has a GPU and nvidia-smi fails on it"
+    nvidia-smi || fail "this node has a GPU, but nvidia-smi fails"
     version=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
-    needed=$(< "$ENVIRONMENT/min_driver")
-    if ((${version%%.*} < needed)); then
-        fail "NVIDIA driver $version is older than $needed, which the environment's torch needs:" \
-            "build it with a torch for an older CUDA (emr_env.sh says how)"
+    required=$(< "$ENVIRONMENT/min_driver")
+    if ((${version%%.*} < required)); then
+        fail "NVIDIA driver $version is older than $required, which the environment's torch needs:" \
+            "build it with a torch for an older CUDA (see emr_env.sh)"
     fi
-    say "NVIDIA driver $version, $needed or later is needed"
+    say "NVIDIA driver $version; required: $required or later"
 }
 
 unpack_environment

@@ -10,7 +10,7 @@ from pathlib import Path
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.emr import estimate, request, run
-from readmit_spark.emr.code import collect
+from readmit_spark.emr.code import collect_code
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 
@@ -41,12 +41,16 @@ def main(config: Config, args: argparse.Namespace) -> int:
     template, shapes = request.read_template(CONF / "emr_cluster.json"), request.read_shapes(CONF)
     if args.estimate:
         table = estimate.read_table(args.estimate)
-        print(estimate.page(estimate.estimate(config, template, shapes["prepare"], table), table))
+        print(
+            estimate.format_estimate(
+                estimate.estimate_run(config, template, shapes["prepare"], table), table
+            )
+        )
         return cli.OK
-    code = collect(config, ROOT)
+    code = collect_code(config, ROOT)
     as_of = args.as_of if args.as_of == "now" else cli.parse_as_of(args.as_of).isoformat()
-    order = request.Order(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
-    asked = request.build(config, order, template, shapes, code)
+    order = request.RunOrder(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
+    asked = request.build_request(config, order, template, shapes, code)
     if args.upload:
         run.upload(run.clients(config)[1], code)
     if args.dry_run or args.upload:

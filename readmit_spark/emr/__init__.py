@@ -1,1 +1,1 @@
-"""Running the jobs on Amazon EMR: what is asked for, checked offline, submitted and followed."""
+"""Run the jobs on Amazon EMR: build requests, check them offline, submit and follow them."""

@@ -1,4 +1,4 @@
-"""What a cluster runs: this package as a zip, the jobs, the configuration, the bootstrap."""
+"""Collect the files that a cluster needs: package, jobs, configuration and bootstrap script."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ RUN_CONFIG = "run.yaml"
 
 @dataclass(frozen=True)
 class Code:
-    """Files by name, and the s3:// folder they go to.
+    """Files by name, and the s3:// folder for them.
 
-    The folder is named by their content: what runs on a cluster never changes under it, and a
-    folder that is there already holds the same.
+    The folder's name is a hash of the content. Therefore the code of a running cluster never
+    changes, and an existing folder has the same content.
     """
 
     folder: str
     files: Mapping[str, bytes]
 
     def uri(self, name: str) -> str:
-        """Where the file goes; a UserError where there is no such file."""
+        """Return the file's s3:// URI; raise a UserError if there is no such file."""
         if name not in self.files:
             raise UserError(f"this clone has no {name} to send to a cluster")
         return f"{self.folder}/{name}"
 
 
-def collect(config: Config, root: Path) -> Code:
-    """Gathers the files of the clone at `root`. UserError outside a clone."""
+def collect_code(config: Config, root: Path) -> Code:
+    """Collect the files of the clone at `root`; raise a UserError if it is not a clone."""
     if not (root / "setup.py").exists():
         raise UserError(f"{root} is not a clone of the project: run jobs/emr_submit.py from one")
     files = {path.name: path.read_bytes() for path in sorted((root / "jobs").glob("*.py"))}
     files[BOOTSTRAP] = (root / BOOTSTRAP).read_bytes()
-    files[PACKAGE] = package(root, code_version())
-    return code_of(config, files)
+    files[PACKAGE] = package_zip(root, code_version())
+    return with_run_config(config, files)
 
 
-def code_of(config: Config, files: Mapping[str, bytes]) -> Code:
-    """`files` with the run's whole configuration, at their place below emr.prefix."""
+def with_run_config(config: Config, files: Mapping[str, bytes]) -> Code:
+    """Add the run's configuration to `files` and name their folder below emr.prefix."""
     prefix = required(config.emr.prefix, "emr.prefix").rstrip("/")
     if urlsplit(prefix).scheme != "s3":
         raise UserError(f"emr.prefix is {prefix}: write it as s3://BUCKET/FOLDER")
-    every = {**files, RUN_CONFIG: run_config(config).encode()}
+    all_files = {**files, RUN_CONFIG: run_config(config).encode()}
     digest = hashlib.sha256()
-    for name, content in sorted(every.items()):
+    for name, content in sorted(all_files.items()):
         digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
-    return Code(f"{prefix}/code/{digest.hexdigest()[:16]}", every)
+    return Code(f"{prefix}/code/{digest.hexdigest()[:16]}", all_files)
 
 
 def run_config(config: Config) -> str:
-    """The configuration as a YAML file that `load_config` reads back to an equal one."""
+    """Return the configuration as YAML, from which `load_config` restores an equal one."""
     plain = {
         key: {k: list(v) if isinstance(v, tuple) else v for k, v in value.items()}
         if isinstance(value, dict)
@@ -72,9 +72,12 @@ def run_config(config: Config) -> str:
     return yaml.safe_dump(plain, sort_keys=False)
 
 
-def package(root: Path, version: str) -> bytes:
-    """The package of the clone at `root` as a zip that Python imports from, laid out as it is
-    installed; the same bytes for the same source. `version` is what it says of itself there."""
+def package_zip(root: Path, version: str) -> bytes:
+    """Return the package of the clone at `root` as a zip that Python can import from.
+
+    The zip has the layout of an installed package, and `version` in its metadata. The same source
+    gives the same bytes.
+    """
     files = {
         str(path.relative_to(root)): path
         for path in (root / "readmit_spark").rglob("*")

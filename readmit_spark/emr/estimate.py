@@ -1,4 +1,4 @@
-"""What a run on EMR takes and costs, from rates that were measured and prices that you keep."""
+"""Estimate duration and cost of a run on EMR from measured rates and user-edited prices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from readmit_spark.errors import UserError
 
 
 @dataclass(frozen=True)
-class Line:
-    """One kind of machine: nodes, hours each, dollars in all (EC2 and EMR), and what the hours
-    rest on."""
+class FleetCost:
+    """Cost of one fleet: number of nodes, hours of each, and total dollars for EC2 and EMR.
 
-    what: str
+    rests_on: where the rate behind the hours comes from.
+    """
+
+    name: str
     instance: str
     nodes: int
     hours: float
@@ -28,22 +30,26 @@ class Line:
 
 @dataclass(frozen=True)
 class Estimate:
+    """Hours of each part of a run, and the cost of each fleet."""
+
     setup_hours: float
     prepare_hours: float
     score_hours: float
-    lines: tuple[Line, ...]
+    fleets: tuple[FleetCost, ...]
 
     @property
     def hours(self) -> float:
+        """Total hours."""
         return self.setup_hours + self.prepare_hours + self.score_hours
 
     @property
     def dollars(self) -> float:
-        return sum(line.dollars for line in self.lines)
+        """Total dollars."""
+        return sum(fleet.dollars for fleet in self.fleets)
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """conf/aws/estimate.yaml: workload, rates and prices."""
+    """Read workload, rates and prices from conf/aws/estimate.yaml."""
     try:
         table: dict[str, Any] = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -51,70 +57,71 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
-def estimate(
+def estimate_run(
     config: Config,
     template: Mapping[str, Any],
     shape: Mapping[str, str],
     table: Mapping[str, Any],
 ) -> Estimate:
-    """Hours = set-up + notes / prepare's rate + tokens / the GPUs' rate; every node is paid for all
-    of them. The first machine of each fleet stands for it; the GPU fleet at its spot price.
+    """Estimate prepare followed by score on a new cluster.
 
-    prepare runs in the executors of `shape` that every node has room for, as the cores of the
-    table's rate scale; scoring on the GPU nodes.
+    Hours = setup + notes / prepare's rate + tokens / the GPUs' rate; every node is paid for all
+    hours. Each fleet is assumed to get its first machine type, the GPU fleet at its spot price.
+
+    shape: Spark properties of prepare, which runs in as many executors as fit on the nodes; its
+    rate grows with their cores. Scoring runs on the GPU nodes only.
     """
     first = {
         fleet["InstanceFleetType"]: fleet["InstanceTypeConfigs"][0]["InstanceType"]
         for fleet in template["InstanceFleets"]
     }
     nodes = {"MASTER": 1, "CORE": config.emr.cpu_nodes, "TASK": config.emr.gpu_nodes}
-    kinds = {fleet: _machine(table, first[fleet]) for fleet in nodes}
+    machines = {fleet: _machine(table, first[fleet]) for fleet in nodes}
     work, prepare = table["workload"], table["prepare"]
-    free = [kinds[fleet]["cores"] for fleet in ("CORE", "TASK") for _ in range(nodes[fleet])]
-    free[0] -= 1  # the driver's
-    each = int(shape["spark.executor.cores"])
-    cores = sum(node // each * each for node in free)
-    gpu = kinds["TASK"]
+    free = [machines[fleet]["cores"] for fleet in ("CORE", "TASK") for _ in range(nodes[fleet])]
+    free[0] -= 1  # for the driver
+    executor_cores = int(shape["spark.executor.cores"])
+    cores = sum(node // executor_cores * executor_cores for node in free)
+    gpu = machines["TASK"]
     if not gpu.get("tokens_per_second"):
         raise UserError(
-            f"--estimate: {first['TASK']} has no tokens_per_second; take it from a run of the job"
+            f"--estimate: {first['TASK']} has no tokens_per_second; measure it in a run of score"
         )
     setup = table["setup_minutes"] / 60
     prepare_hours = work["notes"] / (prepare["notes_per_second_per_core"] * cores) / 3600
     score_hours = work["tokens"] / (gpu["tokens_per_second"] * nodes["TASK"]) / 3600
     hours = setup + prepare_hours + score_hours
-    lines = []
-    for fleet, what in (("MASTER", "primary"), ("CORE", "CPU nodes"), ("TASK", "GPU nodes, spot")):
-        kind = kinds[fleet]
-        ec2 = kind["spot"] if fleet == "TASK" else kind["on_demand"]
+    fleets = []
+    for fleet, name in (("MASTER", "primary"), ("CORE", "CPU nodes"), ("TASK", "GPU nodes, spot")):
+        machine = machines[fleet]
+        ec2 = machine["spot"] if fleet == "TASK" else machine["on_demand"]
         rests_on = gpu["rests_on"] if fleet == "TASK" else prepare["rests_on"]
-        dollars = nodes[fleet] * hours * (ec2 + kind["emr"])
-        lines.append(Line(what, first[fleet], nodes[fleet], hours, dollars, rests_on))
-    return Estimate(setup, prepare_hours, score_hours, tuple(lines))
+        dollars = nodes[fleet] * hours * (ec2 + machine["emr"])
+        fleets.append(FleetCost(name, first[fleet], nodes[fleet], hours, dollars, rests_on))
+    return Estimate(setup, prepare_hours, score_hours, tuple(fleets))
 
 
-def page(found: Estimate, table: Mapping[str, Any]) -> str:
-    """The estimate as lines for a terminal. table: what it was made from."""
+def format_estimate(estimate: Estimate, table: Mapping[str, Any]) -> str:
+    """Return the estimate as lines for a terminal; table: its workload, rates and prices."""
     work = table["workload"]
     rows = [
         f"{work['notes']:,} notes, {work['tokens']:,} tokens to score",
-        f"set-up {found.setup_hours:.2f} h + prepare {found.prepare_hours:.2f} h + score "
-        f"{found.score_hours:.2f} h = {found.hours:.2f} h",
-        *(f"{line.nodes} x {line.instance} ({line.what}): ${line.dollars:.2f}"
-          for line in found.lines),
-        f"in all ${found.dollars:.2f} (EC2 and EMR; storage, logs and traffic not counted)",
-        *(f"rests on: {reason}" for reason in dict.fromkeys(x.rests_on for x in found.lines)),
+        f"setup {estimate.setup_hours:.2f} h + prepare {estimate.prepare_hours:.2f} h + score "
+        f"{estimate.score_hours:.2f} h = {estimate.hours:.2f} h",
+        *(f"{fleet.nodes} x {fleet.instance} ({fleet.name}): ${fleet.dollars:.2f}"
+          for fleet in estimate.fleets),
+        f"total ${estimate.dollars:.2f} (EC2 and EMR, without storage, logs and traffic)",
+        *(f"based on: {source}" for source in dict.fromkeys(x.rests_on for x in estimate.fleets)),
         f"prices: {table['prices']}",
     ]  # fmt: skip
     return "\n".join(rows)
 
 
 def _machine(table: Mapping[str, Any], instance: str) -> dict[str, Any]:
-    found = table["machines"].get(instance)
-    if found is None:
+    machine: dict[str, Any] | None = table["machines"].get(instance)
+    if machine is None:
         raise UserError(
-            f"--estimate: the table has no {instance}, which conf/emr_cluster.json asks for; "
+            f"--estimate: the table has no {instance}, which conf/emr_cluster.json uses; "
             "add its cores and prices"
         )
-    machine: dict[str, Any] = found
     return machine

@@ -1,8 +1,9 @@
-"""The requests to EMR, as plain values: nothing here calls AWS.
+"""Build the requests to EMR as dictionaries; nothing here calls AWS.
 
-conf/emr_cluster.json is the part of RunJobFlow that is the same for everybody (machines, YARN);
-the `emr` section of the configuration is the part that is an account's; conf/spark-emr-*.conf are
-the shapes that the steps run in.
+conf/emr_cluster.json has the parts of a RunJobFlow request that all accounts share (machines,
+YARN). The `emr` section of the configuration has the parts of one account.
+conf/spark-emr-SHAPE.conf has the Spark properties of a shape: `prepare` for CPU jobs, `score` for
+GPU jobs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from readmit_spark.emr.code import BOOTSTRAP, PACKAGE, RUN_CONFIG, Code
 from readmit_spark.emr.validate import validate
 from readmit_spark.errors import UserError
 
-# job -> its shape: conf/spark-emr-SHAPE.conf
+# Job: its shape.
 SHAPES = {
     "ingest": "prepare",
     "prepare": "prepare",
@@ -29,14 +30,14 @@ SHAPES = {
     "score": "score",
     "nightly": "score",
 }
-TAKES_TIME = {"nightly"}  # jobs with --as-of
+JOBS_WITH_AS_OF = {"nightly"}
 
-# Names are in bills, consoles and log paths. What cannot hold a sentence cannot hold a note.
+# Names appear in bills, consoles and log paths. This pattern does not allow text of a note.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def read_template(path: Path) -> dict[str, Any]:
-    """conf/emr_cluster.json without its comments (the "//" keys)."""
+    """Read conf/emr_cluster.json without its comments (the "//" keys)."""
     try:
         template = json.loads(path.read_text())
     except FileNotFoundError:
@@ -48,12 +49,12 @@ def read_template(path: Path) -> dict[str, Any]:
 
 
 def read_shapes(folder: Path) -> dict[str, dict[str, str]]:
-    """The properties of each shape, from conf/spark-emr-SHAPE.conf in `folder`."""
+    """Read the Spark properties of each shape from `folder`/spark-emr-SHAPE.conf."""
     return {shape: read_shape(folder / f"spark-emr-{shape}.conf") for shape in SHAPES.values()}
 
 
 def read_shape(path: Path) -> dict[str, str]:
-    """A Spark properties file as {key: value}; `#` begins a comment line."""
+    """Read a Spark properties file, in which `#` starts a comment line."""
     properties = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -66,9 +67,12 @@ def read_shape(path: Path) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to run. as_of: of the jobs that take a time, as they take it; cluster: a running one,
-    or None for a new one; keep: the new one stays after its steps."""
+class RunOrder:
+    """Which jobs to run, and where.
+
+    as_of: value of --as-of for the jobs that have it; cluster: id of a running cluster, or None
+    for a new one; keep: the new cluster does not end after its EMR steps.
+    """
 
     jobs: Sequence[str]
     as_of: str
@@ -76,15 +80,17 @@ class Order:
     keep: bool = False
 
 
-def build(
+def build_request(
     config: Config,
-    order: Order,
+    order: RunOrder,
     template: Mapping[str, Any],
     shapes: Mapping[str, Mapping[str, str]],
     code: Code,
 ) -> dict[str, Any]:
-    """RunJobFlow's request, or with `order.cluster` AddJobFlowSteps'. A UserError for what would
-    fail only on the cluster, or what EMR would refuse."""
+    """Return the request of RunJobFlow, or of AddJobFlowSteps for a running cluster.
+
+    Raise a UserError for settings that would fail only on the cluster, or that EMR would reject.
+    """
     _check_run(config, order.jobs)
     steps = [_step(config, job, order, shapes[SHAPES[job]], code) for job in order.jobs]
     if order.cluster:
@@ -96,9 +102,9 @@ def build(
 
 
 def _step(
-    config: Config, job: str, order: Order, shape: Mapping[str, str], code: Code
+    config: Config, job: str, order: RunOrder, shape: Mapping[str, str], code: Code
 ) -> dict[str, Any]:
-    """A step that fails ends the cluster, or cancels those after it where the cluster stays."""
+    """Return an EMR step; if it fails, the cluster ends or, if it stays, cancels later steps."""
     stays = bool(order.cluster) or order.keep
     return {
         "Name": f"{config.emr.name}-{job}",
@@ -117,7 +123,7 @@ def _spark_submit(
     properties = {
         **shape,
         "spark.yarn.appMasterEnv.TZ": config.emr.time_zone,
-        # boto3 does not ask the node where it is.
+        # boto3 does not find the region of an EC2 instance by itself.
         "spark.yarn.appMasterEnv.AWS_DEFAULT_REGION": region,
         "spark.executorEnv.AWS_DEFAULT_REGION": region,
     }
@@ -131,26 +137,28 @@ def _spark_submit(
         "spark-submit",
         "--deploy-mode", "cluster",
         "--name", f"{config.emr.name}-{job}",
-        # One by one: spark-submit reads a properties file from the node's disk only.
+        # Single options, because spark-submit reads a properties file only from the local disk.
         *(part for key, value in properties.items() for part in ("--conf", f"{key}={value}")),
         "--py-files", code.uri(PACKAGE),
         "--files", code.uri(RUN_CONFIG),
         code.uri(f"{job}.py"),
         "--config", RUN_CONFIG,
-        *(("--as-of", as_of) if job in TAKES_TIME else ()),
+        *(("--as-of", as_of) if job in JOBS_WITH_AS_OF else ()),
     ]  # fmt: skip
 
 
 def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool) -> dict[str, Any]:
-    """RunJobFlow's request without steps. The cluster ends after its steps, or with `keep` once it
-    has been idle for emr.idle_minutes."""
+    """Return RunJobFlow's request without EMR steps.
+
+    The cluster ends after its EMR steps, or with `keep` after emr.idle_minutes without work.
+    """
     emr = config.emr
     prefix = required(emr.prefix, "emr.prefix").rstrip("/")
     return {
         "Name": emr.name,
         "ReleaseLabel": emr.release,
         "LogUri": (emr.logs or f"{prefix}/logs").rstrip("/") + "/",
-        # Without a key EMR asks for S3's own encryption, which the bucket's policy refuses.
+        # Without a key EMR uses S3's own encryption, which the bucket's policy denies.
         "LogEncryptionKmsKeyId": required(emr.log_key, "emr.log_key"),
         "ServiceRole": emr.service_role,
         "JobFlowRole": emr.instance_profile,
@@ -177,9 +185,12 @@ def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool
 
 
 def _fleets(config: Config, template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The template's fleets, sized; GPU settings go to the task fleet's machines alone: a node
-    manager that is told of GPUs and finds none does not start."""
-    sized = []
+    """Return the template's fleets with the configured sizes.
+
+    Only the machines of the task fleet get the GPU settings, because YARN's node manager does not
+    start with GPU settings on a machine without a GPU.
+    """
+    fleets = []
     for fleet in template["InstanceFleets"]:
         fleet = dict(fleet)
         if fleet["InstanceFleetType"] == "CORE":
@@ -187,30 +198,32 @@ def _fleets(config: Config, template: Mapping[str, Any]) -> list[dict[str, Any]]
         if fleet["InstanceFleetType"] == "TASK":
             fleet["TargetSpotCapacity"] = config.emr.gpu_nodes
             fleet["InstanceTypeConfigs"] = [
-                {**kind, "Configurations": template["GpuNodeConfigurations"]}
-                for kind in fleet["InstanceTypeConfigs"]
+                {**machine, "Configurations": template["GpuNodeConfigurations"]}
+                for machine in fleet["InstanceTypeConfigs"]
             ]
-        sized.append(fleet)
-    return sized
+        fleets.append(fleet)
+    return fleets
 
 
 def _check_run(config: Config, jobs: Sequence[str]) -> None:
-    """What would fail only on the cluster, minutes later."""
+    """Raise a UserError for settings that would fail only on the cluster, minutes later."""
     unknown = [job for job in jobs if job not in SHAPES]
     if unknown:
-        raise UserError(f"no job {', '.join(unknown)} for a cluster: one of {', '.join(SHAPES)}")
+        raise UserError(f"{', '.join(unknown)} cannot run on a cluster; use {', '.join(SHAPES)}")
     if not _NAME.fullmatch(config.emr.name):
         raise UserError(
-            f"emr.name is {config.emr.name!r}: letters, digits, '.', '_', '-', at most 64"
+            f"emr.name is {config.emr.name!r}: use at most 64 letters, digits, '.', '_', '-'"
         )
     if config.emr.time_zone not in available_timezones():
-        raise UserError(f"emr.time_zone is {config.emr.time_zone}: a name such as Europe/Amsterdam")
+        raise UserError(
+            f"emr.time_zone is {config.emr.time_zone}: use a name such as Europe/Amsterdam"
+        )
     if config.emr.idle_minutes > 7 * 24 * 60:
-        raise UserError(f"emr.idle_minutes is {config.emr.idle_minutes}: EMR takes 7 days at most")
+        raise UserError(f"emr.idle_minutes is {config.emr.idle_minutes}: EMR allows 7 days at most")
     if config.emr.logs and not config.emr.logs.startswith("s3://"):
         raise UserError(f"emr.logs is {config.emr.logs}: write it as s3://BUCKET/FOLDER")
     _check_paths(config)
-    if set(jobs) != {"ingest"}:  # which reads no model
+    if set(jobs) != {"ingest"}:  # ingest does not read a model
         _check_model(config, jobs)
     if "finetune" in jobs:
         _check_training(config)
@@ -229,12 +242,12 @@ def _check_paths(config: Config) -> None:
 
 
 def _check_model(config: Config, jobs: Sequence[str]) -> None:
-    """The nodes have no model of their own, and no way to a hub or to a file of this machine."""
+    """Raise a UserError unless the nodes can reach the model, the registry and nothing local."""
     path, registered = config.model.path, config.model.path.startswith("models:/")
     if not registered and not path.startswith(("s3://", "s3a://")):
         raise UserError(f"model.path is {path}, which a cluster's nodes cannot reach: use a folder "
                         "on s3://, or models:/NAME@ALIAS")  # fmt: skip
-    # A UserError where there is no registry to take the model from, or to put it into.
+    # `tracking_uri` raises a UserError if it is not set; these jobs need a registry.
     uri = config.tracking_uri if registered or "finetune" in jobs else config.tracking.uri
     if uri and urlsplit(uri).scheme in ("", "file", "sqlite"):
         raise UserError(f"tracking.uri is {uri}, a file of one machine: a cluster needs an MLflow "
@@ -244,9 +257,11 @@ def _check_model(config: Config, jobs: Sequence[str]) -> None:
 def _check_training(config: Config) -> None:
     processes, gpus = config.train.processes, config.emr.gpu_nodes
     if not 1 < processes <= gpus:
-        raise UserError(f"train.processes is {processes}, and emr.gpu_nodes {gpus}: finetune takes "
-                        "a GPU node a process, and 1 trains on the driver's CPU; set it to 2 or "
-                        "more, and to emr.gpu_nodes at most")  # fmt: skip
+        raise UserError(
+            f"train.processes is {processes} and emr.gpu_nodes is {gpus}: finetune needs one GPU "
+            "node per process, and a single process would train on the driver's CPU; set "
+            "train.processes to 2 or more, at most emr.gpu_nodes"
+        )
 
 
 def _without_comments(value: Any) -> Any:

@@ -1,10 +1,10 @@
-"""Submitting to EMR, following the steps, and leaving nothing running that nobody asked for."""
+"""Submit EMR steps, follow them, and leave no cluster running by accident."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,37 +17,37 @@ from readmit_spark.progress import Progress
 
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_GOING = {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}
+_ENDING = {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}
 
 
 def clients(config: Config) -> tuple[Any, Any]:
-    """boto3's EMR and S3 clients, which try again when throttled or cut off."""
+    """Return boto3's EMR and S3 clients, which retry after throttling and lost connections."""
     import boto3
     from botocore.config import Config as ClientConfig
 
     region = required(config.emr.region, "emr.region")
-    patient = ClientConfig(retries={"mode": "standard", "max_attempts": 10})
-    return tuple(boto3.client(name, region_name=region, config=patient) for name in ("emr", "s3"))
+    retrying = ClientConfig(retries={"mode": "standard", "max_attempts": 10})
+    return tuple(boto3.client(name, region_name=region, config=retrying) for name in ("emr", "s3"))
 
 
 def upload(s3: Any, code: Code) -> None:
-    """Puts the code where the request says it is."""
-    where = urlsplit(code.folder)
+    """Upload the code to its folder on S3."""
+    folder = urlsplit(code.folder)
     for name, content in code.files.items():
-        s3.put_object(Bucket=where.netloc, Key=f"{where.path.lstrip('/')}/{name}", Body=content)
+        s3.put_object(Bucket=folder.netloc, Key=f"{folder.path.lstrip('/')}/{name}", Body=content)
 
 
 def submit(
     emr: Any, s3: Any, request: Mapping[str, Any], code: Code, progress: Progress, terminate: bool
 ) -> bool:
-    """Uploads, sends the request, follows the steps; True where all completed.
+    """Upload the code, send the request and follow the EMR steps; return True if all completed.
 
-    terminate: the running cluster that took the steps ends afterwards, however they went.
+    terminate: end the running cluster afterwards, also if an EMR step failed.
     """
     with progress.stage(f"code to {code.folder}"):
         upload(s3, code)
     try:
-        with progress.stage("steps"), running(emr, request, progress) as submitted:
+        with progress.stage("EMR steps"), running(emr, request, progress) as submitted:
             return follow(emr, submitted, progress)
     finally:
         if terminate:
@@ -56,31 +56,32 @@ def submit(
 
 @dataclass(frozen=True)
 class Submitted:
-    """Steps on a cluster; `ours`: this process started the cluster with them, and answers for it.
+    """EMR steps on a cluster.
 
-    steps: ids in order; empty for a cluster's own first ones, which EMR names later. asked: how
-    many there are to be.
+    steps: ids in order; empty for the first steps of a new cluster, whose ids EMR lists later;
+    count: number of submitted steps; ours: this process started the cluster and must end it.
     """
 
     cluster: str
     steps: tuple[str, ...]
-    asked: int
+    count: int
     ours: bool
     logs: str
 
 
-def begin(emr: Any, request: Mapping[str, Any]) -> Submitted:
-    """Sends RunJobFlow's or AddJobFlowSteps' request. UserError where a cluster takes no steps."""
-    asked = len(request["Steps"])
+def send(emr: Any, request: Mapping[str, Any]) -> Submitted:
+    """Send a RunJobFlow or AddJobFlowSteps request; raise a UserError if the cluster is ending."""
+    count = len(request["Steps"])
     if "JobFlowId" not in request:
         cluster = emr.run_job_flow(**request)["JobFlowId"]
-        return Submitted(cluster, (), asked, ours=True, logs=request["LogUri"])
+        return Submitted(cluster, (), count, ours=True, logs=request["LogUri"])
     cluster = request["JobFlowId"]
-    found = _cluster(emr, cluster)
-    if found["Status"]["State"] in _GOING:
-        raise UserError(f"cluster {cluster} is {found['Status']['State']}: it takes no more steps")
+    description = _describe(emr, cluster)
+    state = description["Status"]["State"]
+    if state in _ENDING:
+        raise UserError(f"cluster {cluster} is {state}: it accepts no more EMR steps")
     ids = emr.add_job_flow_steps(**request)["StepIds"]
-    return Submitted(cluster, tuple(ids), asked, ours=False, logs=found.get("LogUri", ""))
+    return Submitted(cluster, tuple(ids), count, ours=False, logs=description.get("LogUri", ""))
 
 
 def follow(
@@ -90,102 +91,117 @@ def follow(
     seconds: float = 30.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Waits for the steps, saying each change of state; True where all completed.
+    """Wait until the EMR steps end and print each change of state; return True if all completed.
 
-    A step that failed is named with EMR's reason and the place of its log. What the log says is not
-    fetched: a trace may hold what a terminal should not.
+    A failed step is printed with EMR's reason and the path of its log. The log itself is not
+    printed, because a stack trace may contain note text.
     """
-    said: dict[str, str] = {}
+    printed: dict[str, str] = {}
     ids = submitted.steps
     while True:
-        found = _cluster(emr, submitted.cluster)
-        state = found["Status"]["State"]
-        if len(ids) < submitted.asked:  # EMR may list a new cluster's steps a little later
-            ids = _steps_of(emr, submitted.cluster)[: submitted.asked]
-        states = [emr.describe_step(ClusterId=submitted.cluster, StepId=step)["Step"]
-                  for step in ids]  # fmt: skip
-        now = {submitted.cluster: f"cluster {submitted.cluster} is {state}"}
-        now |= {s["Id"]: f"step {s['Name']} ({s['Id']}) is {s['Status']['State']}" for s in states}
-        for key, line in now.items():
-            if said.get(key) != line:
-                progress.say(line)
-        said = now
-        known = len(states) == submitted.asked
-        if known and all(step["Status"]["State"] in _ENDED for step in states):
+        cluster = _describe(emr, submitted.cluster)
+        state = cluster["Status"]["State"]
+        if len(ids) < submitted.count:  # EMR may list a new cluster's steps a little later
+            ids = _list_steps(emr, submitted.cluster)[: submitted.count]
+        steps = [emr.describe_step(ClusterId=submitted.cluster, StepId=step)["Step"]
+                 for step in ids]  # fmt: skip
+        printed = _print_changes(printed, submitted.cluster, state, steps, progress)
+        complete = len(steps) == submitted.count
+        if complete and all(step["Status"]["State"] in _ENDED for step in steps):
             break
-        if state in _GOING - {"TERMINATING"}:
+        if state in _ENDING - {"TERMINATING"}:
             break
         sleep(seconds)
-    failed = [step for step in states if step["Status"]["State"] != "COMPLETED"]
+    failed = [step for step in steps if step["Status"]["State"] != "COMPLETED"]
     for step in failed:
-        progress.say(_verdict(step, submitted, found))
-    if not known:
+        progress.say(_failure_line(step, submitted, cluster))
+    if not complete:
         progress.say(
-            f"cluster {submitted.cluster} ended with {len(states)} of {submitted.asked} steps, "
-            f"reason: {_reason(found) or 'not given'}"
+            f"cluster {submitted.cluster} ended with {len(steps)} of {submitted.count} EMR steps, "
+            f"reason: {_reason(cluster) or 'not given'}"
         )
-    return known and not failed
+    return complete and not failed
 
 
-def _verdict(step: Mapping[str, Any], submitted: Submitted, cluster: Mapping[str, Any]) -> str:
+def _print_changes(
+    printed: Mapping[str, str],
+    cluster: str,
+    state: str,
+    steps: Sequence[Mapping[str, Any]],
+    progress: Progress,
+) -> dict[str, str]:
+    """Print the states that differ from `printed`; return the current line of each id."""
+    lines = {cluster: f"cluster {cluster} is {state}"}
+    for step in steps:
+        name, step_state = step["Name"], step["Status"]["State"]
+        lines[step["Id"]] = f"EMR step {name} ({step['Id']}) is {step_state}"
+    for key, line in lines.items():
+        if printed.get(key) != line:
+            progress.say(line)
+    return lines
+
+
+def _failure_line(step: Mapping[str, Any], submitted: Submitted, cluster: Mapping[str, Any]) -> str:
     details = step["Status"].get("FailureDetails", {})
     reason = details.get("Reason") or details.get("Message") or _reason(step) or _reason(cluster)
     folder = f"{submitted.logs.rstrip('/')}/{submitted.cluster}"
     log = details.get("LogFile") or f"{folder}/steps/{step['Id']}/stderr.gz"
     return (
-        f"step {step['Name']} is {step['Status']['State']}, reason: {reason or 'not given'}; "
-        f"its log: {log}, the job's own lines: {folder}/containers/"
+        f"EMR step {step['Name']} is {step['Status']['State']}, reason: {reason or 'not given'}; "
+        f"its log: {log}, output of the job: {folder}/containers/"
     )
 
 
-def _reason(of: Mapping[str, Any]) -> str | None:
-    """EMR's, for the state of a step or cluster."""
-    reason: str | None = of["Status"].get("StateChangeReason", {}).get("Message")
+def _reason(item: Mapping[str, Any]) -> str | None:
+    """Return EMR's reason for the state of a step or cluster."""
+    reason: str | None = item["Status"].get("StateChangeReason", {}).get("Message")
     return reason
 
 
 def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
-    """Ends the cluster and makes sure that it is ending. A RuntimeError where it is not."""
+    """End the cluster; raise a RuntimeError if it does not start to end."""
     emr.terminate_job_flows(JobFlowIds=[cluster])
-    state = _cluster(emr, cluster)["Status"]["State"]
-    if state not in _GOING:
-        raise RuntimeError(f"cluster {cluster} is {state} after it was told to end: look at it")
+    state = _describe(emr, cluster)["Status"]["State"]
+    if state not in _ENDING:
+        raise RuntimeError(
+            f"cluster {cluster} is still {state} after the request to end; check it in the console"
+        )
     progress.say(f"cluster {cluster} is {state}")
 
 
 @contextmanager
 def running(emr: Any, request: Mapping[str, Any], progress: Progress) -> Iterator[Submitted]:
-    """`begin`, and whatever ends the block early leaves nothing running by accident.
+    """Send the request; clean up if Ctrl-C or SIGTERM ends the block.
 
-    Ctrl-C or a SIGTERM: a cluster of ours ends; on another's our steps are cancelled, which ends
-    spark-submit and not a driver that YARN has started. Both wait while `begin` runs: nobody could
-    end a cluster whose id is not known yet.
+    A cluster that we started is ended. On another cluster our EMR steps are cancelled, which ends
+    spark-submit but not a driver that YARN has started. Signals are delayed while the request is
+    sent, because a cluster cannot be ended before its id is known.
     """
     submitted = None
     try:
-        with _held_interrupts():
-            submitted = begin(emr, request)
-        with _sigterm_interrupts():
+        with _delayed_signals():
+            submitted = send(emr, request)
+        with _sigterm_as_interrupt():
             yield submitted
     except KeyboardInterrupt:
         if submitted:
-            with _held_interrupts():
-                _clear_up(emr, submitted, progress)
+            with _delayed_signals():
+                _clean_up(emr, submitted, progress)
         raise
     except Exception:
         if submitted:
-            progress.say(f"{submitted.cluster} goes on without being followed")
+            progress.say(f"cluster {submitted.cluster} continues, but is no longer followed")
         raise
 
 
-def _clear_up(emr: Any, submitted: Submitted, progress: Progress) -> None:
+def _clean_up(emr: Any, submitted: Submitted, progress: Progress) -> None:
     if submitted.ours:
         progress.say(f"interrupted: ending cluster {submitted.cluster}")
         end_cluster(emr, submitted.cluster, progress)
         return
     progress.say(
-        f"interrupted: cancelling the steps; cluster {submitted.cluster} stays, and a driver that "
-        "runs on one of its nodes by now may go on and publish: `yarn application -kill` ends it"
+        f"interrupted: cancelling the EMR steps; cluster {submitted.cluster} stays, and a driver "
+        "that already runs on its nodes may continue and publish: `yarn application -kill` ends it"
     )
     emr.cancel_steps(
         ClusterId=submitted.cluster,
@@ -195,8 +211,8 @@ def _clear_up(emr: Any, submitted: Submitted, progress: Progress) -> None:
 
 
 @contextmanager
-def _held_interrupts() -> Iterator[None]:
-    """Signals that would end the program wait, and are a KeyboardInterrupt at the end."""
+def _delayed_signals() -> Iterator[None]:
+    """Delay SIGINT and SIGTERM; raise a KeyboardInterrupt at the end if one arrived."""
     arrived: list[int] = []
     with _handlers({n: lambda number, frame: arrived.append(number) for n in _SIGNALS}):
         yield
@@ -205,7 +221,7 @@ def _held_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def _sigterm_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
@@ -223,12 +239,12 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[int, Any], object]]) -
             signal.signal(number, handler)
 
 
-def _cluster(emr: Any, cluster: str) -> dict[str, Any]:
-    found: dict[str, Any] = emr.describe_cluster(ClusterId=cluster)["Cluster"]
-    return found
+def _describe(emr: Any, cluster: str) -> dict[str, Any]:
+    description: dict[str, Any] = emr.describe_cluster(ClusterId=cluster)["Cluster"]
+    return description
 
 
-def _steps_of(emr: Any, cluster: str) -> tuple[str, ...]:
-    """In the order they were asked for: EMR lists the last one first."""
+def _list_steps(emr: Any, cluster: str) -> tuple[str, ...]:
+    """Return the ids in order of submission; EMR lists the last one first."""
     pages = emr.get_paginator("list_steps").paginate(ClusterId=cluster)
     return tuple(step["Id"] for page in pages for step in page["Steps"])[::-1]

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyspark
 
-from readmit_spark.emr.code import package
+from readmit_spark.emr.code import package_zip
 from readmit_spark.emr.request import read_shape
 from readmit_spark.storage.java import java_home
 
@@ -51,7 +51,7 @@ class Cluster:
         self._gpus = nodes
         self.python = _python(folder / "python")
         self.code = folder / "readmit_spark.zip"
-        self.code.write_bytes(package(ROOT, "0.1.0"))
+        self.code.write_bytes(package_zip(ROOT, "0.1.0"))
         port = _free_port()
         self.master = f"spark://127.0.0.1:{port}"
         self._master = self._daemon(

@@ -7,8 +7,8 @@ import pytest
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
-from readmit_spark.emr.code import Code, code_of
-from readmit_spark.emr.request import SHAPES, Order, build, read_shapes, read_template
+from readmit_spark.emr.code import Code, with_run_config
+from readmit_spark.emr.request import SHAPES, RunOrder, build_request, read_shapes, read_template
 
 ROOT = Path(__file__).parents[2]
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1b2c3d4e"
@@ -29,16 +29,16 @@ def configured(*more: str) -> Config:
 
 
 def code(config: Config) -> Code:
-    """Stand-ins for the wheel, the jobs and the bootstrap."""
+    """Return placeholders for the package, the jobs and the bootstrap script."""
     names = ["readmit_spark.zip", "emr_bootstrap.sh", *(f"{job}.py" for job in SHAPES)]
-    return code_of(config, {name: name.encode() for name in names})
+    return with_run_config(config, {name: name.encode() for name in names})
 
 
 def request(config: Config, *jobs: str, **order: Any) -> dict[str, Any]:
     order.setdefault("as_of", "2026-01-02T03:30:00")
-    return build(
+    return build_request(
         config,
-        Order(jobs or ("nightly",), **order),
+        RunOrder(jobs or ("nightly",), **order),
         read_template(ROOT / "conf/emr_cluster.json"),
         read_shapes(ROOT / "conf"),
         code(config),

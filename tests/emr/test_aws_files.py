@@ -1,4 +1,4 @@
-"""The JSON that an account is set up with: well formed, and no more allowed than is used."""
+"""The JSON files that set up an AWS account are valid and allow no more than is used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROLES = ["service-role", "nodes", "submitter", "scheduler"]
 
 
 def filled(name: str) -> Any:
-    """As the README's sed fills it in."""
+    """Return a file with the placeholders replaced, as by the README's sed."""
     text = (FOLDER / f"{name}.json").read_text()
     for placeholder, value in VALUES.items():
         text = re.sub(rf"\b{placeholder}\b", value, text)
@@ -38,17 +38,17 @@ def filled(name: str) -> Any:
 
 
 def statements(name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = filled(name)["Statement"]
-    return found
+    all_statements: list[dict[str, Any]] = filled(name)["Statement"]
+    return all_statements
 
 
-def listed(value: Any) -> list[str]:
+def as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_iam_takes_the_policies(name: str) -> None:
-    with mock_aws():  # moto holds policies against IAM's grammar
+def test_iam_accepts_the_policies(name: str) -> None:
+    with mock_aws():  # moto checks IAM's grammar
         iam = boto3.client(
             "iam", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
         )
@@ -59,14 +59,14 @@ def test_iam_takes_the_policies(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_nothing_is_allowed_by_a_star_that_can_be_named(name: str) -> None:
+def test_nothing_that_can_be_named_is_allowed_with_a_star(name: str) -> None:
     for statement in statements(name):
         assert statement["Effect"] == "Allow"
-        for action in listed(statement["Action"]):
+        for action in as_list(statement["Action"]):
             assert not re.fullmatch(r"\*|\w+:\*", action), action
-        if "*" in listed(statement["Resource"]):
-            # A cluster has no name before it is there. What ends or changes one asks for its tag.
-            assert "Condition" in statement or listed(statement["Action"]) == [
+        if "*" in as_list(statement["Resource"]):
+            # A new cluster has no ARN yet. Actions that end or change a cluster require its tag.
+            assert "Condition" in statement or as_list(statement["Action"]) == [
                 "elasticmapreduce:PutAutoTerminationPolicy"
             ]
 
@@ -76,16 +76,16 @@ def test_the_actions_exist(name: str) -> None:
     session = botocore.session.get_session()
     services = {"elasticmapreduce": "emr", "kms": "kms", "iam": "iam"}
     for statement in statements(name):
-        for action in listed(statement["Action"]):
+        for action in as_list(statement["Action"]):
             service, _, operation = action.partition(":")
             if service not in services or operation == "PassRole":
                 continue
-            known = session.get_service_model(services[service]).operation_names
+            operations = session.get_service_model(services[service]).operation_names
             pattern = re.escape(operation).replace(r"\*", ".*")
-            assert any(re.fullmatch(pattern, name) for name in known), action
+            assert any(re.fullmatch(pattern, name) for name in operations), action
 
 
-def test_the_submitter_may_do_what_the_submitter_does() -> None:
+def test_the_submitter_is_allowed_exactly_its_calls() -> None:
     source = (ROOT / "readmit_spark/emr/run.py").read_text()
     called = {
         "".join(part.title() for part in call.split("_"))
@@ -94,41 +94,41 @@ def test_the_submitter_may_do_what_the_submitter_does() -> None:
     allowed = {
         action.partition(":")[2]
         for statement in statements("submitter")
-        for action in listed(statement["Action"])
+        for action in as_list(statement["Action"])
         if action.startswith("elasticmapreduce:")
     }
-    # RunJobFlow with tags and with an auto-termination policy asks for the permission of each.
+    # RunJobFlow with tags and an auto-termination policy needs these two permissions as well.
     assert allowed == called | {"AddTags", "PutAutoTerminationPolicy"}
 
 
-def test_the_roles_are_the_ones_the_request_names(config: Config) -> None:
-    asked = request(config)
+def test_the_roles_are_those_of_the_request(config: Config) -> None:
+    built = request(config)
     for name in ("submitter", "scheduler"):
         (passed,) = [s for s in statements(name) if s["Action"] == "iam:PassRole"]
         names = {arn.rpartition("/")[2] for arn in passed["Resource"]}
-        assert names == {asked["ServiceRole"], asked["JobFlowRole"]}
-    key = {tag["Key"] for tag in asked["Tags"]}.pop()
+        assert names == {built["ServiceRole"], built["JobFlowRole"]}
+    key = {tag["Key"] for tag in built["Tags"]}.pop()
     for statement in statements("submitter"):
         for condition in statement.get("Condition", {}).get("StringEquals", {}):
             assert condition.startswith("iam:") or condition.endswith(f"/{key}")
 
 
-def test_the_nodes_reach_what_the_request_names(config: Config) -> None:
-    asked = request(config, "prepare", "score")
+def test_the_nodes_may_read_the_files_of_the_request(config: Config) -> None:
+    built = request(config, "prepare", "score")
     readable = [
         resource
         for statement in statements("nodes")
-        if "s3:GetObject" in listed(statement["Action"])
-        for resource in listed(statement["Resource"])
+        if "s3:GetObject" in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
     ]
 
     def may_read(uri: str) -> bool:
         arn = uri.replace("s3://", "arn:aws:s3:::")
         return any(re.fullmatch(re.escape(r).replace(r"\*", ".*"), arn) for r in readable)
 
-    bootstrap = asked["BootstrapActions"][0]["ScriptBootstrapAction"]
+    bootstrap = built["BootstrapActions"][0]["ScriptBootstrapAction"]
     needed = [bootstrap["Path"], *bootstrap["Args"]]
-    for step in asked["Steps"]:
+    for step in built["Steps"]:
         needed += [a for a in step["HadoopJarStep"]["Args"] if a.startswith("s3://")]
     tls = filled("security-configuration")["EncryptionConfiguration"][
         "InTransitEncryptionConfiguration"
@@ -138,34 +138,37 @@ def test_the_nodes_reach_what_the_request_names(config: Config) -> None:
     assert not may_read("s3://ward/other/table")
 
 
-def test_the_nodes_may_ask_what_is_in_the_bucket() -> None:
-    """Without a condition on the prefix: HeadBucket carries none, and S3 answers 403 and not 404
-    for an object that is not there to who may not list."""
+def test_the_nodes_may_list_the_bucket() -> None:
+    """The permission has no condition on the prefix.
+
+    HeadBucket sends no prefix, and without the permission S3 answers 403 instead of 404 for a
+    missing object.
+    """
     (on_bucket,) = [s for s in statements("nodes") if s["Resource"] == "arn:aws:s3:::ward"]
-    # The second is what Spark's connector aborts a dead job's uploads by.
+    # Spark's connector needs the second one to abort uploads of a job that died.
     assert on_bucket["Action"] == ["s3:ListBucket", "s3:ListBucketMultipartUploads"]
     assert "Condition" not in on_bucket
 
 
-def test_who_submits_may_read_the_log_that_is_named(config: Config) -> None:
+def test_the_submitter_may_read_the_logs(config: Config) -> None:
     log = request(config)["LogUri"].replace("s3://", "arn:aws:s3:::") + "*"
     readable = [s["Resource"] for s in statements("submitter") if s["Action"] == "s3:GetObject"]
     assert readable == [log]
 
 
 def test_everything_is_encrypted() -> None:
-    found = filled("security-configuration")["EncryptionConfiguration"]
-    assert found["EnableAtRestEncryption"] and found["EnableInTransitEncryption"]
-    rest = found["AtRestEncryptionConfiguration"]
+    encryption = filled("security-configuration")["EncryptionConfiguration"]
+    assert encryption["EnableAtRestEncryption"] and encryption["EnableInTransitEncryption"]
+    rest = encryption["AtRestEncryptionConfiguration"]
     assert rest["LocalDiskEncryptionConfiguration"]["EnableEbsEncryption"] is True
     assert rest["S3EncryptionConfiguration"]["EncryptionMode"] == "SSE-KMS"
     validate(
         "emr", "CreateSecurityConfiguration",
-        {"Name": "readmit-encryption", "SecurityConfiguration": json.dumps(found)},
+        {"Name": "readmit-encryption", "SecurityConfiguration": json.dumps(encryption)},
     )  # fmt: skip
 
 
-def test_the_buckets_settings_are_what_s3_takes() -> None:
+def test_s3_accepts_the_settings_of_the_bucket() -> None:
     for operation, key, name in (
         ("PutBucketLifecycleConfiguration", "LifecycleConfiguration", "bucket-lifecycle"),
         ("PutBucketEncryption", "ServerSideEncryptionConfiguration", "bucket-encryption"),
@@ -176,24 +179,24 @@ def test_the_buckets_settings_are_what_s3_takes() -> None:
 
 
 def test_the_schedule_starts_the_same_request(tmp_path: Path) -> None:
-    """In the request's time zone, as the README's jq fills it in."""
+    """The README's jq fills in the request and its time zone."""
     jq = shutil.which("jq")
     if jq is None:
         pytest.skip("jq is not installed")
-    asked = request(configured("emr.time_zone=Pacific/Auckland"), as_of="now")
+    built = request(configured("emr.time_zone=Pacific/Auckland"), as_of="now")
     (tmp_path / "build/aws").mkdir(parents=True)
     (tmp_path / "build/aws/schedule.json").write_text(json.dumps(filled("schedule")))
-    (tmp_path / "build/request.json").write_text(json.dumps(asked, indent=2))
+    (tmp_path / "build/request.json").write_text(json.dumps(built, indent=2))
     (command,) = re.findall(r"^jq .*?> build/schedule\.json$", README, re.MULTILINE | re.DOTALL)
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     schedule = json.loads((tmp_path / "build/schedule.json").read_text())
     validate("scheduler", "CreateSchedule", schedule)
     assert schedule["Target"]["Arn"] == "arn:aws:scheduler:::aws-sdk:emr:runJobFlow"
-    assert json.loads(schedule["Target"]["Input"]) == asked
+    assert json.loads(schedule["Target"]["Input"]) == built
     assert schedule["ScheduleExpressionTimezone"] == "Pacific/Auckland"
 
 
-def test_the_roles_that_aws_makes_at_the_first_cluster_are_made_before_it() -> None:
+def test_service_linked_roles_are_created_before_the_first_cluster() -> None:
     assert "aws iam create-service-linked-role" in README
     assert not [action for name in ("submitter", "scheduler") for s in statements(name)
-                for action in listed(s["Action"]) if "ServiceLinkedRole" in action]  # fmt: skip
+                for action in as_list(s["Action"]) if "ServiceLinkedRole" in action]  # fmt: skip

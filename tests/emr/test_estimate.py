@@ -1,4 +1,4 @@
-"""Hours and dollars, against a reckoning by hand."""
+"""Hours and dollars, compared with a calculation by hand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from readmit_spark.config import Config
-from readmit_spark.emr.estimate import estimate, page, read_table
+from readmit_spark.emr.estimate import estimate_run, format_estimate, read_table
 from readmit_spark.emr.request import read_shapes, read_template
 from readmit_spark.errors import UserError
 from tests.emr.conftest import ROOT, configured
@@ -38,60 +38,60 @@ def template() -> dict[str, Any]:
 
 
 def test_hours_and_dollars(config: Config, template: dict[str, Any]) -> None:
-    found = estimate(config, template, SHAPE, TABLE)
-    assert found.setup_hours == 0.25
-    # 7.2 M notes / (100 a second * cores): executors of 4, two on each node; the driver has one of
-    # the 10 of its node, and one is left over.
-    assert found.prepare_hours == pytest.approx(20 / 24)
-    assert found.score_hours == pytest.approx(10.0)  # 72 M tokens / (2 * 1000 a second)
+    estimate = estimate_run(config, template, SHAPE, TABLE)
+    assert estimate.setup_hours == 0.25
+    # 7.2 M notes / (100 per second * cores): two executors of 4 cores on each node. The driver has
+    # one of the 10 cores of its node, and one is unused.
+    assert estimate.prepare_hours == pytest.approx(20 / 24)
+    assert estimate.score_hours == pytest.approx(10.0)  # 72 M tokens / (2 * 1000 per second)
     hours = 0.25 + 20 / 24 + 10
-    assert found.hours == pytest.approx(hours)
-    assert [line.nodes for line in found.lines] == [1, 1, 2]
-    assert [line.dollars for line in found.lines] == pytest.approx(
+    assert estimate.hours == pytest.approx(hours)
+    assert [fleet.nodes for fleet in estimate.fleets] == [1, 1, 2]
+    assert [fleet.dollars for fleet in estimate.fleets] == pytest.approx(
         [hours * 0.25, hours * 0.5, 2 * hours * 0.75]
     )
-    assert found.dollars == pytest.approx(hours * 2.25)
+    assert estimate.dollars == pytest.approx(hours * 2.25)
 
 
-def test_the_driver_takes_the_place_of_an_executor(
-    config: Config, template: dict[str, Any]
-) -> None:
-    """As conf/spark-emr-prepare.conf has it: on a 2xlarge, whose 8 vcores YARN counts."""
+def test_the_driver_uses_the_cores_of_an_executor(config: Config, template: dict[str, Any]) -> None:
+    """With conf/spark-emr-prepare.conf on a 2xlarge, for which YARN counts 8 vcores."""
     shape = read_shapes(ROOT / "conf")["prepare"]
     table = copy.deepcopy(TABLE)
     table["machines"]["m6i.2xlarge"]["cores"] = 8
-    found = estimate(config, template, shape, table)
-    assert found.prepare_hours == pytest.approx(20 / (4 + 2 * 8))
+    estimate = estimate_run(config, template, shape, table)
+    assert estimate.prepare_hours == pytest.approx(20 / (4 + 2 * 8))
 
 
 def test_more_gpus_take_less_time(template: dict[str, Any]) -> None:
-    found = estimate(configured("emr.gpu_nodes=20"), template, SHAPE, TABLE)
-    assert found.score_hours == pytest.approx(1.0)
+    estimate = estimate_run(configured("emr.gpu_nodes=20"), template, SHAPE, TABLE)
+    assert estimate.score_hours == pytest.approx(1.0)
 
 
-def test_the_page_says_what_it_rests_on(config: Config, template: dict[str, Any]) -> None:
-    shown = page(estimate(config, template, SHAPE, TABLE), TABLE)
-    assert "11.08 h" in shown and "in all $24.94" in shown
-    assert "rests on: measured" in shown and "rests on: assumed" in shown
+def test_the_output_names_the_source_of_the_rates(config: Config, template: dict[str, Any]) -> None:
+    text = format_estimate(estimate_run(config, template, SHAPE, TABLE), TABLE)
+    assert "11.08 h" in text and "total $24.94" in text
+    assert "based on: measured" in text and "based on: assumed" in text
 
 
 @pytest.mark.parametrize("missing", ["g6.2xlarge", "tokens_per_second"])
-def test_a_table_with_a_hole(config: Config, template: dict[str, Any], missing: str) -> None:
+def test_an_incomplete_table_is_an_error(
+    config: Config, template: dict[str, Any], missing: str
+) -> None:
     table = copy.deepcopy(TABLE)
     table["machines"].pop(missing, None)
     table["machines"].get("g6.2xlarge", {}).pop(missing, None)
     with pytest.raises(UserError, match=r"--estimate: .*g6\.2xlarge"):
-        estimate(config, template, SHAPE, table)
+        estimate_run(config, template, SHAPE, table)
 
 
-def test_the_table_that_comes_with_it(config: Config, template: dict[str, Any]) -> None:
+def test_the_table_in_conf_is_complete(config: Config, template: dict[str, Any]) -> None:
     table = read_table(ROOT / "conf/aws/estimate.yaml")
-    found = estimate(config, template, SHAPE, table)
-    assert 0 < found.dollars < 100
-    kinds = {
-        kind["InstanceType"]
+    estimate = estimate_run(config, template, SHAPE, table)
+    assert 0 < estimate.dollars < 100
+    machines = {
+        machine["InstanceType"]
         for fleet in template["InstanceFleets"]
         if fleet["InstanceFleetType"] == "TASK"
-        for kind in fleet["InstanceTypeConfigs"]
+        for machine in fleet["InstanceTypeConfigs"]
     }
-    assert kinds <= set(table["machines"])
+    assert machines <= set(table["machines"])

@@ -1,4 +1,4 @@
-"""jobs/emr_submit.py as a user runs it, with a clone's own code."""
+"""jobs/emr_submit.py as a user runs it, with the code of this clone."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_dry_run_prints_a_valid_request_and_sends_nothing() -> None:
-    done = submit("prepare", "score", "--dry-run")  # no credentials, no endpoint: it cannot
+    done = submit("prepare", "score", "--dry-run")  # there are no credentials and no endpoint
     assert done.returncode == 0, done.stderr
-    asked: dict[str, Any] = json.loads(done.stdout)
-    validate("emr", "RunJobFlow", asked)
-    assert [step["Name"] for step in asked["Steps"]] == ["readmit-prepare", "readmit-score"]
+    request: dict[str, Any] = json.loads(done.stdout)
+    validate("emr", "RunJobFlow", request)
+    assert [step["Name"] for step in request["Steps"]] == ["readmit-prepare", "readmit-score"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--terminate"], "--terminate needs --cluster J-ID"),
-        (["demo_data", "--dry-run"], "no job demo_data for a cluster"),
+        (["demo_data", "--dry-run"], "demo_data cannot run on a cluster"),
         (["score", "--dry-run", "--set", "output.root=out"], "output.root is out"),
         (["--as-of", "bed 7", "--dry-run"], "--as-of bed 7: write it as 2026-11-22T02:00:00"),
         (["--estimate", "nowhere.yaml"], "--estimate: nowhere.yaml does not exist"),
     ],
 )
-def test_a_mistake_is_one_line_and_2(arguments: list[str], message: str) -> None:
+def test_a_user_error_is_one_line_and_2(arguments: list[str], message: str) -> None:
     done = submit(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"emr_submit: {message}")
@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line_and_2(arguments: list[str], message: str) -> None
 def test_the_estimate_needs_no_account() -> None:
     done = submit("--estimate")
     assert done.returncode == 0
-    assert "in all $" in done.stdout and "not measured" in done.stdout
+    assert "total $" in done.stdout and "not measured" in done.stdout
 
 
 # --- in this process ------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_the_estimate_needs_no_account() -> None:
 
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """The job's exit code, for its arguments."""
+    """Return a function that runs the job with arguments and returns its exit code."""
     monkeypatch.chdir(ROOT)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
@@ -77,7 +77,7 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 
 @mock_aws
-def test_an_upload_puts_the_code_in_place_and_starts_nothing(
+def test_upload_sends_the_code_and_starts_nothing(
     job: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     s3, emr = boto3.client("s3", "us-east-1"), boto3.client("emr", "eu-west-1")
@@ -85,24 +85,24 @@ def test_an_upload_puts_the_code_in_place_and_starts_nothing(
     assert job("nightly", "--upload") == cli.OK
     args = json.loads(capsys.readouterr().out)["Steps"][0]["HadoopJarStep"]["Args"]
     named = {arg.removeprefix("s3://ward/") for arg in args if arg.startswith("s3://ward/")}
-    there = {entry["Key"] for entry in s3.list_objects_v2(Bucket="ward")["Contents"]}
-    assert len(named) == 3 and named <= there
+    uploaded = {entry["Key"] for entry in s3.list_objects_v2(Bucket="ward")["Contents"]}
+    assert len(named) == 3 and named <= uploaded
     assert emr.list_clusters()["Clusters"] == []
 
 
 @mock_aws
-def test_what_aws_refuses_is_one_line_and_2(
+def test_a_refusal_by_aws_is_one_line_and_2(
     job: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert job("nightly") == cli.USER_ERROR
-    _, *said = capsys.readouterr().err.splitlines()  # after the step that it is at
-    assert said == [
+    _, *lines = capsys.readouterr().err.splitlines()  # the first line is the stage
+    assert lines == [
         "emr_submit: AWS refuses PutObject: The specified bucket does not exist (NoSuchBucket)"
     ]
 
 
 @pytest.mark.parametrize(("completed", "code"), [(True, cli.OK), (False, cli.FAILED)])
-def test_the_steps_verdict_is_the_exit_code(
+def test_a_failed_emr_step_is_exit_code_1(
     job: Callable[..., int], monkeypatch: pytest.MonkeyPatch, completed: bool, code: int
 ) -> None:
     monkeypatch.setattr(run, "submit", lambda *_, **__: completed)
@@ -110,8 +110,8 @@ def test_the_steps_verdict_is_the_exit_code(
 
 
 def test_an_interrupt_is_130(job: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> bool:
+    def interrupt(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "submit", interrupted)
+    monkeypatch.setattr(run, "submit", interrupt)
     assert job("nightly") == cli.INTERRUPTED

