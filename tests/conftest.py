@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # most tests need neither Spark nor torch, and importing them
 
 @pytest.fixture(scope="session")
 def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the session writes its event log."""
+    """The folder of the Spark session's event log."""
     return tmp_path_factory.mktemp("event_log")
 
 
@@ -27,10 +27,10 @@ def spark(event_log: Path) -> Iterator[SparkSession]:
 
     settings = {
         "spark.eventLog.enabled": "true",
-        "spark.eventLog.rolling.enabled": "false",  # one plain file on either Spark line
+        "spark.eventLog.rolling.enabled": "false",  # one plain file in Spark 3 and 4
         "spark.eventLog.dir": event_log.as_uri(),
         "spark.eventLog.compress": "false",
-        "spark.sql.shuffle.partitions": "2",  # the data are tiny: a task costs more than its rows
+        "spark.sql.shuffle.partitions": "2",  # the tables are tiny, and each task costs time
         "spark.default.parallelism": "2",
     }
     options = " ".join(f"--conf {key}={value}" for key, value in settings.items())
@@ -43,8 +43,10 @@ def spark(event_log: Path) -> Iterator[SparkSession]:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server on this machine, which this process's and its children's S3
-    clients talk to from now on. It holds one bucket, `ward`."""
+    """Start an S3 server with one bucket, `ward`, and yield its address.
+
+    S3 clients of this process and its children use this server from then on.
+    """
     import logging
 
     import boto3
@@ -71,7 +73,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3_server: str) -> Iterator[str]:
-    """s3://ward, empty after the test."""
+    """s3://ward, emptied after the test."""
     import boto3
 
     yield "s3://ward"
@@ -80,7 +82,7 @@ def bucket(s3_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a random BERT of one logit and its tokenizer."""
+    """A folder with a tokenizer and a random BERT with one logit."""
     from tests.tiny import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny_model"))
@@ -95,7 +97,7 @@ def tokenizer(tiny_model: str) -> ChunkTokenizer:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """The models are so small that a second thread is only waited for."""
+    """Use one torch thread: for models this small, more threads are slower."""
     import torch
 
     before = torch.get_num_threads()
@@ -128,7 +130,7 @@ def ward(
     tiny_model: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Ward:
-    """A small invented hospital, prepared once for the tests of what is made of prepared chunks."""
+    """A small fictional hospital, prepared once for all tests that need prepared chunks."""
     from tests.ward import make_ward
 
     return make_ward(spark, tokenizer, tiny_model, tmp_path_factory.mktemp("ward"))

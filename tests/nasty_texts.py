@@ -1,16 +1,16 @@
-"""Texts that break text programs: (name, text). Each has a reason to be here."""
+"""Texts that often break text programs, as (name, text)."""
 
 from __future__ import annotations
 
 
 def _words(n: int, sep: str = " ") -> str:
-    """n different words without a digit: cleaning takes a number before a point away."""
+    """Return n different words without digits: cleaning removes a number before a point."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     return sep.join(f"w{letters[i // 26]}{letters[i % 26]}" for i in range(n))
 
 
 NASTY_TEXTS: list[tuple[str, str]] = [
-    # nothing, or nothing left
+    # empty, or empty after cleaning
     ("empty", ""),
     ("one blank", " "),
     ("blanks of every kind", " \t\n\r\x0b\x0c\u00a0\u2003\u3000\u2028 "),
@@ -19,7 +19,7 @@ NASTY_TEXTS: list[tuple[str, str]] = [
     ("only a number and a point", "12. 13. 14."),
     ("only rules", "-- __ == ---- ____ ===="),
     ("only headers", "Admission Date: Discharge Date:"),
-    # brackets that do not pair, nest, or span lines
+    # brackets that are unbalanced, nested or span lines
     ("bracket never closed", "seen by [**Doctor and then " + _words(30)),
     ("bracket never opened", "seen by Doctor**] and then " + _words(30)),
     ("bracket over a line break", "seen by [**First\nName Last\r\nName**] today"),
@@ -27,7 +27,7 @@ NASTY_TEXTS: list[tuple[str, str]] = [
     ("closed before opened", "a ] b [ c"),
     ("bracket glues two words", "left[** **]right"),
     ("many opened, none closed", "[" * 2000 + " x"),
-    # expressions that meet each other
+    # regular expressions of cleaning that affect each other
     ("expression made by an expression", "-[x]- d[x]r. 1[x]2. admission [x]date:"),
     ("rule made by a rule", "-__- =--= _==_"),
     ("doctor", "Dr. Smith, M.D.; DR.JONES m.d. hydr. mdr."),
@@ -56,7 +56,7 @@ NASTY_TEXTS: list[tuple[str, str]] = [
     ("lower case is longer", "\u0130stanbul STRASSE \u1e9e \u03a3\u0391\u03a3"),
     ("digits that are not ASCII", "\u0661\u0662. \uff11\uff12. \u00b2. 3."),
     ("right to left", "\u05e9\u05dc\u05d5\u05dd. \u0645\u0631\u062d\u0628\u0627\u061f \u202eabc"),
-    # white space that Python, Java and Arrow split differently
+    # white space that Python, Java and Arrow treat differently
     ("no-break space", _words(6, "\u00a0") + " " + _words(6)),
     ("line separator", "one\u2028two\u2029three\x85four"),
     ("white space within brackets", "a [b\u2028c\x85d\x0be] f"),

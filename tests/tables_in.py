@@ -1,4 +1,4 @@
-"""Rows of ADMISSIONS and NOTEEVENTS for tests, and how they are written as CSV."""
+"""Make rows of ADMISSIONS and NOTEEVENTS for tests, and write them as CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stay(
     kind: str | None = "EMERGENCY",
     died: str | None = None,
 ) -> Row:
-    """A row of ADMISSIONS; a date alone is that day's noon."""
+    """Return a row of ADMISSIONS; a date without a time means noon."""
     return {
         "SUBJECT_ID": str(subject),
         "HADM_ID": None if hadm is None else str(hadm),
@@ -38,7 +38,7 @@ def note(
     category: str | None = "Nursing",
     iserror: str | None = None,
 ) -> Row:
-    """A row of NOTEEVENTS; `time` is a time of `day`."""
+    """Return a row of NOTEEVENTS; `time` is a time of `day`."""
     return {
         "ROW_ID": str(row),
         "SUBJECT_ID": str(subject),
@@ -52,7 +52,7 @@ def note(
 
 
 def words(n: int, start: int = 0) -> str:
-    """n words that cleaning leaves as they are, no two alike."""
+    """Return n different words that cleaning does not change."""
     letters = "abcdefghijklmnopqrst"
     return " ".join(
         "w" + "".join(letters[int(digit)] for digit in str(i)) for i in range(start, start + n)
@@ -60,8 +60,10 @@ def words(n: int, start: int = 0) -> str:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, str | None]], end: str = "\n") -> str:
-    """RFC 4180: None is nothing at all, everything else is quoted. Lone surrogates become bytes
-    that are not UTF-8."""
+    """Write a CSV as in RFC 4180: None becomes an empty field, any other value is quoted.
+
+    Lone surrogates become bytes that are not UTF-8.
+    """
     rows = list(rows)
     lines = [",".join(rows[0])]
     lines += [",".join(map(_field, row.values())) for row in rows]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from readmit_spark.demo.notes import Note, write_notes
-from readmit_spark.demo.people import Person, Stay, make_person, make_stays
+from readmit_spark.demo.people import Admission, Person, make_admissions, make_person
 from readmit_spark.errors import UserError
 
 ADMISSIONS = [
@@ -85,7 +85,7 @@ def make_hospital(patients: int, seed: int, span_days: int = SPAN_DAYS) -> Hospi
     """Generate a hospital with about 1.8 admissions per patient and 11 notes per admission.
 
     First admissions are spread over `span_days`. The same seed gives the same hospital, and the
-    first patients stay the same when `patients` grows. Raise a UserError if `patients` or
+    first patients are the same when `patients` grows. Raise a UserError if `patients` or
     `span_days` is less than 1 or `seed` is negative.
 
     >>> make_hospital(patients=2, seed=0).patients["SUBJECT_ID"].tolist()
@@ -118,16 +118,16 @@ class _Tables:
         """Generate a patient's admissions and notes; number: counted from 0."""
         subject = _FIRST_SUBJECT + number
         person, first = make_person(rng, span_days)
-        stays = make_stays(rng, person, first)
-        death = stays[-1].out if stays[-1].died else None
+        admissions = make_admissions(rng, person, first)
+        death = admissions[-1].out if admissions[-1].died else None
         self._patients.append(_patient_row(number + 1, subject, person, death))
-        for stay in stays:
+        for admission in admissions:
             hadm = _FIRST_HADM + len(self._admissions)
             row = len(self._admissions) + 1
-            self._admissions.append(_admission_row(row, subject, hadm, person, stay))
-            if stay.risk is not None:
-                self._truth.append((hadm, stay.risk))
-            for note in write_notes(rng, person, stay):
+            self._admissions.append(_admission_row(row, subject, hadm, person, admission))
+            if admission.risk is not None:
+                self._truth.append((hadm, admission.risk))
+            for note in write_notes(rng, person, admission):
                 self._notes.append(_note_row(len(self._notes) + 1, subject, hadm, note))
 
     def hospital(self) -> Hospital:
@@ -146,23 +146,23 @@ def _patient_row(row: int, subject: int, person: Person, death: datetime | None)
 
 
 def _admission_row(
-    row: int, subject: int, hadm: int, person: Person, stay: Stay
+    row: int, subject: int, hadm: int, person: Person, admission: Admission
 ) -> tuple[Any, ...]:
-    destination = None if stay.out is None else "DEAD/EXPIRED" if stay.died else "HOME"
+    destination = None if admission.out is None else "DEAD/EXPIRED" if admission.died else "HOME"
     return (
         row,
         subject,
         hadm,
-        stay.admitted,
-        stay.out,
-        stay.out if stay.died else None,
-        stay.kind,
-        stay.source,
+        admission.admitted,
+        admission.out,
+        admission.out if admission.died else None,
+        admission.kind,
+        admission.source,
         destination,
         person.insurance,
         "ENGL",
         person.ethnicity,
-        int(stay.died),
+        int(admission.died),
         1,
     )
 

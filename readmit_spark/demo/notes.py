@@ -14,7 +14,7 @@ from datetime import date, datetime, time, timedelta
 
 import numpy as np
 
-from readmit_spark.demo.people import Person, Stay
+from readmit_spark.demo.people import Admission, Person
 
 
 @dataclass(frozen=True)
@@ -99,51 +99,54 @@ def describe(name: str, present: bool, rng: np.random.Generator) -> str:
     return sentence[0].upper() + sentence[1:]
 
 
-def write_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[Note]:
+def write_notes(rng: np.random.Generator, person: Person, admission: Admission) -> list[Note]:
     """Generate the notes of an admission in order of time, sometimes with an outpatient note."""
     if person.newborn:
-        return _newborn_notes(rng, person, stay)
+        return _newborn_notes(rng, person, admission)
     if rng.random() < 0.006:  # too few words for a chunk
-        return [_note(rng, stay, 0, "Nursing", "Pt admitted, see paper chart.")]
-    out = stay.out or stay.admitted + timedelta(days=4)
-    nights = (out.date() - stay.admitted.date()).days
+        return [_note(rng, admission, 0, "Nursing", "Pt admitted, see paper chart.")]
+    out = admission.out or admission.admitted + timedelta(days=4)
+    nights = (out.date() - admission.admitted.date()).days
     notes: list[Note] = []
     if rng.random() < 0.25:
-        notes.append(_outpatient(rng, stay))
+        notes.append(_outpatient(rng, admission))
     if rng.random() < 0.1:
         notes.append(
-            _note(rng, stay, -1, "Nursing/other", "ED triage: arrived from [**Hospital 12**].")
+            _note(rng, admission, -1, "Nursing/other", "ED triage: arrived from [**Hospital 12**].")
         )
-    admission, assessment = _admission_text(rng, person, stay)
-    notes.append(_note(rng, stay, 0, "Physician ", admission, "Physician Resident Admission Note"))
-    oxygen = describe("oxygen", stay.findings["oxygen"], rng)
-    notes.append(_note(rng, stay, 0, "Nursing", f"{_choose(rng, _STABLE)}, {oxygen}."))
+    text, assessment = _admission_text(rng, person, admission)
+    notes.append(_note(rng, admission, 0, "Physician ", text, "Physician Resident Admission Note"))
+    oxygen = describe("oxygen", admission.findings["oxygen"], rng)
+    notes.append(_note(rng, admission, 0, "Nursing", f"{_choose(rng, _STABLE)}, {oxygen}."))
     if rng.random() < 0.3:
         rhythm = _choose(rng, _ECG)
-        notes.append(Note(stay.admitted.date(), None, None, "ECG", "Report", rhythm, None))
+        notes.append(Note(admission.admitted.date(), None, None, "ECG", "Report", rhythm, None))
     if rng.random() < 0.3:
         result = f"{_choose(rng, _XRAY)}. Dr. [**Last Name 7**]"
-        report = f"CHEST (PORTABLE AP) [**{stay.admitted:%Y-%-m-%-d}**]\n{result}"
-        notes.append(_note(rng, stay, 0, "Radiology", report, "CHEST (PORTABLE AP)"))
+        report = f"CHEST (PORTABLE AP) [**{admission.admitted:%Y-%-m-%-d}**]\n{result}"
+        notes.append(_note(rng, admission, 0, "Radiology", report, "CHEST (PORTABLE AP)"))
     # Later days have few notes, because they are outside the early windows.
     for day in range(1, min(nights, 6) + 1):
-        notes += _day_notes(rng, stay, day, assessment)
+        notes += _day_notes(rng, admission, day, assessment)
     if rng.random() < 0.05:
-        notes.append(_misfiled(rng, person, stay))
-    if stay.out is not None:
-        notes.append(_summary(rng, stay, stay.out, assessment))
+        notes.append(_misfiled(rng, person, admission))
+    if admission.out is not None:
+        notes.append(_summary(rng, admission, admission.out, assessment))
     return notes
 
 
-def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tuple[str, str]:
+def _admission_text(
+    rng: np.random.Generator, person: Person, admission: Admission
+) -> tuple[str, str]:
     """Return the admission note, and its one-line assessment, which later notes repeat."""
-    years = (stay.admitted - person.birth).days // 365
-    assessment = describe("heart_failure", stay.findings["heart_failure"], rng)
+    years = (admission.admitted - person.birth).days // 365
+    assessment = describe("heart_failure", admission.findings["heart_failure"], rng)
     sentences = {
-        n: describe(n, stay.findings[n], rng) for n in ("chest_pain", "medications", "potassium")
+        n: describe(n, admission.findings[n], rng)
+        for n in ("chest_pain", "medications", "potassium")
     }
     text = (
-        f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]\n"
+        f"Admission Date: [**{admission.admitted:%Y-%-m-%-d}**]\n"
         f"{years}{person.gender} w/ {_choose(rng, _COMPLAINTS)}. {sentences['chest_pain']}\n"
         f"PMH: {assessment}\n"
         f"Social: {sentences['medications']}\n"
@@ -153,26 +156,30 @@ def _admission_text(rng: np.random.Generator, person: Person, stay: Stay) -> tup
     return text, assessment
 
 
-def _day_notes(rng: np.random.Generator, stay: Stay, day: int, assessment: str) -> list[Note]:
-    findings = stay.findings
+def _day_notes(
+    rng: np.random.Generator, admission: Admission, day: int, assessment: str
+) -> list[Note]:
+    findings = admission.findings
     if day == 1:
         plan = f"HD 2. {assessment}\n1. {describe('chest_pain', findings['chest_pain'], rng)}"
         food = f"{describe('appetite', findings['appetite'], rng)}."
         return [
-            _note(rng, stay, day, "Physician ", plan, "Physician Resident Progress Note"),
-            _note(rng, stay, day, "Nutrition", food, "Clinical Nutrition Note"),
+            _note(rng, admission, day, "Physician ", plan, "Physician Resident Progress Note"),
+            _note(rng, admission, day, "Nutrition", food, "Clinical Nutrition Note"),
         ]
     if day == 2:
         walking = describe("walking", findings["walking"], rng)
-        return [_note(rng, stay, day, "Rehab Services", f"PT: {walking}")]
-    return [_note(rng, stay, day, "Nursing", f"{_choose(rng, _STABLE)}.")]
+        return [_note(rng, admission, day, "Rehab Services", f"PT: {walking}")]
+    return [_note(rng, admission, day, "Nursing", f"{_choose(rng, _STABLE)}.")]
 
 
-def _summary(rng: np.random.Generator, stay: Stay, out: datetime, assessment: str) -> Note:
-    end = "Pt expired in the MICU." if stay.died else "Discharged in stable condition."
-    medications = describe("medications", stay.findings["medications"], rng)
+def _summary(
+    rng: np.random.Generator, admission: Admission, out: datetime, assessment: str
+) -> Note:
+    end = "Pt expired in the MICU." if admission.died else "Discharged in stable condition."
+    medications = describe("medications", admission.findings["medications"], rng)
     text = (
-        f"Admission Date: [**{stay.admitted:%Y-%-m-%-d}**]   "
+        f"Admission Date: [**{admission.admitted:%Y-%-m-%-d}**]   "
         f"Discharge Date: [**{out:%Y-%-m-%-d}**]\n\nService: MEDICINE\n\n"
         f'Brief Hospital Course: {assessment} Pt states "I feel ok".\n{medications}\n{end}\n\n'
         "Dictated By: [**First Name8 (NamePattern2) 1243**], M.D.\n----"
@@ -180,40 +187,44 @@ def _summary(rng: np.random.Generator, stay: Stay, out: datetime, assessment: st
     return Note(out.date(), None, None, "Discharge summary", "Report", text, None)
 
 
-def _misfiled(rng: np.random.Generator, person: Person, stay: Stay) -> Note:
+def _misfiled(rng: np.random.Generator, person: Person, admission: Admission) -> Note:
     """Return a note about another patient, marked as an error; it says the opposite throughout."""
-    other = replace(stay, findings={name: not present for name, present in stay.findings.items()})
+    other = replace(
+        admission, findings={name: not present for name, present in admission.findings.items()}
+    )
     text, _ = _admission_text(rng, person, other)
-    note = _note(rng, stay, 0, "Physician ", text, "Physician Resident Admission Note")
+    note = _note(rng, admission, 0, "Physician ", text, "Physician Resident Admission Note")
     return replace(note, error=True)
 
 
-def _outpatient(rng: np.random.Generator, stay: Stay) -> Note:
-    when = stay.admitted - timedelta(days=int(rng.integers(5, 60)))
+def _outpatient(rng: np.random.Generator, admission: Admission) -> Note:
+    when = admission.admitted - timedelta(days=int(rng.integers(5, 60)))
     text = "MAMMO/CHEST PA, outpatient.\nNo change since [**Month 3**]; no acute process."
     return Note(when.date(), when, None, "Radiology", "CHEST (PA & LAT)", text, None, linked=False)
 
 
-def _newborn_notes(rng: np.random.Generator, person: Person, stay: Stay) -> list[Note]:
+def _newborn_notes(rng: np.random.Generator, person: Person, admission: Admission) -> list[Note]:
     sex = "boy" if person.gender == "M" else "girl"
     weight = f"{rng.uniform(2.1, 4.2):.2f} kg"
     text = f"Neonatology\nTerm baby {sex} {weight}, Apgars 8, 9.\nFeeding well, no murmur."
-    return [_note(rng, stay, 0, "Nursing/other", text, "Report")]
+    return [_note(rng, admission, 0, "Nursing/other", text, "Report")]
 
 
 def _note(
     rng: np.random.Generator,
-    stay: Stay,
+    admission: Admission,
     day: int,
     category: str,
     text: str,
     description: str = "Nursing Progress Note",
 ) -> Note:
     """Return a note charted on a day after admission (0: the same day) and stored minutes later."""
-    midnight = datetime.combine(stay.admitted.date(), time()) + timedelta(days=day)
-    start = max(midnight, stay.admitted) if day == 0 else midnight
+    midnight = datetime.combine(admission.admitted.date(), time()) + timedelta(days=day)
+    start = max(midnight, admission.admitted) if day == 0 else midnight
     end = midnight + timedelta(days=1)
-    minutes = int(((min(end, stay.out) if stay.out else end) - start) / timedelta(minutes=1))
+    minutes = int(
+        ((min(end, admission.out) if admission.out else end) - start) / timedelta(minutes=1)
+    )
     when = start + timedelta(minutes=int(rng.integers(0, max(minutes, 1))))
     stored = when + timedelta(minutes=int(rng.integers(1, 240)))
     return Note(

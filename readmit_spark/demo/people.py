@@ -17,7 +17,7 @@ HORIZON = timedelta(days=30)
 INTERCEPT = -7.8
 # An admission after this many earlier ones ends in death. Deaths have no label, so that limiting
 # the number of admissions changes no label.
-MOST_STAYS = 7
+MAX_EARLIER_ADMISSIONS = 7
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Stay:
+class Admission:
     """One admission; out: None while the patient is in the hospital; risk: P(label = 1)."""
 
     admitted: datetime
@@ -112,7 +112,7 @@ def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datet
     return person, first
 
 
-def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> list[Stay]:
+def make_admissions(rng: np.random.Generator, person: Person, first: datetime) -> list[Admission]:
     """Generate all admissions of a patient in order.
 
     Label 1 is followed by an unplanned admission less than 30 days after discharge, or sometimes
@@ -120,7 +120,7 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
     after 30 days or more, or by an elective one at any time. `earliest_unplanned` keeps those 30
     days free of unplanned admissions also after an elective one.
     """
-    stays: list[Stay] = []
+    admissions: list[Admission] = []
     admitted = first
     kind = (
         "NEWBORN"
@@ -129,38 +129,40 @@ def make_stays(rng: np.random.Generator, person: Person, first: datetime) -> lis
     )
     earliest_unplanned = first
     while True:
-        stay = _make_stay(rng, person, admitted, kind, last=len(stays) >= MOST_STAYS)
-        stays.append(stay)
-        if stay.died or stay.out is None or kind == "NEWBORN":
-            return stays
-        if stay.returns:
+        admission = _make_admission(
+            rng, person, admitted, kind, last=len(admissions) >= MAX_EARLIER_ADMISSIONS
+        )
+        admissions.append(admission)
+        if admission.died or admission.out is None or kind == "NEWBORN":
+            return admissions
+        if admission.returns:
             kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
             if (
-                rng.random() < 0.03 and earliest_unplanned <= stay.admitted
+                rng.random() < 0.03 and earliest_unplanned <= admission.admitted
             ):  # a transfer that overlaps
-                admitted = stay.out - timedelta(minutes=int(rng.integers(1, 180)))
+                admitted = admission.out - timedelta(minutes=int(rng.integers(1, 180)))
                 continue
-            earliest = max(stay.out + timedelta(hours=6), earliest_unplanned)
-            span = int((stay.out + HORIZON - earliest) / timedelta(minutes=1))
+            earliest = max(admission.out + timedelta(hours=6), earliest_unplanned)
+            span = int((admission.out + HORIZON - earliest) / timedelta(minutes=1))
             admitted = earliest + timedelta(minutes=int(span * rng.beta(1.0, 1.6)))
             continue
         draw = rng.random()
         if draw < 0.62:
-            return stays
+            return admissions
         if draw < 0.77:
             kind = "ELECTIVE"
-            admitted = stay.out + timedelta(minutes=int(rng.integers(5 * 1440, 90 * 1440)))
-            earliest_unplanned = stay.out + HORIZON
+            admitted = admission.out + timedelta(minutes=int(rng.integers(5 * 1440, 90 * 1440)))
+            earliest_unplanned = admission.out + HORIZON
         else:
             kind = _pick(rng, {"EMERGENCY": 0.9, "URGENT": 0.1})
             # Some return after exactly 30.0 days, which is label 0.
             wait = 0 if rng.random() < 0.03 else int(rng.exponential(150 * 1440))
-            admitted = stay.out + HORIZON + timedelta(minutes=wait)
+            admitted = admission.out + HORIZON + timedelta(minutes=wait)
 
 
-def _make_stay(
+def _make_admission(
     rng: np.random.Generator, person: Person, admitted: datetime, kind: str, last: bool
-) -> Stay:
+) -> Admission:
     """Generate one admission with the draw of its label; only `returns` depends on the risk."""
     days = float(np.clip(rng.lognormal(math.log(5.5), 0.55), 0.5, 30.0))
     out: datetime | None = admitted + timedelta(minutes=int(days * 1440))
@@ -179,7 +181,7 @@ def _make_stay(
     draws = rng.random(len(FACTORS))
     findings = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
     risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if findings[f.name]))
-    return Stay(
+    return Admission(
         admitted=admitted,
         out=None if in_house else out,
         died=died,

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from readmit_spark.demo import Hospital, make_hospital, write_hospital
 from readmit_spark.demo.hospital import SPAN_DAYS
 from readmit_spark.demo.notes import Note, describe, write_notes
-from readmit_spark.demo.people import FACTORS, make_person, make_stays
+from readmit_spark.demo.people import FACTORS, make_admissions, make_person
 from readmit_spark.errors import UserError
 
 MONTH = pd.Timedelta(days=30)
@@ -32,16 +32,16 @@ def labelled(hospital: Hospital) -> pd.DataFrame:
     """HADM_ID, label, days, RISK; the label by a double loop over each patient's admissions."""
     rows = []
     for _, group in hospital.admissions.groupby("SUBJECT_ID"):
-        stays = sorted(group.to_dict("records"), key=lambda s: (s["ADMITTIME"], s["HADM_ID"]))
-        for index, stay in enumerate(stays):
-            if stay["ADMISSION_TYPE"] == "NEWBORN" or pd.notna(stay["DEATHTIME"]):
+        admissions = sorted(group.to_dict("records"), key=lambda s: (s["ADMITTIME"], s["HADM_ID"]))
+        for index, admission in enumerate(admissions):
+            if admission["ADMISSION_TYPE"] == "NEWBORN" or pd.notna(admission["DEATHTIME"]):
                 continue
-            if pd.isna(stay["DISCHTIME"]):
+            if pd.isna(admission["DISCHTIME"]):
                 continue
-            later = [s for s in stays[index + 1 :] if s["ADMISSION_TYPE"] != "ELECTIVE"]
-            readmitted = any(s["ADMITTIME"] - stay["DISCHTIME"] < MONTH for s in later[:1])
-            days = (stay["DISCHTIME"] - stay["ADMITTIME"]) / pd.Timedelta(days=1)
-            rows.append((stay["HADM_ID"], int(readmitted), days))
+            later = [s for s in admissions[index + 1 :] if s["ADMISSION_TYPE"] != "ELECTIVE"]
+            readmitted = any(s["ADMITTIME"] - admission["DISCHTIME"] < MONTH for s in later[:1])
+            days = (admission["DISCHTIME"] - admission["ADMITTIME"]) / pd.Timedelta(days=1)
+            rows.append((admission["HADM_ID"], int(readmitted), days))
     table = pd.DataFrame(rows, columns=["HADM_ID", "label", "days"])
     return table.merge(hospital.truth, on="HADM_ID", validate="one_to_one")
 
@@ -67,7 +67,9 @@ def test_every_label_equals_its_draw(hospital: Hospital, labelled: pd.DataFrame)
     drawn = []
     for number in range(len(hospital.patients)):
         rng = np.random.default_rng([11, number])
-        drawn += [stay.returns for stay in make_stays(rng, *make_person(rng, SPAN_DAYS))]
+        drawn += [
+            admission.returns for admission in make_admissions(rng, *make_person(rng, SPAN_DAYS))
+        ]
     table = labelled.merge(hospital.admissions[["HADM_ID"]].assign(drawn=drawn))
     assert (table["label"] == table["drawn"]).all()
 
@@ -78,9 +80,9 @@ def test_attainable_auroc_and_prevalence_are_as_documented(labelled: pd.DataFram
 
 
 def test_every_admission_except_newborns_has_a_risk(hospital: Hospital) -> None:
-    stays = hospital.admissions
+    admissions = hospital.admissions
     assert set(hospital.truth["HADM_ID"]) == set(
-        stays.loc[stays["ADMISSION_TYPE"] != "NEWBORN", "HADM_ID"]
+        admissions.loc[admissions["ADMISSION_TYPE"] != "NEWBORN", "HADM_ID"]
     )
     assert hospital.truth["RISK"].between(0, 1, inclusive="neither").all()
 
@@ -114,9 +116,9 @@ def test_findings_change_neither_number_nor_length_nor_time_of_notes() -> None:
     for seed in range(200):
         rng = np.random.default_rng(seed)
         person, first = make_person(rng, SPAN_DAYS)
-        for stay in make_stays(rng, person, first):
-            ill = replace(stay, findings={factor.name: True for factor in FACTORS})
-            well = replace(stay, findings={factor.name: False for factor in FACTORS})
+        for admission in make_admissions(rng, person, first):
+            ill = replace(admission, findings={factor.name: True for factor in FACTORS})
+            well = replace(admission, findings={factor.name: False for factor in FACTORS})
             assert _shape(write_notes(np.random.default_rng(seed), person, ill)) == _shape(
                 write_notes(np.random.default_rng(seed), person, well)
             )
@@ -147,15 +149,15 @@ def test_notes_are_written_during_the_stay_or_the_day_before(hospital: Hospital)
 
 
 def test_the_odd_cases_of_mimic_occur(hospital: Hospital, labelled: pd.DataFrame) -> None:
-    stays, notes = hospital.admissions, hospital.notes
-    assert set(stays["ADMISSION_TYPE"]) == {"EMERGENCY", "URGENT", "ELECTIVE", "NEWBORN"}
-    assert stays["DEATHTIME"].notna().mean() > 0.02
-    assert 0.01 < stays["DISCHTIME"].isna().mean() < 0.05
-    assert stays["ADMISSION_LOCATION"].str.contains("TRANSFER").any()
-    following = stays.groupby("SUBJECT_ID")["ADMITTIME"].shift(-1) - stays["DISCHTIME"]
+    admissions, notes = hospital.admissions, hospital.notes
+    assert set(admissions["ADMISSION_TYPE"]) == {"EMERGENCY", "URGENT", "ELECTIVE", "NEWBORN"}
+    assert admissions["DEATHTIME"].notna().mean() > 0.02
+    assert 0.01 < admissions["DISCHTIME"].isna().mean() < 0.05
+    assert admissions["ADMISSION_LOCATION"].str.contains("TRANSFER").any()
+    following = admissions.groupby("SUBJECT_ID")["ADMITTIME"].shift(-1) - admissions["DISCHTIME"]
     assert (following < pd.Timedelta(0)).any(), "no transfer that overlaps"
     assert (following == MONTH).any(), "no admission after exactly 30 days"
-    elective = stays.groupby("SUBJECT_ID")["ADMISSION_TYPE"].shift(-1) == "ELECTIVE"
+    elective = admissions.groupby("SUBJECT_ID")["ADMISSION_TYPE"].shift(-1) == "ELECTIVE"
     assert (elective & (following < MONTH)).any(), "no elective admission within 30 days"
     assert (labelled["days"] < 2).any() and labelled["days"].between(2, 3).any()
     assert notes["HADM_ID"].isna().any() and notes["ISERROR"].eq(1).any()
@@ -163,7 +165,7 @@ def test_the_odd_cases_of_mimic_occur(hospital: Hospital, labelled: pd.DataFrame
     assert notes.loc[notes["CATEGORY"] == "Discharge summary", "CHARTTIME"].isna().all()
     words = notes["TEXT"].str.split().str.len().groupby(notes["HADM_ID"]).sum()
     assert (words <= 10).any(), "no document of ten words or fewer"
-    linked = notes.merge(stays[["HADM_ID", "ADMITTIME"]], on="HADM_ID")
+    linked = notes.merge(admissions[["HADM_ID", "ADMITTIME"]], on="HADM_ID")
     assert (linked["CHARTDATE"] < linked["ADMITTIME"].dt.normalize()).any()
     for pattern in (r"\[\*\*.+\*\*\]", "\n", '"', r"\d\.\d", r"^1\. ", r"\bdenies\b", r"Dr\."):
         assert notes["TEXT"].str.contains(pattern, flags=re.MULTILINE).any(), pattern
@@ -205,8 +207,8 @@ def test_files_are_read_back_as_the_written_tables(tmp_path: Path) -> None:
     assert notes["HADM_ID"].astype("Int64").equals(hospital.notes["HADM_ID"])
     truth = pd.read_csv(tmp_path / "TRUTH.csv", float_precision="round_trip")
     assert truth["RISK"].tolist() == hospital.truth["RISK"].tolist()
-    stays = pd.read_csv(tmp_path / "ADMISSIONS.csv", parse_dates=["DISCHTIME"])
-    assert stays["DISCHTIME"].equals(hospital.admissions["DISCHTIME"])
+    admissions = pd.read_csv(tmp_path / "ADMISSIONS.csv", parse_dates=["DISCHTIME"])
+    assert admissions["DISCHTIME"].equals(hospital.admissions["DISCHTIME"])
 
 
 def test_csv_is_quoted_like_mimics(tmp_path: Path) -> None:
@@ -230,9 +232,9 @@ def test_impossible_sizes_and_seeds_are_errors(patients: int, seed: int) -> None
 
 def test_birth_is_never_after_an_admission(hospital: Hospital) -> None:
     born = hospital.patients.set_index("SUBJECT_ID")["DOB"]
-    stays = hospital.admissions
-    assert (stays["SUBJECT_ID"].map(born) <= stays["ADMITTIME"]).all()
-    for one, two in itertools.pairwise(sorted(stays["HADM_ID"])):
+    admissions = hospital.admissions
+    assert (admissions["SUBJECT_ID"].map(born) <= admissions["ADMITTIME"]).all()
+    for one, two in itertools.pairwise(sorted(admissions["HADM_ID"])):
         assert one < two
 
 
