@@ -247,7 +247,7 @@ def test_ingest_needs_no_model() -> None:
     ("settings", "message"),
     [
         (["train.processes=2"], r"tracking\.uri is not set"),
-        (["tracking.uri=https://mlflow"], r"train\.processes is 1, and emr\.gpu_nodes is 2"),
+        (["tracking.uri=https://mlflow"], r"train\.processes is 1 and emr\.gpu_nodes is 2"),
         (["tracking.uri=https://mlflow", "train.processes=3"], r"train\.processes is 3"),
     ],
 )
