@@ -14,7 +14,7 @@ from readmit_spark.storage.quote_counts import QuoteCounts, add_lines, first_mis
         #                    records: outside, inside; misplaced: outside, inside; flips
         ([], QuoteCounts(0, 0, 0, 0, False)),
         (["1,a", "", "2,b"], QuoteCounts(2, 0, 0, 0, False)),
-        (['1,"a', 'b",2'], QuoteCounts(1, 1, 0, 1, False)),
+        (['1,"a', 'b",2'], QuoteCounts(1, 1, 0, 2, False)),
         (['1,"a'], QuoteCounts(0, 1, 0, 1, True)),
         (['a",2'], QuoteCounts(0, 1, 1, 0, True)),
         (['1,"a ""b"" c"'], QuoteCounts(1, 0, 0, 1, False)),
