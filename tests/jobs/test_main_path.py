@@ -290,8 +290,9 @@ def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ra
     split = ran.prepared.config.split.model_copy(update={"seed": SEED + 1})
     config = ran.prepared.config.model_copy(update={"split": split})
     other = ran.prepared.model_copy(update={"config": config})
+    again = replace(ran.config, output=replace(ran.config.output, overwrite=True))
     with pytest.raises(UserError, match=f"split `patient {SEED}`, and the data have `patient "):
-        run_score(spark, ran.config, champion, other)
+        run_score(spark, again, champion, other)
     assert "nobody knows which patients" not in ran.printed
 
 

@@ -21,7 +21,7 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage import check_csv, ingest_job
 from readmit_spark.storage.ingest_job import ingest
 from readmit_spark.storage.input_tables import read_admissions, read_notes
-from readmit_spark.storage.publish import read_manifest
+from readmit_spark.storage.publish import Publication, read_manifest
 from tests.odd_cohort import odd_cohort
 from tests.runs import run_prepare, start_run
 from tests.tables_in import note, stay, words, write_csv
@@ -272,8 +272,8 @@ def test_tables_of_an_ingest_that_died_are_not_read(
     spark: SparkSession, run: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_job.Publication, "publish", _die)
-        patch.setattr(ingest_job.Publication, "abandon", lambda self: self._lock.release())
+        patch.setattr(Publication, "publish", _die)
+        patch.setattr(Publication, "abandon", lambda self: self._lock.release())
         with pytest.raises(KeyboardInterrupt):
             run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
     assert result_files(tmp_path / "raw") == ["part-00000.zstd.parquet"]
