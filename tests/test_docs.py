@@ -257,6 +257,16 @@ def test_the_documented_tables_are_those_that_jobs_publish() -> None:
     assert documented_tables() == expected
 
 
+def test_core_objects_are_where_the_architecture_says() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| ((?:`[A-Z]\w+`(?:, )?)+) \| `([\w/]+\.py)` \|", text, re.MULTILINE)
+    assert len(rows) > 5
+    for names, file in rows:
+        source = (ROOT / "readmit_spark" / file).read_text()
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"^class {name}\b", source, re.MULTILINE), f"no {name} in {file}"
+
+
 def test_every_term_of_the_glossary_is_used() -> None:
     glossary = ROOT / "docs/glossary.md"
     terms = re.findall(r"^\| ([^|]+?) \|", glossary.read_text(), re.MULTILINE)[1:]
