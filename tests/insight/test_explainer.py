@@ -176,7 +176,7 @@ def test_a_word_past_the_models_limit_is_not_read(
     assert pieces[:5] == [1] * 5 and pieces[5] > 5
     monkeypatch.setattr(explanations, "_explainer", lambda settings: explainer)
     chunk = load_config(overrides=["chunk.words=8"]).chunk
-    ask = explanations.Ask(chunk, short, 2.0, 32, 0.1, False, 0)
+    ask = explanations.ExplainSettings(chunk, short, 2.0, 32, 0.1, False, 0)
     notes = [{"row_id": 1, "category": "nursing", "text": text}]
     row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
     explained = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
