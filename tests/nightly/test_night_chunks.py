@@ -117,7 +117,7 @@ def test_a_night_joins_reused_and_new_chunks(spark: SparkSession) -> None:
 def test_prepared_chunks_know_their_passages(
     spark: SparkSession, tokenizer: ChunkTokenizer
 ) -> None:
-    notes = [(1, "nursing", words(5)), (2, "ecg", words(4, 10))]
+    notes = [(1, "nursing", words(5)), (2, "ecg", words(6, 10))]
     rows = [(11, "a", notes), (12, "a", notes), (13, "b", [(3, "ecg", "sinus")])]
     schema = (
         "hadm_id long, document string, "
@@ -128,7 +128,7 @@ def test_prepared_chunks_know_their_passages(
     assert [(p.row_id, p.category, p.start) for p in first.passages] == [
         (1, "nursing", 0), (2, "ecg", 0),
     ]  # fmt: skip
-    assert [(p.row_id, p.end) for p in second.passages] == [(2, len(words(4, 10)))]
+    assert [(p.row_id, p.end) for p in second.passages] == [(2, len(words(6, 10)))]
     assert (first.n_tokens, len(first.digest)) == (len(first.input_ids), 64)
     assert (short.document, short.chunk_index, short.digest) == ("b", None, None)
 
