@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.comparison.shingles import MIN_SHINGLES, Note, find_out_of_window, shingles
-from readmit_spark.notes.documents_table import DISCHARGE
+from readmit_spark.notes.note_rule import days_after_admission, is_discharge_summary
 from readmit_spark.notes.windows import parse_window
 
 MIN_SHARED = 0.8  # share of equal hashes of near-duplicates; it estimates Jaccard's index
@@ -88,13 +88,13 @@ def out_of_window(
     smallest hashes, so every run takes the same ones. Returns window, hadm_id, discharge, late.
     """
     sampled = (
-        cohort.select("subject_id", "hadm_id", F.to_date("admittime").alias("admitdate"))
+        cohort.select("subject_id", "hadm_id", "admittime")
         .orderBy(F.xxhash64("hadm_id"))
         .limit(sample)
     )
     note = F.struct(
-        F.datediff("chartdate", "admitdate").alias("day"),
-        F.coalesce(F.col("category") == DISCHARGE, F.lit(False)).alias("discharge"),
+        days_after_admission().alias("day"),
+        is_discharge_summary().alias("discharge"),
         "text",
     )
     notes_by_admission = (

@@ -181,11 +181,14 @@ def _select_of_night(run: Run, model: Model, request: ExplainRequest) -> _Select
     risk = night.table("patient_risk").select("subject_id", "hadm_id", "score")
     chosen = _chosen(risk, config, request)
     distinct, _ = all_admissions(run.spark, config)
-    house = in_house.in_house(in_house.known_by(distinct, night.as_of), night.as_of)
+    house = in_house.in_house(in_house.admissions_at(distinct, night.as_of), night.as_of)
     admissions = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
     source = read_checked_notes(run.spark, config)
     notes = in_house.night_notes(
-        source.rows, admissions, night.as_of, config.nightly.window, Observation("notes")
+        source.rows,
+        admissions,
+        in_house.night_rule(config, night.as_of),
+        Observation("notes"),
     )
     documents = in_house.document_notes(notes, in_house.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")

@@ -15,9 +15,8 @@ from readmit_spark.insight.over_time_page import Day, OverTime, render_over_time
 from readmit_spark.insight.risk_by_day import (
     day_chunks,
     day_windows,
-    known_scores,
+    earlier_scores,
     risk_by_day,
-    to_score,
 )
 from readmit_spark.notes.documents_table import documents_table
 from readmit_spark.notes.tokenizer import ChunkTokenizer
@@ -25,7 +24,7 @@ from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import check_gpus, score_chunks
 from readmit_spark.scoring.scorer_settings import scorer_settings
-from readmit_spark.scoring.workload import workload
+from readmit_spark.scoring.workload import unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
@@ -51,7 +50,7 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
     with run.stage("notes, day by day"):
         chunks = _chunks_by_day(run, cohort, tokenizer)
     with run.stage("new scores"):
-        known = run.write_temp(known_scores(prepared.table("chunks"), chunk_scores), "known")
+        known = run.write_temp(earlier_scores(prepared.table("chunks"), chunk_scores), "known")
         scores, n_new = _all_scores(run, model, chunks, known)
     with run.stage("risk by day"):
         risk = run.write_table(risk_by_day(chunks, scores, cohort, scored.c), "risk_by_day")
@@ -89,7 +88,7 @@ def _all_scores(
     run: Run, model: Model, chunks: DataFrame, known: DataFrame
 ) -> tuple[DataFrame, int]:
     """The known probabilities and those of the other chunks, and how many these are."""
-    new_chunks = run.write_temp(to_score(chunks, known), "todo")
+    new_chunks = run.write_temp(unscored_chunks(chunks, known), "todo")
     work = workload(new_chunks)
     run.say(
         f"{chunks.select('digest').distinct().count():,} distinct chunks, "

@@ -1,4 +1,4 @@
-"""The risk of a stay as its notes arrive: the score after each of its days."""
+"""The score of an admission after each day of its stay, as its notes arrive."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ OWNER = ("window", "hadm_id", "chunk_index")
 
 
 def day_windows(days: int) -> tuple[str, ...]:
-    """The windows after each day: 1days, 2days, …"""
+    """Return the window that ends with each day: 1days, 2days, …"""
     return tuple(f"{day}days" for day in range(1, days + 1))
 
 
 def day_chunks(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """window, hadm_id, chunk_index, input_ids, n_tokens, digest, of `documents_table`'s rows."""
+    """Cut the rows of `documents_table` into window, hadm_id, chunk_index, input_ids, n_tokens,
+    digest."""
     chunks = chunks_table(chunk_rows(documents, chunk, tokenizer))
     return with_digest(chunks.select(*OWNER, "input_ids", "n_tokens"))
 
 
-def known_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
-    """digest, probability: of what jobs/score.py has scored. prepared: the chunks it had."""
+def earlier_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
+    """Build digest, probability from the chunks that jobs/score.py has scored.
+
+    prepared: the `chunks` table that it scored. chunk_scores: its result.
+    """
     chunks = with_digest(prepared.select(*OWNER, "input_ids"))
     return (
         chunk_scores.join(chunks.select(*OWNER, "digest"), list(OWNER), "inner")
@@ -34,25 +38,14 @@ def known_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
     )
 
 
-def to_score(chunks: DataFrame, known: DataFrame) -> DataFrame:
-    """What `score.score_chunks` takes, with the digest in place of the owners: the chunks without a
-    score, each once."""
-    return (
-        chunks.join(known, "digest", "left_anti")
-        .groupBy("digest")
-        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
-        .withColumn("owners", F.array(F.struct("digest")))
-    )
-
-
 def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: float) -> DataFrame:
-    """subject_id, hadm_id, day (1 is that of admission), n_chunks, score, change, label, split,
-    actionable: a row a day of the stay with a chunk to read by its end.
+    """Build subject_id, hadm_id, day (1 on the day of admission), n_chunks, score, change, label,
+    split, actionable: one row for each day of the stay by whose end there is a chunk.
 
-    scores: digest, probability. A stay has the days up to that of its discharge; one without has
-    all. change: against the day before; null on the first with a score.
+    chunks: from `day_chunks`. scores: digest, probability. Days after the discharge have no row.
+    change: score minus the score of the day before; null on the first day with a score.
     actionable: the stay lasts at least `day` times 24 hours or has not ended, as in
-    `score.patient_scores`; else it was over before the day's notes were.
+    `patient_scores`. Otherwise it ended before the day's notes were complete.
     """
     votes = vote(
         chunks.join(scores, "digest", "inner").select(*OWNER, "probability"),
@@ -64,12 +57,12 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
         "subject_id", "hadm_id", "label", "split", "duration_days", last_day.alias("last_day")
     )
     day = F.regexp_extract("window", r"^(\d+)days$", 1).cast("int")
-    before = F.lag("score").over(Window.partitionBy("hadm_id").orderBy("day"))
+    day_before = F.lag("score").over(Window.partitionBy("hadm_id").orderBy("day"))
     return (
         votes.withColumn("day", day)
         .join(stays, "hadm_id", "inner")
         .where(F.col("last_day").isNull() | (F.col("day") <= F.col("last_day")))
-        .withColumn("change", F.col("score") - before)
+        .withColumn("change", F.col("score") - day_before)
         .select(
             "subject_id", "hadm_id", "day", "n_chunks", "score", "change", "label", "split",
             lasts(F.col("day")).alias("actionable"),

@@ -1,42 +1,53 @@
-"""One night: who is in the house, and which of their notes are there to read.
+"""The patients in the house at one time, and the notes of theirs that a night may read.
 
-Everything is a function of what was known at `as_of`, a time of the hospital's own clock (MIMIC's
-times have no zone, and none is assumed: a day with 23 hours is a day). What was written later
-changes nothing, so any past night can be computed again.
+Every function takes `as_of`, a time of the hospital's own clock, and uses only what was recorded by
+then. So any past night can be computed again. MIMIC's times have no zone, and none is assumed: a
+day with 23 hours is a day.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, Observation, Window
+from pyspark.sql import DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
+from readmit_spark.config import Config
 from readmit_spark.errors import UserError
-from readmit_spark.notes.documents_table import DISCHARGE, note_order
+from readmit_spark.notes.note_rule import (
+    NoteRule,
+    available_from,
+    count_reasons,
+    note_order,
+    timestamp,
+)
 from readmit_spark.notes.windows import parse_window
 
+_IDS = ("subject_id", "hadm_id")
+_REASONS = (
+    "text_missing", "without_a_time", "not_yet_written", "marked_as_error", "discharge_summary",
+    "chartdate_unparsed", "after_the_window", "usable",
+)  # fmt: skip
 
-def moment(as_of: datetime) -> Column:
-    """`as_of` as a timestamp. As text: pyspark would shift a datetime by this machine's zone."""
-    return F.lit(as_of.isoformat(sep=" ")).cast("timestamp")
 
-
-def known_by(admissions: DataFrame, as_of: datetime) -> DataFrame:
-    """ADMISSIONS as it stood at `as_of`: later admissions are not there yet, later discharges and
-    deaths have not happened."""
-    now = moment(as_of)
+def admissions_at(admissions: DataFrame, as_of: datetime) -> DataFrame:
+    """Return ADMISSIONS as recorded at `as_of`: without later admissions, and with DISCHTIME and
+    DEATHTIME null where they are later."""
+    now = timestamp(as_of)
     past = admissions.where(F.col("admittime") <= now)
     for name in ("dischtime", "deathtime"):
         past = past.withColumn(name, F.when(F.col(name) <= now, F.col(name)))
     return past
 
 
-def in_house(known: DataFrame, as_of: datetime) -> DataFrame:
-    """subject_id, hadm_id, admittime, day_of_stay (1 on the day of admission): the admissions of
-    `known_by` that have not ended, newborns left out. A DISCHTIME that cannot be read is no proof
-    of a stay: such a row is left out, and counted where the table is read."""
-    here = (
+def in_house(admissions: DataFrame, as_of: datetime) -> DataFrame:
+    """Build subject_id, hadm_id, admittime, day_of_stay (1 on the day of admission): one row for
+    each admission that has not ended, newborns left out.
+
+    admissions: from `admissions_at`. An admission with an unreadable DISCHTIME may have ended, so
+    it is left out; reading the table counts it.
+    """
+    present = (
         F.col("dischtime").isNull()
         & F.col("deathtime").isNull()
         & ~F.col("dischtime_unparsed")
@@ -44,78 +55,76 @@ def in_house(known: DataFrame, as_of: datetime) -> DataFrame:
         & F.col("subject_id").isNotNull()
         & F.col("hadm_id").isNotNull()
     )
-    day = F.datediff(moment(as_of), F.to_date("admittime")) + 1
-    return known.where(here).select("subject_id", "hadm_id", "admittime", day.alias("day_of_stay"))
+    day = F.datediff(timestamp(as_of), F.to_date("admittime")) + 1
+    return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
+
+
+def night_rule(config: Config, as_of: datetime) -> NoteRule:
+    """Return the rule for a night's notes. UserError where nightly.window is `discharge`."""
+    window = parse_window(config.nightly.window)
+    if window.days is None:
+        raise UserError(
+            "nightly.window: a patient in the house has no discharge summary yet; set Ndays"
+        )
+    return NoteRule(config.profile, window, as_of)
 
 
 def night_notes(
-    notes: DataFrame, house: DataFrame, as_of: datetime, window: str, counts: Observation
+    notes: DataFrame, house: DataFrame, rule: NoteRule, counts: Observation
 ) -> DataFrame:
-    """subject_id, hadm_id, row_id, category, chartdate, charttime, available, digest, text: the
-    notes that the night may read, one row a ROW_ID.
+    """Build subject_id, hadm_id, row_id, category, chartdate, charttime, available, digest, text:
+    the notes that the night may read, one row a ROW_ID.
 
-    A note is available from its STORETIME, else its CHARTTIME, else the end of its CHARTDATE.
-    Discharge summaries and notes marked as errors are out, and notes of the window's last day and
-    later. Of a note that was delivered twice, the version saved last counts. `counts` fills while
-    the table is computed.
+    house: from `in_house`. rule: from `night_rule`. If a note was delivered several times, the
+    version saved last counts. `counts`, the number of notes by reason, is filled when the table is
+    computed.
     """
-    days = parse_window(window).days
-    if days is None:
-        raise UserError("nightly.window: a patient in the house has no discharge summary; Ndays")
-    ids = ["subject_id", "hadm_id"]
-    mine = notes.drop("malformed").join(F.broadcast(house.select(*ids, "admittime")), ids, "inner")
-    end_of_day = F.date_add("chartdate", 1).cast("timestamp")
-    seen = mine.withColumn("available", F.coalesce("storetime", "charttime", end_of_day))
-    reason = (
-        F.when(F.col("text").isNull(), "text_missing")
-        .when(F.col("available").isNull(), "without_a_time")
-        .when(F.col("available") > moment(as_of), "not_yet_written")
-        .when(F.col("iserror"), "marked_as_error")
-        .when(F.col("category").eqNullSafe(DISCHARGE), "discharge_summary")
-        .when(F.col("chartdate").isNull(), "chartdate_unparsed")
-        .when(F.datediff("chartdate", F.to_date("admittime")) >= days, "after_the_window")
-        .otherwise("usable")
+    admitted = F.broadcast(house.select(*_IDS, "admittime"))
+    reason = F.coalesce(rule.reason(), F.lit("usable"))
+    usable = (
+        notes.drop("malformed")
+        .join(admitted, list(_IDS), "inner")
+        .withColumn("reason", reason)
+        .observe(counts, *count_reasons(F.col("reason"), _REASONS))
+        .where("reason = 'usable'")
+        .withColumn("available", available_from())
+        .withColumn("digest", F.sha2("text", 256))
     )
-    reasons = (
-        "text_missing", "without_a_time", "not_yet_written", "marked_as_error",
-        "discharge_summary", "chartdate_unparsed", "after_the_window", "usable",
-    )  # fmt: skip
-    told = seen.withColumn("reason", reason).observe(
-        counts, *(F.count(F.when(F.col("reason") == name, 1)).alias(name) for name in reasons)
-    )
-    usable = told.where("reason = 'usable'").withColumn("digest", F.sha2("text", 256))
-    # A note without a ROW_ID is told from others by what it says.
-    version = Window.partitionBy(*ids, F.coalesce(F.col("row_id").cast("string"), "digest"))
-    last = F.row_number().over(version.orderBy(F.desc("available"), F.desc("digest")))
+    # Without a ROW_ID, notes with the same text are versions of one note.
+    version = Window.partitionBy(*_IDS, F.coalesce(F.col("row_id").cast("string"), "digest"))
+    newest_first = version.orderBy(F.desc("available"), F.desc("digest"))
     return (
-        usable.withColumn("version", last)
+        usable.withColumn("version", F.row_number().over(newest_first))
         .where("version = 1")
-        .select(*ids, "row_id", "category", "chartdate", "charttime", "available", "digest", "text")
+        .select(
+            *_IDS, "row_id", "category", "chartdate", "charttime", "available", "digest", "text"
+        )
     )
 
 
 def document_digests(notes: DataFrame) -> DataFrame:
-    """subject_id, hadm_id, n_notes, document: a digest of each admission's notes, in their order,
-    that changes with any of them."""
-    mark = F.struct(*note_order(), "digest")
-    ordered = F.array_sort(F.collect_list(mark))
-    said = F.transform(ordered, lambda n: F.concat_ws(":", n["row_id"].cast("string"), n["digest"]))
-    return notes.groupBy("subject_id", "hadm_id").agg(
+    """Build subject_id, hadm_id, n_notes, document: one row an admission.
+
+    `document` is a digest of the admission's notes in order. It changes with any of them.
+    """
+    note = F.struct(*note_order(), "digest")
+    ordered = F.array_sort(F.collect_list(note))
+    marks = F.transform(
+        ordered, lambda n: F.concat_ws(":", n["row_id"].cast("string"), n["digest"])
+    )
+    return notes.groupBy(*_IDS).agg(
         F.count(F.lit(1)).cast("int").alias("n_notes"),
-        F.sha2(F.concat_ws(",", said), 256).alias("document"),
+        F.sha2(F.concat_ws(",", marks), 256).alias("document"),
     )
 
 
-def document_notes(notes: DataFrame, wanted: DataFrame) -> DataFrame:
-    """hadm_id, document, notes (row_id, category, text; in order): the `wanted` documents."""
+def document_notes(notes: DataFrame, documents: DataFrame) -> DataFrame:
+    """Build hadm_id, document, notes (row_id, category, text; in order) for these `documents`."""
     note = F.struct(*note_order(), "digest", "category", "text")
     ordered = F.array_sort(F.collect_list(note))
+    fields = F.transform(ordered, lambda n: F.struct(n["row_id"], n["category"], n["text"]))
     return (
-        notes.join(F.broadcast(wanted.select("hadm_id", "document")), "hadm_id", "inner")
+        notes.join(F.broadcast(documents.select("hadm_id", "document")), "hadm_id", "inner")
         .groupBy("hadm_id", "document")
-        .agg(
-            F.transform(ordered, lambda n: F.struct(n["row_id"], n["category"], n["text"])).alias(
-                "notes"
-            )
-        )
+        .agg(fields.alias("notes"))
     )

@@ -47,7 +47,9 @@ def model_in_use(run: Run, model: Model) -> ModelInUse:
     )
     preparation = preparation_key(config.chunk, tokenizer)
     c = model.vote_c(config)
-    basis = json.dumps([score_key, preparation, config.nightly.window, c])
+    # Each profile reads other notes. The default adds nothing, so that its earlier keys hold.
+    profile = [config.profile] if config.profile != "default" else []
+    basis = json.dumps([score_key, preparation, config.nightly.window, c, *profile])
     return ModelInUse(
         model=model,
         # One chunk a batch: the other chunks of a batch move the last bits of a probability, and a

@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
 from readmit_spark.nightly.control_charts import Chart, Rules, drift_charts
-from readmit_spark.nightly.in_house import known_by
+from readmit_spark.nightly.in_house import admissions_at
 from readmit_spark.nightly.monitor_page import Monitor, alarm_rows, render_monitor
-from readmit_spark.nightly.monitor_stays import TABLES, last_scores, new_stays, settled
+from readmit_spark.nightly.monitor_stays import TABLES, last_scores, new_stays
 from readmit_spark.nightly.night_risk import outcomes
 from readmit_spark.nightly.outcome_charts import outcome_charts
 from readmit_spark.nightly.published_nights import NIGHT_NAME, find_nights
@@ -92,15 +92,11 @@ def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
     last = nights[-1]
     horizon = run.config.label.horizon_days
     distinct, _ = all_admissions(run.spark, run.config)
-    labelled = label_admissions(known_by(distinct, last.as_of), run.config)
-    all_outcomes = outcomes(
-        last_scores(run.spark, nights), labelled, last.as_of, last.basis, horizon
-    )
+    labelled = label_admissions(admissions_at(distinct, last.as_of), run.config)
+    settled = outcomes(last_scores(run.spark, nights), labelled, last.as_of, last.basis, horizon)
     # Times travel as text: pyspark would shift them into this machine's time zone.
-    columns = (
-        settled(all_outcomes, last.as_of, horizon)
-        .orderBy("hadm_id")
-        .select("score", "alerted", "label", F.col("dischtime").cast("string").alias("dischtime"))
+    columns = settled.orderBy("hadm_id").select(
+        "score", "alerted", "label", F.col("dischtime").cast("string").alias("dischtime")
     )
     rows = pd.DataFrame(columns.toPandas())
     rows["dischtime"] = pd.to_datetime(rows.dischtime, format="ISO8601")

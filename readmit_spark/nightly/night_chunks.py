@@ -1,7 +1,7 @@
-"""The chunks of a night: those of unchanged documents and equal chunks come from earlier nights.
+"""The chunks of a night. Unchanged documents and equal chunks are reused from earlier nights.
 
-A chunk's row holds no text and no token ids: digests, counts, where its words stand in the notes,
-and its probability. These rows are all that a later night needs of this one.
+A row holds no text and no token ids: only digests, counts, passages and the probability. A later
+night needs nothing else of this one.
 """
 
 from __future__ import annotations
@@ -21,61 +21,54 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from readmit_spark.config import Chunk
 from readmit_spark.notes.chunks_table import cut
 from readmit_spark.notes.clean import clean
+from readmit_spark.notes.passage_rows import PASSAGE, passage_rows
 from readmit_spark.notes.provenance import document, passages
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import with_digest
+from readmit_spark.storage.schemas import struct_type
 
-PASSAGE = T.StructType(
-    [
-        T.StructField("row_id", T.LongType()),
-        T.StructField("category", T.StringType()),
-        T.StructField("start", T.IntegerType()),
-        T.StructField("end", T.IntegerType()),
-    ]
-)
-# chunk_index is null in the one row of a document that is too short for a chunk.
-_PREPARED = T.StructType(
-    [
-        T.StructField("document", T.StringType()),
-        T.StructField("chunk_index", T.IntegerType()),
-        T.StructField("n_tokens", T.IntegerType()),
-        T.StructField("n_tokens_cut", T.IntegerType()),
-        T.StructField("n_unknown", T.IntegerType()),
-        T.StructField("passages", T.ArrayType(PASSAGE)),
-        T.StructField("input_ids", T.ArrayType(T.IntegerType())),
-    ]
-)
-KEPT = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
-# The table of a night: `document` is a patient's, and `digest` what the model sees of a chunk.
+# A document too short for a chunk has one row, with a null chunk_index.
+_PREPARED = struct_type(
+    document=T.StringType(), chunk_index=T.IntegerType(), n_tokens=T.IntegerType(),
+    n_tokens_cut=T.IntegerType(), n_unknown=T.IntegerType(), passages=T.ArrayType(PASSAGE),
+    input_ids=T.ArrayType(T.IntegerType()),
+)  # fmt: skip
+REUSED = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
+# The `chunks` table of a night. document: digest of an admission's notes. digest: of a chunk's
+# token ids.
 CHUNKS = T.StructType(
     [
         *(field for field in _PREPARED if field.name != "input_ids"),
-        T.StructField("digest", T.StringType()),
-        T.StructField("probability", T.DoubleType()),
-        T.StructField("preparation", T.StringType()),
-        T.StructField("model", T.StringType()),
+        *struct_type(
+            digest=T.StringType(), probability=T.DoubleType(), preparation=T.StringType(),
+            model=T.StringType(),
+        ),
     ]
-)
+)  # fmt: skip
 
 
 def preparation_key(chunk: Chunk, tokenizer: ChunkTokenizer) -> str:
-    """16 hex digits of all that decides how a document becomes chunks, max_tokens included."""
-    what = json.dumps([asdict(chunk), tokenizer.fingerprint, tokenizer.max_tokens])
-    return hashlib.sha256(what.encode()).hexdigest()[:16]
+    """Return 16 hex digits of everything that decides how a document becomes chunks."""
+    decisive = json.dumps([asdict(chunk), tokenizer.fingerprint, tokenizer.max_tokens])
+    return hashlib.sha256(decisive.encode()).hexdigest()[:16]
 
 
 def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """The columns of `KEPT`, and input_ids: the chunks of `night.document_notes`' documents."""
+    """Cut documents into chunks: the columns of `REUSED`, and input_ids.
 
-    def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    documents: from `in_house.document_notes`.
+    """
+
+    def prepare_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(_PREPARED)
         for batch in batches:
             rows = [row for one in batch.to_pylist() for row in _prepare(one, chunk, tokenizer)]
             yield pa.RecordBatch.from_pylist(rows, schema)
 
-    # Two admissions with the very same notes are one document.
-    once = documents.dropDuplicates(["document"])
-    return with_digest(once.mapInArrow(apply, _PREPARED)).select(*KEPT, "input_ids")
+    # Admissions with exactly the same notes share a document.
+    distinct = documents.dropDuplicates(["document"])
+    prepared = distinct.mapInArrow(prepare_batches, _PREPARED)
+    return with_digest(prepared).select(*REUSED, "input_ids")
 
 
 def _prepare(
@@ -86,47 +79,42 @@ def _prepare(
     if not chunks:
         yield {"document": row["document"]}
     encoded = tokenizer.encode(chunks)
-    for i, (one, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
+    for index, (one, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
         yield {
             "document": row["document"],
-            "chunk_index": i,
+            "chunk_index": index,
             "n_tokens": len(one.input_ids),
             "n_tokens_cut": one.n_cut,
             "n_unknown": one.input_ids.count(tokenizer.unknown_id),
-            "passages": [
-                {
-                    "row_id": row["notes"][place.note]["row_id"],
-                    "category": row["notes"][place.note]["category"],
-                    "start": place.start,
-                    "end": place.end,
-                }
-                for place in places
-            ],
+            "passages": passage_rows(places, row["notes"]),
             "input_ids": one.input_ids,
         }
 
 
 @dataclass(frozen=True)
 class EarlierChunks:
-    """What earlier nights leave to this one, by what their chunks were made with.
+    """The chunks and probabilities of earlier nights that this night can reuse.
 
-    documents: the columns of `KEPT`, all rows of a document or none. scores: digest, probability.
+    chunks: the columns of `REUSED`; all rows of a document or none. scores: digest, probability.
     """
 
-    documents: DataFrame
+    chunks: DataFrame
     scores: DataFrame
 
 
-def known(nights: DataFrame, preparation: str, model: str) -> EarlierChunks:
-    """From the `chunks` tables of earlier nights, with the `night` of each row: a name that sorts
-    by time."""
+def earlier_chunks(nights: DataFrame, preparation: str, model: str) -> EarlierChunks:
+    """Select what this night can reuse: chunks of the same preparation, probabilities of the same
+    model.
+
+    nights: the `chunks` tables of earlier nights, and `night`, which sorts by time.
+    """
     prepared = nights.where(F.col("preparation") == preparation)
-    # Any night has a document whole, so its rows of one night will do.
+    # Each night holds all chunks of a document, so the rows of one night are enough.
     newest = F.max("night").over(Window.partitionBy("document"))
-    documents = (
+    chunks = (
         prepared.withColumn("newest", newest)
         .where("night = newest")
-        .select(*KEPT)
+        .select(*REUSED)
         .dropDuplicates(["document", "chunk_index"])
     )
     scores = (
@@ -134,46 +122,37 @@ def known(nights: DataFrame, preparation: str, model: str) -> EarlierChunks:
         .groupBy("digest")
         .agg(F.max_by("probability", "night").alias("probability"))
     )
-    return EarlierChunks(documents, scores)
+    return EarlierChunks(chunks, scores)
 
 
-def to_prepare(documents: DataFrame, known: EarlierChunks) -> DataFrame:
-    """Of tonight's `documents` those with a chunk that is not known or has no score."""
+def to_prepare(documents: DataFrame, earlier: EarlierChunks) -> DataFrame:
+    """Select tonight's documents that are new or have an earlier chunk without a probability."""
     unscored = (
-        known.documents.where(F.col("digest").isNotNull())
-        .join(known.scores, "digest", "left_anti")
+        earlier.chunks.where(F.col("digest").isNotNull())
+        .join(earlier.scores, "digest", "left_anti")
         .select("document")
     )
-    whole = known.documents.select("document").distinct().join(unscored, "document", "left_anti")
-    return documents.join(whole, "document", "left_anti")
-
-
-def to_score(prepared: DataFrame, known: EarlierChunks) -> DataFrame:
-    """What `score.score_chunks` takes, with the digest in place of the owners: the prepared chunks
-    that have no score, each once."""
-    return (
-        prepared.where(F.col("digest").isNotNull())
-        .join(known.scores, "digest", "left_anti")
-        .groupBy("digest")
-        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
-        .withColumn("owners", F.array(F.struct("digest")))
-    )
+    reusable = earlier.chunks.select("document").distinct().join(unscored, "document", "left_anti")
+    return documents.join(reusable, "document", "left_anti")
 
 
 def night_chunks(
     documents: DataFrame,
-    known: EarlierChunks,
+    earlier: EarlierChunks,
     prepared: DataFrame,
     scores: DataFrame,
     preparation: str,
     model: str,
 ) -> DataFrame:
-    """The `chunks` table of the night, columns as `CHUNKS`: those of the known documents and of the
-    ones prepared tonight, with their scores (digest, probability)."""
-    new = prepared.select(*KEPT)
-    old = known.documents.join(new.select("document").distinct(), "document", "left_anti")
+    """Build the `chunks` table of the night, with the columns of `CHUNKS`.
+
+    documents: tonight's, from `in_house.document_digests`. prepared: from `prepare_documents`; it
+    replaces earlier chunks of the same document. scores: digest, probability, earlier and new.
+    """
+    new = prepared.select(*REUSED)
+    reused = earlier.chunks.join(new.select("document").distinct(), "document", "left_anti")
     return (
-        old.unionByName(new)
+        reused.unionByName(new)
         .join(documents.select("document").distinct(), "document", "left_semi")
         .join(scores, "digest", "left")
         .withColumn("preparation", F.lit(preparation))

@@ -1,4 +1,4 @@
-"""The night's result: each patient's risk, what drives it, and how it got here."""
+"""A night's result: each patient's score, its drivers, and its history over earlier nights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.nightly.alerts import AlertRule
-from readmit_spark.nightly.in_house import moment
 from readmit_spark.notes.cohort import DAY
+from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.scoring.score_chunks import vote
 from readmit_spark.storage.manifests import Night
 
@@ -26,37 +26,25 @@ def patient_risk(
     c: float,
     alert: AlertRule,
 ) -> DataFrame:
-    """The `patient_risk` table (docs/tables.md): one row a scored patient in the house.
+    """Build the `patient_risk` table: one row for each scored patient in the house.
 
     chunks: the night's, by document. documents: hadm_id, document, n_notes. before: the
-    `patient_risk` of the night before. `basis` names all that makes scores comparable: scores of
-    another basis are kept in `history` and compared with none.
+    `patient_risk` of the night before. basis: scores of another basis stay in `history` but are not
+    compared.
     """
-    votes = vote(
-        chunks.where(F.col("probability").isNotNull())
-        .join(documents.select("hadm_id", "document"), "document", "inner")
-        .select("hadm_id", "chunk_index", "probability", "passages"),
-        ["hadm_id"],
-        c,
-    )
-    last = before.select(
-        "hadm_id",
-        F.when(F.col("basis") == basis, F.col("score")).alias("previous_score"),
-        F.col("history").alias("earlier"),
-    )
-    now = F.struct(
-        moment(as_of).alias("as_of"), F.col("score").alias("score"), F.lit(basis).alias("basis")
-    )
-    rank = F.row_number().over(Window.orderBy(F.desc("score"), "hadm_id"))
+    votes = _votes(chunks, documents, c)
     risk = (
         votes.join(house, "hadm_id", "inner")
         .join(documents.select("hadm_id", "n_notes"), "hadm_id", "inner")
         .join(drivers(chunks, documents, votes, c), "hadm_id", "inner")
-        .join(last, "hadm_id", "left")
-        .withColumn("rank", rank)
+        .join(_night_before(before, basis), "hadm_id", "left")
+        .withColumn("as_of", timestamp(as_of))
+        .withColumn("basis", F.lit(basis))
+        .withColumn("rank", F.row_number().over(Window.orderBy(F.desc("score"), "hadm_id")))
     )
+    tonight = F.struct("as_of", "score", "basis")
     return risk.select(
-        moment(as_of).alias("as_of"),
+        "as_of",
         "subject_id",
         "hadm_id",
         "day_of_stay",
@@ -69,18 +57,34 @@ def patient_risk(
         (F.col("score") - F.col("previous_score")).alias("change"),
         "rank",
         _alerted(alert).alias("alert"),
-        F.lit(basis).alias("basis"),
+        "basis",
         "drivers",
-        F.concat(F.coalesce("earlier", F.array()), F.array(now)).alias("history"),
+        F.concat(F.coalesce("earlier", F.array()), F.array(tonight)).alias("history"),
+    )
+
+
+def _votes(chunks: DataFrame, documents: DataFrame, c: float) -> DataFrame:
+    """Build hadm_id, n_chunks, max_probability, mean_probability, score."""
+    scored = chunks.where(F.col("probability").isNotNull())
+    of_admission = scored.join(documents.select("hadm_id", "document"), "document", "inner")
+    return vote(of_admission.select("hadm_id", "chunk_index", "probability"), ["hadm_id"], c)
+
+
+def _night_before(before: DataFrame, basis: str) -> DataFrame:
+    """Build hadm_id, previous_score (null if of another basis), earlier (the history)."""
+    return before.select(
+        "hadm_id",
+        F.when(F.col("basis") == basis, F.col("score")).alias("previous_score"),
+        F.col("history").alias("earlier"),
     )
 
 
 def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float) -> DataFrame:
-    """hadm_id, drivers: the chunks that add most to the score, at most `DRIVERS`.
+    """Build hadm_id, drivers: the chunks that add most to the score, at most `DRIVERS`.
 
-    A chunk adds p / c, and the one with the maximum (the first of equals) the maximum too, all over
-    1 + n / c: `core.vote.contributions`. `share` is that over the score, so the shares of all of an
-    admission's chunks sum to 1.
+    votes: hadm_id, n_chunks, score. As in `evaluation.vote.contributions`, a chunk of probability p
+    adds p / c over 1 + n / c; the one with the maximum (the first of equals) adds the maximum to
+    its p / c. `share` is this part of the score. Shares of all chunks of an admission sum to 1.
     """
     p, n = F.col("probability"), F.col("n_chunks")
     order = Window.partitionBy("hadm_id").orderBy(F.desc("probability"), "chunk_index")
@@ -94,14 +98,17 @@ def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float)
     adds = (p / c + F.when(F.col("place") == 1, p).otherwise(F.lit(0.0))) / (1 + n / c)
     share = F.when(F.col("score") > 0, adds / F.col("score")).otherwise(1 / n)
     driver = F.struct("place", "chunk_index", "probability", share.alias("share"), "passages")
-    listed = F.array_sort(F.collect_list(driver))
+    ordered = F.array_sort(F.collect_list(driver))
     return ranked.groupBy("hadm_id").agg(
-        F.transform(listed, lambda d: d.dropFields("place")).alias("drivers")
+        F.transform(ordered, lambda driver: driver.dropFields("place")).alias("drivers")
     )
 
 
 def unscored(house: DataFrame, documents: DataFrame, risk: DataFrame) -> DataFrame:
-    """subject_id, hadm_id, day_of_stay, reason (no_notes, too_short) of the others in the house."""
+    """Build subject_id, hadm_id, day_of_stay, reason of the patients in the house without a score.
+
+    reason: `no_notes`, or `too_short` where the document has no chunk.
+    """
     reason = F.when(F.col("document").isNull(), "no_notes").otherwise("too_short")
     return (
         house.join(documents.select("hadm_id", "document"), "hadm_id", "left")
@@ -111,61 +118,70 @@ def unscored(house: DataFrame, documents: DataFrame, risk: DataFrame) -> DataFra
 
 
 def new_notes(notes: DataFrame, notes_before: DataFrame) -> DataFrame:
-    """hadm_id, row_id, category, charttime: notes that the night before did not read."""
+    """Build hadm_id, row_id, category, charttime of the notes that the night before did not have.
+
+    A note whose text has changed is new.
+    """
     keys = ["hadm_id", "row_id", "digest"]
-    known = notes_before.select(*keys)
-    same = [notes[key].eqNullSafe(known[key]) for key in keys]
-    return notes.join(known, same, "left_anti").select("hadm_id", "row_id", "category", "charttime")
+    earlier = notes_before.select(*keys)
+    same = [notes[key].eqNullSafe(earlier[key]) for key in keys]
+    return notes.join(earlier, same, "left_anti").select(
+        "hadm_id", "row_id", "category", "charttime"
+    )
 
 
-def passage_texts(risk: DataFrame, text: DataFrame) -> DataFrame:
-    """row_id, start, end, text: what the drivers' passages say. text: the night's notes."""
+def passage_texts(risk: DataFrame, notes: DataFrame) -> DataFrame:
+    """Build row_id, start, end, text: the text of the drivers' passages.
+
+    notes: hadm_id, row_id and text of the night's notes.
+    """
     places = risk.select("hadm_id", F.explode("drivers.passages").alias("passages")).select(
         "hadm_id", F.explode("passages").alias("p")
     )
-    said = F.expr("substring(text, p.start + 1, p.end - p.start)")
+    text = F.expr("substring(text, p.start + 1, p.end - p.start)")
     return (
-        places.join(text.select("hadm_id", "row_id", "text"), "hadm_id", "inner")
+        places.join(notes.select("hadm_id", "row_id", "text"), "hadm_id", "inner")
         .where(F.col("p.row_id").eqNullSafe(F.col("row_id")))
-        .select("p.row_id", "p.start", "p.end", said.alias("text"))
+        .select("p.row_id", "p.start", "p.end", text.alias("text"))
     )
 
 
 def followed(
-    risk: DataFrame, before: DataFrame, known: DataFrame, as_of: datetime, days: int
+    risk: DataFrame, before: DataFrame, admissions: DataFrame, as_of: datetime, days: int
 ) -> DataFrame:
-    """subject_id, hadm_id, score, alerted, basis, as_of: the last score of each patient on this
-    list or an earlier one, until `days` days after discharge; alerted: on any night of that basis.
+    """Build subject_id, hadm_id, score, alerted, basis, as_of: the last score of each patient of
+    this night or an earlier one, until `days` days after discharge.
 
-    before: the table of the night before. known: ADMISSIONS as it stood (`night.known_by`): an
-    admission that is no longer in it is dropped.
+    before: this table of the night before. admissions: from `in_house.admissions_at`; an admission
+    that it no longer holds is dropped. alerted: on any night of the same basis.
     """
     tonight = risk.select(
         "subject_id", "hadm_id", "score", F.col("alert").alias("alerted"), "basis", "as_of"
     )
-    was = before.where("alerted").select("hadm_id", "basis", F.lit(True).alias("was"))
-    alerted = F.col("alerted") | F.coalesce("was", F.lit(False))
-    updated = tonight.join(was, ["hadm_id", "basis"], "left").withColumn("alerted", alerted)
-    gone = F.col("dischtime") < moment(as_of) - F.expr(f"INTERVAL {days} DAYS")
-    still = known.where(~F.coalesce(gone, F.lit(False))).select("hadm_id")
+    earlier = before.where("alerted").select("hadm_id", "basis", F.lit(True).alias("earlier"))
+    alerted = F.col("alerted") | F.coalesce("earlier", F.lit(False))
+    updated = tonight.join(earlier, ["hadm_id", "basis"], "left").withColumn("alerted", alerted)
+    gone = F.col("dischtime") < timestamp(as_of) - F.expr(f"INTERVAL {days} DAYS")
+    to_follow = admissions.where(~F.coalesce(gone, F.lit(False))).select("hadm_id")
     return (
         updated.select(*tonight.columns)
         .unionByName(before.join(tonight, "hadm_id", "left_anti").select(*tonight.columns))
-        .join(still, "hadm_id", "left_semi")
+        .join(to_follow, "hadm_id", "left_semi")
     )
 
 
 def outcomes(
     followed: DataFrame, labelled: DataFrame, as_of: datetime, basis: str, days: float
 ) -> DataFrame:
-    """subject_id, hadm_id, score, alerted, label, dischtime: of the followed patients with a score
-    of this basis, those whose outcome is known by now: `days` days have passed since discharge. Who
-    is back sooner waits as well: before that, all known outcomes are readmissions.
+    """Build subject_id, hadm_id, score, alerted, label, dischtime: the followed patients with a
+    score of this basis and a settled outcome.
 
-    labelled: `cohort.label_admissions` of ADMISSIONS as it stood. A patient who died in the house
-    has no outcome.
+    An outcome is settled `days` days after discharge, also for a patient who is back sooner:
+    earlier outcomes are readmissions only, and would make any rate too high. A patient who died in
+    the house has no outcome.
+    labelled: `cohort.label_admissions` of `in_house.admissions_at`.
     """
-    passed = F.unix_micros(moment(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
+    passed = F.unix_micros(timestamp(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
     settled = labelled.where(F.col("exclusion").isNull() & F.col("dischtime").isNotNull() & passed)
     return (
         followed.where(F.col("basis") == basis)
@@ -175,7 +191,8 @@ def outcomes(
 
 
 def risk_before(spark: SparkSession, previous: Night | None) -> DataFrame:
-    """What `patient_risk` needs of the night before; no rows where there was none."""
+    """Read the `patient_risk` of the night before; without one, no rows of what `patient_risk`
+    needs."""
     return _table(
         spark, previous, "patient_risk",
         "hadm_id bigint, score double, basis string, "
@@ -184,6 +201,7 @@ def risk_before(spark: SparkSession, previous: Night | None) -> DataFrame:
 
 
 def followed_before(spark: SparkSession, previous: Night | None) -> DataFrame:
+    """Read the `followed` table of the night before; no rows without one."""
     return _table(
         spark, previous, "followed",
         "subject_id bigint, hadm_id bigint, score double, alerted boolean, basis string, "
@@ -192,6 +210,7 @@ def followed_before(spark: SparkSession, previous: Night | None) -> DataFrame:
 
 
 def notes_before(spark: SparkSession, previous: Night | None) -> DataFrame:
+    """Read the `notes` table of the night before; no rows without one."""
     return _table(spark, previous, "notes", "hadm_id bigint, row_id bigint, digest string")
 
 

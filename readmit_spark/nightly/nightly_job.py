@@ -31,7 +31,7 @@ from readmit_spark.notes.prepare_job import all_admissions
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import score_chunks
 from readmit_spark.scoring.scorer_settings import check_scorer
-from readmit_spark.scoring.workload import Workload, workload
+from readmit_spark.scoring.workload import Workload, unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.run import Run
 
@@ -123,7 +123,9 @@ class _NightRun:
         run = self.run
         with run.stage("patients in the house"):
             distinct, _ = all_admissions(run.spark, run.config)
-            admissions_at = in_house.known_by(run.write_temp(distinct, "admissions"), self.as_of)
+            admissions_at = in_house.admissions_at(
+                run.write_temp(distinct, "admissions"), self.as_of
+            )
             house = run.write_temp(in_house.in_house(admissions_at, self.as_of), "house")
             return _Admissions(admissions_at, house)
 
@@ -133,7 +135,7 @@ class _NightRun:
             source, counts = read_checked_notes(run.spark, run.config), Observation("used")
             notes = run.write_temp(
                 in_house.night_notes(
-                    source.rows, house, self.as_of, run.config.nightly.window, counts
+                    source.rows, house, in_house.night_rule(run.config, self.as_of), counts
                 ),
                 "text",
             )
@@ -144,13 +146,13 @@ class _NightRun:
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
         with run.stage("new text"):
-            earlier = night_chunks.known(
+            earlier = night_chunks.earlier_chunks(
                 tables_of_nights(run.spark, self.nights.used, "chunks", night_chunks.CHUNKS),
                 in_use.preparation,
                 in_use.score_key,
             )
             earlier = night_chunks.EarlierChunks(
-                run.write_temp(earlier.documents, "known"),
+                run.write_temp(earlier.chunks, "known"),
                 run.write_temp(earlier.scores, "known_scores"),
             )
             new_documents = run.write_temp(
@@ -163,7 +165,7 @@ class _NightRun:
                 ),
                 "prepared",
             )  # fmt: skip
-            to_score = run.write_temp(night_chunks.to_score(prepared, earlier), "todo")
+            to_score = run.write_temp(unscored_chunks(prepared, earlier.scores), "todo")
             work = workload(to_score)
             counts = {
                 "documents": notes.documents.count(),

@@ -1,4 +1,4 @@
-"""Chunks: documents cleaned, cut and tokenised in Python; the GPU's work starts behind."""
+"""Chunks: documents are cleaned, cut and tokenised in Python workers."""
 
 from __future__ import annotations
 
@@ -16,27 +16,19 @@ from readmit_spark.notes.chunk import token_chunks, word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.storage.schemas import struct_type
 
-_CUT = T.StructType(
-    [
-        T.StructField("chunk_index", T.IntegerType()),
-        T.StructField("text", T.StringType()),
-        T.StructField("n_words", T.IntegerType()),
-    ]
-)
-_ENCODED = T.StructType(
-    [
-        T.StructField("input_ids", T.ArrayType(T.IntegerType())),
-        T.StructField("n_tokens", T.IntegerType()),
-        T.StructField("n_tokens_cut", T.IntegerType()),
-    ]
+_CHUNK = struct_type(chunk_index=T.IntegerType(), text=T.StringType(), n_words=T.IntegerType())
+_ENCODED = struct_type(
+    input_ids=T.ArrayType(T.IntegerType()), n_tokens=T.IntegerType(), n_tokens_cut=T.IntegerType()
 )
 
 
 def chunk_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """Make the rows of the `chunks` table (docs/tables.md), with n_notes.
+    """Build the rows of the `chunks` table (docs/tables.md), and n_notes, from `documents_table`.
 
-    A document that is too short for a chunk has one row with a null chunk_index."""
+    A document too short for a chunk has one row, with a null chunk_index.
+    """
     rows = _cut_rows(documents, chunk, tokenizer)
     return rows.withColumn("encoded", _encode(tokenizer)("text")).select(
         "window",
@@ -55,22 +47,21 @@ def chunk_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) ->
 
 
 def chunks_table(rows: DataFrame) -> DataFrame:
-    """The `chunks` table (docs/tables.md) from `chunk_rows`."""
+    """Build the `chunks` table (docs/tables.md) from `chunk_rows`."""
     return rows.where(F.col("chunk_index").isNotNull()).drop("n_notes")
 
 
 def document_facts(rows: DataFrame) -> DataFrame:
-    """window, subject_id, hadm_id, n_notes, n_chunks: one row a document, without its text."""
+    """Build window, subject_id, hadm_id, n_notes, n_chunks: one row a document."""
     return rows.groupBy("window", "subject_id", "hadm_id").agg(
         F.first("n_notes").alias("n_notes"), F.count("chunk_index").alias("n_chunks")
     )
 
 
 def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
-    """The chunks of a cleaned document, by `chunk.mode`.
+    """Cut a cleaned document into chunks, by `chunk.mode`.
 
-    Segments decide nothing in words mode (their words, in order, are the text's), so only tokens
-    mode makes them.
+    Only tokens mode needs segments: in words mode their limits would change nothing.
     """
     if chunk.mode == "words":
         return word_chunks(cleaned, chunk.words, chunk.min_tail_words)
@@ -78,29 +69,29 @@ def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
 
 
 def _cut_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """Documents with chunk_index, text and n_words of each chunk, a row a chunk; nulls where there
-    is none. Rows are made in Arrow: an array of texts that Spark explodes is copied once more."""
+    """Replace each document's text by chunk_index, text and n_words: one row a chunk, or one row of
+    nulls without a chunk."""
+    # Rows are built in Arrow: Spark's explode would copy the texts once more.
     kept = [name for name in documents.columns if name != "text"]
-    schema = T.StructType([*(documents.schema[name] for name in kept), *_CUT])
+    schema = T.StructType([*(documents.schema[name] for name in kept), *_CHUNK])
 
     def cut_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            pieces = [cut(clean(text), chunk, tokenizer) for text in batch["text"].to_pylist()]
-            yield _rows(batch.select(kept), pieces)
+            texts_of = [cut(clean(text), chunk, tokenizer) for text in batch["text"].to_pylist()]
+            yield _rows(batch.select(kept), texts_of)
 
     return documents.mapInArrow(cut_batches, schema)
 
 
-def _rows(documents: pa.RecordBatch, pieces: list[list[str]]) -> pa.RecordBatch:
-    """Each document's columns beside each of its pieces."""
-    # A document without a piece has one row all the same, of nulls.
-    found: list[tuple[int | None, str | None, int | None]] = []
+def _rows(documents: pa.RecordBatch, texts_of: list[list[str]]) -> pa.RecordBatch:
+    """Repeat each document's columns for each of its chunks; once, with nulls, without a chunk."""
+    chunks: list[tuple[int | None, str | None, int | None]] = []
     parents = []
-    for row, texts in enumerate(pieces):
+    for row, texts in enumerate(texts_of):
         cells = [(i, text, text.count(" ") + 1) for i, text in enumerate(texts)]
-        found += cells or [(None, None, None)]
+        chunks += cells or [(None, None, None)]
         parents += [row] * max(1, len(texts))
-    index, text, words = zip(*found, strict=True) if found else ((), (), ())
+    index, text, words = zip(*chunks, strict=True) if chunks else ((), (), ())
     return pa.RecordBatch.from_arrays(
         [
             *documents.take(pa.array(parents, pa.int64())).columns,
@@ -108,19 +99,19 @@ def _rows(documents: pa.RecordBatch, pieces: list[list[str]]) -> pa.RecordBatch:
             pa.array(text, pa.string()),
             pa.array(words, pa.int32()),
         ],
-        [*documents.schema.names, *_CUT.names],
+        [*documents.schema.names, *_CHUNK.names],
     )
 
 
 def _encode(tokenizer: ChunkTokenizer) -> Callable[..., Any]:
     @F.pandas_udf(_ENCODED)
-    def encode_chunks(text: pd.Series) -> pd.DataFrame:
-        # The first chunks of an admission's windows are the same, and stand side by side here.
-        # (Told apart by Python: pandas' factorize takes texts for equal that are so up to a NUL.)
-        texts = text.fillna("").tolist()
+    def encode_chunks(column: pd.Series) -> pd.DataFrame:
+        # Windows of one admission share their first chunks, and are adjacent here. Python compares
+        # the texts: pandas' factorize ignores what follows a NUL.
+        texts = column.fillna("").tolist()
         distinct = list(dict.fromkeys(texts))
-        once = dict(zip(distinct, tokenizer.encode(distinct), strict=True))
-        encoded = [once[one] for one in texts]
+        encoded_by_text = dict(zip(distinct, tokenizer.encode(distinct), strict=True))
+        encoded = [encoded_by_text[text] for text in texts]
         return pd.DataFrame(
             {
                 "input_ids": [e.input_ids for e in encoded],

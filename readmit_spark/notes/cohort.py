@@ -1,4 +1,4 @@
-"""Cohort: one row an admission, with its label, split and fold; and what was left out, and why."""
+"""The cohort, one row an admission with label, split and fold, and the exclusions."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from readmit_spark.errors import UserError
 
 DAY = 86_400_000_000  # microseconds
 FOLDS = 5
-TEST, VALIDATION = 0.1, 0.2  # upper ends of the hash's share
+TEST, VALIDATION = 0.1, 0.2  # hash below 0.1: test; below 0.2: validation
 
 
 def distinct_admissions(admissions: DataFrame) -> DataFrame:
-    """Identical rows once. UserError where a HADM_ID has rows that differ, naming some."""
-    once = admissions.dropDuplicates()
-    several = once.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
+    """Drop repeated rows. UserError where one HADM_ID has different rows."""
+    distinct = admissions.dropDuplicates()
+    several = (
+        distinct.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
+    )
     clashes = [row.hadm_id for row in several.orderBy("hadm_id").limit(5).collect()]
     if clashes:
         raise UserError(
-            f"data.admissions: HADM_ID {', '.join(map(str, clashes))} (and maybe more) has rows "
-            "that differ; keep one row an admission"
+            f"data.admissions: HADM_ID {', '.join(map(str, clashes))} (and maybe more) has "
+            "several different rows; keep one row an admission"
         )
-    return once
+    return distinct
 
 
 def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
-    """All admissions with next_admittime, days_next_admit, label, duration_days and exclusion.
+    """Add next_admittime, days_next_admit, label, duration_days and exclusion to all admissions.
 
-    The next unplanned admission is the subject's first later one (by ADMITTIME, then HADM_ID) that
-    is not ELECTIVE; label = 1 where it comes less than `label.horizon_days` after DISCHTIME (an
-    overlap is negative, so 1). Without a DISCHTIME the label is null (0 in the paper profile).
-    `exclusion` is null for the admissions that stay.
+    next_admittime: the subject's first later admission (by ADMITTIME, then HADM_ID) that is not
+    ELECTIVE. label: 1 if it starts less than `label.horizon_days` after DISCHTIME, also if the two
+    overlap, else 0. Without a DISCHTIME the label is null (0 in the paper profile).
+    exclusion: the reason to leave the admission out of the cohort, or null.
     """
     later_first = (
         Window.partitionBy("subject_id")
@@ -40,7 +42,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
         .rowsBetween(Window.unboundedPreceding, -1)
     )
     unplanned = ~F.col("admission_type").eqNullSafe("ELECTIVE")
-    # An admission without a time has no place in the order: it can be nobody's next.
+    # An admission without ADMITTIME has no place in the order, so it is never the next one.
     next_admittime = F.last(F.when(unplanned, F.col("admittime")), ignorenulls=True)
     days_next = _days("dischtime", "next_admittime")
     label = F.when(F.col("days_next_admit") < config.label.horizon_days, 1).otherwise(0)
@@ -56,7 +58,7 @@ def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
 
 
 def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
-    """The `cohort` table (docs/tables.md) from `label_admissions`."""
+    """Build the `cohort` table (docs/tables.md) from `label_admissions`."""
     fold = (_hash(_key(config), f"{config.split.seed}:fold") % FOLDS).cast("int")
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
@@ -74,14 +76,14 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
 
 
 def split_of(config: Config) -> Column:
-    """train, validation or test: by a hash of subject_id, or with `split.level=admission` of
-    hadm_id; train where that is null."""
+    """Return train, validation or test, chosen by a hash of subject_id (of hadm_id with
+    `split.level=admission`). A null id is in train."""
     share = _hash(_key(config), str(config.split.seed)) / 2**32
     return F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
 
 
 def exclusions_table(labelled: DataFrame) -> DataFrame:
-    """The `exclusions` table (docs/tables.md): hadm_id, reason."""
+    """Build the `exclusions` table (docs/tables.md): hadm_id, reason."""
     left_out = labelled.where(F.col("exclusion").isNotNull())
     return left_out.select("hadm_id", F.col("exclusion").alias("reason"))
 
@@ -99,19 +101,22 @@ def _exclusion(config: Config) -> Column:
         .when(F.col("deathtime").isNotNull(), "died_in_hospital")
     )
     if config.profile == "default":
-        # Such a stay has no length and no day to count from; the published code keeps it.
+        # The published code keeps these, although the stay has no length.
         reason = reason.when(F.col("dischtime") < F.col("admittime"), "discharge_before_admission")
     return reason
 
 
 def _days(start: str, end: str) -> Column:
-    """Days from `start` to `end`. Whole microseconds are subtracted: as seconds in floating point,
-    30 days to the microsecond can come out as a little less, and that is another label."""
+    """Return the days from `start` to `end`."""
+    # Subtract whole microseconds: in seconds as floats, exactly 30 days can come out as slightly
+    # less, which changes the label.
     return (F.unix_micros(end) - F.unix_micros(start)) / DAY
 
 
 def _hash(key: Column, salt: str) -> Column:
-    """32 bits of md5(`salt:key`): the same in every Spark, and in three lines of any language, so a
-    patient's side never changes when data grows."""
+    """Return the first 32 bits of md5(`salt:key`).
+
+    They do not depend on the Spark version or other rows, so a patient never changes the split.
+    """
     digest = F.md5(F.concat(F.lit(f"{salt}:"), key))
     return F.conv(F.substring(digest, 1, 8), 16, 10).cast("long")

@@ -1,4 +1,4 @@
-"""Who the admissions are: the groups that a model's figures are told apart by."""
+"""Groups of admissions (sex, age, …) for metrics by subgroup."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 UNKNOWN = "unknown"
 _BANDS = ((18, "under 18"), (45, "18 to 44"), (65, "45 to 64"), (80, "65 to 79"))
 _OLDEST = "80 and over"  # MIMIC-III moves the births of those over 89 by centuries
-# MIMIC-III has some forty texts ("WHITE - RUSSIAN"); each is told by how it begins.
+# MIMIC-III has some forty texts ("WHITE - RUSSIAN"); the beginning decides the group.
 _ETHNICITIES = (
     ("white", "WHITE|PORTUGUESE|MIDDLE EASTERN"),
     ("black", "BLACK|CARIBBEAN"),
@@ -21,28 +21,28 @@ _ETHNICITIES = (
 def subgroups_table(
     cohort: DataFrame, demographics: DataFrame, patients: DataFrame | None
 ) -> DataFrame:
-    """hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row an admission of
-    `cohort`; what is not known is "unknown".
+    """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row an admission.
 
-    demographics: of `tables.read_demographics`. patients: of `tables.read_patients`; without them
-    nobody's sex and age are known.
+    A missing value is "unknown". demographics: from `read_demographics`. patients: from
+    `read_patients`; without it, sex and age are unknown.
     """
-    people = demographics.dropDuplicates(["hadm_id"])
-    known = cohort.select("subject_id", "hadm_id", "admittime", "admission_type").join(
-        people, "hadm_id", "left"
+    admissions = cohort.select("subject_id", "hadm_id", "admittime", "admission_type").join(
+        demographics.dropDuplicates(["hadm_id"]), "hadm_id", "left"
     )
     if patients is None:
-        born = known.withColumn("gender", F.lit(None)).withColumn("dob", F.lit(None).cast("date"))
+        people = admissions.withColumn("gender", F.lit(None)).withColumn(
+            "dob", F.lit(None).cast("date")
+        )
     else:
-        born = known.join(patients.dropDuplicates(["subject_id"]), "subject_id", "left")
+        people = admissions.join(patients.dropDuplicates(["subject_id"]), "subject_id", "left")
     sex = F.when(F.col("gender") == "F", "female").when(F.col("gender") == "M", "male")
-    return born.select(
+    return people.select(
         "hadm_id",
-        _known(sex).alias("sex"),
-        _known(_age_band()).alias("age_band"),
+        _or_unknown(sex).alias("sex"),
+        _or_unknown(_age_band()).alias("age_band"),
         _ethnicity().alias("ethnicity"),
-        _known(F.lower("insurance")).alias("insurance"),
-        _known(F.lower("admission_type")).alias("admission_type"),
+        _or_unknown(F.lower("insurance")).alias("insurance"),
+        _or_unknown(F.lower("admission_type")).alias("admission_type"),
     )
 
 
@@ -62,5 +62,5 @@ def _ethnicity() -> Column:
     return group.otherwise("other")
 
 
-def _known(value: Column) -> Column:
+def _or_unknown(value: Column) -> Column:
     return F.coalesce(value, F.lit(UNKNOWN))

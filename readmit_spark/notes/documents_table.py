@@ -1,4 +1,4 @@
-"""Documents: the notes of an admission that a window may read, in order, as one text."""
+"""Documents: the notes of an admission that a window may hold, in order, joined to one text."""
 
 from __future__ import annotations
 
@@ -8,141 +8,119 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
-from readmit_spark.notes.windows import Window, parse_window
+from readmit_spark.notes.note_rule import (
+    NoteRule,
+    count_reasons,
+    join_texts,
+    note_order,
+    unusable,
+)
+from readmit_spark.notes.windows import parse_window
 
-DISCHARGE = "discharge summary"
+_IDS = ("subject_id", "hadm_id")
 
 
 def documents_table(
     notes: DataFrame,
     cohort: DataFrame,
-    known: DataFrame,
+    admissions: DataFrame,
     config: Config,
     counts: Observation,
     repeated: Observation,
 ) -> DataFrame:
-    """window, subject_id, hadm_id, label, split, n_notes, text: one row an admission and window
-    that has a note.
+    """Build window, subject_id, hadm_id, label, split, n_notes, text: one row for each admission
+    and window with at least one note.
 
-    Notes are joined on (subject_id, hadm_id); those without a text are left out, and in the default
-    profile those marked as errors, and discharge summaries in early windows. Order: CHARTDATE,
-    CHARTTIME (null last), ROW_ID; a note delivered twice counts once. `known` holds the ids of all
-    admissions, so that a note of an unknown one can be told from a note of an excluded one;
-    `counts` and `repeated`, of the notes delivered twice, fill while the table is computed.
+    Notes join on (subject_id, hadm_id). `note_rule.NoteRule` selects and orders them; a window of
+    discharge summaries holds the last one only. A note delivered twice counts once.
+    `admissions` has the ids of all admissions: it separates notes of excluded admissions from notes
+    of unknown ones. `counts` (notes by reason) and `repeated` (notes delivered twice) are filled
+    when the table is computed.
     """
-    windows = [parse_window(name) for name in config.windows]
-    ids = ["subject_id", "hadm_id"]
-    admissions = known.select(*ids, F.lit(True).alias("known")).join(
-        cohort.select(*ids, F.to_date("admittime").alias("admitdate"), "label", "split"),
-        on=ids,
-        how="left",
+    rules = [NoteRule(config.profile, parse_window(name)) for name in config.windows]
+    of_cohort = (
+        _with_admission(notes, cohort, admissions)
+        .observe(counts, *_counts(config.profile))
+        .where(F.col("admittime").isNotNull())
     )
-    joined = notes.join(F.broadcast(admissions), on=ids, how="left")
-    readable = readable_notes(config)
-    usable = readable & F.col("admitdate").isNotNull()
-    day = F.datediff("chartdate", "admitdate")
-    wanted = [_wanted(window, F.col("day"), F.col("category"), config) for window in windows]
-    useful = (
-        joined.observe(counts, *_counts(readable))
-        .where(usable)
-        .withColumn("day", day)
-        .where(_any(wanted))
-    )
-    note = F.struct(*note_order(), "text", "day", "category")
-    gathered = useful.groupBy(*ids).agg(
-        F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"),
+    gathered = _gather(
+        of_cohort,
+        rules,
         F.count(F.lit(1)).alias("delivered"),
         F.first("label").alias("label"),
         F.first("split").alias("split"),
     )
-    more = F.sum(F.col("delivered") - F.size("notes"))
-    gathered = gathered.observe(repeated, F.coalesce(more, F.lit(0)).alias("identical_duplicate"))
-    per_window = F.array(*(_of_window(window, config) for window in windows))
-    return (
-        gathered.select(*ids, "label", "split", F.explode(per_window).alias("document"))
-        .where(F.size("document.notes") > 0)
-        .select(
-            F.col("document.window").alias("window"),
-            *ids,
-            "label",
-            "split",
-            F.size("document.notes").alias("n_notes"),
-            F.concat_ws(" ", F.transform("document.notes", lambda note: note["text"])).alias(
-                "text"
-            ),
+    duplicates = F.coalesce(F.sum(F.col("delivered") - F.size("notes")), F.lit(0))
+    documents = F.array(
+        *(
+            F.struct(F.lit(r.window.name).alias("window"), _in_window(r).alias("notes"))
+            for r in rules
         )
     )
+    return (
+        gathered.observe(repeated, duplicates.alias("identical_duplicate"))
+        .select(*_IDS, "label", "split", F.explode(documents).alias("document"))
+        .select("*", "document.*")
+        .where(F.size("notes") > 0)
+        .select(
+            "window", *_IDS, "label", "split", F.size("notes").alias("n_notes"),
+            join_texts("notes").alias("text"),
+        )
+    )  # fmt: skip
 
 
 def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Config) -> DataFrame:
-    """subject_id, hadm_id, notes (row_id, category, text): of the admissions in `cohort`, the notes
-    that `documents_table` makes the window's document of, in its order."""
-    ids = ["subject_id", "hadm_id"]
-    admitted = cohort.select(*ids, F.to_date("admittime").alias("admitdate"))
-    mine = notes.join(F.broadcast(admitted), on=ids, how="inner").where(readable_notes(config))
-    note = F.struct(*note_order(), "text", "day", "category")
-    gathered = (
-        mine.withColumn("day", F.datediff("chartdate", "admitdate"))
-        .groupBy(*ids)
-        .agg(F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"))
-        .withColumn("notes", _of_window(parse_window(window), config)["notes"])
+    """Build subject_id, hadm_id, notes (row_id, category, text): the notes of the document that
+    `documents_table` makes for this window, in the same order.
+
+    cohort: subject_id, hadm_id and admittime of the admissions.
+    """
+    rule = NoteRule(config.profile, parse_window(window))
+    admitted = F.broadcast(cohort.select(*_IDS, "admittime"))
+    gathered = _gather(notes.join(admitted, list(_IDS), "inner"), [rule])
+    in_window = F.transform(
+        _in_window(rule), lambda note: F.struct(note["row_id"], note["category"], note["text"])
     )
-    bare = F.transform("notes", lambda n: F.struct(n["row_id"], n["category"], n["text"]))
-    return gathered.where(F.size("notes") > 0).select(*ids, bare.alias("notes"))
+    return gathered.select(*_IDS, in_window.alias("notes"))
 
 
-def note_order() -> list[Column]:
-    """The order of an admission's notes, as the first fields of a struct to sort by: CHARTDATE,
-    CHARTTIME (null last), ROW_ID. Structs compare field by field, nulls first; the flags put them
-    last."""
-    return [
-        F.col("chartdate").isNull().alias("no_date"),
-        F.col("chartdate"),
-        F.col("charttime").isNull().alias("no_time"),
-        F.col("charttime"),
-        F.col("row_id"),
-    ]
+def _with_admission(notes: DataFrame, cohort: DataFrame, admissions: DataFrame) -> DataFrame:
+    """Add known, and for notes of the cohort admittime, label and split; else they are null."""
+    in_cohort = cohort.select(*_IDS, "admittime", "label", "split")
+    known = admissions.select(*_IDS, F.lit(True).alias("known"))
+    joined = known.join(in_cohort, on=list(_IDS), how="left")
+    return notes.join(F.broadcast(joined), on=list(_IDS), how="left")
 
 
-def readable_notes(config: Config) -> Column:
-    """Whether a note has a text, and in the default profile is not marked as an error."""
-    there = F.col("text").isNotNull()
-    return there & ~F.col("iserror") if config.profile == "default" else there
+def _gather(notes: DataFrame, rules: Sequence[NoteRule], *aggregates: Column) -> DataFrame:
+    """Collect the notes that any rule accepts: one row an admission, with the array `notes`.
+
+    Notes are sorted and distinct; the field `windows` of each names the windows that may hold it.
+    """
+    names = [F.when(rule.reason().isNull(), rule.window.name) for rule in rules]
+    note = F.struct(*note_order(), "text", "category", "windows")
+    return (
+        notes.withColumn("windows", F.array_compact(F.array(*names)))
+        .where(F.size("windows") > 0)
+        .groupBy(*_IDS)
+        .agg(F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"), *aggregates)
+    )
 
 
-def _wanted(window: Window, day: Column, category: Column, config: Config) -> Column:
-    summary = F.coalesce(category == DISCHARGE, F.lit(False))
-    if window.days is None:
-        return summary
-    early = F.coalesce(day < window.days, F.lit(False))
-    return early & ~summary if config.profile == "default" else early
+def _in_window(rule: NoteRule) -> Column:
+    """Return the gathered notes that the rule's window holds."""
+    notes = F.filter("notes", lambda note: F.array_contains(note["windows"], rule.window.name))
+    return F.slice(notes, -1, 1) if rule.window.days is None else notes
 
 
-def _any(conditions: Sequence[Column]) -> Column:
-    result = conditions[0]
-    for condition in conditions[1:]:
-        result = result | condition
-    return result
-
-
-def _of_window(window: Window, config: Config) -> Column:
-    """struct(window, notes): of the sorted notes those that the window may read."""
-    mine = F.filter("notes", lambda n: _wanted(window, n["day"], n["category"], config))
-    if window.days is None:
-        mine = F.slice(mine, -1, 1)
-    return F.struct(F.lit(window.name).alias("window"), mine.alias("notes"))
-
-
-def _counts(readable: Column) -> list[Column]:
-    """What the run reports about the notes it read; each note is counted under one reason."""
-    reason = (
+def _counts(profile: str) -> list[Column]:
+    """Return the aggregates for the manifest. Each note counts under the first reason only."""
+    admission = (
         F.when(F.col("hadm_id").isNull(), "no_hadm_id")
         .when(F.col("known").isNull(), "unknown_admission")
-        .when(F.col("admitdate").isNull(), "excluded_admission")
-        .when(F.col("text").isNull(), "text_missing")
-        .when(~readable, "marked_as_error")
-        .when(F.col("chartdate").isNull(), "chartdate_unparsed")
+        .when(F.col("admittime").isNull(), "excluded_admission")
     )
+    undated = F.when(F.col("chartdate").isNull(), "chartdate_unparsed")
     names = (
         "no_hadm_id", "unknown_admission", "excluded_admission", "text_missing", "marked_as_error",
         "chartdate_unparsed",
@@ -151,5 +129,5 @@ def _counts(readable: Column) -> list[Column]:
         F.count(F.lit(1)).alias("notes"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
         F.count(F.when(F.length("text") == 0, 1)).alias("text_empty"),
-        *(F.count(F.when(reason == name, 1)).alias(name) for name in names),
+        *count_reasons(F.coalesce(admission, unusable(profile), undated), names),
     ]

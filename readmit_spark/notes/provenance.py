@@ -24,6 +24,9 @@ _REPLACEMENTS = (  # after the brackets, in the order of `clean`
 )
 
 
+NOTE_SEPARATOR = " "  # between the notes of a document
+
+
 @dataclass(frozen=True)
 class Passage:
     """The characters text[start:end] of note number `note`; all numbers count from 0."""
@@ -35,7 +38,7 @@ class Passage:
 
 def document(texts: Sequence[str]) -> str:
     """Join the notes of an admission, in order, by a space."""
-    return " ".join(texts)
+    return NOTE_SEPARATOR.join(texts)
 
 
 def passages(texts: Sequence[str], chunks: Sequence[str]) -> list[list[Passage]]:

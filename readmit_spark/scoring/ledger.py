@@ -1,4 +1,4 @@
-"""The ledger: what became of every admission, in every window."""
+"""The ledger: the status of each admission in each window, with the reason."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ def ledger_table(
     windows: Sequence[str],
     split: str,
 ) -> DataFrame:
-    """window, hadm_id, status, reason: each admission of `cohort` and `exclusions` once a window.
+    """Build window, hadm_id, status, reason: one row for each window and admission of `cohort` and
+    `exclusions`.
 
-    status `scored` (no reason); `unscored` with `no_notes` (none that the window may read),
-    `document_too_short` (no chunk comes of it) or `other_split` (not asked for); `excluded` with
-    the reason that prepare gave.
+    status is `scored` (reason null), `unscored` or `excluded` (with the reason from `exclusions`).
+    An admission is unscored because of `no_notes` in the window, `document_too_short` for a chunk,
+    or `other_split` than the one to score (`split`, or all).
     """
-    key = ["window", "hadm_id"]
+    keys = ["window", "hadm_id"]
     every_window = F.explode(F.array(*(F.lit(name) for name in windows))).alias("window")
-    facts = documents.select(*key, "n_chunks")
-    scored = patients.select(*key, F.lit(True).alias("scored"))
+    chunk_counts = documents.select(*keys, "n_chunks")
+    scored = patients.select(*keys, F.lit(True).alias("scored"))
     reason = (
         F.when(F.lit(split != "all") & (F.col("split") != split), "other_split")
         .when(F.col("n_chunks").isNull(), "no_notes")
         .when(F.col("n_chunks") == 0, "document_too_short")
     )
-    kept = (
+    in_cohort = (
         cohort.select(every_window, "hadm_id", "split")
-        .join(facts, key, "left")
-        .join(scored, key, "left")
+        .join(chunk_counts, keys, "left")
+        .join(scored, keys, "left")
         .select(
-            *key,
+            *keys,
             F.when(F.col("scored"), "scored").otherwise("unscored").alias("status"),
             F.when(F.col("scored").isNull(), reason).alias("reason"),
         )
     )
-    left_out = exclusions.select(every_window, "hadm_id", "reason").select(
-        *key, F.lit("excluded").alias("status"), "reason"
+    excluded = exclusions.select(every_window, "hadm_id", "reason").select(
+        *keys, F.lit("excluded").alias("status"), "reason"
     )
-    return kept.unionByName(left_out)
+    return in_cohort.unionByName(excluded)

@@ -1,4 +1,4 @@
-"""How much there is to score, and in how many tasks."""
+"""The chunks to score, their number and the number of Spark tasks to score them in."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-# A task long enough to pay for its overhead and short enough to lose when a spot node goes.
+# A task should be long enough to pay for its overhead, and short enough to lose with a spot node.
 _TASK_TOKENS = 2_000_000
-_TASKS_A_SLOT = 4  # so that a slow slot is not waited for by all others
-_LEAST_CHUNKS = 8  # seconds of a core: below that a task is all overhead
-_LEAST_CHUNKS_GPU = 64  # milliseconds, and one more GPU would load the model for them
+_TASKS_PER_SLOT = 4  # so that the others do not wait long for a slow slot
+_LEAST_CHUNKS = 8  # seconds on one core; a smaller task is mostly overhead
+_LEAST_CHUNKS_GPU = 64  # milliseconds; for fewer, one more GPU would have to load the model
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a run has to score: distinct chunks and their tokens, of `chunks` in all, in `tasks`."""
+    """The work of one scoring run.
+
+    chunks: all chunks. distinct: chunks with different token ids; each is scored once. tokens: of
+    the distinct chunks. tasks: Spark tasks to score them in.
+    """
 
     chunks: int
     distinct: int
@@ -25,8 +29,24 @@ class Workload:
     tasks: int
 
 
+def unscored_chunks(chunks: DataFrame, scores: DataFrame) -> DataFrame:
+    """Select each distinct chunk without a score once: digest, input_ids, n_tokens and owners.
+
+    The result is input for `score_chunks`. Its owner is the digest itself, so the scores come back
+    as digest, probability. chunks: digest (null is no chunk), input_ids, n_tokens. scores: digest.
+    """
+    return (
+        chunks.where(F.col("digest").isNotNull())
+        .join(scores, "digest", "left_anti")
+        .groupBy("digest")
+        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
+        .withColumn("owners", F.array(F.struct("digest")))
+    )
+
+
 def workload(distinct: DataFrame) -> Workload:
-    """Counts the work in `distinct_chunks`, and chooses the tasks."""
+    """Count the work in `distinct` (from `distinct_chunks` or `unscored_chunks`) and choose the
+    number of tasks."""
     sums = distinct.agg(F.sum(F.size("owners")), F.count(F.lit(1)), F.sum("n_tokens")).first()
     assert sums is not None  # an aggregate without groups always has one row
     total, n, tokens = (int(value or 0) for value in sums)
@@ -36,12 +56,14 @@ def workload(distinct: DataFrame) -> Workload:
 
 
 def n_tasks(chunks: int, tokens: int, slots: int, on_gpus: bool) -> int:
-    """As many as make four a slot, or more where a task would have over two million tokens (a
-    minute of a GPU), or fewer where one would have less than 8 chunks (64 on a GPU).
+    """Return the number of tasks: four for each slot.
+
+    More where a task would have over two million tokens (a minute on a GPU). Fewer where it would
+    have less than 8 chunks (64 on a GPU).
 
     >>> n_tasks(chunks=40, tokens=16_000, slots=2, on_gpus=False)
     5
     """
-    wanted = max(slots * _TASKS_A_SLOT, math.ceil(tokens / _TASK_TOKENS))
+    target = max(slots * _TASKS_PER_SLOT, math.ceil(tokens / _TASK_TOKENS))
     least = _LEAST_CHUNKS_GPU if on_gpus else _LEAST_CHUNKS
-    return max(1, min(wanted, math.ceil(chunks / least)))
+    return max(1, min(target, math.ceil(chunks / least)))

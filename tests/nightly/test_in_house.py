@@ -1,4 +1,4 @@
-"""Who is in the house, and which notes are there, at a moment: what comes later changes nothing."""
+"""The patients in the house and their notes at one time. Later records change nothing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
 
+from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.nightly.in_house import (
+    admissions_at,
     document_digests,
     document_notes,
     in_house,
-    known_by,
-    moment,
     night_notes,
+    night_rule,
 )
-from readmit_spark.notes.cohort import distinct_admissions
+from readmit_spark.notes.cohort import cohort_table, distinct_admissions, label_admissions
+from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.storage.input_tables import read_admissions, read_notes
 from tests.tables_in import Row, note, stay, words, write_csv
 
@@ -33,15 +36,15 @@ def admissions(spark: SparkSession, folder: Path, stays: Sequence[Row]) -> DataF
     return distinct_admissions(read.drop("malformed"))
 
 
-def here(
+def days_in_house(
     spark: SparkSession, folder: Path, stays: Sequence[Row], night: datetime = NIGHT
 ) -> dict[int, int]:
-    """hadm_id: day of stay."""
-    house = in_house(known_by(admissions(spark, folder, stays), night), night)
+    """Return the day of stay by hadm_id."""
+    house = in_house(admissions_at(admissions(spark, folder, stays), night), night)
     return {row["hadm_id"]: row["day_of_stay"] for row in house.collect()}
 
 
-def test_who_is_in_the_house(spark: SparkSession, tmp_path: Path) -> None:
+def test_patients_in_the_house(spark: SparkSession, tmp_path: Path) -> None:
     stays = [
         stay(1, 11, "2020-01-01", None),
         stay(2, 21, "2020-01-01", "2020-01-05"),  # a discharge to come
@@ -56,27 +59,33 @@ def test_who_is_in_the_house(spark: SparkSession, tmp_path: Path) -> None:
         stay(11, 111, "2020-01-01", "the 5th"),  # ended, who knows when
         stay(12, 121, "2020-01-01", None, None),  # a type that nobody entered
     ]
-    assert here(spark, tmp_path, stays) == {11: 3, 21: 3, 41: 1, 81: 3, 121: 3}
+    assert days_in_house(spark, tmp_path, stays) == {11: 3, 21: 3, 41: 1, 81: 3, 121: 3}
 
 
-def test_a_patient_discharged_and_back_is_here_once(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_patient_discharged_and_back_is_in_the_house_once(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     stays = [stay(1, 11, "2020-01-01", "2020-01-02"), stay(1, 12, "2020-01-02 20:00:00", None)]
-    assert here(spark, tmp_path, stays) == {12: 2}
-    assert here(spark, tmp_path, stays, datetime(2020, 1, 2, 2)) == {11: 2}
+    assert days_in_house(spark, tmp_path, stays) == {12: 2}
+    assert days_in_house(spark, tmp_path, stays, datetime(2020, 1, 2, 2)) == {11: 2}
 
 
 @pytest.mark.parametrize("hour", [1, 2, 3])
-def test_the_hour_that_the_clocks_skip_is_an_hour(
+def test_an_hour_skipped_by_summer_time_is_an_hour(
     spark: SparkSession, tmp_path: Path, hour: int
 ) -> None:
     """2020-03-29 02:30 does not exist in Paris; in a hospital's records it may."""
     stays = [stay(1, 11, "2020-03-28", None), stay(2, 21, "2020-03-29 02:30:00", None)]
     night = datetime(2020, 3, 29, hour)
-    assert here(spark, tmp_path, stays, night) == ({11: 2, 21: 1} if hour == 3 else {11: 2})
+    assert days_in_house(spark, tmp_path, stays, night) == (
+        {11: 2, 21: 1} if hour == 3 else {11: 2}
+    )
 
 
-def test_a_moment_is_what_was_written_whatever_this_machines_zone(spark: SparkSession) -> None:
-    shown = spark.range(1).select(moment(datetime(2020, 3, 29, 2, 30, 1)).cast("string").alias("t"))
+def test_a_timestamp_does_not_depend_on_the_time_zone_of_the_machine(spark: SparkSession) -> None:
+    shown = spark.range(1).select(
+        timestamp(datetime(2020, 3, 29, 2, 30, 1)).cast("string").alias("t")
+    )
     assert shown.collect()[0].t == "2020-03-29 02:30:01"
 
 
@@ -89,15 +98,15 @@ def stored(row: Row, at: str | None) -> Row:
     return {**row, "STORETIME": at}
 
 
-def found(
+def night_texts(
     spark: SparkSession,
     folder: Path,
     notes: Sequence[Row],
     night: datetime = NIGHT,
     window: str = "3days",
 ) -> tuple[dict[int, str], dict[str, int]]:
-    """row_id: text of the notes of admission 11, and the counts."""
-    table = usable(spark, folder, notes, night, window)
+    """Return the text of admission 11's notes by row_id, and the counts that are not 0."""
+    table = night_table(spark, folder, notes, night, window)
     rows = table[0].where("hadm_id = 11").collect()
     assert len({row["row_id"] for row in rows}) == len(rows)
     return {row["row_id"]: row["text"] for row in rows}, {
@@ -105,18 +114,24 @@ def found(
     }
 
 
-def usable(
-    spark: SparkSession, folder: Path, notes: Sequence[Row], night: datetime, window: str = "3days"
+def night_table(
+    spark: SparkSession,
+    folder: Path,
+    notes: Sequence[Row],
+    night: datetime,
+    window: str = "3days",
+    profile: str = "default",
 ) -> tuple[DataFrame, Any]:
-    house = in_house(known_by(admissions(spark, folder, STAYS), night), night)
+    house = in_house(admissions_at(admissions(spark, folder, STAYS), night), night)
     counts = Observation("notes")
     read = read_notes(spark, write_csv(folder / "NOTES.csv", notes))
-    table = night_notes(read, house, night, window, counts)
+    config = load_config(overrides=[f"nightly.window={window}", f"profile={profile}"])
+    table = night_notes(read, house, night_rule(config, night), counts)
     table.write.parquet(str(folder / "notes"), mode="overwrite")
     return spark.read.parquet(str(folder / "notes")), counts
 
 
-def test_a_note_is_there_from_when_it_was_saved(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_note_counts_from_the_time_it_was_saved(spark: SparkSession, tmp_path: Path) -> None:
     notes = [
         stored(note(1, 1, 11, "saved in time", "2020-01-02", "23:00:00"), "2020-01-03 02:00:00"),
         stored(note(2, 1, 11, "saved too late", "2020-01-02", "23:00:00"), "2020-01-03 02:00:01"),
@@ -132,45 +147,83 @@ def test_a_note_is_there_from_when_it_was_saved(spark: SparkSession, tmp_path: P
         stored(note(12, 1, 99, "of nobody here", "2020-01-02"), None),
         stored(note(13, 2, 11, "of another patient", "2020-01-02"), None),
     ]
-    kept, counts = found(spark, tmp_path, notes)
-    assert sorted(kept) == [1, 3, 5, 7]
+    texts, counts = night_texts(spark, tmp_path, notes)
+    assert sorted(texts) == [1, 3, 5, 7]
     assert counts == {
         "not_yet_written": 3, "without_a_time": 1, "text_missing": 1, "marked_as_error": 1,
         "discharge_summary": 1, "usable": 4,
     }  # fmt: skip
 
 
-def test_without_a_store_time_the_chart_time_counts(spark: SparkSession, tmp_path: Path) -> None:
-    kept, _ = found(spark, tmp_path, [note(1, 1, 11, "a", "2020-01-02", "10:00:00")])
-    assert kept == {1: "a"}
+def test_without_storetime_the_charttime_counts(spark: SparkSession, tmp_path: Path) -> None:
+    texts, _ = night_texts(spark, tmp_path, [note(1, 1, 11, "a", "2020-01-02", "10:00:00")])
+    assert texts == {1: "a"}
 
 
 def test_the_window_ends_while_the_patient_stays(spark: SparkSession, tmp_path: Path) -> None:
     notes = [note(day, 1, 11, f"day {day}", f"2020-01-0{day}", "08:00:00") for day in range(1, 7)]
-    kept, counts = found(spark, tmp_path, notes, datetime(2020, 1, 7, 2))
-    assert sorted(kept) == [1, 2, 3]
+    texts, counts = night_texts(spark, tmp_path, notes, datetime(2020, 1, 7, 2))
+    assert sorted(texts) == [1, 2, 3]
     assert counts == {"after_the_window": 3, "usable": 3}
-    assert sorted(found(spark, tmp_path, notes, datetime(2020, 1, 7, 2), "2days")[0]) == [1, 2]
+    assert sorted(night_texts(spark, tmp_path, notes, datetime(2020, 1, 7, 2), "2days")[0]) == [
+        1,
+        2,
+    ]
 
 
-def test_of_a_note_delivered_twice_the_last_saved_counts(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_the_last_saved_version_of_a_note_counts(spark: SparkSession, tmp_path: Path) -> None:
     draft = stored(note(1, 1, 11, "draft", "2020-01-02"), "2020-01-02 10:00:00")
     final = stored(note(1, 1, 11, "final", "2020-01-02"), "2020-01-02 12:00:00")
     late = stored(note(1, 1, 11, "later still", "2020-01-02"), "2020-01-04 12:00:00")
-    assert found(spark, tmp_path, [final, draft, draft, late])[0] == {1: "final"}
-    assert found(spark, tmp_path, [draft, final], datetime(2020, 1, 2, 11))[0] == {1: "draft"}
+    assert night_texts(spark, tmp_path, [final, draft, draft, late])[0] == {1: "final"}
+    assert night_texts(spark, tmp_path, [draft, final], datetime(2020, 1, 2, 11))[0] == {1: "draft"}
+
+
+SIX_NOTES = [
+    stored(note(1, 1, 11, "before", "2019-12-31", "10:00:00"), None),
+    stored(note(2, 1, 11, "first", "2020-01-01", "13:00:00"), "2020-01-01 14:00:00"),
+    stored(note(3, 1, 11, "wrong", "2020-01-01", "13:30:00", iserror="1"), None),
+    stored(note(4, 1, 11, "bye", "2020-01-02", category="Discharge summary"), None),
+    stored(note(5, 1, 11, "third day", "2020-01-03", "08:00:00"), None),
+    stored(note(6, 1, 11, "fourth day", "2020-01-04", "08:00:00"), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("profile", "document"),
+    [
+        ("default", ["before", "first", "third day"]),
+        ("paper", ["before", "first", "wrong", "bye", "third day"]),
+    ],
+)
+def test_a_night_and_prepare_use_the_same_notes(
+    spark: SparkSession, tmp_path: Path, profile: str, document: list[str]
+) -> None:
+    night = datetime(2020, 1, 5, 2)
+    table, _ = night_table(spark, tmp_path, SIX_NOTES, night, profile=profile)
+    (at_night,) = document_notes(table, document_digests(table)).collect()
+    assert [n["text"] for n in at_night["notes"]] == document
+    config = load_config(overrides=[f"profile={profile}", "windows=[3days]"])
+    labelled = label_admissions(admissions(spark, tmp_path, STAYS), config)
+    (prepared,) = documents_table(
+        read_notes(spark, str(tmp_path / "NOTES.csv")),
+        cohort_table(labelled, config),
+        labelled,
+        config,
+        Observation("notes"),
+        Observation("repeated"),
+    ).collect()
+    assert (prepared["n_notes"], prepared["text"]) == (len(document), " ".join(document))
 
 
 def test_a_patient_in_the_house_has_no_discharge_summary(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"nightly\.window"):
-        found(spark, tmp_path, [note(1, 1, 11, "a")], window="discharge")
+        night_texts(spark, tmp_path, [note(1, 1, 11, "a")], window="discharge")
 
 
-def test_a_document_is_its_notes_in_order_and_its_digest_changes_with_any(
+def test_the_digest_of_a_document_changes_with_each_of_its_notes(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     notes = [
@@ -181,12 +234,12 @@ def test_a_document_is_its_notes_in_order_and_its_digest_changes_with_any(
     ]
 
     def digests(rows: Sequence[Row]) -> dict[int, str]:
-        table, _ = usable(spark, tmp_path, rows, NIGHT)
+        table, _ = night_table(spark, tmp_path, rows, NIGHT)
         return {r["hadm_id"]: r["document"] for r in document_digests(table).collect()}
 
-    table, _ = usable(spark, tmp_path, notes, NIGHT)
-    wanted = document_digests(table).where("hadm_id = 11")
-    (row,) = document_notes(table, wanted).collect()
+    table, _ = night_table(spark, tmp_path, notes, NIGHT)
+    documents = document_digests(table).where("hadm_id = 11")
+    (row,) = document_notes(table, documents).collect()
     assert [(n["row_id"], n["text"]) for n in row["notes"]] == [
         (1, "first"), (2, "second"), (3, "third"),
     ]  # fmt: skip

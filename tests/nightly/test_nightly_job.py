@@ -413,3 +413,20 @@ def test_mistakes_are_one_line(house: House) -> None:
     with pytest.raises(UserError, match=r"no thresholds for 3days"):
         house.run(FIRST, "nightly.alert=precision", "nightly.alert_value=0.5")
     assert not list(house.root().glob("_work/*/*"))
+
+
+def test_a_night_of_the_paper_profile_reads_the_notes_of_that_profile(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    wrong = {**written(10, 1, words(14, 600), 1), "ISERROR": "1"}
+    basis, rows = {}, {}
+    for profile in ("default", "paper"):
+        folder = tmp_path / profile
+        folder.mkdir()
+        house = House(spark, folder, tiny_model)
+        # On 4 January at 2:00 the summary of the day before is within the window of 3 days.
+        house.run(THIRD, f"profile={profile}", notes=[*NOTES, wrong])
+        rows[profile] = {r["row_id"] for r in house.table(THIRD, "notes") if r["hadm_id"] == 11}
+        basis[profile] = house.manifest(THIRD)["basis"]
+    assert rows == {"default": {1, 2, 3}, "paper": {1, 2, 3, 9, 10}}
+    assert basis["default"] != basis["paper"]  # their scores are not comparable

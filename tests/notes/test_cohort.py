@@ -1,8 +1,9 @@
-"""The split: its shares, and that nobody ever changes sides."""
+"""The split: its shares, and that no patient ever changes the split."""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from hashlib import md5
 
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.spark4
 
 
 def admissions(spark: SparkSession, patients: int) -> DataFrame:
-    """Two stays a patient: HADM_ID 2 n and 2 n + 1 of SUBJECT_ID n."""
+    """Two admissions a patient: HADM_ID 2 n and 2 n + 1 of SUBJECT_ID n."""
     day = F.to_timestamp(F.lit("2020-01-01 12:00:00"))
     return spark.range(2 * patients, numPartitions=2).select(
         F.floor(F.col("id") / 2).alias("subject_id"),
@@ -28,29 +29,29 @@ def admissions(spark: SparkSession, patients: int) -> DataFrame:
     )
 
 
-def sides(spark: SparkSession, patients: int, *settings: str) -> dict[int, tuple[str, int]]:
+def splits(spark: SparkSession, patients: int, *settings: str) -> dict[int, tuple[str, int]]:
     """Split and fold by HADM_ID."""
     config = load_config(overrides=settings)
     rows = cohort_table(label_admissions(admissions(spark, patients), config), config)
     return {row.hadm_id: (row.split, row.fold) for row in rows.collect()}
 
 
-def test_the_split_is_a_hash_that_any_language_has(spark: SparkSession) -> None:
-    for hadm, (split, fold) in sides(spark, 200, "split.seed=41").items():
+def test_the_split_is_a_hash_of_the_patient(spark: SparkSession) -> None:
+    for hadm, (split, fold) in splits(spark, 200, "split.seed=41").items():
         patient = hadm // 2
         share = int(md5(f"41:{patient}".encode()).hexdigest()[:8], 16) / 2**32
         assert split == ("test" if share < 0.1 else "validation" if share < 0.2 else "train")
         assert fold == int(md5(f"41:fold:{patient}".encode()).hexdigest()[:8], 16) % 5
 
 
-def test_a_patient_stays_on_one_side_when_data_grow(spark: SparkSession) -> None:
-    few, many = sides(spark, 300), sides(spark, 900)
+def test_a_patient_keeps_the_split_when_data_grow(spark: SparkSession) -> None:
+    few, many = splits(spark, 300), splits(spark, 900)
     assert few == {hadm: many[hadm] for hadm in few}
     assert all(many[hadm] == many[hadm ^ 1] for hadm in many)
 
 
 def test_shares_are_a_tenth_a_tenth_and_the_rest_in_every_fold(spark: SparkSession) -> None:
-    counts = Counter(sides(spark, 10_000).values())
+    counts = Counter(splits(spark, 10_000).values())
     for fold in range(5):
         here = {split: n for (split, f), n in counts.items() if f == fold}
         total = sum(here.values())
@@ -60,16 +61,46 @@ def test_shares_are_a_tenth_a_tenth_and_the_rest_in_every_fold(spark: SparkSessi
 
 
 @pytest.mark.parametrize("setting", ["profile=paper", "split.level=admission"])
-def test_the_published_split_tears_patients_apart(spark: SparkSession, setting: str) -> None:
-    found = sides(spark, 300, setting)
+def test_the_published_split_separates_admissions_of_a_patient(
+    spark: SparkSession, setting: str
+) -> None:
+    found = splits(spark, 300, setting)
     assert any(found[hadm][0] != found[hadm ^ 1][0] for hadm in found)
     share = int(md5(b"7:17").hexdigest()[:8], 16) / 2**32
     assert (found[17][0] == "test") == (share < 0.1)
 
 
 def test_another_seed_is_another_split(spark: SparkSession) -> None:
-    assert sides(spark, 300, "split.seed=1") != sides(spark, 300, "split.seed=2")
+    assert splits(spark, 300, "split.seed=1") != splits(spark, 300, "split.seed=2")
 
 
 def test_the_training_seed_does_not_move_patients(spark: SparkSession) -> None:
-    assert sides(spark, 300, "train.seed=1") == sides(spark, 300, "train.seed=2")
+    assert splits(spark, 300, "train.seed=1") == splits(spark, 300, "train.seed=2")
+
+
+def test_labels_and_exclusions_of_a_few_admissions(spark: SparkSession) -> None:
+    def day(month: int, number: int) -> datetime:
+        return datetime(2020, month, number, 12)
+
+    rows = [
+        (1, 11, day(1, 1), day(1, 5), None, "URGENT"),  # back after 15 days
+        (1, 12, day(1, 10), day(1, 11), None, "ELECTIVE"),  # planned: not the next one
+        (1, 13, day(1, 20), day(1, 22), day(1, 22), "EMERGENCY"),
+        (2, 21, day(1, 1), day(1, 5), None, "URGENT"),  # back after exactly 30 days
+        (2, 22, day(2, 4), None, None, "EMERGENCY"),
+        (3, 31, day(1, 1), day(1, 5), None, "NEWBORN"),
+    ]
+    admissions = spark.createDataFrame(
+        rows,
+        "subject_id long, hadm_id long, admittime timestamp, dischtime timestamp, "
+        "deathtime timestamp, admission_type string",
+    )
+    table = label_admissions(admissions, load_config()).collect()
+    assert {r.hadm_id: (r.days_next_admit, r.label, r.exclusion) for r in table} == {
+        11: (15.0, 1, None),
+        12: (9.0, 1, None),
+        13: (None, 0, "died_in_hospital"),
+        21: (30.0, 0, None),
+        22: (None, None, None),  # not discharged
+        31: (None, 0, "newborn"),
+    }

@@ -1,4 +1,4 @@
-"""Examples made by Spark: from the right notes, of the right split, the same ones every time."""
+"""Examples made by Spark: from the right notes and split, and the same every time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def frame(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
     return spark.createDataFrame([(*row, DAY, None, False) for row in rows], SCHEMA)
 
 
-def test_of_whom_and_of_which_notes_is_learnt(
+def test_the_notes_and_patients_to_learn_from(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
 ) -> None:
     people = range(1, 60)
@@ -61,19 +61,17 @@ def test_of_whom_and_of_which_notes_is_learnt(
     assert set(sides.values()) == {"train", "validation", "test"}
     pain, no = (tokenizer.pieces([" ".join(text.split())])[0] for text in (SENTENCE, OTHER))
     for row in found:
-        # In the order of the stay's notes; what belongs to no stay stands alone.
+        # In the order of the admission's notes; a note without an admission is a document.
         assert row.segments == ([pain] if row.hadm_id is None else [pain, no])
     assert len(found) == 2 * len({row.subject_id for row in found})
-    tested = sum(sides[row[1]] == "test" for row in rows)  # that which came twice counts twice
+    tested = sum(sides[row[1]] == "test" for row in rows)  # the note delivered twice counts twice
     learnt = len(rows) - tested
     assert counts.get == {
         "notes": len(rows) + 6, "malformed": 0, "learnt": learnt, "nameless": 2, "tested": tested,
     }  # fmt: skip
 
 
-def test_segments_are_the_note_s_own(
-    spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
-) -> None:
+def test_segments_of_a_note(spark: SparkSession, config: Config, tokenizer: ChunkTokenizer) -> None:
     text = "Pt. seen  and [**Name**] BP 120/80 " + SENTENCE + OTHER + "\n1. " + SENTENCE
     subject = next(s for s in range(1, 99) if oracles.split(s, 3) == "train")
     rows = frame(spark, [(1, subject, None, "nursing", False, text)])
@@ -86,7 +84,7 @@ def test_segments_are_the_note_s_own(
 
 
 def learnable(spark: SparkSession, config: Config, tokenizer: ChunkTokenizer) -> DataFrame:
-    """Patients who train say "pain", those held out say "no"."""
+    """Notes of training patients say "pain", those of validation patients "no"."""
     rows = [
         (i, i, None, "nursing", False, 5 * (SENTENCE if oracles.split(i, 3) == "train" else OTHER))
         for i in range(200)
@@ -108,7 +106,7 @@ def test_splits_are_not_mixed(
         assert words <= {mine}
 
 
-def test_the_same_examples_however_partitions_are_cut(
+def test_the_same_examples_whatever_the_partitions(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
 ) -> None:
     segments = learnable(spark, config, tokenizer)
@@ -130,12 +128,12 @@ def test_the_same_examples_however_partitions_are_cut(
     assert held_out[0] == held_out[1]
 
 
-def test_what_no_example_can_hold_is_counted(
+def test_segments_too_long_for_an_example_are_counted(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
 ) -> None:
     schema = "segments array<array<int>>"
     assert too_long(spark.createDataFrame([], schema), 64) == (0, 0, 0.0)
-    texts = [([[1] * 60, [2] * 10],), ([[3] * 61, []],)]  # 61 and one token more are too many
+    texts = [([[1] * 60, [2] * 10],), ([[3] * 61, []],)]  # 61 tokens and one more are too many
     assert too_long(spark.createDataFrame(texts, schema), 64) == (4, 1, 61 / 131)
     subject = next(s for s in range(1, 99) if oracles.split(s, 3) == "train")
     notes = frame(spark, [(1, subject, None, "nursing", False, "pain " * 90 + ". " + SENTENCE)])

@@ -1,4 +1,4 @@
-"""Every admission is in the ledger once a window, with what became of it."""
+"""The ledger: each admission once in each window, with its status and reason."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from readmit_spark.scoring.ledger import ledger_table
 pytestmark = pytest.mark.spark4
 
 WINDOWS = ["2days", "discharge"]
-COHORT = [(1, "train"), (2, "test"), (3, "test"), (4, "test"), (5, "train")]
-EXCLUDED = [(8, "newborn"), (9, "died_in_hospital"), (None, "hadm_id_missing")]
-# window, hadm_id, chunks: 4 and 5 have no note in 2days; nobody but 2 has a discharge summary.
+COHORT = [(1, "train"), (2, "test"), (3, "test")]
+EXCLUDED = [(8, "newborn"), (None, "hadm_id_missing")]
+# window, hadm_id, n_chunks: 3 is too short in 2days; only 2 has a discharge summary.
 DOCUMENTS = [("2days", 1, 3), ("2days", 2, 1), ("2days", 3, 0), ("discharge", 2, 2)]
 
 
-def ledger(spark: SparkSession, split: str) -> dict[tuple[str, int | None], tuple[str, str | None]]:
-    sides = dict(COHORT)
-    scored = [
-        (window, hadm)
-        for window, hadm, chunks in DOCUMENTS
-        if chunks and split in ("all", sides[hadm])
-    ]
+def ledger(
+    spark: SparkSession, split: str, scored: list[tuple[str, int]]
+) -> set[tuple[str, int | None, str, str | None]]:
     rows = ledger_table(
         spark.createDataFrame(COHORT, "hadm_id long, split string"),
         spark.createDataFrame(EXCLUDED, "hadm_id long, reason string"),
@@ -31,37 +27,35 @@ def ledger(spark: SparkSession, split: str) -> dict[tuple[str, int | None], tupl
         WINDOWS,
         split,
     ).collect()
-    found = {(row.window, row.hadm_id): (row.status, row.reason) for row in rows}
-    assert len(found) == len(rows) == len(WINDOWS) * (len(COHORT) + len(EXCLUDED))
-    return found
+    assert len(rows) == len(WINDOWS) * (len(COHORT) + len(EXCLUDED))
+    return {(row.window, row.hadm_id, row.status, row.reason) for row in rows}
 
 
-def test_each_admission_is_there_once_a_window_with_its_reason(spark: SparkSession) -> None:
-    found = ledger(spark, "all")
-    assert [found["2days", hadm] for hadm in (1, 2, 3, 4, 5)] == [
-        ("scored", None),
-        ("scored", None),
-        ("unscored", "document_too_short"),
-        ("unscored", "no_notes"),
-        ("unscored", "no_notes"),
-    ]
-    assert found["discharge", 2] == ("scored", None)
-    assert found["discharge", 1] == ("unscored", "no_notes")
+EXCLUDED_ROWS = {
+    (window, hadm, "excluded", reason) for window in WINDOWS for hadm, reason in EXCLUDED
+}
 
 
-@pytest.mark.parametrize("window", WINDOWS)
-def test_what_prepare_left_out_is_excluded_in_every_window(
-    spark: SparkSession, window: str
-) -> None:
-    found = ledger(spark, "all")
-    assert {hadm: found[window, hadm] for hadm, _ in EXCLUDED} == {
-        hadm: ("excluded", reason) for hadm, reason in EXCLUDED
+def test_every_admission_has_a_status_in_every_window(spark: SparkSession) -> None:
+    scored = [("2days", 1), ("2days", 2), ("discharge", 2)]
+    assert ledger(spark, "all", scored) == {
+        ("2days", 1, "scored", None),
+        ("2days", 2, "scored", None),
+        ("2days", 3, "unscored", "document_too_short"),
+        ("discharge", 1, "unscored", "no_notes"),
+        ("discharge", 2, "scored", None),
+        ("discharge", 3, "unscored", "no_notes"),
+        *EXCLUDED_ROWS,
     }
 
 
-def test_the_other_splits_are_unscored_for_that_reason(spark: SparkSession) -> None:
-    found = ledger(spark, "test")
-    assert found["2days", 1] == found["2days", 5] == ("unscored", "other_split")
-    assert found["2days", 2] == ("scored", None)
-    assert found["2days", 3] == ("unscored", "document_too_short")
-    assert found["discharge", 4] == ("unscored", "no_notes")
+def test_admissions_of_other_splits_are_unscored(spark: SparkSession) -> None:
+    assert ledger(spark, "test", [("2days", 2), ("discharge", 2)]) == {
+        ("2days", 1, "unscored", "other_split"),
+        ("2days", 2, "scored", None),
+        ("2days", 3, "unscored", "document_too_short"),
+        ("discharge", 1, "unscored", "other_split"),
+        ("discharge", 2, "scored", None),
+        ("discharge", 3, "unscored", "no_notes"),
+        *EXCLUDED_ROWS,
+    }

@@ -1,4 +1,4 @@
-"""In how many tasks chunks are scored."""
+"""The chunks to score, and the number of tasks to score them in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from readmit_spark.scoring.score_chunks import distinct_chunks
-from readmit_spark.scoring.workload import n_tasks, workload
+from readmit_spark.scoring.workload import n_tasks, unscored_chunks, workload
 
 pytestmark = pytest.mark.spark4
 
@@ -35,3 +35,14 @@ def test_a_few_chunks_are_shared_by_all_cores(spark: SparkSession) -> None:
     work = workload(distinct_chunks(spark.createDataFrame(rows, schema)))
     assert (work.chunks, work.distinct, work.tokens) == (40, 20, 60)
     assert work.tasks == 3
+
+
+def test_chunks_without_a_score_are_scored_once_each(spark: SparkSession) -> None:
+    rows = [("a", [2, 3], 2), ("b", [2, 4, 3], 3), ("b", [2, 4, 3], 3), (None, None, None)]
+    chunks = spark.createDataFrame(rows, "digest string, input_ids array<int>, n_tokens int")
+    scores = spark.createDataFrame([("a", 0.5)], "digest string, probability double")
+    to_score = unscored_chunks(chunks, scores)
+    (row,) = to_score.collect()
+    assert (row.digest, row.input_ids, row.n_tokens) == ("b", [2, 4, 3], 3)
+    assert [owner.digest for owner in row.owners] == ["b"]
+    assert workload(to_score).distinct == 1

@@ -1,0 +1,149 @@
+"""Which chunks and probabilities a night reuses, and which it makes."""
+
+from __future__ import annotations
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from readmit_spark.config import Chunk
+from readmit_spark.config_file import load_config
+from readmit_spark.nightly.night_chunks import (
+    CHUNKS,
+    REUSED,
+    EarlierChunks,
+    earlier_chunks,
+    night_chunks,
+    preparation_key,
+    prepare_documents,
+    to_prepare,
+)
+from readmit_spark.notes.tokenizer import ChunkTokenizer
+from tests.tables_in import words
+
+pytestmark = pytest.mark.spark4
+
+SCHEMA = (
+    "night string, document string, chunk_index int, digest string, probability double, "
+    "preparation string, model string"
+)
+
+
+def nights(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
+    """Rows of `SCHEMA` with the other columns of `CHUNKS` null."""
+    table = spark.createDataFrame(list(rows), SCHEMA)
+    others = [field for field in CHUNKS if field.name not in table.columns]
+    return table.selectExpr(
+        "*", *(f"cast(null as {field.dataType.simpleString()}) as {field.name}" for field in others)
+    )
+
+
+def documents(spark: SparkSession, *names: str) -> DataFrame:
+    return spark.createDataFrame([(name,) for name in names], "document string")
+
+
+def chunks_of(earlier: EarlierChunks) -> set[tuple[str, int | None]]:
+    return {(row.document, row.chunk_index) for row in earlier.chunks.collect()}
+
+
+def test_chunks_of_this_preparation_and_scores_of_this_model_are_reused(
+    spark: SparkSession,
+) -> None:
+    earlier = earlier_chunks(
+        nights(
+            spark,
+            ("1", "a", 0, "x", 0.1, "mine", "mine"),
+            ("2", "a", 0, "x", 0.2, "mine", "mine"),  # the last night counts
+            ("2", "b", 0, "y", 0.3, "mine", "other"),
+            ("2", "c", 0, "z", 0.4, "other", "mine"),
+            ("2", "d", None, None, None, "mine", "mine"),  # too short for a chunk
+        ),
+        "mine",
+        "mine",
+    )
+    assert chunks_of(earlier) == {("a", 0), ("b", 0), ("d", None)}
+    assert earlier.chunks.columns == list(REUSED)
+    scores = {row.digest: row.probability for row in earlier.scores.collect()}
+    assert scores == {"x": 0.2, "z": 0.4}
+
+
+def test_documents_are_prepared_that_are_new_or_lack_a_score(spark: SparkSession) -> None:
+    earlier = earlier_chunks(
+        nights(
+            spark,
+            ("1", "scored", 0, "x", 0.1, "mine", "mine"),
+            ("1", "scored", 1, "y", 0.2, "mine", "mine"),
+            ("1", "half scored", 0, "x", 0.1, "mine", "mine"),
+            ("1", "half scored", 1, "z", 0.3, "mine", "other"),
+            ("1", "short", None, None, None, "mine", "mine"),
+        ),
+        "mine",
+        "mine",
+    )
+    tonight = documents(spark, "scored", "half scored", "short", "new")
+    rows = to_prepare(tonight, earlier).collect()
+    assert {row.document for row in rows} == {"half scored", "new"}
+
+
+def test_a_night_joins_reused_and_new_chunks(spark: SparkSession) -> None:
+    earlier = earlier_chunks(
+        nights(
+            spark,
+            ("1", "same", 0, "x", 0.1, "mine", "mine"),
+            ("1", "prepared again", 0, "old", 0.2, "mine", "mine"),
+            ("1", "gone", 0, "g", 0.3, "mine", "mine"),  # its patient has left, or has new notes
+        ),
+        "mine",
+        "mine",
+    )
+    prepared = nights(
+        spark,
+        ("", "prepared again", 0, "new", None, "", ""),
+        ("", "new", 0, "x", None, "", ""),  # equal to an earlier chunk
+    )
+    scores = spark.createDataFrame(
+        [("x", 0.1), ("new", 0.9), ("g", 0.3)], "digest string, probability double"
+    )
+    # Two patients may have the same document.
+    tonight = documents(spark, "same", "same", "prepared again", "new")
+    table = night_chunks(tonight, earlier, prepared, scores, "mine", "mine")
+    assert table.columns == CHUNKS.names
+    rows = table.collect()
+    assert sorted((row.document, row.digest, row.probability) for row in rows) == [
+        ("new", "x", 0.1), ("prepared again", "new", 0.9), ("same", "x", 0.1),
+    ]  # fmt: skip
+    assert {(row.preparation, row.model) for row in rows} == {("mine", "mine")}
+
+
+def test_prepared_chunks_know_their_passages(
+    spark: SparkSession, tokenizer: ChunkTokenizer
+) -> None:
+    notes = [(1, "nursing", words(5)), (2, "ecg", words(6, 10))]
+    rows = [(11, "a", notes), (12, "a", notes), (13, "b", [(3, "ecg", "sinus")])]
+    schema = (
+        "hadm_id long, document string, "
+        "notes array<struct<row_id: long, category: string, text: string>>"
+    )
+    table = prepare_documents(spark.createDataFrame(rows, schema), chunk(6), tokenizer)
+    first, second, short = table.orderBy("document", "chunk_index").collect()
+    assert [(p.row_id, p.category, p.start) for p in first.passages] == [
+        (1, "nursing", 0), (2, "ecg", 0),
+    ]  # fmt: skip
+    assert [(p.row_id, p.end) for p in second.passages] == [(2, len(words(6, 10)))]
+    assert (first.n_tokens, len(first.digest)) == (len(first.input_ids), 64)
+    assert (short.document, short.chunk_index, short.digest) == ("b", None, None)
+
+
+def test_the_preparation_key_changes_with_chunks_and_token_limit(
+    tokenizer: ChunkTokenizer, tiny_model: str
+) -> None:
+    from readmit_spark.scoring.load_tokenizer import load_tokenizer
+
+    key = preparation_key(chunk(6), tokenizer)
+    assert len(key) == 16
+    assert key == preparation_key(chunk(6), load_tokenizer(tiny_model, 128))
+    assert key != preparation_key(chunk(7), tokenizer)
+    assert key != preparation_key(chunk(6), load_tokenizer(tiny_model, 64))
+
+
+def chunk(n_words: int) -> Chunk:
+    return load_config(overrides=[f"chunk.words={n_words}", "chunk.min_tail_words=3"]).chunk

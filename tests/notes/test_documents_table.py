@@ -1,0 +1,71 @@
+"""Documents of a few notes: their windows, order and counts."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pytest
+from pyspark.sql import DataFrame, Observation, SparkSession
+
+from readmit_spark.config_file import load_config
+from readmit_spark.notes.documents_table import documents_table, window_notes
+from tests.literal_rows import literal_rows
+
+pytestmark = pytest.mark.spark4
+
+NOTES = [
+    (2, 1, 11, date(2020, 1, 1), None, "nursing", False, "second"),
+    (1, 1, 11, date(2020, 1, 1), datetime(2020, 1, 1, 9), "nursing", False, "first"),
+    (1, 1, 11, date(2020, 1, 1), datetime(2020, 1, 1, 9), "nursing", False, "first"),  # again
+    (3, 1, 11, date(2020, 1, 3), None, "nursing", False, "third day"),
+    (4, 1, 11, date(2020, 1, 8), None, "discharge summary", False, "draft"),
+    (5, 1, 11, date(2020, 1, 9), None, "discharge summary", False, "bye"),
+    (6, 1, 11, None, None, "nursing", False, "no date"),
+    (7, 1, 11, date(2020, 1, 1), None, "nursing", True, "wrong"),
+    (8, 2, 21, date(2020, 1, 1), None, "nursing", False, "excluded"),
+    (9, 3, 31, date(2020, 1, 1), None, "nursing", False, "unknown"),
+    (10, 1, None, date(2020, 1, 1), None, "nursing", False, "no admission"),
+    (11, 1, 11, date(2020, 1, 1), None, "nursing", False, None),
+]
+
+
+def notes(spark: SparkSession) -> DataFrame:
+    return literal_rows(
+        spark,
+        [(*row, False) for row in NOTES],
+        "row_id long, subject_id long, hadm_id long, chartdate date, charttime timestamp, "
+        "category string, iserror boolean, text string, malformed boolean",
+    )
+
+
+def cohort(spark: SparkSession) -> DataFrame:
+    return literal_rows(
+        spark,
+        [(1, 11, datetime(2020, 1, 1, 8), 1, "train")],
+        "subject_id long, hadm_id long, admittime timestamp, label int, split string",
+    )
+
+
+def test_documents_and_counts(spark: SparkSession) -> None:
+    config = load_config(overrides=["windows=[2days,3days,discharge]"])
+    admissions = spark.createDataFrame([(1, 11), (2, 21)], "subject_id long, hadm_id long")
+    counts, repeated = Observation("notes"), Observation("repeated")
+    table = documents_table(notes(spark), cohort(spark), admissions, config, counts, repeated)
+    rows = {row.window: (row.n_notes, row.text) for row in table.collect()}
+    assert rows == {
+        "2days": (2, "first second"),
+        "3days": (3, "first second third day"),
+        "discharge": (1, "bye"),
+    }
+    assert counts.get | repeated.get == {
+        "notes": 12, "malformed": 0, "text_empty": 0, "no_hadm_id": 1, "unknown_admission": 1,
+        "excluded_admission": 1, "text_missing": 1, "marked_as_error": 1, "chartdate_unparsed": 1,
+        "identical_duplicate": 1,
+    }  # fmt: skip
+
+
+def test_the_notes_of_a_document(spark: SparkSession) -> None:
+    config = load_config()
+    for window, expected in (("2days", [1, 2]), ("discharge", [5])):
+        (row,) = window_notes(notes(spark), cohort(spark), window, config).collect()
+        assert [note.row_id for note in row.notes] == expected
