@@ -79,7 +79,7 @@ def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float)
     """hadm_id, drivers: the chunks that add most to the score, at most `DRIVERS`.
 
     A chunk adds p / c, and the one with the maximum (the first of equals) the maximum too, all over
-    1 + n / c: `core.vote.contributions`. `share` is that over the score, so the shares of all of an
+    1 + n / c: `evaluation.vote.contributions`. `share` is that over the score, so the shares of all of an
     admission's chunks sum to 1.
     """
     p, n = F.col("probability"), F.col("n_chunks")
