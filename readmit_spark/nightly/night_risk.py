@@ -78,9 +78,9 @@ def patient_risk(
 def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float) -> DataFrame:
     """hadm_id, drivers: the chunks that add most to the score, at most `DRIVERS`.
 
-    A chunk adds p / c, and the one with the maximum (the first of equals) the maximum too, all over
-    1 + n / c: `evaluation.vote.contributions`. `share` is that over the score, so the shares of all of an
-    admission's chunks sum to 1.
+    A chunk adds p / c, and the chunk with the maximum (the first of equals) also the maximum, all
+    divided by 1 + n / c (`evaluation.vote.contributions`). `share` is this divided by the score, so
+    the shares of an admission's chunks sum to 1.
     """
     p, n = F.col("probability"), F.col("n_chunks")
     order = Window.partitionBy("hadm_id").orderBy(F.desc("probability"), "chunk_index")

@@ -46,7 +46,7 @@ def upright(image: Any, values: Any) -> bool:
     )  # fmt: skip
 
 
-def test_a_map_has_its_tokens_on_both_axes_and_attending_tokens_as_rows(drawn: list[Figure]) -> None:
+def test_a_map_has_token_labels_and_attending_tokens_as_rows(drawn: list[Figure]) -> None:
     values = some_maps(1, 1, 4)[0, 0]
     tokens = ["[CLS]", "$5", "##ed$", "[SEP]"]
     one_map(values, tokens, title="Layer 3, head 1")
