@@ -120,7 +120,9 @@ def test_a_quiet_night(quiet: Monitor) -> None:
 
 def test_alarms_of_tonight_and_of_earlier_nights(quiet: Monitor) -> None:
     early = replace(chart("notes", 1, 0.1, 0.5), values=np.array([np.nan, 0.9, 0.1]))
-    words = text(replace(quiet, charts=[*quiet.charts, chart("score", 1, 0.7, 0.5), early]))
+    changed = {("score", 1): chart("score", 1, 0.7, 0.5), ("notes", 1): early}
+    charts = [changed.get((c.name, c.span), c) for c in quiet.charts]
+    words = text(replace(quiet, charts=charts))
     assert "1 alarm tonight. Score, 1 night : 0.300, reference 0.200; PSI 0.700 above" in words
     assert "2026-11-02 02:00 Notes per admission, 1 night 0.20, reference 0.20" in words
 
