@@ -1,6 +1,6 @@
-"""From tokens to what a person reads: words, segments, their places in the notes; and a test of it.
+"""Map attributions of tokens to words and their places in the notes, and test the attributions.
 
-Attributions are in logits: what each part adds to the logit of a chunk.
+An attribution is the contribution of a part to the logit of a chunk.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ RANDOM_SETS = 20
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a chunk; segment: the number of its segment in the document; places: its characters
-    in the notes' own texts, usually one passage."""
+    """A word of a chunk.
+
+    segment: index of its segment in the document. places: its passages in the original notes,
+    usually one.
+    """
 
     text: str
     segment: int
@@ -32,33 +35,43 @@ class Word:
 
 
 def chunk_words(texts: Sequence[str], chunks: Sequence[str], index: int) -> list[Word]:
-    """The words of chunk `index`, of the chunks that `clean(document(texts))` was cut into."""
+    """Return the words of chunk `index`.
+
+    texts: the notes in the order of the document. chunks: the chunks of `clean(document(texts))`.
+    """
     words = chunks[index].split()
-    places = passages(texts, [*chunks[:index], *words])[index:]
-    # Counted in characters that are not white space: a chunker may part a word, no segment does.
-    ends = np.array([*accumulate(map(_solid, segment(clean(document(texts)))))])
-    before = sum(map(_solid, chunks[:index]))
+    word_passages = passages(texts, [*chunks[:index], *words])[index:]
+    # Positions count characters without white space: a word may be cut between two chunks.
+    segment_ends = np.array([*accumulate(map(_n_characters, segment(clean(document(texts)))))])
+    before = sum(map(_n_characters, chunks[:index]))
     starts = before + np.array([0, *accumulate(map(len, words))][:-1], dtype=np.int64)
-    numbers = np.searchsorted(ends, starts, side="right")
+    segments = np.searchsorted(segment_ends, starts, side="right")
     return [
-        Word(word, int(number), place)
-        for word, number, place in zip(words, numbers, places, strict=True)
+        Word(word, int(number), places)
+        for word, number, places in zip(words, segments, word_passages, strict=True)
     ]
 
 
 def by_word(tokens: ArrayLike, word_of: Sequence[int], n_words: int) -> Floats:
-    """[n_words] sums of the attributions [tokens] of each word's tokens; -1 belongs to no word, and
-    a word whose tokens were cut off has 0."""
+    """Return the [n_words] sums of the attributions of each word's tokens.
+
+    tokens: [tokens] attributions. word_of: [tokens] index of each token's word, -1 for special
+    tokens. A word whose tokens were cut off has 0.
+    """
     values, words = np.asarray(tokens, dtype=np.float64), np.asarray(word_of, dtype=np.int64)
-    mine = words >= 0
-    return np.bincount(words[mine], weights=values[mine], minlength=n_words).astype(np.float64)
+    in_word = words >= 0
+    sums = np.bincount(words[in_word], weights=values[in_word], minlength=n_words)
+    return sums.astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """Taking words out. removed: how many. strongest: by how much the logit falls without those of
-    the highest attribution; random: the mean fall without as many others; beaten: the share
-    of random sets without which it falls less."""
+    """The result of removing words from a chunk.
+
+    removed: number of words removed. strongest: decrease of the logit without the words of highest
+    attribution. random: mean decrease without random sets of other words. beaten: share of the
+    random sets with a smaller decrease.
+    """
 
     removed: int
     strongest: float
@@ -74,36 +87,40 @@ def deletion_test(
     share: float,
     seed: int,
 ) -> Deletion | None:
-    """Whether the words that are said to raise the logit do so.
+    """Test whether the words with the highest attributions raise the logit more than others.
 
-    words: [words] attributions. word_of: [tokens]. logits_without: of masks [tokens], true of what
-    stays, the logits. share: of the words that have tokens, from one word to half of them. None
-    where there are fewer than two such words.
+    words: [words] attributions. word_of: [tokens] as in `by_word`. logits_without: maps masks
+    [tokens], True for the tokens that stay, to logits. logit: the logit of the whole chunk. share:
+    share of the words with tokens to remove, at least one word and at most half of them. Returns
+    None for fewer than two words with tokens.
     """
-    values, of = np.asarray(words, dtype=np.float64), np.asarray(word_of, dtype=np.int64)
-    there = np.unique(of[of >= 0])
-    if len(there) < 2:
+    values, word_ids = np.asarray(words, dtype=np.float64), np.asarray(word_of, dtype=np.int64)
+    present = np.unique(word_ids[word_ids >= 0])
+    if len(present) < 2:
         return None
-    n = min(max(1, round(share * len(there))), len(there) // 2)
-    order = there[np.argsort(-values[there], kind="stable")]
+    n = min(max(1, round(share * len(present))), len(present) // 2)
+    order = present[np.argsort(-values[present], kind="stable")]
     rng = np.random.default_rng(seed)
     sets = [order[:n], *(rng.choice(order[n:], n, replace=False) for _ in range(RANDOM_SETS))]
-    falls = logit - logits_without([~np.isin(of, out) for out in sets])
-    return Deletion(
-        n, float(falls[0]), float(falls[1:].mean()), float((falls[1:] < falls[0]).mean())
-    )
+    decrease = logit - logits_without([~np.isin(word_ids, removed) for removed in sets])
+    strongest, others = decrease[0], decrease[1:]
+    return Deletion(n, float(strongest), float(others.mean()), float((others < strongest).mean()))
 
 
 def rollout(maps: ArrayLike) -> Floats:
-    """Attention rollout, [tokens, tokens] from maps [layers, heads, tokens, tokens]: half of each
-    layer's mean over heads and half the identity (the residual path), multiplied through the layers
-    (Abnar and Zuidema 2020, arXiv 2005.00928). Rows sum to 1."""
+    """Compute attention rollout (Abnar and Zuidema 2020, arXiv 2005.00928).
+
+    maps: [layers, heads, tokens, tokens]. Each layer is half its mean over heads and half the
+    identity (the residual connection). The result is the product over the layers, [tokens,
+    tokens]; its rows sum to 1.
+    """
     means = np.asarray(maps, dtype=np.float64).mean(axis=1)
-    through = np.eye(means.shape[-1])
+    product = np.eye(means.shape[-1])
     for layer in means:
-        through = (layer + np.eye(len(layer))) / 2 @ through
-    return through
+        product = (layer + np.eye(len(layer))) / 2 @ product
+    return product
 
 
-def _solid(text: str) -> int:
+def _n_characters(text: str) -> int:
+    """Count the characters that are not white space."""
     return len("".join(text.split()))

@@ -1,4 +1,4 @@
-"""Explanations as one self-contained page: from a patient's score to words and where they stand."""
+"""Render explanations as one HTML page: the words behind a score and their places in the notes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOP_WORDS, TOP_SEGMENTS = 10, 5
 
 @dataclass(frozen=True)
 class Place:
-    """``TEXT[start:end]`` of the note as it is in the record."""
+    """The characters ``TEXT[start:end]`` of the note ``row_id`` in NOTEEVENTS."""
 
     row_id: int | None
     category: str
@@ -28,9 +28,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Word:
-    """text: only where `explain.include_text` asks for it. strength: the attribution from -1 to 1,
-    in units of the chunk's largest. read: False of one that the model was not given, being past its
-    limit of tokens: its attribution of 0 says nothing."""
+    """A word of the driving chunk.
+
+    strength: attribution / largest absolute attribution of the chunk, from -1 to 1. text: None
+    without `explain.include_text`. read: False if the word is beyond the model's limit of tokens;
+    its attribution of 0 then has no meaning.
+    """
 
     number: int  # in the chunk, from 1
     attribution: float
@@ -48,12 +51,12 @@ class Segment:
     number: int  # in the chunk, from 1
     attribution: float
     words: Sequence[Word]
-    places: Sequence[Place]  # from the first to the last character it has of each note
+    places: Sequence[Place]  # in each note, from its first to its last character
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """share: its part of the score, from 0 to 1; the shares of all chunks sum to 1."""
+    """A chunk of the admission. share: share of the score; the shares of all chunks sum to 1."""
 
     index: int
     probability: float
@@ -62,7 +65,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Explained:
-    """One admission, or a text without one (hadm_id None). Attributions are in logits."""
+    """The explanation of one admission, or of a text without an admission (hadm_id None).
+
+    driving: the chunk with the largest probability, whose words are explained. logit: of that
+    chunk. baseline: logit of padding of the same length. error: sum of the attributions - (logit -
+    baseline). steps: points of the integral. complete: whether the error is small.
+    """
 
     subject_id: int | None
     hadm_id: int | None
@@ -81,30 +89,34 @@ class Explained:
     @property
     def strongest(self) -> Sequence[Word]:
         """The words that raise the logit most."""
-        rising = [word for word in self.words if word.attribution > 0]
-        return sorted(rising, key=lambda word: -word.attribution)[:TOP_WORDS]
+        raising = [word for word in self.words if word.attribution > 0]
+        return sorted(raising, key=lambda word: -word.attribution)[:TOP_WORDS]
 
     @property
     def lowering(self) -> Sequence[Word]:
-        """The words that lower it most."""
-        falling = [word for word in self.words if word.attribution < 0]
-        return sorted(falling, key=lambda word: word.attribution)[:TOP_WORDS]
+        """The words that lower the logit most."""
+        lowering = [word for word in self.words if word.attribution < 0]
+        return sorted(lowering, key=lambda word: word.attribution)[:TOP_WORDS]
 
     @property
     def top_segments(self) -> Sequence[Segment]:
+        """The segments that raise the logit most."""
         read = [s for s in self.segments if any(word.read for word in s.words)]
         return sorted(read, key=lambda s: -s.attribution)[:TOP_SEGMENTS]
 
     @property
     def unread(self) -> int:
-        """How many of the words the model was not given."""
+        """The number of words beyond the model's limit of tokens."""
         return sum(not word.read for word in self.words)
 
 
 @dataclass(frozen=True)
 class Attention:
-    """maps: [layers, heads, tokens, tokens]. rollout: [tokens, tokens]. tokens: their spelling,
-    only where text may be shown."""
+    """The attention of the driving chunk.
+
+    maps: [layers, heads, tokens, tokens]. rollout: [tokens, tokens]. tokens: their spelling; None
+    if text may not be shown.
+    """
 
     maps: NDArray[np.float32]
     rollout: NDArray[np.float64]
@@ -112,7 +124,7 @@ class Attention:
 
 
 def explained_of(row: Mapping[str, Any]) -> Explained:
-    """From a row of `spark.explain.EXPLAINED`."""
+    """Convert a row of the table of explanations (`explanations.EXPLAINED`)."""
     values = [word["attribution"] for word in row["words"]]
     largest = max(map(abs, values), default=0.0) or 1.0
     words = [
@@ -127,9 +139,9 @@ def explained_of(row: Mapping[str, Any]) -> Explained:
         )
         for number, word in enumerate(row["words"], 1)
     ]
-    whole = row["score"] or 1.0
+    score = row["score"] or 1.0
     chunks = [
-        Chunk(i, chunk["probability"], chunk["adds"] / whole)
+        Chunk(i, chunk["probability"], chunk["adds"] / score)
         for i, chunk in enumerate(row["chunks"])
     ]
     return Explained(
@@ -142,9 +154,10 @@ def explained_of(row: Mapping[str, Any]) -> Explained:
 def render_explain(
     explained: Sequence[Explained], model: str, where: str, c: float, attention: Attention | None
 ) -> str:
-    pages = page_environment()
-    pages.filters |= {"signed": _signed, "tint": _tint, "place": _words_for}
-    return pages.get_template("insight/explain.html.j2").render(
+    """Render the page. where: describes which scores are explained. c: the c of the vote."""
+    templates = page_environment()
+    templates.filters |= {"signed": _signed, "tint": _tint, "place": _place_text}
+    return templates.get_template("insight/explain.html.j2").render(
         explained=explained,
         model=model,
         where=where,
@@ -155,34 +168,35 @@ def render_explain(
 
 
 def _maps(attention: Attention) -> dict[str, bytes]:
+    """Draw the pictures of attention: caption -> PNG."""
     layers, heads = attention.maps.shape[:2]
-    shown = attention.tokens
+    tokens = attention.tokens
     last = attention.maps[-1]
     draw = attention_pictures.one_map
     return {
         f"All {layers * heads} maps: {layers} layers of {heads} heads": (
             attention_pictures.all_maps(attention.maps)
         ),
-        "The last layer, head by head": attention_pictures.layer_grid(last),
-        f"Layer {layers}, head 1": draw(last[0], shown, title=f"Layer {layers}, head 1"),
+        "All heads of the last layer": attention_pictures.layer_grid(last),
+        f"Layer {layers}, head 1": draw(last[0], tokens, title=f"Layer {layers}, head 1"),
         f"Layer {layers}, mean over heads": draw(
-            last.mean(axis=0), shown, title=f"Layer {layers}, mean over heads"
+            last.mean(axis=0), tokens, title=f"Layer {layers}, mean over heads"
         ),
-        "Attention rollout": draw(attention.rollout, shown, title="Attention rollout"),
+        "Attention rollout": draw(attention.rollout, tokens, title="Attention rollout"),
     }
 
 
 def _segments(words: Sequence[Word]) -> list[Segment]:
-    found = []
+    segments = []
     for number, (_, group) in enumerate(groupby(words, key=lambda word: word.segment), 1):
-        mine = list(group)
-        attribution = float(sum(word.attribution for word in mine))
-        found.append(Segment(number, attribution, mine, _joined(mine)))
-    return found
+        segment_words = list(group)
+        attribution = float(sum(word.attribution for word in segment_words))
+        segments.append(Segment(number, attribution, segment_words, _span(segment_words)))
+    return segments
 
 
-def _joined(words: Sequence[Word]) -> list[Place]:
-    """From the first to the last character of each note."""
+def _span(words: Sequence[Word]) -> list[Place]:
+    """Return for each note the place from the first to the last character of the words."""
     spans: dict[tuple[int | None, str], tuple[int, int]] = {}
     for word in words:
         for place in word.places:
@@ -196,7 +210,7 @@ def _place(place: Mapping[str, Any]) -> Place:
     return Place(place["row_id"], (place["category"] or "").strip(), place["start"], place["end"])
 
 
-def _words_for(places: Sequence[Place]) -> str:
+def _place_text(places: Sequence[Place]) -> str:
     return "; ".join(
         f"{p.category}{f', note {p.row_id}' if p.row_id is not None else ''}, "
         f"{p.start:,}\N{EN DASH}{p.end:,}"
@@ -209,6 +223,6 @@ def _signed(value: float) -> str:
 
 
 def _tint(strength: float) -> str:
-    """A background for a word; dark text stays readable on the strongest."""
+    """Return the background colour of a word, light enough for dark text."""
     colour = "194, 87, 26" if strength > 0 else "27, 94, 155"
     return f"rgba({colour}, {min(1.0, abs(strength)) * 0.55:.3f})"

@@ -1,4 +1,4 @@
-"""The risk after each day of a stay, as one self-contained page."""
+"""Render the scores after each day of the stay as one HTML page."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from matplotlib.ticker import MaxNLocator
 from readmit_spark.pages.canvas import BLUE, GREY, RUST, new_figure, png_bytes
 from readmit_spark.pages.html import page_environment
 
-_ONE_BY_ONE = 12  # lines that can still be told apart
+_MAX_LINES = 12  # more lines in one picture cannot be distinguished
 
 
 @dataclass(frozen=True)
 class Day:
-    """n: stays with a score that day. measured: those of the test split with a known outcome that
-    last at least as many days, of which auroc is (as `core.metrics.evaluate` gives it)."""
+    """The figures of one day of the stay.
+
+    n: admissions with a score on that day. measured: number of them in the test split with a known
+    outcome and a stay of at least that many days. auroc: of the measured admissions, as the entry
+    "auroc" of `evaluation.metrics.evaluate`.
+    """
 
     day: int
     n: int
@@ -29,7 +33,7 @@ class Day:
 
 @dataclass(frozen=True)
 class OverTime:
-    """rows: the table `risk_by_day`. shown: the admissions with a line of their own."""
+    """Everything on the page. rows: the table `risk_by_day`. shown: hadm_ids with own lines."""
 
     model: str
     rows: pd.DataFrame
@@ -39,13 +43,14 @@ class OverTime:
 
 
 def render_over_time(page: OverTime) -> str:
+    """Render the page. All text is escaped."""
     scores = page.rows.pivot(index="hadm_id", columns="day", values="score")
     table = [
         (hadm, [None if np.isnan(v) else float(v) for v in scores.loc[hadm]]) for hadm in page.shown
     ]
     pictures = {
-        "Scores of the stays with the highest risk, day by day": _lines(page),
-        "Scores by outcome: medians and middle halves, day by day": _by_outcome(page.rows),
+        "Scores of the admissions with the highest risk, by day": _lines(page),
+        "Scores by outcome and day: medians and the middle 50 %": _by_outcome(page.rows),
     }
     return (
         page_environment()
@@ -57,10 +62,10 @@ def render_over_time(page: OverTime) -> str:
 
 def _lines(page: OverTime) -> bytes:
     figure, axes = new_figure("The highest risks", "Day of stay", "Score after the day")
-    for i, hadm in enumerate(page.shown[:_ONE_BY_ONE]):
-        mine = page.rows[page.rows.hadm_id == hadm]
+    for i, hadm in enumerate(page.shown[:_MAX_LINES]):
+        rows = page.rows[page.rows.hadm_id == hadm]
         axes.plot(
-            mine.day, mine.score, marker="o", ms=3.5, lw=1.4, label=str(hadm),
+            rows.day, rows.score, marker="o", ms=3.5, lw=1.4, label=str(hadm),
             color=(BLUE, RUST, GREY)[i % 3], ls=("-", "--", ":", "-.")[i // 3],
         )  # fmt: skip
     axes.set_ylim(0, 1.005)
@@ -72,12 +77,12 @@ def _lines(page: OverTime) -> bytes:
 def _by_outcome(rows: pd.DataFrame) -> bytes:
     figure, axes = new_figure("By outcome", "Day of stay", "Score after the day")
     for label, name, colour in ((0, "not readmitted", BLUE), (1, "readmitted", RUST)):
-        here = rows[rows.label == label].groupby("day").score
-        if here.ngroups:
-            days = np.array(sorted(here.groups))
-            low, middle, high = (here.quantile(q).loc[days] for q in (0.25, 0.5, 0.75))
+        by_day = rows[rows.label == label].groupby("day").score
+        if by_day.ngroups:
+            days = np.array(sorted(by_day.groups))
+            low, median, high = (by_day.quantile(q).loc[days] for q in (0.25, 0.5, 0.75))
             axes.fill_between(days, low, high, color=colour, alpha=0.15, lw=0)
-            axes.plot(days, middle, color=colour, marker="o", ms=4, lw=1.8, label=name)
+            axes.plot(days, median, color=colour, marker="o", ms=4, lw=1.8, label=name)
     axes.set_ylim(0, 1.005)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if rows.label.notna().any():

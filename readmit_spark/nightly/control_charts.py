@@ -1,12 +1,12 @@
-"""Control charts over the published nights: is what comes in, and what comes out, as it was?
+"""Control charts over the published nights: have the input notes or the scores changed?
 
-The unit is the stay, and each stay counts once: on the night on which it is first in the house. So
-the nights' samples are independent although a patient lies there for days, and limits that assume
-independence hold. What differs between nights beyond that (weekdays, outbreaks) is estimated from
-the reference nights, and widens the limits (`drift.widening`).
+Each admission counts once, on its first night in hospital. So the samples of different nights are
+independent although patients stay for days, and limits that assume independence are valid.
+Differences between nights beyond chance (weekdays, outbreaks) are estimated from the reference
+nights and widen the limits (`drift.widening_factor`).
 
-The rate of false alarms is stated for all charts and a stretch of nights together. Each test gets
-an equal part of it (Bonferroni), which holds however charts and nights depend on each other.
+The rate of false alarms holds for all charts and `HORIZON` nights together. Each test gets an equal
+part of it (Bonferroni), which is valid for any dependence between charts and nights.
 """
 
 from __future__ import annotations
@@ -27,25 +27,26 @@ from readmit_spark.nightly.drift import (
     NumberBins,
     chance_limit,
     psi,
-    widening,
+    widening_factor,
 )
 
-HORIZON = 100  # nights that the rate of false alarms is stated for
-SPANS = (1, 7)  # nights taken together: the first sees a break at once, the second a small shift
-_MOST_BINS, _A_BIN = 10, 5  # as many bins as hold five new stays a reference night each
+HORIZON = 100  # number of nights for which the rate of false alarms holds
+SPANS = (1, 7)  # nights pooled: 1 shows a break at once, 7 show a small lasting shift
+# At most 10 bins, and at least 5 new admissions in a bin on a typical reference night.
+_MOST_BINS, _MIN_PER_BIN = 10, 5
 
 Table: TypeAlias = pd.DataFrame
 
-# What is watched of a new stay, and how the page calls it.
+# Monitored quantities of a new admission and their titles on the page.
 QUANTITIES = {
     "score": "Score",
     "token_loss": "Token loss rate",
     "unknown_words": "Unknown word rate",
-    "notes": "Notes a stay",
+    "notes": "Notes per admission",
     "categories": "Category mix",
     "unscored": "Share without a score",
 }
-# Where their values can lie; the mix of categories is no number.
+# Possible range of the quantities that are numbers.
 RANGES = {
     "score": (0.0, 1.0),
     "token_loss": (0.0, 1.0),
@@ -63,8 +64,11 @@ N_CHARTS = len(QUANTITIES) * len(SPANS) + len(OUTCOMES)
 
 @dataclass(frozen=True)
 class Rules:
-    """reference_nights: the first nights, which all later ones are held against.
-    false_alarm_rate: the probability of any alarm in `HORIZON` quiet nights, over all charts."""
+    """The settings of the control charts.
+
+    reference_nights: the number of first nights with which all later nights are compared.
+    false_alarm_rate: the probability of any alarm in any chart in `HORIZON` nights without change.
+    """
 
     reference_nights: int
     false_alarm_rate: float
@@ -72,16 +76,17 @@ class Rules:
 
     @property
     def level(self) -> float:
-        """The probability of a false alarm of one chart on one night."""
+        """The probability of a false alarm in one chart on one night."""
         return self.false_alarm_rate / (HORIZON * N_CHARTS)
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One statistic, night by night: [nights] arrays, not-a-number where there is none.
+    """One statistic by night. All arrays are [nights]; not-a-number means undefined.
 
-    span: nights taken together. shown: the plain figure beside the statistic (a mean or a share).
-    reference: that figure over the reference nights. A value outside low and high is an alarm.
+    span: number of nights pooled. values: the statistic; outside of low and high it is an alarm.
+    shown: the mean or share that the page shows beside the statistic. reference: the same over the
+    reference nights. n: number of admissions.
     """
 
     name: str
@@ -96,44 +101,47 @@ class Chart:
 
     @property
     def alarms(self) -> NDArray[np.bool_]:
+        """Whether each night has an alarm."""
         with np.errstate(invalid="ignore"):
             return (self.values > self.high) | (self.values < self.low)
 
 
-def quantities(stays: Table) -> Table:
-    """`QUANTITIES` of each stay, from the columns score, n_notes, n_tokens, n_tokens_cut,
-    n_unknown, categories; missing where there is nothing to compute it from."""
-    tokens = stays.n_tokens.astype(float)
-    cut = stays.n_tokens_cut.astype(float)
+def quantities(admissions: Table) -> Table:
+    """Compute the `QUANTITIES` of each admission; not-a-number if undefined.
+
+    admissions: columns score, n_notes, n_tokens, n_tokens_cut, n_unknown, categories.
+    """
+    tokens = admissions.n_tokens.astype(float)
+    cut = admissions.n_tokens_cut.astype(float)
     return pd.DataFrame(
         {
-            "score": stays.score.astype(float),
+            "score": admissions.score.astype(float),
             "token_loss": cut / (tokens + cut),
-            "unknown_words": stays.n_unknown.astype(float) / tokens,
-            "notes": stays.n_notes.astype(float),
-            "categories": stays.categories.astype(str),
-            "unscored": stays.score.isna().astype(float),
+            "unknown_words": admissions.n_unknown.astype(float) / tokens,
+            "notes": admissions.n_notes.astype(float),
+            "categories": admissions.categories.astype(str),
+            "unscored": admissions.score.isna().astype(float),
         }
     )
 
 
-def drift_charts(stays: Table, nights: Sequence[datetime], rules: Rules) -> list[Chart]:
-    """A chart for each of `QUANTITIES` and `SPANS`.
+def drift_charts(admissions: Table, nights: Sequence[datetime], rules: Rules) -> list[Chart]:
+    """Make a chart for each of `QUANTITIES` and `SPANS`.
 
-    stays: one row a stay, with the `night` on which it was first there, and the columns of
-    `quantities`. nights: all nights, in order, the first `rules.reference_nights` the reference.
+    admissions: one row for each admission, with its first `night` and the columns of `quantities`.
+    nights: all nights, in order; the first `rules.reference_nights` are the reference.
     """
-    values = quantities(stays)
-    night = pd.Index(nights).get_indexer(pd.Index(stays.night))
+    values = quantities(admissions)
+    night = pd.Index(nights).get_indexer(pd.Index(admissions.night))
     rows = [np.flatnonzero(night == i) for i in range(len(nights))]
-    # Of the reference alone: what a past night is held against must not change with later ones.
-    then = rows[: rules.reference_nights]
-    a_night = int(np.median([len(mine) for mine in then])) if then else 0
-    most = min(_MOST_BINS, max(2, a_night // _A_BIN))
+    # Bins depend on the reference nights only, so that later nights do not change earlier results.
+    reference = rows[: rules.reference_nights]
+    typical_n = int(np.median([len(night_rows) for night_rows in reference])) if reference else 0
+    most_bins = min(_MOST_BINS, max(2, typical_n // _MIN_PER_BIN))
     return [
         chart
         for name in QUANTITIES
-        for chart in _quantity_charts(name, values[name], rows, nights, most, rules)
+        for chart in _quantity_charts(name, values[name], rows, nights, most_bins, rules)
     ]
 
 
@@ -142,42 +150,46 @@ def _quantity_charts(
     values: pd.Series[Any],
     rows: Sequence[NDArray[np.intp]],
     nights: Sequence[datetime],
-    most: int,
+    most_bins: int,
     rules: Rules,
 ) -> list[Chart]:
+    """Make the charts of one quantity, one for each span.
+
+    values: the quantity of each admission. rows: for each night the positions of its admissions.
+    """
     n_reference = min(rules.reference_nights, len(nights))
-    known = np.concatenate([*rows[:n_reference], np.empty(0, dtype=np.intp)])
+    in_reference = np.concatenate([*rows[:n_reference], np.empty(0, dtype=np.intp)])
     bins: NumberBins | NameBins
     if name == "categories":
-        bins = NameBins.of(values.iloc[known].tolist(), most)
+        bins = NameBins.of(values.iloc[in_reference].tolist(), most_bins)
         plain = (values == (bins.names[0] if bins.names else "")).astype(float)
     else:
-        bins = NumberBins.of(values.iloc[known].to_numpy(), most, *RANGES[name])
+        bins = NumberBins.of(values.iloc[in_reference].to_numpy(), most_bins, *RANGES[name])
         plain = values
-    counts = np.array([bins.count(values.iloc[mine].to_numpy()) for mine in rows])
+    counts = np.array([bins.count(values.iloc[night_rows].to_numpy()) for night_rows in rows])
     reference = counts[:n_reference].sum(axis=0)
-    spread = widening(counts[:n_reference], rules.level)
+    factor = widening_factor(counts[:n_reference], rules.level)
     charts = []
     for span in SPANS:
         index, high, shown = (np.full(len(nights), np.nan) for _ in range(3))
         size = np.zeros(len(nights), dtype=np.int64)
         if span == 1:
-            shown = np.array([_mean(plain.iloc[mine]) for mine in rows])
+            shown = np.array([_mean(plain.iloc[night_rows]) for night_rows in rows])
         for t in range(n_reference, len(nights)):
-            # What the reference holds is not held against it again.
+            # Reference nights are not compared with themselves.
             first = max(n_reference, t - span + 1)
-            together = counts[first : t + 1].sum(axis=0)
-            size[t] = together.sum()
+            pooled = counts[first : t + 1].sum(axis=0)
+            size[t] = pooled.sum()
             if size[t] and reference.sum():
-                index[t] = psi(reference, together)
-                high[t] = spread * chance_limit(reference, int(size[t]), rules.level, rules.seed)
+                index[t] = psi(reference, pooled)
+                high[t] = factor * chance_limit(reference, int(size[t]), rules.level, rules.seed)
                 shown[t] = _mean(plain.iloc[np.concatenate(rows[first : t + 1])])
         low = np.full(len(nights), np.nan)
-        mean = _mean(plain.iloc[known])
+        mean = _mean(plain.iloc[in_reference])
         charts.append(Chart(name, span, nights, index, low, high, shown, mean, size))
     return charts
 
 
 def _mean(values: pd.Series[Any]) -> float:
-    known = values.dropna()
-    return float(known.mean()) if len(known) else float("nan")
+    present = values.dropna()
+    return float(present.mean()) if len(present) else float("nan")

@@ -51,7 +51,7 @@ def monitor(run: Run, as_of: datetime | None) -> str:
             nights=times,
             rules=rules,
             charts=charts,
-            stays=stays,
+            new_admissions=stays,
             outcomes=outcomes,
             facts=_facts(nights),
             horizon_days=config.label.horizon_days,

@@ -1,6 +1,6 @@
-"""The monitor as one self-contained page: what moved, since when, and how sure that is.
+"""Render the monitor as one HTML page: alarms, control charts and measured outcomes.
 
-It holds counts and figures of groups of stays: no note text, and nothing of a single patient.
+The page shows counts and figures of groups of admissions, no note text and no single patient.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from readmit_spark.nightly import monitor_pictures
 from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, SPANS, Chart, Rules
 from readmit_spark.pages.html import page_environment
 
-CATEGORIES = 10  # that have a bar
-BETWEEN = " + "
+_MAX_CATEGORIES = 10  # bars in the picture of categories
+_SEPARATOR = " + "  # between the categories of an admission, as in monitor_stays.BETWEEN
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """nights: all that are looked at, oldest first. stays: `spark.monitor.new_stays`, with `night`
-    as a time. outcomes: score, alerted, label, dischtime of the settled stays."""
+    """Everything on the page.
+
+    nights: all compared nights, oldest first. new_admissions: rows of `monitor_stays.new_stays`,
+    with `night` as a time. outcomes: columns score, alerted, label, dischtime of the settled
+    admissions.
+    """
 
     nights: Sequence[datetime]
     rules: Rules
     charts: Sequence[Chart]
-    stays: pd.DataFrame
+    new_admissions: pd.DataFrame
     outcomes: pd.DataFrame
     facts: Mapping[str, str]
     horizon_days: float = 30
 
 
 def alarm_rows(charts: Sequence[Chart]) -> list[dict[str, str]]:
-    """Every alarm, the latest night first: night (ISO), what (the statistic), said (its value,
-    limit and plain figure)."""
+    """Return all alarms, latest night first.
+
+    Keys: night (ISO), what (the statistic), said (its value, its limit and the mean or share).
+    """
     rows = []
     for chart in charts:
         for t in map(int, np.flatnonzero(chart.alarms)):
@@ -47,13 +53,14 @@ def alarm_rows(charts: Sequence[Chart]) -> list[dict[str, str]]:
                 {
                     "night": chart.nights[t].isoformat(),
                     "what": chart_name(chart),
-                    "said": _said(chart, t),
+                    "said": _alarm_text(chart, t),
                 }
             )
     return sorted(rows, key=lambda row: (row["night"], row["what"]), reverse=True)
 
 
 def chart_name(chart: Chart) -> str:
+    """Return the title of a chart, with its span."""
     if chart.name in OUTCOMES:
         return OUTCOMES[chart.name]
     span = "1 night" if chart.span == 1 else f"{chart.span} nights"
@@ -61,6 +68,7 @@ def chart_name(chart: Chart) -> str:
 
 
 def render_monitor(page: Monitor) -> str:
+    """Render the page for the last of its nights. All text is escaped."""
     last = len(page.nights) - 1
     drift = {name: [c for c in page.charts if c.name == name] for name in QUANTITIES}
     outcome = {c.name: c for c in page.charts if c.name in OUTCOMES}
@@ -88,30 +96,31 @@ def render_monitor(page: Monitor) -> str:
             for name, chart in outcome.items()
         },
         groups=_groups(page),
-        n_new=int((page.stays.night == page.nights[last]).sum()),
+        n_new=int((page.new_admissions.night == page.nights[last]).sum()),
         span=SPANS[-1],
         horizon=HORIZON,
         charts=len(page.charts),
     )
 
 
-def _said(chart: Chart, t: int) -> str:
+def _alarm_text(chart: Chart, t: int) -> str:
     if chart.name in OUTCOMES:
         return (
             f"{chart.values[t]:.3f}, limits {chart.low[t]:.3f} to {chart.high[t]:.3f} "
-            f"({chart.n[t]:,} stays)"
+            f"({chart.n[t]:,} admissions)"
         )
-    plain = f"{_figure(chart.shown[t], chart.name)}, reference "
-    plain += f"{_figure(chart.reference, chart.name)}; "
-    if chart.name == "categories":
-        plain = ""
+    figure = ""
+    if chart.name != "categories":
+        figure = f"{_figure(chart.shown[t], chart.name)}, reference "
+        figure += f"{_figure(chart.reference, chart.name)}; "
     return (
-        f"{plain}PSI {chart.values[t]:.3f} over the limit {chart.high[t]:.3f} "
-        f"({chart.n[t]:,} stays)"
+        f"{figure}PSI {chart.values[t]:.3f} above the limit {chart.high[t]:.3f} "
+        f"({chart.n[t]:,} admissions)"
     )
 
 
 def _figure(value: float, name: str) -> str:
+    """Format a mean or share of the quantity `name`."""
     if np.isnan(value):
         return "none"
     if name in ("token_loss", "unknown_words", "unscored", "categories"):
@@ -120,12 +129,12 @@ def _figure(value: float, name: str) -> str:
 
 
 def _title(name: str, chart: Chart) -> str:
-    return f"{QUANTITIES[name]} (above: its most frequent mix)" if name == "categories" else (
-        QUANTITIES[name]
-    )  # fmt: skip
+    title = QUANTITIES[name]
+    return f"{title} (above: share of the most frequent mix)" if name == "categories" else title
 
 
 def _row(name: str, charts: Sequence[Chart], last: int) -> dict[str, Any]:
+    """Return a row of the table of tonight's figures. charts: one for each span."""
     return {
         "name": name,
         "title": QUANTITIES[name],
@@ -143,50 +152,53 @@ def _row(name: str, charts: Sequence[Chart], last: int) -> dict[str, Any]:
 
 
 def _results(page: Monitor) -> dict[str, Any] | None:
-    stays = page.outcomes
-    if stays.empty:
+    """Return the figures of all settled admissions; None if there are none."""
+    admissions = page.outcomes
+    if admissions.empty:
         return None
-    alerted = stays[stays.alerted]
+    alerted = admissions[admissions.alerted]
     hits, n = int(alerted.label.sum()), len(alerted)
     return {
-        "n": len(stays),
-        "readmitted": int(stays.label.sum()),
-        "from": stays.dischtime.min(),
-        "to": stays.dischtime.max(),
+        "n": len(admissions),
+        "readmitted": int(admissions.label.sum()),
+        "from": admissions.dischtime.min(),
+        "to": admissions.dischtime.max(),
         "alerted": n,
         "hits": hits,
         "interval": wilson(hits, n) if n else None,
         "calibration": pictures.calibration(
-            stays.score.to_numpy(float), stays.label.to_numpy(int), title="Calibration"
+            admissions.score.to_numpy(float), admissions.label.to_numpy(int), title="Calibration"
         ),
     }
 
 
 def _groups(page: Monitor) -> dict[str, bytes]:
-    """Pictures of the reference beside the last nights."""
+    """Draw the scores and note categories of the reference beside those of the last nights."""
     last_reference = page.nights[min(page.rules.reference_nights, len(page.nights)) - 1]
     since = page.nights[-1] - timedelta(days=SPANS[-1])
-    then = page.stays[page.stays.night <= last_reference]
-    now = page.stays[(page.stays.night > since) & (page.stays.night > last_reference)]
-    recent = f"last {SPANS[-1]} nights"
-    shares = [_category_shares(stays) for stays in (then, now)]
+    night = page.new_admissions.night
+    reference = page.new_admissions[night <= last_reference]
+    recent = page.new_admissions[(night > since) & (night > last_reference)]
+    recent_name = f"last {SPANS[-1]} nights"
+    shares = [_category_shares(admissions) for admissions in (reference, recent)]
     names = sorted({*shares[0], *shares[1]}, key=lambda c: -max(s.get(c, 0.0) for s in shares))
-    names = names[:CATEGORIES]
+    names = names[:_MAX_CATEGORIES]
     return {
-        "Scores of new stays": monitor_pictures.compared(
-            then.score.dropna(), now.score.dropna(), title="Scores of new stays",
-            names=("reference", recent),
+        "Scores of new admissions": monitor_pictures.score_histograms(
+            reference.score.dropna(), recent.score.dropna(), title="Scores of new admissions",
+            names=("reference", recent_name),
         ),
-        "Categories of notes": monitor_pictures.mix(
+        "Categories of notes": monitor_pictures.category_bars(
             names, *([s.get(name, 0.0) for name in names] for s in shares),
-            title="Categories of notes", recent=recent,
+            title="Categories of notes", recent_name=recent_name,
         ),
     }  # fmt: skip
 
 
-def _category_shares(stays: pd.DataFrame) -> dict[str, float]:
-    if stays.empty:
+def _category_shares(admissions: pd.DataFrame) -> dict[str, float]:
+    """Return for each category the share of admissions with such a note."""
+    if admissions.empty:
         return {}
-    each = stays.categories.str.split(BETWEEN, regex=False).explode()
-    counts = each[each != ""].value_counts()
-    return {str(name): float(count) / len(stays) for name, count in counts.items()}
+    categories = admissions.categories.str.split(_SEPARATOR, regex=False).explode()
+    counts = categories[categories != ""].value_counts()
+    return {str(name): float(count) / len(admissions) for name, count in counts.items()}

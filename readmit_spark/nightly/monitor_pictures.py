@@ -1,4 +1,4 @@
-"""Pictures of the monitor: control charts, and what moved."""
+"""Draw the pictures of the monitor: control charts and distributions."""
 
 from __future__ import annotations
 
@@ -17,37 +17,38 @@ _ALARM = "#b00020"
 
 
 def drift_chart(charts: Sequence[Chart], reference_nights: int, *, title: str) -> bytes:
-    """One quantity: its plain figure night by night, and below it the stability index of each of
-    the `charts` (one a span) with its limit."""
+    """Draw the mean of one quantity by night, and below it the stability index with its limit.
+
+    charts: the charts of the quantity, one for each span, shortest span first.
+    """
     figure = Figure(figsize=(5.2, 4.9), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    one = charts[0]
-    style_axes(above, title, "", "A night's mean")
-    above.plot(_times(one), one.shown, ".", color=GREY, ms=4)
-    last = charts[-1]
-    above.plot(_times(last), last.shown, color=BLUE, lw=1.6, label=f"{last.span} nights")
-    above.axhline(one.reference, color=GREY, lw=1, ls="--", label="reference")
+    shortest, longest = charts[0], charts[-1]
+    style_axes(above, title, "", "Mean of a night")
+    above.plot(_times(shortest), shortest.shown, ".", color=GREY, ms=4)
+    above.plot(_times(longest), longest.shown, color=BLUE, lw=1.6, label=f"{longest.span} nights")
+    above.axhline(shortest.reference, color=GREY, lw=1, ls="--", label="reference")
     above.legend(frameon=False, fontsize=8, loc="best")
     style_axes(below, "", "", "Stability index (PSI)")
     for chart, colour in zip(charts, (GREY, BLUE), strict=True):
         name = "1 night" if chart.span == 1 else f"{chart.span} nights"
         below.plot(_times(chart), chart.values, color=colour, lw=1.3, label=name)
         below.plot(_times(chart), chart.high, color=colour, lw=1, ls=":", label=f"limit, {name}")
-        _mark(below, chart)
+        _mark_alarms(below, chart)
     below.set_ylim(0, 1.45 * below.get_ylim()[1])  # room for the legend
     below.legend(frameon=False, fontsize=8, loc="upper right", ncols=2)
     for axes in (above, below):
-        _shade_reference(axes, one, reference_nights)
+        _shade_reference(axes, shortest, reference_nights)
     _dates(below)
     return png_bytes(figure)
 
 
 def outcome_chart(chart: Chart, reference_nights: int, *, title: str) -> bytes:
-    """A figure of the outcomes with its control limits."""
+    """Draw an outcome statistic by night, with its control limits."""
     figure, axes = new_figure(title, "", f"Over {chart.span} nights")
     tested = ~np.isnan(chart.values)
     if not tested.any():
-        text = "Not drawn:\nno outcomes beyond the reference's\nare known yet, or too few."
+        text = "Not drawn:\ntoo few outcomes after\nthe reference nights are known."
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
         return png_bytes(figure)
     axes.fill_between(
@@ -57,19 +58,21 @@ def outcome_chart(chart: Chart, reference_nights: int, *, title: str) -> bytes:
         chart.reference, color=GREY, lw=1, ls="--", label=f"reference, {chart.reference:.3f}"
     )
     axes.plot(_times(chart), chart.values, color=BLUE, lw=1.6)
-    _mark(axes, chart)
+    _mark_alarms(axes, chart)
     axes.legend(frameon=False, fontsize=8, loc="best")
     _dates(axes)
     return png_bytes(figure)
 
 
-def compared(then: ArrayLike, now: ArrayLike, *, title: str, names: tuple[str, str]) -> bytes:
-    """The scores of two groups of stays, each as a share of its own."""
+def score_histograms(
+    reference: ArrayLike, recent: ArrayLike, *, title: str, names: tuple[str, str]
+) -> bytes:
+    """Draw the scores of two groups of admissions, each as shares of its group."""
     figure, axes = new_figure(title, "Score", "Share of the group")
     edges: list[float] = np.linspace(0, 1, 21).tolist()
     for values, name, colour, kind in (
-        (np.asarray(then, dtype=float), names[0], GREY, "stepfilled"),
-        (np.asarray(now, dtype=float), names[1], BLUE, "step"),
+        (np.asarray(reference, dtype=float), names[0], GREY, "stepfilled"),
+        (np.asarray(recent, dtype=float), names[1], BLUE, "step"),
     ):
         if values.size:
             weights = np.full(values.size, 1 / values.size)
@@ -82,22 +85,27 @@ def compared(then: ArrayLike, now: ArrayLike, *, title: str, names: tuple[str, s
     return png_bytes(figure)
 
 
-def mix(
-    names: Sequence[str], then: Sequence[float], now: Sequence[float], *, title: str, recent: str
+def category_bars(
+    names: Sequence[str],
+    reference: Sequence[float],
+    recent: Sequence[float],
+    *,
+    title: str,
+    recent_name: str,
 ) -> bytes:
-    """Shares of stays with a note of each category, in the reference and lately."""
-    figure, axes = new_figure(title, "Share of new stays with such a note", "")
-    place = np.arange(len(names))
-    axes.barh(place - 0.2, then, 0.38, color="#b9b9bd", label="reference")
-    axes.barh(place + 0.2, now, 0.38, color=BLUE, label=recent)
-    axes.set_yticks(place, names)
+    """Draw the share of new admissions with a note of each category."""
+    figure, axes = new_figure(title, "Share of new admissions with such a note", "")
+    y = np.arange(len(names))
+    axes.barh(y - 0.2, reference, 0.38, color="#b9b9bd", label="reference")
+    axes.barh(y + 0.2, recent, 0.38, color=BLUE, label=recent_name)
+    axes.set_yticks(y, names)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.005)
     axes.legend(frameon=False, fontsize=8, loc="best")
     return png_bytes(figure)
 
 
-def _mark(axes: Axes, chart: Chart) -> None:
+def _mark_alarms(axes: Axes, chart: Chart) -> None:
     alarms = chart.alarms
     if alarms.any():
         axes.plot(_times(chart)[alarms], chart.values[alarms], "o", color=_ALARM, ms=4.5, zorder=3)

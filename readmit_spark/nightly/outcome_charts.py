@@ -1,7 +1,8 @@
-"""Control charts of what came of the scores, once it is known.
+"""Control charts of the outcomes: AUROC, calibration and alert precision.
 
-A readmission shows within days and its absence only after thirty, so among recent discharges the
-outcomes known so far are the bad ones. Only stays whose thirty days have passed are looked at.
+Only settled admissions count, that is, those whose horizon (30 days) has passed. A readmission
+can be known after a few days, its absence only after 30. So among recent discharges only the
+readmissions would be known.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from scipy.stats import betabinom
 from readmit_spark.nightly.control_charts import Chart, Rules, Table
 from readmit_spark.nightly.drift import NumberBins
 
-_LEAST = 10  # of each class, below which no test is made
+_MIN_PER_CLASS = 10  # fewer readmitted, or fewer other admissions, are not tested
 _GROUPS = 10
-_PRIOR = 0.5  # Jeffreys'
+_PRIOR = 0.5  # Jeffreys' prior
 
 Limits = tuple[float, float, float]  # value, low, high
 Test: TypeAlias = Callable[[Table, Table, float], Limits | None]  # reference, block, level
@@ -30,16 +31,18 @@ Test: TypeAlias = Callable[[Table, Table, float], Limits | None]  # reference, b
 
 @dataclass(frozen=True)
 class Auroc:
-    """Area under the ROC curve and the variance of its estimate."""
+    """The area under the ROC curve and the variance of its estimate."""
 
     value: float
     variance: float
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> Auroc:
-    """The share of (positive, negative) pairs with the positive's score higher, ties half, and its
-    variance (DeLong, DeLong and Clarke-Pearson 1988, doi 10.2307/2531595). Both classes at least
-    twice.
+    """Return the AUROC and its variance.
+
+    The AUROC is the share of (positive, negative) pairs in which the positive has the higher score;
+    a tie counts one half. Variance: DeLong, DeLong and Clarke-Pearson 1988, doi 10.2307/2531595.
+    Needs at least two of each class.
 
     >>> auroc([0.9, 0.6, 0.7, 0.2], [1, 1, 0, 0]).value
     0.75
@@ -59,29 +62,30 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Auroc:
 def outcome_charts(
     outcomes: Table, nights: Sequence[datetime], rules: Rules, horizon_days: float
 ) -> list[Chart]:
-    """Charts of AUROC, calibration and alert precision over the stays whose outcome became known in
-    as many nights, up to each, as the reference has.
+    """Make the charts of AUROC, calibration and alert precision.
 
-    outcomes: score, alerted, label, dischtime; one row a stay. The reference are the stays that
-    left during the reference nights. A quiet value passes its limits with a probability of
-    `rules.level`; what the reference itself is unsure of is in them. Stays count as independent,
-    though a patient may have several.
+    outcomes: columns score, alerted, label, dischtime; one row for each admission. The reference
+    are the admissions discharged by the last reference night. The value of a night is computed over
+    a block: the later admissions that were settled in the last `rules.reference_nights` nights.
+    Without change, a value is outside of its limits with probability `rules.level`; the limits
+    allow for the reference being a sample. Admissions count as independent, although a patient may
+    have several.
     """
     settled = outcomes.dischtime + timedelta(days=horizon_days)
-    known_at = np.searchsorted(np.array(nights, dtype="datetime64[us]"), settled.to_numpy())
+    settled_at = np.searchsorted(np.array(nights, dtype="datetime64[us]"), settled.to_numpy())
     n_reference = min(rules.reference_nights, len(nights))
     last = nights[n_reference - 1] if n_reference else datetime.min
     in_reference = (outcomes.dischtime <= last).to_numpy()
-    # Nothing is tested before the whole reference is known.
-    from_night = int(known_at[in_reference].max()) if in_reference.any() else len(nights)
+    # Tests begin when the whole reference is settled.
+    from_night = int(settled_at[in_reference].max()) if in_reference.any() else len(nights)
     tests: dict[str, Test] = {
         "auroc": _auroc_limits,
         "calibration": _calibration_limits,
         "alert_precision": _precision_limits,
     }
-    reference = outcomes[in_reference & (known_at < len(nights))]
+    reference = outcomes[in_reference & (settled_at < len(nights))]
     blocks = [
-        outcomes[~in_reference & (known_at <= t) & (known_at > t - n_reference)]
+        outcomes[~in_reference & (settled_at <= t) & (settled_at > t - n_reference)]
         if t >= from_night
         else outcomes[:0]
         for t in range(len(nights))
@@ -101,42 +105,47 @@ def _chart(
     span: int,
     level: float,
 ) -> Chart:
-    found = np.full((len(nights), 3), np.nan)
+    rows = np.full((len(nights), 3), np.nan)
     for t, block in enumerate(blocks):
         limits = test(reference, block, level) if _enough(reference) and _enough(block) else None
         if limits:
-            found[t] = limits
-    value, low, high = found.T
-    at = test(reference, reference, level) if _enough(reference) else None
+            rows[t] = limits
+    value, low, high = rows.T
+    own = test(reference, reference, level) if _enough(reference) else None
     return Chart(
-        name, span, nights, value, low, high, value, at[0] if at else float("nan"),
+        name, span, nights, value, low, high, value, own[0] if own else float("nan"),
         np.array([len(block) for block in blocks], dtype=np.int64),
     )  # fmt: skip
 
 
-def _enough(stays: Table) -> bool:
-    positives = int(stays.label.sum())
-    return min(positives, len(stays) - positives) >= _LEAST
+def _enough(admissions: Table) -> bool:
+    positives = int(admissions.label.sum())
+    return min(positives, len(admissions) - positives) >= _MIN_PER_CLASS
 
 
 def _auroc_limits(reference: Table, block: Table, level: float) -> Limits:
-    """Normal limits on the logit scale (Pepe 2003, The Statistical Evaluation of Medical Tests,
-    5.2.5): on AUROC's own, small samples pass them three times as often as they should."""
-    (_, centre, its), (value, _, mine) = _logit(reference), _logit(block)
-    spread = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(its + mine)
+    """Compute the block's AUROC and normal limits on the logit scale.
+
+    Pepe 2003, The Statistical Evaluation of Medical Tests, 5.2.5. On the original scale, small
+    samples exceed the limits three times as often as they should.
+    """
+    (_, centre, reference_variance), (value, _, variance) = _logit(reference), _logit(block)
+    spread = NormalDist().inv_cdf(1 - level / 2) * math.sqrt(reference_variance + variance)
     return value, _expit(centre - spread), _expit(centre + spread)
 
 
-def _logit(stays: Table) -> tuple[float, float, float]:
-    """The AUROC, its logit, half a pair from 0 and 1, where it would be infinite, and the logit's
-    variance."""
-    found = auroc(stays.score.to_numpy(), stays.label.to_numpy())
-    positives = int(stays.label.sum())
-    pairs = positives * (len(stays) - positives)
-    inside = min(max(found.value, 0.5 / pairs), 1 - 0.5 / pairs)
-    chance = inside * (1 - inside)
-    variance = max(found.variance, chance / pairs) / chance**2
-    return found.value, math.log(inside / (1 - inside)), variance
+def _logit(admissions: Table) -> tuple[float, float, float]:
+    """Return the AUROC, its logit and the variance of the logit.
+
+    An AUROC of 0 or 1 is moved by half a pair, because its logit would be infinite.
+    """
+    estimate = auroc(admissions.score.to_numpy(), admissions.label.to_numpy())
+    positives = int(admissions.label.sum())
+    pairs = positives * (len(admissions) - positives)
+    inside = min(max(estimate.value, 0.5 / pairs), 1 - 0.5 / pairs)
+    slope = inside * (1 - inside)  # the logit has the derivative 1 / slope
+    variance = max(estimate.variance, slope / pairs) / slope**2
+    return estimate.value, math.log(inside / (1 - inside)), variance
 
 
 def _expit(x: float) -> float:
@@ -144,35 +153,41 @@ def _expit(x: float) -> float:
 
 
 def _calibration_limits(reference: Table, block: Table, level: float) -> Limits:
-    """Observed readmissions over those expected at the reference's rates, score group by group."""
+    """Compute observed over expected readmissions of the block, and its limits.
+
+    Expected: at the readmission rates of the reference, in groups of similar score.
+    """
     bins = NumberBins.of(reference.score.to_numpy(), _GROUPS)
-    size = bins.count(reference.score.to_numpy())
+    reference_n = bins.count(reference.score.to_numpy())
     hits = bins.count(reference.score[reference.label == 1].to_numpy())
-    now = bins.count(block.score.to_numpy())
-    expected = float((now * (hits + _PRIOR) / (size + 2 * _PRIOR)).sum())
-    low, high = _count_limits(hits, size, now, level)
+    block_n = bins.count(block.score.to_numpy())
+    expected = float((block_n * (hits + _PRIOR) / (reference_n + 2 * _PRIOR)).sum())
+    low, high = _count_limits(hits, reference_n, block_n, level)
     return float(block.label.sum()) / expected, low / expected, high / expected
 
 
 def _precision_limits(reference: Table, block: Table, level: float) -> Limits | None:
-    then, now = reference[reference.alerted], block[block.alerted]
-    if min(len(then), len(now)) < _LEAST:
+    """Compute the alert precision of the block and its limits; None if there are few alerts."""
+    before, alerted = reference[reference.alerted], block[block.alerted]
+    if min(len(before), len(alerted)) < _MIN_PER_CLASS:
         return None
-    low, high = _count_limits([then.label.sum()], [len(then)], [len(now)], level)
-    return float(now.label.mean()), low / len(now), high / len(now)
+    n = len(alerted)
+    low, high = _count_limits([before.label.sum()], [len(before)], [n], level)
+    return float(alerted.label.mean()), low / n, high / n
 
 
 def _count_limits(
-    hits: ArrayLike, size: ArrayLike, now: ArrayLike, level: float
+    hits: ArrayLike, reference_n: ArrayLike, block_n: ArrayLike, level: float
 ) -> tuple[int, int]:
-    """What the number of hits among `now` [groups] stays is below, and is above, with at most half
-    of `level` each, after `hits` among `size` [groups] of the reference.
+    """Return (low, high) of the total number of hits in the block.
 
-    Each group's number is beta-binomial (Jeffreys' prior), their sum the convolution.
+    hits of reference_n: [groups], the hits in the reference. block_n: [groups], admissions of the
+    block. The number of hits is below low, and above high, with probability at most level / 2 each.
+    The number in each group is beta-binomial (Jeffreys' prior); the sum is their convolution.
     """
-    sums = np.ones(1)
-    for a, n, m in zip(np.asarray(hits), np.asarray(size), np.asarray(now), strict=True):
-        mine = betabinom.pmf(np.arange(m + 1), m, a + _PRIOR, n - a + _PRIOR)
-        sums = np.convolve(sums, mine)
-    below, above = np.cumsum(sums), np.cumsum(sums[::-1])[::-1]
-    return int((below <= level / 2).sum()), len(sums) - 1 - int((above <= level / 2).sum())
+    pmf = np.ones(1)
+    for a, n, m in zip(np.asarray(hits), np.asarray(reference_n), np.asarray(block_n), strict=True):
+        group_pmf = betabinom.pmf(np.arange(m + 1), m, a + _PRIOR, n - a + _PRIOR)
+        pmf = np.convolve(pmf, group_pmf)
+    below, above = np.cumsum(pmf), np.cumsum(pmf[::-1])[::-1]
+    return int((below <= level / 2).sum()), len(pmf) - 1 - int((above <= level / 2).sum())

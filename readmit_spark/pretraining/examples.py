@@ -1,9 +1,10 @@
-"""BERT's two exercises, made of segments: which words are hidden, and does the second half follow.
+"""Make the examples of BERT's two pretraining tasks: masked tokens and next sentence.
 
-Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), appendix A.2; docs/method.md,
-section 11. Two rules are ours. Halves are whole segments, never cut. And lengths do not tell the
-answer to the second exercise: before the coin is tossed, both a true and a foreign second half are
-found, and of several foreign ones the one nearest to the true one in length.
+Devlin et al. 2019 (https://arxiv.org/abs/1810.04805), appendix A.2; docs/method.md, section 11. Two
+rules differ from the paper. The halves of a pair are whole segments, never cut. The model cannot
+guess from lengths whether the second half follows the first: a true and a foreign second half are
+chosen before the random choice between them, and of several foreign halves the one closest in
+length to the true half is used.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from readmit_spark.notes.tokenizer import Vocabulary
 
 Ids = list[int]
 SPECIALS = 3  # [CLS] and two [SEP]
-_TRIES = 20  # to find a foreign half
+_FOREIGN_DRAWS = 20  # draws of a foreign half, of which the best is used
 
 
 class Pair(NamedTuple):
-    """Two halves as token ids, without specials; `document` is the first one's place."""
+    """Two halves as token ids, without special tokens. document: index of the first's document."""
 
     document: int
     first: Ids
@@ -32,8 +33,11 @@ class Pair(NamedTuple):
 
 
 class Example(NamedTuple):
-    """[CLS] first [SEP] second [SEP] as the model sees it. n_first: tokens up to the first [SEP],
-    it included. masked: places whose token is asked for; answers: their true ids."""
+    """[CLS] first [SEP] second [SEP] as input of the model.
+
+    n_first: number of tokens up to and including the first [SEP]. masked: positions that the model
+    must predict. answers: the true ids at these positions.
+    """
 
     input_ids: Ids
     n_first: int
@@ -44,24 +48,25 @@ class Example(NamedTuple):
 def sentence_pairs(
     documents: Sequence[Sequence[Ids]], budget: int, random: np.random.Generator
 ) -> list[Pair]:
-    """Pairs of whole segments: half of them follow each other, half come from two documents.
+    """Make pairs of whole segments; in half of them the second half follows the first.
 
-    documents: segments as token ids, in order. budget: tokens that both halves may have together. A
-    walk over each document takes as many segments as fit, at least two, and cuts them in two at a
-    random place; where the second half is a foreign one, the walk goes on behind the first. A
-    segment that fits beside no other is left out.
+    documents: the segments of each document as token ids. budget: the largest number of tokens in
+    both halves together. Each document is read from its beginning: as many segments as fit, at
+    least two, are split at a random segment boundary. With a foreign second half, reading continues
+    after the first half, so that the true second half is not lost. A segment that fits beside no
+    other is left out.
     """
     return [
         pair
-        for place in range(len(documents))
-        for pair in _pairs_of(place, documents, budget, random)
+        for index in range(len(documents))
+        for pair in _pairs_of(index, documents, budget, random)
     ]
 
 
 def _pairs_of(
-    place: int, documents: Sequence[Sequence[Ids]], budget: int, random: np.random.Generator
+    index: int, documents: Sequence[Sequence[Ids]], budget: int, random: np.random.Generator
 ) -> list[Pair]:
-    segments = [segment for segment in documents[place] if segment]
+    segments = [segment for segment in documents[index] if segment]
     pairs, start = [], 0
     while start < len(segments):
         end, room = start, budget
@@ -72,50 +77,50 @@ def _pairs_of(
             start += 1
             continue
         cut = int(random.integers(start + 1, end))
-        first, second = _joined(segments[start:cut]), _joined(segments[cut:end])
-        foreign = _foreign(place, documents, len(second), budget - len(first), random)
+        first, second = _join(segments[start:cut]), _join(segments[cut:end])
+        foreign = _foreign_half(index, documents, len(second), budget - len(first), random)
         if foreign is None:
             start = cut
         elif random.random() < 0.5:
-            pairs.append(Pair(place, first, second, True))
+            pairs.append(Pair(index, first, second, True))
             start = end
         else:
-            pairs.append(Pair(place, first, foreign, False))
+            pairs.append(Pair(index, first, foreign, False))
             start = cut
     return pairs
 
 
-def _foreign(
-    place: int,
+def _foreign_half(
+    index: int,
     documents: Sequence[Sequence[Ids]],
     length: int,
     room: int,
     random: np.random.Generator,
 ) -> Ids | None:
-    """Consecutive segments of another document that fit into the room; of a few draws those nearest
-    in length. None where no draw fits.
+    """Draw consecutive segments of another document with at most `room` tokens.
 
-    They begin behind a document's first segment, as true second halves do.
+    Of several draws, the one closest to `length` tokens is returned; None if none fits. As in true
+    second halves, the first segment of a document is never included.
     """
-    nearest, found = room + 1, None
-    for _ in range(_TRIES):
+    smallest_difference, best = room + 1, None
+    for _ in range(_FOREIGN_DRAWS):
         other = int(random.integers(len(documents)))
         segments = documents[other]
-        if other == place or len(segments) < 2:
+        if other == index or len(segments) < 2:
             continue
         start = int(random.integers(1, len(segments)))
         for end, total in enumerate(accumulate(map(len, segments[start:])), start + 1):
             if total > room:
                 break
-            if total and abs(total - length) < nearest:
-                nearest, found = abs(total - length), (segments, start, end)
-    if found is None:
+            if total and abs(total - length) < smallest_difference:
+                smallest_difference, best = abs(total - length), (segments, start, end)
+    if best is None:
         return None
-    segments, start, end = found
-    return _joined(segments[start:end])
+    segments, start, end = best
+    return _join(segments[start:end])
 
 
-def _joined(segments: Sequence[Ids]) -> Ids:
+def _join(segments: Sequence[Ids]) -> Ids:
     return [token for segment in segments for token in segment]
 
 
@@ -126,40 +131,43 @@ def masked_example(
     share: float = 0.15,
     whole_words: bool = False,
 ) -> Example:
-    """The pair with `share` of its tokens hidden, at least one: of these 80 % become [MASK], 10 % a
-    random entry, 10 % stay. Specials are never hidden. With `whole_words` all pieces of a word are
-    hidden or none, and no more than the share unless the first word drawn is longer."""
+    """Mask `share` of the pair's tokens, at least one.
+
+    Of the masked tokens, 80 % become [MASK], 10 % a random entry of the vocabulary, and 10 % stay.
+    Special tokens are never masked. With `whole_words`, all tokens of a word are masked or none; no
+    more than `share` is masked unless the first word drawn is longer.
+    """
     ids = [
         vocabulary.cls, *pair.first, vocabulary.sep, *pair.second, vocabulary.sep
     ]  # fmt: skip
     n_first = len(pair.first) + 2
-    places = np.array([i for i in range(1, len(ids) - 1) if i != n_first - 1])
-    wanted = max(1, round(share * len(places)))
-    groups = _words(ids, places, vocabulary) if whole_words else [[int(p)] for p in places]
+    positions = np.array([i for i in range(1, len(ids) - 1) if i != n_first - 1])
+    n_masked = max(1, round(share * len(positions)))
+    groups = _words(ids, positions, vocabulary) if whole_words else [[int(p)] for p in positions]
     masked: Ids = []
     for group in random.permutation(len(groups)):
-        if len(masked) + len(groups[group]) <= wanted or not masked:
+        if len(masked) + len(groups[group]) <= n_masked or not masked:
             masked += groups[group]
-        if len(masked) >= wanted:
+        if len(masked) >= n_masked:
             break
     masked.sort()
     answers = [ids[i] for i in masked]
-    fate = random.random(len(masked))
-    strangers = random.choice(vocabulary.words, len(masked))
-    for i, f, stranger in zip(masked, fate, strangers, strict=True):
-        if f < 0.8:
+    draws = random.random(len(masked))
+    random_ids = random.choice(vocabulary.words, len(masked))
+    for i, draw, random_id in zip(masked, draws, random_ids, strict=True):
+        if draw < 0.8:
             ids[i] = vocabulary.mask
-        elif f < 0.9:
-            ids[i] = int(stranger)
+        elif draw < 0.9:
+            ids[i] = int(random_id)
     return Example(ids, n_first, masked, answers)
 
 
-def _words(ids: Ids, places: NDArray[np.int64], vocabulary: Vocabulary) -> list[Ids]:
-    """The places of each word's pieces. A half begins a word, whatever its first piece says."""
+def _words(ids: Ids, positions: NDArray[np.int64], vocabulary: Vocabulary) -> list[Ids]:
+    """Group positions by word. The first token of a half always begins a word."""
     words: list[Ids] = []
-    for place in places.tolist():
-        if words and vocabulary.pieces[ids[place]] and words[-1][-1] == place - 1:
-            words[-1].append(place)
+    for position in positions.tolist():
+        if words and vocabulary.pieces[ids[position]] and words[-1][-1] == position - 1:
+            words[-1].append(position)
         else:
-            words.append([place])
+            words.append([position])
     return words

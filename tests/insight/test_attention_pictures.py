@@ -1,4 +1,4 @@
-"""Attention maps as they are drawn: the right way round, with their tokens and names."""
+"""Attention maps: orientation, labels and titles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from readmit_spark.insight.attention_pictures import all_maps, layer_grid, one_m
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures of the next pictures."""
+    """The figures that the test draws."""
     seen: list[Figure] = []
 
     def keep(figure: Figure) -> bytes:
@@ -23,12 +23,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         seen.append(figure)
         return b""
 
-    monkeypatch.setattr(attention_pictures, "png", keep)
+    monkeypatch.setattr(attention_pictures, "png_bytes", keep)
     return seen
 
 
 def some_maps(layers: int, heads: int, tokens: int) -> Any:
-    """No two alike and none its own transpose; rows sum to 1."""
+    """Make maps that are all different and not symmetric; rows sum to 1."""
     raw = np.random.default_rng(0).random((layers, heads, tokens, tokens)) ** 3
     return raw / raw.sum(axis=-1, keepdims=True)
 
@@ -46,7 +46,7 @@ def upright(image: Any, values: Any) -> bool:
     )  # fmt: skip
 
 
-def test_a_map_has_its_tokens_on_both_axes_and_readers_as_rows(drawn: list[Figure]) -> None:
+def test_a_map_has_token_labels_and_attending_tokens_as_rows(drawn: list[Figure]) -> None:
     values = some_maps(1, 1, 4)[0, 0]
     tokens = ["[CLS]", "$5", "##ed$", "[SEP]"]
     one_map(values, tokens, title="Layer 3, head 1")
@@ -55,11 +55,11 @@ def test_a_map_has_its_tokens_on_both_axes_and_readers_as_rows(drawn: list[Figur
     for axis in (axes.xaxis, axes.yaxis):
         assert labels(axis) == ["[CLS]", r"\$5", r"##ed\$", "[SEP]"]
         assert axis.get_ticklocs().tolist() == [0, 1, 2, 3]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("is read", "reads")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("attended to", "attending")
     assert axes.get_title(loc="left") == "Layer 3, head 1"
 
 
-def test_of_many_tokens_every_so_many_is_named_at_its_own_place(drawn: list[Figure]) -> None:
+def test_many_tokens_are_labelled_at_regular_positions(drawn: list[Figure]) -> None:
     tokens = [f"t{n}" for n in range(130)]
     one_map(some_maps(1, 1, 130)[0, 0], tokens, title="any")
     axes = drawn[0].axes[0]
@@ -74,8 +74,8 @@ def test_without_text_tokens_are_numbers(drawn: list[Figure]) -> None:
     axes = drawn[0].axes[0]
     for axis in (axes.xaxis, axes.yaxis):
         assert all(name.lstrip("\N{MINUS SIGN}").isdigit() for name in labels(axis))
-    assert axes.get_xlabel() == "token that is read, by number"
-    assert axes.get_ylabel() == "token that reads, by number"
+    assert axes.get_xlabel() == "number of the token attended to"
+    assert axes.get_ylabel() == "number of the attending token"
 
 
 def test_the_heads_of_a_layer_are_in_order_and_named(drawn: list[Figure]) -> None:

@@ -1,4 +1,4 @@
-"""Words, their segments and places, and the deletion test, against slow and obvious versions."""
+"""Words, their segments and places, and the deletion test, against simple slow versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTES = [
 ]
 
 
-def test_each_word_says_where_it_stands() -> None:
+def test_each_word_has_its_place_in_the_notes() -> None:
     chunks = word_chunks(clean(document(NOTES)), 20, 3)
     assert len(chunks) > 3
     for index, chunk in enumerate(chunks):
@@ -36,11 +36,11 @@ def test_each_word_says_where_it_stands() -> None:
         assert [word.text for word in words] == chunk.split()
         for word in words:
             (place,) = word.places
-            # One word of the note, or what cleaning left of it: "doctor" stands for "Dr.".
+            # One word of the note, as cleaned: "Dr." is "doctor".
             assert clean(NOTES[place.note][place.start : place.end]).split() == [word.text]
 
 
-def test_each_word_knows_its_segment() -> None:
+def test_each_word_has_its_segment() -> None:
     segments = segment(clean(document(NOTES)))
     owners = [number for number, text in enumerate(segments) for _ in text.split()]
     assert len(segments) > 3
@@ -49,7 +49,7 @@ def test_each_word_knows_its_segment() -> None:
     assert found == owners
 
 
-def test_words_that_a_chunker_parted_keep_their_place(tokenizer: ChunkTokenizer) -> None:
+def test_a_word_cut_between_chunks_has_its_place(tokenizer: ChunkTokenizer) -> None:
     texts = ["pain " + "x" * 90 + " denies pain", "no pain. heart failure"]
     segments = segment(clean(document(texts)))
     chunks = token_chunks(segments, tokenizer.count, 50, 2)
@@ -82,8 +82,8 @@ def test_tokens_belong_to_words(tokenizer: ChunkTokenizer) -> None:
     assert short.word_of(text) == [-1, *word_of[1:5], -1]
 
 
-def test_tokens_of_bytes_belong_to_the_word_behind_their_blank() -> None:
-    """Such a tokenizer gives ` heart` the place of its blank, unless it is told to trim it."""
+def test_a_byte_token_belongs_to_the_word_after_its_space() -> None:
+    """Byte tokenizers let the token ` heart` start at the space unless they trim offsets."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -94,18 +94,18 @@ def test_tokens_of_bytes_belong_to_the_word_behind_their_blank() -> None:
     assert ChunkTokenizer(bytes_.to_str(), 64).word_of("ah  he h") == [0, 0, 0, 1, 1, 2]
 
 
-def test_words_get_their_tokens_sums() -> None:
+def test_a_word_has_the_sum_of_its_tokens() -> None:
     sums = by_word([9.0, 1.0, 2.0, -4.0, 8.0], [-1, 0, 0, 2, -1], 4)
     assert sums.tolist() == [3.0, 0.0, -4.0, 0.0]
 
 
 def linear(weights: NDArray[np.float64], word_of: list[int]) -> tuple[float, object]:
-    """A model whose logit is a sum over its words, and what it says without some."""
+    """Return the logit of a model that sums over words, and its function of masks."""
     tokens = np.array([weights[of] / word_of.count(of) if of >= 0 else 0.5 for of in word_of])
     return float(tokens.sum()), lambda keep: np.array([tokens[mask].sum() for mask in keep])
 
 
-def test_deletion_tells_true_attributions_from_false_ones() -> None:
+def test_deletion_distinguishes_true_from_false_attributions() -> None:
     rng = np.random.default_rng(0)
     weights = rng.normal(size=50)
     word_of = [-1, *sorted([*range(50), *range(0, 50, 3)]), -1]
@@ -119,17 +119,17 @@ def test_deletion_tells_true_attributions_from_false_ones() -> None:
     assert false.strongest == pytest.approx(np.sort(weights)[:5].sum())
 
 
-def test_deletion_never_takes_all_and_leaves_the_specials() -> None:
-    seen: list[NDArray[np.bool_]] = []
+def test_deletion_never_removes_all_words_or_special_tokens() -> None:
+    masks: list[NDArray[np.bool_]] = []
 
-    def without(keep: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
-        seen.extend(keep)
-        return np.zeros(len(keep))
+    def without(batch: list[NDArray[np.bool_]]) -> NDArray[np.float64]:
+        masks.extend(batch)
+        return np.zeros(len(batch))
 
-    found = deletion_test([1.0, 2.0, 0.0], [-1, 0, 1, -1], without, 1.0, 0.9, seed=0)
-    assert found is not None and found.removed == 1
-    assert len(seen) == 1 + RANDOM_SETS and all(mask[0] and mask[3] for mask in seen)
-    assert seen[0].tolist() == [True, True, False, True]
+    deletion = deletion_test([1.0, 2.0, 0.0], [-1, 0, 1, -1], without, 1.0, 0.9, seed=0)
+    assert deletion is not None and deletion.removed == 1
+    assert len(masks) == 1 + RANDOM_SETS and all(mask[0] and mask[3] for mask in masks)
+    assert masks[0].tolist() == [True, True, False, True]
     assert deletion_test([1.0], [-1, 0, -1], without, 1.0, 0.5, seed=0) is None
 
 

@@ -283,7 +283,7 @@ def test_the_figures_of_a_day_are_of_stays_that_last_it() -> None:
     assert days[0].auroc["value"] == pytest.approx(4 / 9)
     assert days[1].auroc["value"] == 1.0
     page = Page(render_over_time(over_time.OverTime("any", rows, days, [0])))
-    assert "last at least as many times 24 hours" in page.text
+    assert "whose stay lasted at least this number of 24-hour days" in page.text
 
 
 def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:

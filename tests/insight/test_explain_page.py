@@ -1,4 +1,4 @@
-"""From a row of explanations to what the page shows: segments, their places, the strongest."""
+"""The page of explanations: segments, places and the strongest words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def word(
 
 @pytest.fixture
 def explained() -> Explained:
-    """Two segments; the first goes over from note 7 to note 8."""
+    """Make two segments; the first continues from note 7 into note 8."""
     words = [
         word(0.5, 3, (7, 90, 94)),
         word(-0.25, 3, (7, 95, 99)),
@@ -57,7 +57,7 @@ def test_a_segment_is_the_sum_of_its_words_and_spans_them_in_each_note(
     assert total == pytest.approx(explained.logit - explained.baseline)
 
 
-def test_words_are_told_by_what_they_raise_and_lower(explained: Explained) -> None:
+def test_words_are_sorted_by_how_much_they_raise_and_lower(explained: Explained) -> None:
     assert [w.number for w in explained.strongest] == [5, 1, 3]
     assert [w.number for w in explained.lowering] == [4, 2]
     assert [w.strength for w in explained.words] == [0.25, -0.125, 0.0625, -1.0, 0.5]
@@ -79,7 +79,7 @@ def page_of(explained: Explained) -> Page:
     ((0.0, True, False), (0.5, True, False), (0.55, False, True), (0.9, False, True),
      (0.95, False, False), (1.0, False, False)),
 )  # fmt: skip
-def test_the_deletion_test_says_no_more_than_it_found(
+def test_the_page_states_how_clear_the_deletion_test_is(
     explained: Explained, beaten: float, chance: bool, unclear: bool
 ) -> None:
     deletion = {"removed": 1, "strongest": 0.5, "random": 0.25, "beaten": beaten}
@@ -90,7 +90,7 @@ def test_the_deletion_test_says_no_more_than_it_found(
         assert f"they beat {100 * beaten:.0f}" in text
 
 
-def test_words_that_are_not_read_are_told_from_neutral_ones(explained: Explained) -> None:
+def test_unread_words_differ_from_neutral_words(explained: Explained) -> None:
     assert explained.unread == 0
     assert "did not read" not in page_of(explained).text
     shown = [replace(w, text=f"word{w.number}") for w in explained.words]

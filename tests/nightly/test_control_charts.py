@@ -1,4 +1,4 @@
-"""Quiet nights raise no alarm, a planted drift does in the first night that can show it."""
+"""Nights without change raise no alarm; a planted change raises one on its first night."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy import stats as scipy_stats
 from sklearn.metrics import roc_auc_score
 
 from readmit_spark.nightly.control_charts import Chart, Rules, drift_charts, quantities
-from readmit_spark.nightly.drift import NumberBins, chance_limit, dispersion, widening
+from readmit_spark.nightly.drift import NumberBins, chance_limit, dispersion, widening_factor
 from readmit_spark.nightly.outcome_charts import (
     _auroc_limits,
     _count_limits,
@@ -43,9 +43,9 @@ def first_alarms(charts: list[Chart]) -> dict[tuple[str, int], datetime]:
 def test_a_hundred_quiet_nights_of_the_demo_hospital_raise_no_alarm(
     quiet: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
-    stays, outcomes = quiet
-    assert len(stays) > 2000 and len(outcomes) > 1500
-    charts = drift_charts(stays, NIGHTS, RULES)
+    admissions, outcomes = quiet
+    assert len(admissions) > 2000 and len(outcomes) > 1500
+    charts = drift_charts(admissions, NIGHTS, RULES)
     charts += outcome_charts(outcomes, NIGHTS, RULES, 30)
     assert first_alarms(charts) == {}
     tested = {(c.name, c.span): int((~np.isnan(c.high)).sum()) for c in charts}
@@ -53,23 +53,25 @@ def test_a_hundred_quiet_nights_of_the_demo_hospital_raise_no_alarm(
     assert all(tested[name, REFERENCE] > 30 for name in ("auroc", "calibration", "alert_precision"))
 
 
-def planted(stays: pd.DataFrame, what: str, share: float = 1.0) -> pd.DataFrame:
-    """`share` of the stays that are new from BREAK on, changed."""
-    changed = stays.copy()
+def planted(admissions: pd.DataFrame, what: str, share: float = 1.0) -> pd.DataFrame:
+    """Change `share` of the admissions that are new from BREAK on."""
+    changed = admissions.copy()
     rng = np.random.default_rng(3)
-    hit = (stays.night >= BREAK) & (rng.random(len(stays)) < share)
+    hit = (admissions.night >= BREAK) & (rng.random(len(admissions)) < share)
     if what == "unknown_words":  # another language, or a broken encoding
-        changed.loc[hit, "n_unknown"] = (0.1 * stays.n_tokens).round()
+        changed.loc[hit, "n_unknown"] = (0.1 * admissions.n_tokens).round()
     elif what == "token_loss":  # longer words
-        changed.loc[hit, "n_tokens_cut"] = (0.05 * stays.n_tokens).round()
+        changed.loc[hit, "n_tokens_cut"] = (0.05 * admissions.n_tokens).round()
     elif what == "categories":  # a system renames one
-        changed.loc[hit, "categories"] = stays.categories.str.replace("Nursing", "Nursing note")
+        changed.loc[hit, "categories"] = admissions.categories.str.replace(
+            "Nursing", "Nursing note"
+        )
     elif what == "notes":  # notes arrive twice
-        changed.loc[hit, "n_notes"] = 2 * stays.n_notes
+        changed.loc[hit, "n_notes"] = 2 * admissions.n_notes
     elif what == "unscored":  # the notes' feed is down
         changed.loc[hit, ["score", "n_tokens", "n_tokens_cut", "n_unknown"]] = np.nan
     elif what == "score":  # a sicker house
-        logit = np.log(stays.score / (1 - stays.score))
+        logit = np.log(admissions.score / (1 - admissions.score))
         changed.loc[hit, "score"] = 1 / (1 + np.exp(-(logit + 3)))
     return changed
 
@@ -88,8 +90,10 @@ def test_a_break_is_flagged_on_its_first_night(
 
 
 def chance(nights: Any, tonight: Any, draws: int = 1_000_000) -> float:
-    """How often units of the reference's own distribution are as far from it as tonight's; or
-    units spread wider, by a dispersion that is known only as well as `nights` tell it."""
+    """Simulate how often units of the reference distribution are as far from it as `tonight`.
+
+    The larger of two probabilities: by chance alone, and with the estimated dispersion of `nights`.
+    """
     reference, spread = nights.sum(axis=0), dispersion(nights)
     p = (reference + 0.5) / (reference + 0.5).sum()
     rng = np.random.default_rng(1)
@@ -100,24 +104,24 @@ def chance(nights: Any, tonight: Any, draws: int = 1_000_000) -> float:
         return scipy_stats.entropy(q, p, axis=-1) + scipy_stats.entropy(p, q, axis=-1)
 
     freedom = (len(nights) - 1) * ((reference > 0).sum() - 1)
-    told = rng.chisquare(freedom, draws) / freedom if freedom else 1.0
+    error = rng.chisquare(freedom, draws) / freedom if freedom else 1.0
     found = distance(drawn)
-    as_far = [(d >= distance(tonight)).mean() for d in (found, spread * found / told)]
+    as_far = [(d >= distance(tonight)).mean() for d in (found, spread * found / error)]
     return float(max(as_far))
 
 
 @pytest.mark.parametrize(
     ("what", "share"), [("unknown_words", 0.2), ("score", 0.3), ("token_loss", 0.15)]
 )
-def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
+def test_a_smaller_shift_is_flagged_without_delay(
     quiet: tuple[pd.DataFrame, pd.DataFrame], what: str, share: float
 ) -> None:
-    """Beside the charts: a second simulation of the same counts, night after night."""
-    stays = planted(quiet[0], what, share)
-    found = first_alarms(drift_charts(stays, NIGHTS, RULES))
+    """Compared with a second simulation of the same counts for each night."""
+    admissions = planted(quiet[0], what, share)
+    found = first_alarms(drift_charts(admissions, NIGHTS, RULES))
     at = NIGHTS.index(min(night for (name, _), night in found.items() if name == what))
     assert at > 60  # too small for one night
-    values, night = quantities(stays)[what], stays.night
+    values, night = quantities(admissions)[what], admissions.night
     before = values[night < NIGHTS[REFERENCE]].to_numpy()
     a_night = int(np.median([(night == t).sum() for t in NIGHTS[:REFERENCE]]))
     bins = NumberBins.of(
@@ -132,7 +136,7 @@ def test_a_smaller_shift_is_flagged_as_soon_as_the_numbers_tell(
         return min(chance(nights, np.sum(span, axis=0)) for span in spans)
 
     assert smallest(at) < 2 * RULES.level
-    # Not late either, but for what limits are rounded up by: not on the ten nights before.
+    # The ten nights before were not clearly beyond chance.
     assert all(smallest(t) > RULES.level / 15 for t in range(max(60, at - 10), at))
 
 
@@ -162,8 +166,8 @@ def test_more_readmissions_at_equal_scores_are_flagged(
     assert (high.values > high.high).any()
 
 
-def test_false_alarms_come_no_more_often_than_stated() -> None:
-    """Fifteen invented hospitals at a rate of three each: so many alarms at most, and some."""
+def test_false_alarms_are_as_rare_as_stated() -> None:
+    """Fifteen invented hospitals at a rate of three each: 1 to 45 alarms."""
     rules = Rules(REFERENCE, false_alarm_rate=3)
     nights = NIGHTS
     alarms = 0
@@ -172,7 +176,7 @@ def test_false_alarms_come_no_more_often_than_stated() -> None:
         sizes = rng.poisson(25, len(nights))
         n = int(sizes.sum())
         tokens = rng.integers(80, 400, n)
-        stays = pd.DataFrame(
+        admissions = pd.DataFrame(
             {
                 "night": np.repeat(np.array(nights, dtype="datetime64[us]"), sizes),
                 "score": np.where(rng.random(n) < 0.02, np.nan, rng.beta(2, 5, n)),
@@ -183,14 +187,13 @@ def test_false_alarms_come_no_more_often_than_stated() -> None:
                 "categories": rng.choice(["a", "a + b", "b + c", "c"], n, p=[0.6, 0.3, 0.09, 0.01]),
             }
         )
-        alarms += sum(int(c.alarms.sum()) for c in drift_charts(stays, nights, rules))
+        alarms += sum(int(c.alarms.sum()) for c in drift_charts(admissions, nights, rules))
     assert 0 < alarms <= 45
 
 
 @pytest.mark.parametrize(("n", "m"), [(10, 10), (10, 40), (60, 30)])
-def test_a_share_passes_its_limits_as_often_as_stated(n: int, m: int) -> None:
-    """Every count of the reference and of the block, with its probability; over Jeffreys' prior,
-    which the limits assume, and at each rate."""
+def test_a_share_exceeds_its_limits_with_the_stated_probability(n: int, m: int) -> None:
+    """Exact probabilities, averaged over Jeffreys' prior and at each rate."""
     level = 0.01
     rates = np.linspace(0.01, 0.99, 99)
     beyond = np.zeros(len(rates))
@@ -203,7 +206,7 @@ def test_a_share_passes_its_limits_as_often_as_stated(n: int, m: int) -> None:
     assert beyond.max() <= 2 * level
 
 
-def test_the_limits_of_groups_are_those_of_their_sum() -> None:
+def test_the_limits_of_groups_are_limits_of_the_sum() -> None:
     hits, size, now = [3, 9], [12, 20], [6, 9]
     each = [
         scipy_stats.betabinom(m, a + 0.5, n - a + 0.5)
@@ -219,8 +222,8 @@ def test_the_limits_of_groups_are_those_of_their_sum() -> None:
         assert found[high + 1 :].sum() <= level / 2 < found[high:].sum()
 
 
-def test_the_auroc_of_few_passes_its_limits_as_often_as_stated() -> None:
-    """Ten who came back and thirty who did not. (Limits on AUROC's own scale: three times.)"""
+def test_the_auroc_of_few_admissions_exceeds_its_limits_with_the_stated_probability() -> None:
+    """Ten readmitted and thirty others."""
     rng = np.random.default_rng(0)
     label = np.repeat([1, 0], [10, 30])
     alarms = 0
@@ -235,24 +238,24 @@ def test_the_auroc_of_few_passes_its_limits_as_often_as_stated() -> None:
 
 
 def test_weekdays_widen_the_limits() -> None:
-    """On weekends other patients come; that is no drift."""
+    """Other patients are admitted on weekends; that is no drift."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for night in NIGHTS:
         weekend = night.weekday() >= 5
         for _ in range(40):
             rows.append({"night": night, "score": rng.beta(4 if weekend else 2, 4)})
-    stays = pd.DataFrame(rows).assign(
+    admissions = pd.DataFrame(rows).assign(
         n_notes=2, n_tokens=100, n_tokens_cut=0, n_unknown=0, categories="a"
     )
-    assert first_alarms(drift_charts(stays, NIGHTS, RULES)) == {}
+    assert first_alarms(drift_charts(admissions, NIGHTS, RULES)) == {}
 
 
 @pytest.mark.parametrize("intake", [1, 400])
-def test_later_nights_change_nothing_of_earlier_ones(
+def test_later_nights_do_not_change_earlier_results(
     quiet: tuple[pd.DataFrame, pd.DataFrame], intake: int
 ) -> None:
-    """Afterwards far fewer come than before, or far more."""
+    """The later nights have far fewer or far more admissions."""
     rules = Rules(REFERENCE, false_alarm_rate=1)
     n = REFERENCE + 6
     early = quiet[0][quiet[0].night < NIGHTS[n]]
@@ -267,56 +270,58 @@ def test_later_nights_change_nothing_of_earlier_ones(
             np.testing.assert_array_equal(getattr(now, figure)[:n], getattr(then, figure))
 
 
-def test_limits_are_as_wide_as_the_reference_nights_make_them() -> None:
+def test_limits_depend_on_the_variation_of_the_reference_nights() -> None:
     rng = np.random.default_rng(6)
     hits = rng.binomial(12, rng.beta(8, 5, REFERENCE + 1))
-    stays = pd.DataFrame(
+    admissions = pd.DataFrame(
         {
             "night": np.repeat(np.array(NIGHTS[: REFERENCE + 1], dtype="datetime64[us]"), 12),
             "categories": [name for n in hits for name in ["a"] * n + ["b"] * (12 - n)],
         }
     ).assign(score=0.5, n_notes=1, n_tokens=100, n_tokens_cut=0, n_unknown=0)
-    charts = drift_charts(stays, NIGHTS[: REFERENCE + 1], RULES)
+    charts = drift_charts(admissions, NIGHTS[: REFERENCE + 1], RULES)
     one = next(c for c in charts if (c.name, c.span) == ("categories", 1))
     nights = np.stack([hits, 12 - hits], axis=1)[:REFERENCE]
-    spread = widening(nights, RULES.level)
+    spread = widening_factor(nights, RULES.level)
     assert spread > 1.3 * dispersion(nights) > 1.5
     limit = chance_limit(nights.sum(axis=0), 12, RULES.level)
     assert one.high[REFERENCE] == pytest.approx(spread * limit)
 
 
-def test_as_many_stays_that_lose_more_are_flagged() -> None:
-    """A fifth of the stays lose tokens, before and after; then each loses ten times as many."""
+def test_a_larger_loss_in_equally_many_admissions_is_flagged() -> None:
+    """A fifth of the admissions lose tokens; after the reference each loses ten times as many."""
     rng = np.random.default_rng(8)
     nights = NIGHTS[: REFERENCE + 7]
     loses = np.tile(np.arange(25) < 5, len(nights))
     night = np.repeat(np.array(nights, dtype="datetime64[us]"), 25)
     size = rng.integers(1, 10, len(night)) * np.where(night < night[25 * REFERENCE], 1, 10)
-    stays = pd.DataFrame({"night": night, "n_tokens_cut": np.where(loses, size, 0)}).assign(
+    admissions = pd.DataFrame({"night": night, "n_tokens_cut": np.where(loses, size, 0)}).assign(
         n_tokens=100, n_unknown=0, n_notes=1, score=0.5, categories="a"
     )
-    found = first_alarms(drift_charts(stays, nights, RULES))
+    found = first_alarms(drift_charts(admissions, nights, RULES))
     assert {name for name, _ in found} == {"token_loss"}
 
 
-def test_before_the_reference_is_whole_nothing_is_tested(
+def test_nothing_is_tested_before_the_reference_is_complete(
     quiet: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     for n in (1, 10, REFERENCE):
         few = NIGHTS[:n]
-        stays = quiet[0][quiet[0].night <= few[-1]]
-        for chart in drift_charts(stays, few, RULES):
+        admissions = quiet[0][quiet[0].night <= few[-1]]
+        for chart in drift_charts(admissions, few, RULES):
             assert np.isnan(chart.high).all() and not chart.alarms.any()
     empty = quiet[1][:0]
     for chart in outcome_charts(empty, NIGHTS, RULES, 30):
         assert not chart.alarms.any()
 
 
-def test_a_night_without_a_new_stay_has_no_index(
+def test_a_night_without_a_new_admission_has_no_index(
     quiet: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
-    stays = quiet[0][quiet[0].night != BREAK]
-    one = next(c for c in drift_charts(stays, NIGHTS, RULES) if (c.name, c.span) == ("score", 1))
+    admissions = quiet[0][quiet[0].night != BREAK]
+    one = next(
+        c for c in drift_charts(admissions, NIGHTS, RULES) if (c.name, c.span) == ("score", 1)
+    )
     assert np.isnan(one.values[60]) and not np.isnan(one.values[61]) and one.n[60] == 0
 
 
@@ -341,15 +346,15 @@ def test_only_settled_outcomes_of_the_right_nights_are_in_a_block(
     chart = next(c for c in outcome_charts(outcomes, NIGHTS, RULES, 30) if c.name == "calibration")
     t = 90
     settled = outcomes.dischtime + timedelta(days=30)
-    mine = outcomes[
+    block = outcomes[
         (settled <= NIGHTS[t])
         & (settled > NIGHTS[t - REFERENCE])
         & (outcomes.dischtime > NIGHTS[REFERENCE - 1])
     ]
-    assert chart.n[t] == len(mine) > 100
+    assert chart.n[t] == len(block) > 100
     # By hand: tenths of the reference, their rates, and what they make of the block.
     then = outcomes[outcomes.dischtime <= NIGHTS[REFERENCE - 1]]
     edges = np.unique(np.quantile(then.score, np.arange(1, 10) / 10, method="inverted_cdf"))
-    group, mine_group = (np.searchsorted(edges, s.score) for s in (then, mine))
+    group, block_group = (np.searchsorted(edges, s.score) for s in (then, block))
     rate = [(then.label[group == g].sum() + 0.5) / ((group == g).sum() + 1) for g in range(10)]
-    assert chart.values[t] == pytest.approx(mine.label.sum() / sum(rate[g] for g in mine_group))
+    assert chart.values[t] == pytest.approx(block.label.sum() / sum(rate[g] for g in block_group))

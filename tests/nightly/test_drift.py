@@ -12,11 +12,11 @@ from readmit_spark.nightly.drift import (
     chance_limit,
     dispersion,
     psi,
-    widening,
+    widening_factor,
 )
 
 
-def test_the_index_is_the_two_divergences_added() -> None:
+def test_the_index_is_the_sum_of_both_divergences() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         reference, tonight = rng.integers(0, 60, size=(2, 7))
@@ -29,8 +29,10 @@ def test_the_index_is_the_two_divergences_added() -> None:
 
 @pytest.mark.parametrize("reference", [(700, 300), (990, 10), (1000, 0)])
 @pytest.mark.parametrize("n", [8, 63])  # sizes that are simulated
-def test_a_limit_is_passed_as_often_as_it_says(reference: tuple[int, int], n: int) -> None:
-    """With two bins tonight's count is beta-binomial, and every probability can be added up."""
+def test_a_limit_is_exceeded_with_the_stated_probability(
+    reference: tuple[int, int], n: int
+) -> None:
+    """With two bins tonight's count is beta-binomial, so its probabilities are known exactly."""
     level = 1e-3
     limit = chance_limit(reference, n, level)
     k = np.arange(n + 1)
@@ -40,7 +42,7 @@ def test_a_limit_is_passed_as_often_as_it_says(reference: tuple[int, int], n: in
     assert chance[index >= limit].sum() >= level / 10
 
 
-def test_more_bins_are_held_to_a_second_simulation() -> None:
+def test_a_limit_of_more_bins_agrees_with_a_second_simulation() -> None:
     reference = np.array([400, 300, 200, 90, 10])
     limit = chance_limit(reference, 60, 2e-3)
     rng = np.random.default_rng(5)
@@ -49,8 +51,8 @@ def test_more_bins_are_held_to_a_second_simulation() -> None:
     assert 0.2e-3 < passed < 2.4e-3
 
 
-def test_a_bin_that_was_never_filled_needs_more_than_one_stay() -> None:
-    """Of 1,000 stays none lost a token. One that does is chance; a tenth of tonight's is not."""
+def test_one_admission_in_an_empty_bin_is_no_alarm() -> None:
+    """None of 1,000 reference admissions lost tokens; tonight 1 of 40, or 4 of 40, lose some."""
     limit = chance_limit([1000, 0], 40, 1e-4)
     assert psi([1000, 0], [39, 1]) <= limit < psi([1000, 0], [36, 4])
 
@@ -59,29 +61,31 @@ def test_dispersion_is_pearsons_chi_square_a_degree_of_freedom() -> None:
     rng = np.random.default_rng(1)
     shares = rng.dirichlet([3, 3, 3], size=25)
     counts = np.array([rng.multinomial(40, row) for row in shares])
-    found = stats.chi2_contingency(counts)
-    assert dispersion(counts) == pytest.approx(found.statistic / found.dof)
+    test = stats.chi2_contingency(counts)
+    assert dispersion(counts) == pytest.approx(test.statistic / test.dof)
     assert dispersion(counts) > 2
     even = np.tile([10, 20, 30], (25, 1))
-    assert dispersion(even) == pytest.approx(0.0) and widening(even, 1e-3) == 1.0
-    assert dispersion([[3, 4]]) == widening([[3, 4]], 1e-3) == 1.0
+    assert dispersion(even) == pytest.approx(0.0) and widening_factor(even, 1e-3) == 1.0
+    assert dispersion([[3, 4]]) == widening_factor([[3, 4]], 1e-3) == 1.0
 
 
-def test_limits_are_widened_by_what_the_dispersion_may_be() -> None:
-    """Two chi-squares, each over its degrees of freedom, drawn and divided."""
+def test_limits_allow_for_the_error_of_the_dispersion() -> None:
+    """The ratio of two drawn chi-squares, each divided by its degrees of freedom."""
     rng = np.random.default_rng(3)
     counts = np.array([rng.multinomial(40, row) for row in rng.dirichlet([3, 3, 3], size=15)])
-    limit = stats.chi2.isf(1e-3, 2) * widening(counts, 1e-3) / dispersion(counts)
+    limit = stats.chi2.isf(1e-3, 2) * widening_factor(counts, 1e-3) / dispersion(counts)
     drawn = rng.chisquare(2, 1_000_000) / (rng.chisquare(28, 1_000_000) / 28)
     assert (drawn > limit).mean() == pytest.approx(1e-3, rel=0.15)
 
 
 @pytest.mark.parametrize("phi", [1.0, 1.5, 2.0])
-def test_nights_that_differ_by_more_than_chance_pass_their_limits_as_often_as_stated(
+def test_overdispersed_nights_exceed_their_limits_with_the_stated_probability(
     phi: float,
 ) -> None:
-    """Hospitals of about twelve new stays a night, half of them of one kind, and that half another
-    every night: 28 nights of reference and 100 more, each by itself and seven together."""
+    """2,000 hospitals with 12 new admissions a night in two bins, whose shares vary by night.
+
+    28 reference nights and 100 more, tested singly and in blocks of seven.
+    """
     level, each, n_hospitals = 0.05 / 1500, 200, 2000
     alarmed = 0
     for seed in range(n_hospitals):
@@ -90,12 +94,14 @@ def test_nights_that_differ_by_more_than_chance_pass_their_limits_as_often_as_st
         half = (11 / (phi - 1) - 1) / 2 if phi > 1 else np.inf
         hits = rng.binomial(size, rng.beta(half, half, 128) if phi > 1 else 0.5)
         nights = np.stack([size - hits, hits], axis=1)
-        reference, spread = nights[:28].sum(axis=0), widening(nights[:28], level)
+        reference, spread = nights[:28].sum(axis=0), widening_factor(nights[:28], level)
         upto = np.vstack([np.zeros((1, 2), dtype=np.int64), nights[28:].cumsum(axis=0)])
         blocks = np.vstack([nights[28:], upto[1:] - upto[np.maximum(np.arange(1, 101) - 7, 0)]])
         index = psi(reference, blocks)
         n = blocks.sum(axis=1)
-        far = index > spread * 6 / n.clip(1)  # no limit is as near: chi-square's is 17 / n
+        far = index > spread * 6 / n.clip(
+            1
+        )  # every limit is above 6 / n: the one of chi-square is 17 / n
         limits = {size: exact_limit(reference, size, level) for size in set(n[far])}
         beyond = np.array([limits[size] for size in n[far]])
         alarmed += bool((index[far] > spread * beyond).any())
@@ -103,7 +109,7 @@ def test_nights_that_differ_by_more_than_chance_pass_their_limits_as_often_as_st
 
 
 def exact_limit(reference: np.ndarray, n: int, level: float) -> float:
-    """The least index of `n` units in two bins that larger ones have at most `level` beyond."""
+    """Return the smallest index that `n` units in two bins exceed with probability <= `level`."""
     k = np.arange(n + 1)
     chance = stats.betabinom.pmf(k, n, reference[1] + 0.5, reference[0] + 0.5)
     index = psi(reference, np.stack([n - k, k], axis=1))
@@ -111,7 +117,7 @@ def exact_limit(reference: np.ndarray, n: int, level: float) -> float:
     return float(index[order][np.searchsorted(chance[order].cumsum(), level, "right")])
 
 
-def test_a_size_between_the_simulated_ones_errs_towards_silence() -> None:
+def test_the_limit_of_a_size_that_is_not_simulated_is_not_too_low() -> None:
     reference = (600, 300, 100)
     for n in (33, 45, 66):
         rng = np.random.default_rng(n)
@@ -120,7 +126,7 @@ def test_a_size_between_the_simulated_ones_errs_towards_silence() -> None:
         assert 0.2e-3 < passed < 2.4e-3
 
 
-def test_bins_of_numbers_hold_every_number_once() -> None:
+def test_every_number_is_in_one_bin() -> None:
     values = np.array([0, 0, 0, 0, 0, 0.1, 0.2, 0.3, 0.4, np.nan])
     bins = NumberBins.of(values, 5)
     assert bins.edges == (0.0, 0.1, 0.3)
@@ -132,13 +138,13 @@ def test_bins_of_numbers_hold_every_number_once() -> None:
     assert set(NumberBins.of(even, 10).count(even).tolist()) <= {99, 100, 101}
 
 
-def test_where_most_have_one_value_the_size_of_the_others_is_seen() -> None:
-    """A token loss: none lost, a little, much; and none can be below 0 or above 1."""
+def test_bins_around_a_frequent_value_show_how_much_others_differ() -> None:
+    """Token losses: none, little and much; values are from 0 to 1."""
     values = np.array([0.0] * 96 + [0.02, 0.03, 0.04, 0.5])
     bins = NumberBins.of(values, 4, 0, 1)
     assert bins.count(values).tolist() == [96, 2, 2]
     assert bins.count([0, 0.01, 0.03, 0.04, 1]).tolist() == [1, 2, 2]
-    # The same share, but ten times as much: seen, and more than chance.
+    # As many admissions with a loss, but a larger loss: above the limit.
     reference, n = bins.count(values) * 20, 400
     more = bins.count(np.array([0.0] * 384 + [0.5] * 16))
     assert psi(reference, more) > chance_limit(reference, n, 1e-3)
@@ -147,7 +153,7 @@ def test_where_most_have_one_value_the_size_of_the_others_is_seen() -> None:
     assert both.count(range(1, 9)).tolist() == [2, 1, 1, 1, 3]
 
 
-def test_no_bin_is_where_no_value_can_be() -> None:
+def test_no_bin_lies_outside_the_possible_values() -> None:
     unscored = np.array([0] * 99 + [1])
     assert NumberBins.of(unscored, 4, 0, 1).count(unscored).tolist() == [99, 1]
     assert NumberBins.of(1 - unscored, 4, 0, 1).count(unscored).tolist() == [99, 1]

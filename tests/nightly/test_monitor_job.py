@@ -214,7 +214,7 @@ def test_only_settled_outcomes_count(watched: Watched) -> None:
     mine = [h for h in settled if h in scored]
     back = [h for h in mine if h + 1 in stays]
     assert len(back) >= 4
-    assert f"{len(mine)} stays that ended" in page.text
+    assert f"{len(mine)} admissions discharged from" in page.text
     assert f"{len(back)} ({100 * len(back) / len(mine):.1f}" in page.text
 
 

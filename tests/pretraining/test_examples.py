@@ -1,4 +1,4 @@
-"""Pairs and masks: against their definition, counted over many draws."""
+"""Pairs and masks: their definition, and shares over many draws."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ def random(seed: int = 0) -> np.random.Generator:
 
 
 def documents(n: int, seed: int = 1) -> list[list[list[int]]]:
-    """Each token is its own: document * 10,000 + segment * 100 + place. Every other document has
-    long segments, as notes of different hands do."""
+    """Make documents in which each token is document * 10,000 + segment * 100 + position.
+
+    Every other document has long segments, as notes of different authors do.
+    """
     draw = random(seed)
     return [
         [
@@ -48,14 +50,14 @@ def test_halves_are_whole_segments_of_the_right_documents(budget: int) -> None:
             assert half == whole
         assert first[0] // 10_000 == document
         assert (second[0] // 10_000 == document) == is_next
-        # No second half, true or foreign, opens a document: that would tell.
+        # No second half, true or foreign, begins a document: that would reveal the answer.
         assert second[0] % 10_000 // 100 > 0
         if is_next:
             assert second[0] % 10_000 // 100 == first[-1] % 10_000 // 100 + 1
 
 
 @pytest.mark.parametrize("budget", [60, 125])
-def test_the_coin_is_fair_and_lengths_do_not_tell(budget: int) -> None:
+def test_half_of_the_pairs_follow_and_lengths_do_not_reveal_which(budget: int) -> None:
     pairs = sentence_pairs(documents(3000), budget, random())
     follows = np.array([pair.is_next for pair in pairs])
     assert follows.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(pairs)))
@@ -67,7 +69,7 @@ def test_the_coin_is_fair_and_lengths_do_not_tell(budget: int) -> None:
         assert values[follows].mean() == pytest.approx(values[~follows].mean(), abs=4 * spread)
 
 
-def test_texts_that_make_no_pair() -> None:
+def test_documents_without_a_pair() -> None:
     assert sentence_pairs([], 60, random()) == []
     assert sentence_pairs([[[1, 2]]], 60, random()) == []  # nothing follows
     assert sentence_pairs([[[1, 2], [3, 4]]], 60, random()) == []  # no other document
@@ -87,7 +89,7 @@ def pair(length: int = 100) -> Pair:
     return Pair(0, tokens[:length], tokens[length:], True)
 
 
-def test_an_example_can_be_put_together_again() -> None:
+def test_answers_restore_the_pair() -> None:
     given = pair()
     found = masked_example(given, VOCABULARY, random())
     ids = list(found.input_ids)

@@ -1,4 +1,4 @@
-"""Pairs that people have rated: read with care, and compared by rank."""
+"""Pairs with human ratings: reading, errors, and rank correlation."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def test_pairs_and_ratings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("term,rating\na,1\n", "no column other: term, other and rating are needed"),
-        ("term,other,rating\na,b,1\na,,2\nc,d,3\n", "row 3 has no term or no number"),
-        ("term,other,rating\na,b,1\na,b,much\nc,d,3\n", "row 3 has no term or no number"),
+        ("term,other,rating\na,b,1\na,,2\nc,d,3\n", "row 3 has no term or its rating is not a num"),
+        ("term,other,rating\na,b,1\na,b,much\nc,d,3\n", "row 3 has no term or its rating is not a"),
         ("term,other,rating\na,b,1\n", "has 1 pairs: at least 3"),
         ("", "is not a CSV"),
         ("a,b\n1,2,3\n4,5,6,7,8\n", "is not a CSV"),
         ("term,other,rating\na,b,c,1\na,b,c,2\nc,d,c,3\n", "rows with more fields than its header"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(UserError, match=says) as error:
+def test_each_error_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
         read_ratings(write(tmp_path, text))
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="does not exist"):
