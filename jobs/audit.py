@@ -1,4 +1,4 @@
-"""Looks for leaks in the prepared cohort; exit code 2 where a check fails."""
+"""Check the prepared cohort for leaks of the label; exit with code 2 where a check fails."""
 
 from __future__ import annotations
 

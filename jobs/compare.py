@@ -1,4 +1,4 @@
-"""The transformer beside bag of words, TF-IDF, BiLSTM, length alone and the published figures."""
+"""Compare the transformer with four baselines and published figures on the same patients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-validates model.path over five folds of patients: mean and spread of every metric."""
+"""Cross-validate model.path over five folds of patients; print mean and spread of each metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the demo's comparison is as it must be: context helps, and nothing beats the truth."""
+"""Check the demo's comparison: the transformer wins, and nothing beats the true risks."""
 
 from __future__ import annotations
 

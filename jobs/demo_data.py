@@ -1,4 +1,4 @@
-"""Makes the demo hospital: ADMISSIONS, NOTEEVENTS, PATIENTS and the true risks, under data/."""
+"""Write the demo hospital under data/: ADMISSIONS, NOTEEVENTS, PATIENTS and the true risks."""
 
 from __future__ import annotations
 

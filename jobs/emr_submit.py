@@ -1,4 +1,4 @@
-"""Runs jobs on Amazon EMR: starts a cluster (or takes a running one), follows the steps."""
+"""Run jobs on Amazon EMR, on a new or a running cluster, and follow their EMR steps."""
 
 from __future__ import annotations
 
@@ -22,11 +22,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("jobs", nargs="*", metavar="JOB", help=f"{', '.join(request.SHAPES)}; default: nightly")
     add("--as-of", metavar="TIME", default="now", help="nightly's night (default: when it starts)")
-    add("--cluster", metavar="J-ID", help="a running cluster that takes the steps")
-    add("--keep", action="store_true", help="a new cluster stays until idle for emr.idle_minutes")
-    add("--terminate", action="store_true", help="end --cluster, after the steps if there are any")
+    add("--cluster", metavar="J-ID", help="run the EMR steps on this running cluster")
+    add(
+        "--keep",
+        action="store_true",
+        help="keep a new cluster until it is idle for emr.idle_minutes",
+    )
+    add(
+        "--terminate",
+        action="store_true",
+        help="end --cluster, after its EMR steps if there are any",
+    )
     add("--dry-run", action="store_true", help="check and print the request, send nothing")
-    add("--upload", action="store_true", help="--dry-run, with code and configuration sent to S3")
+    add(
+        "--upload",
+        action="store_true",
+        help="like --dry-run, but send code and configuration to S3",
+    )
     add("--estimate", nargs="?", const=CONF / "aws/estimate.yaml", metavar="FILE", type=Path,
         help="hours and dollars, from a table to edit (conf/aws/estimate.yaml)")  # fmt: skip
 
@@ -50,14 +62,16 @@ def main(config: Config, args: argparse.Namespace) -> int:
     code = collect_code(config, ROOT)
     as_of = args.as_of if args.as_of == "now" else cli.parse_as_of(args.as_of).isoformat()
     order = request.RunOrder(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
-    asked = request.build_request(config, order, template, shapes, code)
+    emr_request = request.build_request(config, order, template, shapes, code)
     if args.upload:
         run.upload(run.clients(config)[1], code)
     if args.dry_run or args.upload:
-        print(json.dumps(asked, indent=2))
+        print(json.dumps(emr_request, indent=2))
         return cli.OK
-    done = run.submit(*run.clients(config), asked, code, progress, terminate=args.terminate)
-    return cli.OK if done else cli.FAILED
+    succeeded = run.submit(
+        *run.clients(config), emr_request, code, progress, terminate=args.terminate
+    )
+    return cli.OK if succeeded else cli.FAILED
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Explains scores: the driving chunk of an admission, its segments and words, and their places."""
+"""Explain scores: show the driving chunk of an admission, and what its words contribute."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from readmit_spark.storage.session import build_session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--text", help="explain this text, and show its attention maps")
-    what.add_argument(
-        "--admission", type=int, metavar="HADM_ID", help="explain this one, with attention maps"
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--text", help="explain this text, and show its attention maps")
+    target.add_argument(
+        "--admission",
+        type=int,
+        metavar="HADM_ID",
+        help="explain this admission, and show its attention maps",
     )
     parser.add_argument(
         "--as-of", metavar="TIME", help="the night: 2026-11-22T02:00:00 (default: the last one)"

@@ -1,4 +1,4 @@
-"""Fine-tunes model.path on the prepared chunks, logs to MLflow and registers the model."""
+"""Fine-tune model.path on the prepared chunks, log to MLflow and register the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts a published checkpoint (pytorch_pretrained_bert) and registers it in MLflow."""
+"""Convert a published checkpoint (pytorch_pretrained_bert) and register it in MLflow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         metavar="FOLDER",
-        help="with bert_config.json, pytorch_model.bin and vocab.txt; without a vocab.txt the "
-        "tokenizer of model.path is taken, where it has as many entries",
+        help="has bert_config.json, pytorch_model.bin and vocab.txt; without vocab.txt, the "
+        "tokenizer of model.path is used if it has the same number of entries",
     )
 
 

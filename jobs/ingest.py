@@ -1,4 +1,4 @@
-"""The CSVs of data.admissions, data.notes and data.patients to Parquet, once, and checked."""
+"""Convert the CSVs of data.admissions, data.notes and data.patients to Parquet, and check them."""
 
 from __future__ import annotations
 

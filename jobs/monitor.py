@@ -1,4 +1,4 @@
-"""Holds the published nights against their own beginning: drift, calibration, alerts' precision."""
+"""Monitor the published nights for drift, calibration and alert precision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as-of",
         metavar="TIME",
-        help="the last night to look at: 2026-11-22T02:00:00 (default: the last published one)",
+        help="the last night to monitor: 2026-11-22T02:00:00 (default: the last published one)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Rescores the patients in the house as of one night, and publishes the ward's worklist."""
+"""Rescore the patients in the house as of one night, and publish the worklist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="the night, in the hospital's own time: 2026-11-22T02:00:00, or `now`",
     )
     parser.add_argument(
-        "--plan", action="store_true", help="count the work of the night, and do none of it"
+        "--plan",
+        action="store_true",
+        help="print the night estimate: the work and its minutes; publish nothing",
     )
 
 

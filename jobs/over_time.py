@@ -1,4 +1,4 @@
-"""Scores admissions after each day of their stay, from the notes that were there by then."""
+"""Score admissions after each day of their stay, from the notes available by then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from readmit_spark.storage.session import build_session
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--admission", type=int, metavar="HADM_ID", help="this one alone")
+    parser.add_argument(
+        "--admission", type=int, metavar="HADM_ID", help="score only this admission"
+    )
 
 
 def main(config: Config, given: argparse.Namespace) -> None:

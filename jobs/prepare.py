@@ -1,4 +1,4 @@
-"""Raw notes and admissions to chunks of token ids: cohort, label, split, clean, chunk, tokenise."""
+"""Turn raw notes and admissions into a labelled cohort and tokenised chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pretrains the BERT of model.path on physicians' and nurses' notes, and registers the encoder."""
+"""Pretrain the BERT of model.path on physicians' and nurses' notes, and register the encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a registered version the champion if it is better than the present one, and says why."""
+"""Make a registered version the champion if it scores better than the present champion."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def main(config: Config) -> None:
         print("\n".join(f"- {reason}" for reason in decision.objections))
     else:
         print(
-            f"{decision.challenger} is the champion now and {decision.champion} @previous: its "
+            f"{decision.challenger} is the champion now, and {decision.champion} is @previous: the "
             f"AUROC is shown to be better by more than {config.promote.min_gain:g}, and no other "
-            "measure and no subgroup to be worse"
+            "measure and no subgroup is shown to be worse"
         )
 
 

@@ -1,4 +1,4 @@
-"""Scores the prepared chunks: patient risk, ledger, metrics, pictures and the report."""
+"""Score the prepared chunks; publish patient scores, ledger, metrics and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds pairs of clinical terms against people's ratings of how alike they are, by rank."""
+"""Correlate a model's similarity of clinical terms with people's ratings of them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(config: Config, given: argparse.Namespace) -> None:
     pairs, ratings = read_ratings(Path(given.pairs))
     model = resolve_model(config)
-    model.tokenizer(max_tokens=8)  # UserError where it is no model
+    model.tokenizer(max_tokens=8)  # raises UserError where this is not a model
     rank = agreement(similarities(model.folder, pairs), ratings)
     if math.isnan(rank):
-        raise UserError(f"{given.pairs}: all ratings, or all similarities, are equal: no rank")
+        raise UserError(
+            f"{given.pairs}: all ratings or all similarities are equal, so there is no rank"
+        )
     print(f"{model.name}: rank correlation {rank:.3f} over {len(pairs)} pairs")
 
 

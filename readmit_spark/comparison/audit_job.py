@@ -1,4 +1,4 @@
-"""Audit: does the text give the label away? Only counts and shares are published."""
+"""Audit: check that documents do not reveal the label. Publishes only counts and shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = 6
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the audit. passed is None where a figure has no limit."""
+    """One row of the audit. found: the figure in words. passed: None where it has no limit."""
 
     name: str
     window: str
@@ -34,6 +34,7 @@ class Check:
 
     @property
     def verdict(self) -> str:
+        """`passed`, `FAILED`, or `-` where there is no limit."""
         return "-" if self.passed is None else "passed" if self.passed else "FAILED"
 
 
@@ -42,11 +43,11 @@ def audit(run: Run, prepared: Prepared) -> list[Check]:
     config, windows = run.config, prepared.windows
     chunks, cohort = prepared.table("chunks"), prepared.table("cohort")
     with run.stage("patients on both sides"):
-        checks = [_sides(leaks.patients_on_both_sides(cohort))]
+        checks = [_both_sides(leaks.patients_on_both_sides(cohort))]
     with run.stage("near-duplicate texts"):
         for window in windows:
-            of_window = chunks.where(F.col("window") == window)
-            checks.append(_duplicates(window, *leaks.near_duplicates(of_window), config))
+            window_chunks = chunks.where(F.col("window") == window)
+            checks.append(_duplicates(window, *leaks.near_duplicates(window_chunks), config))
     with run.stage("text out of the window"):
         checks += _text_out_of_window(run, prepared)
     with run.stage("label words"):
@@ -76,16 +77,16 @@ def _text_out_of_window(run: Run, prepared: Prepared) -> list[Check]:
     if not early:
         return []
     source = read_checked_notes(run.spark, run.config)
-    found = leaks.out_of_window(
+    documents = leaks.out_of_window(
         prepared.table("chunks"), source.rows, prepared.table("cohort"), early,
         run.config.audit.sample,
     ).toPandas()  # fmt: skip
     source.check()
-    return _out_of_window(found, early)
+    return _out_of_window(documents, early)
 
 
 def table(checks: list[Check]) -> str:
-    """A line a check."""
+    """Format the checks as a text table, one line for each."""
     rows = [("", "check", "notes read", "found", "limit")]
     rows += [(c.verdict, c.name, c.window, c.found, c.limit) for c in checks]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -95,54 +96,56 @@ def table(checks: list[Check]) -> str:
     )
 
 
-def _sides(n: int) -> Check:
-    return Check("patients on both sides of the split", "all", f"{n:,}", "0", n == 0)
+def _both_sides(n_patients: int) -> Check:
+    return Check(
+        "patients on both sides of the split", "all", f"{n_patients:,}", "0", n_patients == 0
+    )
 
 
-def _duplicates(window: str, near: int, of: int, config: Config) -> Check:
-    share = near / of if of else 0.0
+def _duplicates(window: str, near: int, total: int, config: Config) -> Check:
+    share = near / total if total else 0.0
     limit = config.audit.max_duplicates
-    found = f"{near:,} of {of:,} chunks ({share:.1%})"
+    figure = f"{near:,} of {total:,} chunks ({share:.1%})"
     name = "near-duplicates of training chunks"
-    return Check(name, window, found, f"{limit:.1%}", share <= limit)
+    return Check(name, window, figure, f"{limit:.1%}", share <= limit)
 
 
-def _out_of_window(found: pd.DataFrame, early: Sequence[str]) -> list[Check]:
+def _out_of_window(documents: pd.DataFrame, early: Sequence[str]) -> list[Check]:
     checks = []
     for column, name in (
         ("discharge", "discharge summaries inside"),
         ("late", "notes after the cut-off inside"),
     ):
         for window in early:
-            rows = found[found.window == window]
+            rows = documents[documents.window == window]
             n = int(rows[column].sum())
-            said = f"{n:,} of {len(rows):,} documents"
-            checks.append(Check(name, window, said, "0", n == 0))
+            figure = f"{n:,} of {len(rows):,} documents"
+            checks.append(Check(name, window, figure, "0", n == 0))
     return checks
 
 
 def _words(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list[Check]:
     checks = []
     for window in windows:
-        here = rows[rows.window == window]
+        in_window = rows[rows.window == window]
         for word in leaks.LABEL_WORDS:
-            share = here.groupby("label")[word].mean()
-            auroc, passed = _told(here, word, config)
-            found = (
+            share = in_window.groupby("label")[word].mean()
+            auroc, passed = _auroc_alone(in_window, word, config)
+            figure = (
                 f"{share.get(1, 0):.1%} of the readmitted, {share.get(0, 0):.1%} of others; "
                 f"AUROC {auroc}"
             )
-            checks.append(Check(f"label word: {word}", window, found, _limit(config), passed))
+            checks.append(Check(f"label word: {word}", window, figure, _limit(config), passed))
     return checks
 
 
 def _lengths(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list[Check]:
     checks = []
     for window in windows:
-        here = rows[rows.window == window]
-        for what in ("notes", "chunks", "words"):
-            auroc, passed = _told(here, what, config)
-            name = f"length: number of {what} alone"
+        in_window = rows[rows.window == window]
+        for unit in ("notes", "chunks", "words"):
+            auroc, passed = _auroc_alone(in_window, unit, config)
+            name = f"length: number of {unit} alone"
             checks.append(Check(name, window, f"AUROC {auroc}", _limit(config), passed))
     return checks
 
@@ -150,27 +153,29 @@ def _lengths(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list
 def _score_by_length(
     lengths: pd.DataFrame, scores: pd.DataFrame | None, windows: Sequence[str]
 ) -> list[Check]:
-    """How far the published scores follow the number of words: Spearman's rho among those who were
-    not readmitted, whose scores have no reason to rise with it."""
+    """Spearman's rho of score and number of words, among test admissions that were not readmitted:
+    their scores have no reason to rise with the number of words."""
     name = "the score follows the number of words"
     if scores is None:
-        return [Check(name, "all", "not told: jobs/score.py has not scored these chunks", "", None)]
-    both = lengths.merge(scores, on=["window", "hadm_id"])
+        return [
+            Check(name, "all", "not measured: jobs/score.py has not scored these chunks", "", None)
+        ]
+    joined = lengths.merge(scores, on=["window", "hadm_id"])
     checks = []
     for window in windows:
-        rows = both[(both.window == window) & (both.label == 0) & (both.split == "test")]
+        rows = joined[(joined.window == window) & (joined.label == 0) & (joined.split == "test")]
         if rows.score.nunique() > 1 and rows.words.nunique() > 1:
             rho = rows.score.corr(rows.words, method="spearman")
-            said = f"rho {rho:+.2f} over {len(rows):,} test admissions not readmitted"
+            figure = f"rho {rho:+.2f} over {len(rows):,} test admissions not readmitted"
         else:
-            said = f"not told: {len(rows):,} scored test admissions not readmitted, all alike"
-        checks.append(Check(name, window, said, "", None))
+            figure = f"not measured: {len(rows):,} scored test admissions not readmitted, all alike"
+        checks.append(Check(name, window, figure, "", None))
     return checks
 
 
-def _told(rows: pd.DataFrame, column: str, config: Config) -> tuple[str, bool]:
-    """The AUROC of a number by itself, whichever way it points; passed unless its 95 % interval
-    lies above the limit."""
+def _auroc_alone(rows: pd.DataFrame, column: str, config: Config) -> tuple[str, bool]:
+    """The AUROC of one column as the only predictor, in the direction above 0.5. It passes unless
+    its whole 95 % interval is above the limit."""
     measured = evaluate(
         rows[column].to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy(),
         replicates=min(config.score.bootstrap, 200), seed=config.split.seed,
@@ -190,7 +195,7 @@ def _limit(config: Config) -> str:
 
 
 def _scores(run: Run, prepared: Prepared) -> pd.DataFrame | None:
-    """Patient scores of the last run of score; None where it scored other chunks."""
+    """Read the patient scores of the last run of score; None where it scored other chunks."""
     root = run.config.output_root
     if not has_result(run.spark, root, Scored.JOB):
         return None

@@ -1,4 +1,4 @@
-"""Compare: the transformer and the baselines on the same patients, beside published figures."""
+"""Compare the transformer with the baselines on the same patients, and with published figures."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from readmit_spark.training.launch import Launch
 
 STAGES = 2 + len(NAMES)
 SCORES = "model_scores"
-_VERSION = 1  # of the baselines: a change in how they are made makes them anew
+_VERSION = 1  # of the baselines; a new version runs them again
 
 
 def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
     """Publish compare.json, compare.html and every model's scores; return compare.json's content.
 
-    A model that was compared before, on these chunks and with these settings, is not run again, and
-    the transformers of other `model.name`s stay in the table.
+    A model that was compared before, on these chunks and with these settings, is not run again.
+    Transformers of another `model.name` stay in the table.
     """
     config = run.config
     missing = [window for window in config.windows if window not in prepared.windows]
@@ -44,7 +44,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
     models = Models(run, prepared, launch)
     new_scores, keys = _run_models(run, models, trainings, earlier_keys)
     with run.stage("table"):
-        kept = {
+        reused = {
             model: key
             for model, key in earlier_keys.items()
             if model not in new_scores and {**key, "what": None} == models.key(None)
@@ -53,14 +53,14 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             rows.withColumn("model", F.lit(model)).select(*COLUMNS)
             for model, rows in new_scores.items()
         ]
-        if earlier and kept:
-            before = earlier.table(SCORES)
-            frames.insert(0, before.where(F.col("model").isin(list(kept))))
+        if earlier and reused:
+            earlier_scores = earlier.table(SCORES)
+            frames.insert(0, earlier_scores.where(F.col("model").isin(list(reused))))
         scores = run.write_table(union(frames), SCORES)
         risks = read_true_risks(run.spark, config.data.truth)
         result = comparison_result(scores.toPandas(), risks, config, NAMES)
         run.publish(
-            {"prepared": prepared.run, "models": {**kept, **keys}},
+            {"prepared": prepared.run, "models": {**reused, **keys}},
             {
                 "compare.json": json.dumps(result, indent=1),
                 "compare.html": comparison_page(result),
@@ -73,8 +73,10 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
 def _run_models(
     run: Run, models: Models, trainings: Mapping[str, Sequence[str]], earlier: Mapping[str, Any]
 ) -> tuple[dict[str, DataFrame], dict[str, Any]]:
-    """Model -> test scores, of the models that had to run; and model -> key of every model.
-    earlier: the keys of the last comparison."""
+    """Return model -> test scores for the models that had to run, and model -> key for all models.
+
+    earlier: the keys of the last comparison.
+    """
     new_scores: dict[str, DataFrame] = {}
     keys: dict[str, Any] = {}
     name = run.config.model.name

@@ -1,4 +1,4 @@
-"""Cross-validation by patient: every admission is tested once, by a model that never saw them."""
+"""Cross-validate by patient: each admission is tested once, by a model that never saw it."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def crossval(
     """Train and test once for each fold. Return, and write to `crossval.json` under output.root,
     each fold's metrics by window and prevalence, and their mean and standard deviation.
 
-    Learning rate, epoch and c are chosen on each fold's own validation patients. A finished fold is
-    kept; a job that was killed continues in the fold it was in.
+    Learning rate, epoch and c are chosen on each fold's own validation patients. The results of
+    finished folds are stored, so a job that was killed continues in the fold where it stopped.
     """
     check_tokens(model, prepared)
     check_unseen(model, None)
@@ -55,20 +55,20 @@ def crossval(
     chosen = [rates, config.tune.vote_c, config.score.bootstrap]
     key = training_key(config, model, prepared, "crossval", chosen)
     root = absolute_path(config.output_root)
-    kept = FileStore(f"{root}/_crossval/{key}")
+    store = FileStore(f"{root}/_crossval/{key}")
     folds = []
     with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
         for fold in range(FOLDS):
             with progress.stage(f"fold {fold + 1} of {FOLDS}"):
-                found = kept.read_json(f"fold-{fold}.json")
-                if found is None:
+                fold_result = store.read_json(f"fold-{fold}.json")
+                if fold_result is None:
                     with nested_run(mlflow, f"fold {fold + 1}"):
-                        found = _fold(mlflow, config, model, prepared, launch, fold, progress)
-                    kept.write_json(f"fold-{fold}.json", found)
+                        fold_result = _fold(mlflow, config, model, prepared, launch, fold, progress)
+                    store.write_json(f"fold-{fold}.json", fold_result)
                 else:
                     progress.say("is done already")
-                folds.append(found)
-                progress.say(_line(found))
+                folds.append(fold_result)
+                progress.say(_line(fold_result))
         result: Result = {"folds": folds, "summary": summary(folds)}
         mlflow.log_dict(result, "crossval.json")
         for window, by_prevalence in result["summary"].items():
@@ -76,13 +76,15 @@ def crossval(
                 if value["mean"] is not None:
                     mlflow.log_metric(f"{window}_{measure}_mean", value["mean"])
     FileStore(root).write_json("crossval.json", result)
-    kept.remove()
+    store.remove()
     return result
 
 
 def summary(folds: list[Result]) -> Result:
-    """By window, prevalence and measure: mean and sample standard deviation over the folds that
-    have it, and how many these are."""
+    """Return mean, sample standard deviation and fold count by window, prevalence and measure.
+
+    Folds where a measure is undefined do not count.
+    """
     return {
         window: {
             prevalence: {
@@ -98,7 +100,7 @@ def summary(folds: list[Result]) -> Result:
 
 
 def table(result: Result) -> str:
-    """Mean ± standard deviation over the folds, a line a window and prevalence."""
+    """Format mean ± standard deviation, one line for each window and prevalence."""
     lines = [f"{'':24}" + "".join(f"{m.upper():>18}" for m in MEASURES)]
     for window, by_prevalence in result["summary"].items():
         for prevalence, values in by_prevalence.items():
@@ -108,7 +110,8 @@ def table(result: Result) -> str:
 
 
 def watch_fold(mlflow: Any, progress: Progress) -> Watch:
-    """Log the values of a fold's trainings, by learning rate, to its active MLflow run."""
+    """Return a Watch that logs the values of a fold's trainings, by learning rate, to the active
+    MLflow run."""
 
     @contextmanager
     def watch(plan: TrainingPlan) -> Iterator[tuple[Log, Log]]:
@@ -133,7 +136,7 @@ def _fold(
 ) -> Result:
     watch = watch_fold(mlflow, progress)
     best, candidates = choose(config, model, prepared, launch, watch, fold)
-    found = {
+    result = {
         "fold": fold,
         "learning_rate": best.plan.settings.learning_rate,
         "c": best.c,
@@ -142,24 +145,24 @@ def _fold(
             for window in best.plan.scored_windows
         },
     }
-    mlflow.log_dict(found, "fold.json")
+    mlflow.log_dict(result, "fold.json")
     delete_checkpoints(candidates)
-    return found
+    return result
 
 
-def _measured(found: PatientScores, config: Config) -> Result:
-    kept = balance(found.hadm_ids, found.labels, config.split.seed)
+def _measured(patients: PatientScores, config: Config) -> Result:
+    balanced = balance(patients.hadm_ids, patients.labels, config.split.seed)
     return {
-        "natural": _evaluate(found, config),
-        "balanced": _evaluate(found.select(found.hadm_ids[kept]), config),
+        "natural": _evaluate(patients, config),
+        "balanced": _evaluate(patients.select(patients.hadm_ids[balanced]), config),
     }
 
 
-def _evaluate(found: PatientScores, config: Config) -> Result:
+def _evaluate(patients: PatientScores, config: Config) -> Result:
     return evaluate(
-        found.scores,
-        found.labels,
-        found.subject_ids,
+        patients.scores,
+        patients.labels,
+        patients.subject_ids,
         replicates=config.score.bootstrap,
         seed=config.split.seed,
     )
@@ -174,11 +177,11 @@ def _line(fold: Result) -> str:
 
 
 def _spread(values: list[float | None]) -> Result:
-    had = [value for value in values if value is not None]
+    defined = [value for value in values if value is not None]
     return {
-        "mean": statistics.fmean(had) if had else None,
-        "sd": statistics.stdev(had) if len(had) > 1 else None,
-        "folds": len(had),
+        "mean": statistics.fmean(defined) if defined else None,
+        "sd": statistics.stdev(defined) if len(defined) > 1 else None,
+        "folds": len(defined),
     }
 
 

@@ -1,4 +1,4 @@
-"""Promote: may a registered version replace the champion? Both score the same test patients."""
+"""Promote: replace the champion where a registered version scores the same test patients better."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ STAGES = 2
 
 @dataclass(frozen=True)
 class Decision:
-    """champion, challenger: name/version. groups: comparisons of the subgroups that are large
-    enough, by name such as "sex female". objections: why the champion stays; empty where the
-    challenger replaced it."""
+    """The result of a comparison.
+
+    champion, challenger: name/version. groups: comparisons of the subgroups that are large enough,
+    by name such as "sex female". objections: why the champion stays; empty where the challenger
+    replaced it.
+    """
 
     champion: str
     challenger: str
@@ -37,9 +40,9 @@ class Decision:
 
 def promote(run: Run, prepared: Prepared) -> Decision:
     """Score the test admissions of `train.window` with champion and challenger, compare them, and
-    move the champion's alias where the section `promote` of the configuration allows it.
+    move the champion alias where the section `promote` of the configuration allows it.
 
-    The comparison goes to MLflow; the reason for a move becomes a tag of the version.
+    The comparison is logged to MLflow; the reason for a move becomes a tag of the version.
     """
     config = run.config
     prepared.check_window(config.train.window, "train.window")
@@ -60,7 +63,7 @@ def promote(run: Run, prepared: Prepared) -> Decision:
             f"{factor} {value}": _compare(rows, config)
             for factor in FACTORS
             for value, rows in both.groupby(factor)
-            if len(rows) < len(both)  # a group of everybody, as where nobody's sex is known
+            if len(rows) < len(both)  # not a group of all, as where nobody's sex is known
         }
         groups = {name: group for name, group in compared.items() if is_judged(group, gate)}
         decision = Decision(
@@ -71,21 +74,21 @@ def promote(run: Run, prepared: Prepared) -> Decision:
 
 
 def _models(config: Config) -> tuple[Model, Model]:
-    """Champion and challenger."""
+    """Return champion and challenger."""
     name, version = config.model.name, config.promote.version
     champion = resolve_model(config, f"models:/{name}@{CHAMPION}")
-    at = f"/{version}" if version else f"@{CHALLENGER}"
-    challenger = resolve_model(config, f"models:/{name}{at}")
+    suffix = f"/{version}" if version else f"@{CHALLENGER}"
+    challenger = resolve_model(config, f"models:/{name}{suffix}")
     if champion.name == challenger.name:
         raise UserError(f"promote.version: {champion.name} is the champion already")
     return champion, challenger
 
 
 def table(decision: Decision) -> str:
-    """The measures of both models, side by side."""
+    """Format the measures of both models side by side."""
     rows = {**decision.overall.gains}
-    for group, found in decision.groups.items():
-        rows[f"auroc, {group}"] = found.gains["auroc"]
+    for group, comparison in decision.groups.items():
+        rows[f"auroc, {group}"] = comparison.gains["auroc"]
     width = max(map(len, rows))
     lines = [f"{'':{width}}{decision.champion:>16}{decision.challenger:>16}  gain (95 %)"]
     for measure, gain in rows.items():
@@ -102,7 +105,7 @@ def table(decision: Decision) -> str:
 
 
 def _measured_scores(run: Run, prepared: Prepared, model: Model) -> pd.DataFrame:
-    """hadm_id, subject_id, score, label and subgroups of the measured admissions."""
+    """Return hadm_id, subject_id, score, label and subgroups of the measured admissions."""
     check_before_test(model, prepared, run.progress)
     patients = scores_of_test_split(run, prepared, model, [run.config.train.window])
     groups = prepared.table("subgroups").select("hadm_id", *FACTORS)

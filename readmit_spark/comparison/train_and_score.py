@@ -1,4 +1,4 @@
-"""The test scores of the transformer and of the baselines, for `compare`."""
+"""Train the transformer and the baselines, and return their test scores, for `compare`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,9 @@ COLUMNS = ["model", "fold", "window", "subject_id", "hadm_id", "score", "label"]
 
 
 class Models:
-    """Test scores of every model; a model is trained first where that was not done yet."""
+    """Test scores of every model. A model that was not trained yet is trained first."""
 
-    def __init__(
-        self,
-        run: Run,
-        prepared: Prepared,
-        launch: Launch,
-    ) -> None:
+    def __init__(self, run: Run, prepared: Prepared, launch: Launch) -> None:
         self.run, self.config, self.prepared, self.launch = run, run.config, prepared, launch
         self.folds: list[int | None] = [None]
         if self.config.compare.cross_validate:
@@ -47,7 +42,7 @@ class Models:
         self.candidates: list[Candidate] = []  # their checkpoints are deleted after publishing
 
     def key(self, what: Any) -> dict[str, Any]:
-        """Everything that a model's scores depend on; `what`: what only this model depends on."""
+        """Return all that a model's scores depend on. what: the part that differs by model."""
         return {
             "prepared": self.prepared.run,
             "train.window": self.config.train.window,
@@ -59,39 +54,49 @@ class Models:
         }
 
     def baseline(self, name: str, trainings: Mapping[str, Sequence[str]]) -> DataFrame:
-        found = []
+        """Train the baseline `name` in each window of `trainings` and fold; return its test scores.
+
+        trainings: window of training -> windows of testing.
+        """
+        frames = []
         for trained, tested in trainings.items():
             for fold in self.folds:
                 data = read_baseline_data(self.run, self.prepared, trained, tested, fold)
-                place = f"{trained}-{fold}"
+                suffix = f"{trained}-{fold}"
 
-                def save_temp(frame: DataFrame, table: str, place: str = place) -> DataFrame:
-                    return self.run.write_temp(frame, f"{table}-{place}")
+                def save_temp(frame: DataFrame, table: str, suffix: str = suffix) -> DataFrame:
+                    return self.run.write_temp(frame, f"{table}-{suffix}")
 
                 patients = baseline_scores(name, data, self.config, save_temp, self.run.say)
-                found.append(self._kept(patients, fold, f"{name}-{place}"))
-        return union(found)
+                frames.append(self._measured(patients, fold, f"{name}-{suffix}"))
+        return union(frames)
 
     def transformer(
-        self, trainings: Mapping[str, Sequence[str]], before: dict[str, Any] | None
+        self, trainings: Mapping[str, Sequence[str]], earlier_key: dict[str, Any] | None
     ) -> tuple[DataFrame | None, dict[str, Any]]:
-        """Return (scores, key); scores is None where those of the last comparison still apply."""
-        what: list[Any]
+        """Return (test scores, key). The scores are None where the key equals `earlier_key`, so
+        those of the last comparison still apply.
+
+        trainings: window of training -> windows of testing.
+        """
+        depends_on: list[Any]
         if self.config.compare.cross_validate:
-            make, what = self._cross_validated, [self._training_key(t) for t in trainings]
+            test_scores = self._cross_validated
+            depends_on = [self._training_key(trained) for trained in trainings]
         else:
             models = {trained: self._champion(trained) for trained in trainings}
-            make = partial(self._scored, models)
-            what = [[model.name, model.fingerprint] for model in models.values()]
-            what.append(self.config.score.precision)
-        key = self.key(what)
-        if key == before:
+            test_scores = partial(self._champion_scores, models)
+            depends_on = [[model.name, model.fingerprint] for model in models.values()]
+            depends_on.append(self.config.score.precision)
+        key = self.key(depends_on)
+        if key == earlier_key:
             self.run.say("compared before: reused")
             return None, key
-        return union([make(trained, tested) for trained, tested in trainings.items()]), key
+        frames = [test_scores(trained, tested) for trained, tested in trainings.items()]
+        return union(frames), key
 
     def _champion(self, trained: str) -> Model:
-        """The champion of the window; fine-tune one where there is none."""
+        """Return the champion trained on window `trained`; fine-tune one where there is none."""
         config = self._config(trained)
         if champion_facts(config.tracking_uri, config.model.name) is None:
             progress = Progress(f"compare: finetune {trained}", FINETUNE_STAGES)
@@ -102,16 +107,16 @@ class Models:
         check_before_test(model, self.prepared, self.run.progress)
         return model
 
-    def _scored(
+    def _champion_scores(
         self, models: Mapping[str, Model], trained: str, tested: Sequence[str]
     ) -> DataFrame:
         model = models[trained]
         patients = scores_of_test_split(self.run, self.prepared, model, tested)
         self.run.say(f"{model.name} scores {', '.join(tested)}")
-        return self._kept(patients, None, f"transformer-{trained}")
+        return self._measured(patients, None, f"transformer-{trained}")
 
     def _training_key(self, trained: str) -> str:
-        """Names everything that decides the scores of the folds."""
+        """Check the model and return a hash of everything that decides the scores of the folds."""
         config, base = self._config(trained), resolve_model(self.config)
         check_tokens(base, self.prepared)
         check_unseen(base, None)
@@ -119,8 +124,8 @@ class Models:
         return training_key(config, base, self.prepared, chosen)
 
     def _cross_validated(self, trained: str, tested: Sequence[str]) -> DataFrame:
-        """Test scores with one model for each fold. A job that was killed continues from the folds'
-        checkpoints."""
+        """Return test scores from one model for each fold. After a crash the folds' checkpoints are
+        continued."""
         config, base = self._config(trained), resolve_model(self.config)
         rows = []
         with job_run(config, f"compare-{trained}", TRAINING) as mlflow:
@@ -136,8 +141,8 @@ class Models:
 
     @staticmethod
     def _held_out(best: Candidate, fold: int | None, window: str) -> pd.DataFrame:
-        found = best.patients("test", window)
-        columns = (found.subject_ids, found.hadm_ids, found.scores, found.labels)
+        tested = best.patients("test", window)
+        columns = (tested.subject_ids, tested.hadm_ids, tested.scores, tested.labels)
         rows = pd.DataFrame(dict(zip(COLUMNS[3:], columns, strict=True)))
         rows.insert(0, "window", window)
         rows.insert(0, "fold", fold)
@@ -154,8 +159,8 @@ class Models:
             model=replace(config.model, name=name),
         )
 
-    def _kept(self, patients: DataFrame, fold: int | None, name: str) -> DataFrame:
-        """The measured admissions, with the table's columns, as a temporary table."""
+    def _measured(self, patients: DataFrame, fold: int | None, name: str) -> DataFrame:
+        """Write the measured admissions, with the columns of `COLUMNS`, to a temporary table."""
         rows = patients.where("actionable and label is not null").select(
             F.lit(-1 if fold is None else fold).alias("fold"), *COLUMNS[2:]
         )
@@ -163,8 +168,8 @@ class Models:
 
 
 def union(frames: Sequence[DataFrame]) -> DataFrame:
-    """All rows of the frames."""
-    together = frames[0]
+    """Return all rows of the frames, which have the same columns."""
+    result = frames[0]
     for frame in frames[1:]:
-        together = together.unionByName(frame)
-    return together
+        result = result.unionByName(frame)
+    return result

@@ -69,7 +69,8 @@ def run_config(config: Config) -> str:
         else list(value) if isinstance(value, tuple) else value
         for key, value in to_dict(config).items()
     }  # fmt: skip
-    return yaml.safe_dump(plain, sort_keys=False)
+    text: str = yaml.safe_dump(plain, sort_keys=False)
+    return text
 
 
 def package_zip(root: Path, version: str) -> bytes:

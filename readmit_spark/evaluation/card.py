@@ -1,4 +1,4 @@
-"""From patient scores to the contents of the model card."""
+"""Compute the contents of the model card from patient scores."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def model_card(
     facts: Mapping[str, str],
     unseen: bool,
 ) -> Card:
-    """The card of `model`.
+    """Return the contents of the card of `model`.
 
     scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`.
-    unseen: True where the model was not trained on validation and test patients, False where
-    nobody knows.
+    facts: more lines of the card. unseen: True where the model was not trained on validation and
+    test patients, False where nobody knows.
     """
     groups = _read(prepared, "subgroups").set_index("hadm_id")
     return Card(
@@ -74,7 +74,8 @@ def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config)
 
 
 def _flow(prepared: Prepared) -> list[FlowStep]:
-    """Count admissions from the rows that were read to the sides of the split."""
+    """Count the admissions that were read, those in the cohort, and those on each side of the
+    split."""
     cohort = _read(prepared, "cohort")
     reasons = Counter(_read(prepared, "exclusions").reason)
     left_out = sorted(reasons.items())
@@ -91,7 +92,7 @@ def _flow(prepared: Prepared) -> list[FlowStep]:
 
 
 def _read(prepared: Prepared, table: str) -> pd.DataFrame:
-    """Without Spark: fine-tuning has stopped it."""
+    """Read a table without Spark, because fine-tuning has stopped it."""
     filesystem, path = filesystem_of(prepared.path)
     return ds.dataset(f"{path}/{table}", filesystem=filesystem, format="parquet").to_table(
         ).to_pandas()  # fmt: skip

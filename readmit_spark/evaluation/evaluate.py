@@ -1,4 +1,4 @@
-"""From patient scores to metrics, and from metrics to the contents of the report."""
+"""Compute metrics from patient scores, and the contents of the report from metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from readmit_spark.storage.manifests import Prepared
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One window. measured: its measured admissions (subject_id, hadm_id, score, label)."""
+    """The metrics of one window. measured: its admissions (subject_id, hadm_id, score, label)."""
 
     window: str
     measured: pd.DataFrame
@@ -43,11 +43,11 @@ def evaluate_windows(
     windows: Sequence[str],
     config: Config,
 ) -> list[Evaluation]:
-    """Compute metrics.json window by window: at natural and balanced prevalence, of chunks, and the
-    attainable AUROC where the true risks are known.
+    """Compute the metrics of each window: at natural and balanced prevalence, those of chunks, and
+    the attainable AUROC where the true risks are known.
 
     measured: window, subject_id, hadm_id, score, label. chunk_facts: window, accuracy, loss. risks:
-    hadm_id -> true risk.
+    hadm_id -> true risk; None where they are unknown.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []
@@ -65,22 +65,22 @@ def evaluate_windows(
 
 
 def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
-    """Evaluate all admissions (`natural`), and as many negatives as positives (`balanced`).
+    """Evaluate all admissions (`natural`), and an equal number of both classes (`balanced`).
 
-    rows: subject_id, hadm_id, score, label. Values: see `evaluation.metrics.evaluate`.
+    rows: subject_id, hadm_id, score, label. Values of each: see `evaluation.metrics.evaluate`.
     """
     rows = rows.sort_values("hadm_id")
-    kept = rows[balance(rows.hadm_id, rows.label, config.split.seed)] if len(rows) else rows
+    balanced = rows[balance(rows.hadm_id, rows.label, config.split.seed)] if len(rows) else rows
     return {
         "natural": _evaluate(rows, rows.score, config),
-        "balanced": _evaluate(kept, kept.score, config),
+        "balanced": _evaluate(balanced, balanced.score, config),
     }
 
 
 def attainable_auroc(
     rows: pd.DataFrame, risks: Mapping[int, float], config: Config
 ) -> dict[str, Any]:
-    """The AUROC that the true risks reach on these admissions. risks: hadm_id -> true risk."""
+    """Return the AUROC of the true risks on these admissions. risks: hadm_id -> true risk."""
     auroc: dict[str, Any] = _evaluate(rows, rows.hadm_id.map(risks), config)["auroc"]
     return auroc
 
@@ -104,9 +104,12 @@ def build_report(
     tokens: Mapping[str, TokenLoss],
     seconds: Mapping[str, float],
 ) -> Report:
-    """The contents of the report. ledger: the whole table. seconds: of this job, by stage."""
+    """Return the contents of the report.
+
+    ledger: the whole table. tokens: by window. seconds: of this job, by stage.
+    """
     excluded = ledger[ledger.status == "excluded"]
-    of_one_window = excluded[excluded.window == evaluations[0].window]
+    excluded = excluded[excluded.window == evaluations[0].window]  # the same in each window
     duplicates = prepared.admissions["duplicate_rows"]
     left_out = [("identical_duplicate", duplicates)] if duplicates else []
     return Report(
@@ -120,26 +123,14 @@ def build_report(
             FlowStep(
                 "admissions in the table",
                 prepared.admissions["rows"],
-                left_out + _reasons(of_one_window),
+                left_out + _reasons(excluded),
             )
         ],
         bad_rows={
             **{k: v for k, v in prepared.admissions.items() if k.endswith("_unparsed")},
             **{f"notes: {k}": v for k, v in prepared.notes.items() if k != "notes"},
         },
-        facts={
-            "model": model,
-            "profile": config.profile,
-            "trained and scored with": f"chunks of {prepared.config.chunk.words} words, "
-            f"at most {prepared.max_tokens} tokens",
-            "precision": config.score.precision,
-            "vote": f"c = {config.vote.c}",
-            "split.seed": str(config.split.seed),
-            "notes read": f"{prepared.notes['notes']:,}",
-            "prepared": prepared.finished,
-            **{name: version(name) for name in ("pyspark", "torch", "transformers")},
-            "Python": platform.python_version(),
-        },
+        facts=_report_facts(config, model, prepared),
         seconds={
             **{f"prepare: {k}": v for k, v in prepared.seconds.items()},
             **{f"score: {k}": v for k, v in seconds.items()},
@@ -148,8 +139,24 @@ def build_report(
     )
 
 
+def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, str]:
+    return {
+        "model": model,
+        "profile": config.profile,
+        "trained and scored with": f"chunks of {prepared.config.chunk.words} words, "
+        f"at most {prepared.max_tokens} tokens",
+        "precision": config.score.precision,
+        "vote": f"c = {config.vote.c}",
+        "split.seed": str(config.split.seed),
+        "notes read": f"{prepared.notes['notes']:,}",
+        "prepared": prepared.finished,
+        **{name: version(name) for name in ("pyspark", "torch", "transformers")},
+        "Python": platform.python_version(),
+    }
+
+
 def report_files(evaluations: Sequence[Evaluation], report: Report) -> dict[str, str | bytes]:
-    """metrics.json, report.html and its pictures: name -> content."""
+    """Return name -> content of metrics.json, report.html and its pictures."""
     metrics = {e.window: e.metrics for e in evaluations}
     files: dict[str, str | bytes] = {
         "metrics.json": json.dumps(metrics, indent=1),
@@ -165,28 +172,30 @@ def _window(
     evaluation: Evaluation, ledger: pd.DataFrame, tokens: TokenLoss | None, config: Config
 ) -> WindowResult:
     rows, metrics = evaluation.measured, evaluation.metrics
-    shown = (rows.score.to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy())
-    kept = ledger[ledger.status != "excluded"]
-    scored = int((kept.status == "scored").sum())
+    columns = (rows.score.to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy())
+    cohort = ledger[ledger.status != "excluded"]
+    scored = int((cohort.status == "scored").sum())
     days = parse_window(evaluation.window).days
-    why = "other_split_or_no_outcome" if days is None else "other_split_too_short_or_no_outcome"
+    reason = "other_split_or_no_outcome" if days is None else "other_split_too_short_or_no_outcome"
     return WindowResult(
         name=evaluation.window,
         natural=metrics["natural"],
         balanced=metrics["balanced"],
         flow=[
-            FlowStep("in the cohort", len(kept), _reasons(kept[kept.status == "unscored"])),
-            FlowStep("scored", scored, [(why, scored - len(rows))]),
+            FlowStep("in the cohort", len(cohort), _reasons(cohort[cohort.status == "unscored"])),
+            FlowStep("scored", scored, [(reason, scored - len(rows))]),
             FlowStep(f"measured ({metrics['split']} split)", len(rows)),
         ],
         tokens=tokens or TokenLoss(0, 0, 0, 0),
         pictures=Pictures(
-            roc=pictures.roc(*shown, metrics["natural"], title=f"ROC, {evaluation.window}"),
+            roc=pictures.roc(*columns, metrics["natural"], title=f"ROC, {evaluation.window}"),
             precision_recall=pictures.precision_recall(
-                *shown, metrics["natural"], title=f"Precision and recall, {evaluation.window}"
+                *columns, metrics["natural"], title=f"Precision and recall, {evaluation.window}"
             ),
-            distribution=pictures.distribution(*shown[:2], title=f"Scores, {evaluation.window}"),
-            calibration=pictures.calibration(*shown[:2], title=f"Calibration, {evaluation.window}"),
+            distribution=pictures.distribution(*columns[:2], title=f"Scores, {evaluation.window}"),
+            calibration=pictures.calibration(
+                *columns[:2], title=f"Calibration, {evaluation.window}"
+            ),
         ),
         chunk=metrics["chunks"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),

@@ -1,4 +1,4 @@
-"""Explain: from an admission's score to its chunks, segments and words, and where they stand."""
+"""Explain: attribute an admission's score to its chunks, segments and words."""
 
 from __future__ import annotations
 
@@ -33,21 +33,24 @@ from readmit_spark.storage.run import Run
 
 STAGES = 3
 PAGE, ARRAYS = "explain.html", "attention.npz"
-_SAME = 1e-4  # what two ways to compute an fp32 probability may differ by
+_FP32_TOLERANCE = 1e-4  # of a probability that is computed in two ways
 
 
 @dataclass(frozen=True)
 class ExplainRequest:
-    """What to explain. text: this text, as if it were a note. admission: this HADM_ID, with its
-    attention maps. Neither: the highest scores. as_of: of this night; None is the last one."""
+    """What to explain.
+
+    text: this text, as if it were a note. admission: this HADM_ID, with attention maps. With
+    neither, the admissions with the highest scores. as_of: the night; None is the last one.
+    """
 
     text: str | None = None
     admission: int | None = None
     as_of: datetime | None = None
 
     def check(self, source: str) -> None:
-        """UserError where a night is given for something that belongs to none. source:
-        `explain.source`."""
+        """UserError where a night is given together with a text or with scores that are not a
+        night's. source: `explain.source`."""
         if self.as_of is None:
             return
         if self.text is not None:
@@ -61,8 +64,11 @@ class ExplainRequest:
 
 @dataclass(frozen=True)
 class _Selection:
-    """admissions: subject_id, hadm_id, score (null for a text), notes. c: of the vote. label: what
-    was selected, in words. source: the notes that were read; None for a text."""
+    """The admissions to explain.
+
+    admissions: subject_id, hadm_id, score (null for a text), notes. c: of the vote. label: the
+    selection in words. source: the notes that were read; None for a text.
+    """
 
     admissions: DataFrame
     settings: ScorerSettings
@@ -72,8 +78,8 @@ class _Selection:
 
 
 def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
-    """Publish the page and the table `explanations`; return the lines that a person reads at the
-    end. Call `request.check` first."""
+    """Publish the page and the table `explanations`; return the summary lines. Call
+    `request.check` first."""
     config = run.config
     check_gpus(run.spark)
     tokenizer = model.tokenizer(config.model.max_tokens)
@@ -83,8 +89,10 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
         if selection.source:
             selection.source.check()
         if not admissions.count():
-            who = "nothing" if request.admission is None else f"no admission {request.admission}"
-            raise UserError(f"{who} to explain among {selection.label}: it has no score there")
+            subject = (
+                "nothing" if request.admission is None else f"no admission {request.admission}"
+            )
+            raise UserError(f"{subject} to explain among {selection.label}: it has no score there")
     with run.stage("explanations"):
         settings = ExplainSettings(
             config.chunk, tokenizer, selection.c, config.explain.steps, config.explain.deletion,
@@ -100,7 +108,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
         files = _files(rows, model, request, selection, tokenizer, config)
         facts = {"model": model.name, "of": selection.label, "explained": len(rows)}
         run.publish(facts, files)
-        if ARRAYS not in files:  # those of an earlier run belong to another page
+        if ARRAYS not in files:  # an earlier run's arrays do not belong to this page
             Files(run.spark, config.output_root).delete(ARRAYS)
     return _summary_lines(rows, selection.label, config.output_root, files)
 
@@ -127,20 +135,20 @@ def _files(
 def _select(run: Run, model: Model, request: ExplainRequest) -> _Selection:
     if request.text is not None:
         rows = [(None, None, None, [(None, "text", request.text)])]
-        kind = (
+        schema = (
             "subject_id bigint, hadm_id bigint, score double, "
             "notes array<struct<row_id: bigint, category: string, text: string>>"
         )
-        frame = run.spark.createDataFrame(rows, kind)
+        frame = run.spark.createDataFrame(rows, schema)
         return _Selection(
             frame, scorer_settings(run, model), model.vote_c(run.config), "the text given"
         )
     if run.config.explain.source == "score":
-        return _select_of_score(run, model, request)
-    return _select_of_night(run, model, request)
+        return _select_scored(run, model, request)
+    return _select_from_night(run, model, request)
 
 
-def _select_of_score(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+def _select_scored(run: Run, model: Model, request: ExplainRequest) -> _Selection:
     config = run.config
     scored = Scored.read(run.spark, config.output_root)
     prepared = Prepared.read(run.spark, config.output_root)
@@ -151,7 +159,7 @@ def _select_of_score(run: Run, model: Model, request: ExplainRequest) -> _Select
         raise UserError(f"explain.window: {window} was not scored (there are {', '.join(windows)})")
     scores = scored.table("patient_scores").where(F.col("window") == window)
     cohort = prepared.table("cohort").select("hadm_id", "admittime")
-    chosen = _chosen(scores.select("subject_id", "hadm_id", "score"), config, request)
+    chosen = _choose(scores.select("subject_id", "hadm_id", "score"), config, request)
     source = read_checked_notes(run.spark, config)
     texts = window_notes(source.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
@@ -159,18 +167,19 @@ def _select_of_score(run: Run, model: Model, request: ExplainRequest) -> _Select
     return _Selection(joined, scorer_settings(run, model), scored.c, label, source)
 
 
-def _select_of_night(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+def _select_from_night(run: Run, model: Model, request: ExplainRequest) -> _Selection:
     config = run.config
     nights = find_nights(run, request.as_of or datetime.max, 1).used
     if not nights:
         raise UserError(
-            f"output.root: {config.output_root} holds no complete night; run jobs/nightly.py "
+            f"output.root: {config.output_root} has no complete night; run jobs/nightly.py "
             "first, or set explain.source=score"
         )
     night = nights[0]
     if request.as_of not in (None, night.as_of):
         raise UserError(
-            f"--as-of {request.as_of}: there is no such night; the one before is of {night.as_of}"
+            f"--as-of {request.as_of}: this night was not published; the one before it is "
+            f"{night.as_of}"
         )
     in_use = model_in_use(run, model)
     if night.basis != in_use.basis:
@@ -179,7 +188,7 @@ def _select_of_night(run: Run, model: Model, request: ExplainRequest) -> _Select
             "or vote); explain it with its own configuration"
         )
     risk = night.table("patient_risk").select("subject_id", "hadm_id", "score")
-    chosen = _chosen(risk, config, request)
+    chosen = _choose(risk, config, request)
     distinct, _ = all_admissions(run.spark, config)
     house = in_house.in_house(in_house.admissions_at(distinct, night.as_of), night.as_of)
     admissions = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
@@ -195,22 +204,29 @@ def _select_of_night(run: Run, model: Model, request: ExplainRequest) -> _Select
     return _Selection(joined, in_use.settings, in_use.c, f"the night of {night.as_of}", source)
 
 
-def _chosen(scores: DataFrame, config: Config, request: ExplainRequest) -> DataFrame:
+def _choose(scores: DataFrame, config: Config, request: ExplainRequest) -> DataFrame:
     if request.admission is None:
         return scores.orderBy(F.desc("score"), "hadm_id").limit(config.explain.top)
     return scores.where(F.col("hadm_id") == request.admission)
 
 
-def _check_scores(found: DataFrame, admissions: DataFrame, config: Config) -> None:
+def _check_scores(explained: DataFrame, admissions: DataFrame, config: Config) -> None:
     """UserError where the explained scores differ from the published ones."""
-    allowed = _SAME if config.score.precision == "fp32" else config.score.max_probability_shift
-    then = admissions.where("score is not null").select("hadm_id", F.col("score").alias("then"))
-    moved = F.coalesce(F.abs(F.col("score") - F.col("then")) > allowed, F.lit(True))
-    others = [r.hadm_id for r in then.join(found, "hadm_id", "left").where(moved).collect()]
-    if others:
-        shown = ", ".join(map(str, sorted(others)[:5]))
+    allowed = (
+        _FP32_TOLERANCE if config.score.precision == "fp32" else config.score.max_probability_shift
+    )
+    published_scores = admissions.where("score is not null").select(
+        "hadm_id", F.col("score").alias("published_score")
+    )
+    differs = F.coalesce(
+        F.abs(F.col("score") - F.col("published_score")) > allowed, F.lit(True)
+    )  # also where it was not explained
+    rows = published_scores.join(explained, "hadm_id", "left").where(differs).collect()
+    different = [row.hadm_id for row in rows]
+    if different:
+        shown = ", ".join(map(str, sorted(different)[:5]))
         raise UserError(
-            f"the scores of {len(others):,} admissions ({shown}) are not those that were "
+            f"the scores of {len(different):,} admissions ({shown}) are not those that were "
             "published: data.notes has changed since, or chunk.* or model.max_tokens differ; run "
             f"jobs/{config.explain.source}.py again"
         )
@@ -219,20 +235,23 @@ def _check_scores(found: DataFrame, admissions: DataFrame, config: Config) -> No
 def _attention(
     row: dict[str, Any], model: Model, tokenizer: ChunkTokenizer, config: Config
 ) -> tuple[Attention, bytes]:
-    """The maps of the driving chunk, for the page and as a file of arrays: maps [layers, heads,
-    tokens, tokens], rollout [tokens, tokens], and tokens [tokens] where text is asked for."""
+    """Return the attention maps of the driving chunk, for the page and as an npz file.
+
+    The file has maps [layers, heads, tokens, tokens], rollout [tokens, tokens], and tokens [tokens]
+    where explain.include_text is true.
+    """
     import io
 
     from readmit_spark.insight.explainer import Explainer
 
     ids = np.array(row["input_ids"], dtype=np.int32)
     maps = Explainer(model.folder, "cpu").attention(ids)
-    through = rollout(maps)
+    token_flow = rollout(maps)
     shown = tokenizer.tokens(ids.tolist()) if config.explain.include_text else None
-    raw = io.BytesIO()
-    arrays = {"maps": maps, "rollout": through.astype(np.float32)}
-    np.savez_compressed(raw, **arrays, **({"tokens": np.array(shown)} if shown else {}))
-    return Attention(maps, through, shown), raw.getvalue()
+    file = io.BytesIO()
+    arrays = {"maps": maps, "rollout": token_flow.astype(np.float32)}
+    np.savez_compressed(file, **arrays, **({"tokens": np.array(shown)} if shown else {}))
+    return Attention(maps, token_flow, shown), file.getvalue()
 
 
 def _summary_lines(rows: list[dict[str, Any]], label: str, root: str, files: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Over time: the score of each admission after each day of its stay."""
+"""Over time: compute the score of each admission after each day of its stay."""
 
 from __future__ import annotations
 
@@ -34,11 +34,10 @@ PAGE = "over_time.html"
 
 
 def over_time(run: Run, model: Model, admission: int | None) -> str:
-    """Publish the table `risk_by_day` and the page; return the lines that a person reads at the
-    end.
+    """Publish the table `risk_by_day` and the page; return the summary lines.
 
-    Takes the admissions that jobs/score.py scored, or only HADM_ID `admission`. Chunks that have a
-    probability already are not scored again.
+    Uses the admissions that jobs/score.py scored, or only HADM_ID `admission`. Chunks that already
+    have a probability are not scored again.
     """
     config = run.config
     prepared = Prepared.read(run.spark, config.output_root)
@@ -50,8 +49,8 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
     with run.stage("notes, day by day"):
         chunks = _chunks_by_day(run, cohort, tokenizer)
     with run.stage("new scores"):
-        known = run.write_temp(earlier_scores(prepared.table("chunks"), chunk_scores), "known")
-        scores, n_new = _all_scores(run, model, chunks, known)
+        earlier = run.write_temp(earlier_scores(prepared.table("chunks"), chunk_scores), "earlier")
+        scores, n_new = _all_scores(run, model, chunks, earlier)
     with run.stage("risk by day"):
         risk = run.write_table(risk_by_day(chunks, scores, cohort, scored.c), "risk_by_day")
     with run.stage("page"):
@@ -71,7 +70,7 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
 
 
 def _chunks_by_day(run: Run, cohort: DataFrame, tokenizer: ChunkTokenizer) -> DataFrame:
-    """The chunks of each admission's document after each day, with their digests."""
+    """Return the chunks of each admission's document after each day, with their digests."""
     source = read_checked_notes(run.spark, run.config)
     by_day = replace(run.config, windows=day_windows(run.config.over_time.days))
     documents = documents_table(
@@ -85,49 +84,52 @@ def _chunks_by_day(run: Run, cohort: DataFrame, tokenizer: ChunkTokenizer) -> Da
 
 
 def _all_scores(
-    run: Run, model: Model, chunks: DataFrame, known: DataFrame
+    run: Run, model: Model, chunks: DataFrame, earlier: DataFrame
 ) -> tuple[DataFrame, int]:
-    """The known probabilities and those of the other chunks, and how many these are."""
-    new_chunks = run.write_temp(unscored_chunks(chunks, known), "todo")
+    """Score the distinct chunks without a probability in `earlier`. Return the probabilities of all
+    chunks, and the number of new ones."""
+    new_chunks = run.write_temp(unscored_chunks(chunks, earlier), "to_score")
     work = workload(new_chunks)
     run.say(
         f"{chunks.select('digest').distinct().count():,} distinct chunks, "
         f"{work.distinct:,} of them without a score"
     )
     if not work.distinct:
-        return known, 0
+        return earlier, 0
     settings = scorer_settings(run, model)
     new = score_chunks(new_chunks, work.tasks, settings, model.name).drop("model")
-    return known.unionByName(run.write_temp(new, "scores")), work.distinct
+    return earlier.unionByName(run.write_temp(new, "scores")), work.distinct
 
 
 def _cohort(cohort: DataFrame, scores: DataFrame, admission: int | None) -> DataFrame:
     scored = cohort.join(scores.select("hadm_id").distinct(), "hadm_id", "left_semi")
     if admission is None:
         return scored
-    one = scored.where(F.col("hadm_id") == admission)
-    if not one.count():
+    selected = scored.where(F.col("hadm_id") == admission)
+    if not selected.count():
         raise UserError(f"--admission {admission}: it has no score of jobs/score.py")
-    return one
+    return selected
 
 
 def _days(rows: pd.DataFrame, config: Config) -> list[Day]:
-    """How well the scores of each day rank, on test admissions that last at least that long."""
+    """Measure the scores of each day on test admissions that last at least that long."""
     days = []
     for day in sorted(rows.day.unique()):
-        of_day = rows[rows.day == day]
-        measured = of_day[of_day.label.notna() & of_day.actionable & (of_day.split == "test")]
+        day_rows = rows[rows.day == day]
+        measured = day_rows[
+            day_rows.label.notna() & day_rows.actionable & (day_rows.split == "test")
+        ]
         metrics = evaluate(
             measured.score.to_numpy(float), measured.label.to_numpy(int),
             measured.subject_id.to_numpy(), replicates=config.score.bootstrap,
             seed=config.split.seed,
         )  # fmt: skip
-        days.append(Day(int(day), len(of_day), len(measured), metrics["auroc"]))
+        days.append(Day(int(day), len(day_rows), len(measured), metrics["auroc"]))
     return days
 
 
 def _highest(rows: pd.DataFrame, top: int) -> list[int]:
-    """The admissions with the highest last scores."""
+    """Return the HADM_IDs of the `top` admissions with the highest last scores."""
     last = rows.sort_values("day").groupby("hadm_id").tail(1)
-    best = last.sort_values(["score", "hadm_id"], ascending=[False, True])
-    return [int(hadm) for hadm in best.hadm_id[:top]]
+    ranked = last.sort_values(["score", "hadm_id"], ascending=[False, True])
+    return [int(hadm_id) for hadm_id in ranked.hadm_id[:top]]

@@ -1,4 +1,4 @@
-"""Monitor: from the published nights to control charts, alarms and a page."""
+"""Monitor: compute control charts and alarms from the published nights, and publish a page."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PAGE = "monitor.html"
 
 
 def monitor(run: Run, as_of: datetime | None) -> str:
-    """Publish the page and return the lines that a person reads at the end.
+    """Publish the page and return the summary lines.
 
-    as_of: the last night to look at; None is the last published one.
+    as_of: the last night to monitor; None is the last published one.
     """
     config = run.config
     rules = Rules(
@@ -68,13 +68,13 @@ def monitor(run: Run, as_of: datetime | None) -> str:
 
 
 def _comparable_nights(run: Run, as_of: datetime | None) -> list[Night]:
-    """The nights with the basis of the last one, oldest first. Another model, chunking or vote has
-    its own scores, tokens and reference."""
+    """Return the nights with the basis of the last one, oldest first. Scores of another model,
+    chunking or vote cannot be compared."""
     config = run.config
     nights = find_nights(run, as_of or datetime.max, sys.maxsize, TABLES).used[::-1]
     if not nights:
         raise UserError(
-            f"output.root: {config.output_root} holds no complete night; run jobs/nightly.py first"
+            f"output.root: {config.output_root} has no complete night; run jobs/nightly.py first"
         )
     same = [night for night in nights if night.basis == nights[-1].basis]
     start = config.monitor.reference_from
@@ -88,13 +88,14 @@ def _comparable_nights(run: Run, as_of: datetime | None) -> list[Night]:
 
 
 def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
-    """score, alerted, label, dischtime of the stays whose outcome is settled by the last night."""
+    """Return score, alerted, label, dischtime of the stays whose outcome is settled by the last
+    night."""
     last = nights[-1]
     horizon = run.config.label.horizon_days
     distinct, _ = all_admissions(run.spark, run.config)
     labelled = label_admissions(admissions_at(distinct, last.as_of), run.config)
     settled = outcomes(last_scores(run.spark, nights), labelled, last.as_of, last.basis, horizon)
-    # Times travel as text: pyspark would shift them into this machine's time zone.
+    # Times are collected as text: pyspark would convert them to the local time zone.
     columns = settled.orderBy("hadm_id").select(
         "score", "alerted", "label", F.col("dischtime").cast("string").alias("dischtime")
     )
@@ -104,7 +105,7 @@ def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
 
 
 def _record(charts: Sequence[Chart], nights: Sequence[datetime]) -> dict[str, Any]:
-    """The content of monitor.json: each chart as lists with one value a night, or None."""
+    """Return the content of monitor.json: for each chart, lists of one value (or None) a night."""
 
     def plain(values: Any) -> list[float | None]:
         return [None if pd.isna(v) else float(v) for v in values]

@@ -16,7 +16,7 @@ from readmit_spark.scoring.scorer_settings import check_scorer
 from readmit_spark.scoring.workload import Workload
 from readmit_spark.storage.run import Run
 
-_SAMPLE = 8  # chunks that are scored to measure the rate, where no earlier night has
+_SAMPLE = 8  # chunks to score where no earlier night gives a rate
 
 
 def estimate_lines(
@@ -28,10 +28,10 @@ def estimate_lines(
     in_use: ModelInUse,
     threshold: float,
 ) -> str:
-    """The work of a night and the minutes it is expected to take, by backend.
+    """Return lines with the work of the night and the expected minutes by backend.
 
-    Rates come from earlier nights that scored something; where there are none, a few chunks of
-    `to_score` are scored now. threshold: the score from which on an alert is raised.
+    Rates come from earlier nights; where these scored nothing, a few chunks of `to_score` are
+    scored now. threshold: scores from this value on raise an alert.
     """
     lines = [
         f"documents   {counts['documents']:,}, of which {counts['documents_prepared']:,} are new "
@@ -55,8 +55,8 @@ def estimate_lines(
 
 
 def earlier_rates(nights: Nights) -> dict[str, float]:
-    """Backend -> tokens a second, loading the model included: the median of the nights that
-    scored."""
+    """Return backend -> tokens per second: the median of the nights that scored something, with
+    the time to load the model included."""
     rates = defaultdict(list)
     for night in nights.used:
         if night.backend:
@@ -67,7 +67,9 @@ def earlier_rates(nights: Nights) -> dict[str, float]:
 def _measured_rate(
     run: Run, to_score: DataFrame, in_use: ModelInUse, threshold: float
 ) -> dict[str, float]:
-    backend = check_scorer(run, in_use.settings, to_score, threshold)  # loads the model
+    backend = check_scorer(
+        run, in_use.settings, to_score, threshold
+    )  # loads the model before the timing starts
     sample = to_score.orderBy("digest").limit(_SAMPLE).localCheckpoint()
     tokens = sum(row["n_tokens"] for row in sample.select("n_tokens").collect())
     slots = min(run.spark.sparkContext.defaultParallelism, sample.count())

@@ -1,7 +1,7 @@
-"""Nightly: score the patients in the house as of one moment, from what is new, and publish.
+"""Nightly: score the patients in the house at an as-of time and publish the worklist.
 
-One manifest covers all of a night. What a later night can reuse is in the night's own tables, so no
-separate store has to be kept consistent with them. Losing a night costs only its inference.
+Only new chunks are scored. A night's tables hold everything that later nights can reuse, so there
+is no separate store that could disagree with them. A lost night costs only its inference.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.run import Run
 
 STAGES = 5
-FOLLOWED_DAYS = 120  # after discharge: an outcome takes 30 days, and figures need months of them
+FOLLOWED_DAYS = 120  # after discharge: outcomes take 30 days, and figures need months of them
 PAGES = ("worklist.html", "worklist.csv")
 
 
 def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> str:
-    """Publish the night and return the lines that a person reads at the end.
+    """Publish the night and return the summary lines.
 
-    estimate: score and publish nothing; the lines say how much work the night has. A night that was
-    published before is computed again and compared with what is there; it is replaced only with
-    output.overwrite.
+    A night that was published before is computed again and compared with the published one; it is
+    replaced only with output.overwrite. estimate: score and publish nothing, and return the lines
+    of the night estimate.
     """
     config = run.config
     in_use = model_in_use(run, model)
@@ -67,7 +67,8 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
 
 @dataclass(frozen=True)
 class _Admissions:
-    """admissions_at: all admissions as recorded at as-of. in_house: the patients in the house."""
+    """admissions_at: all admissions as recorded at as-of. in_house: those of patients in
+    the house."""
 
     admissions_at: DataFrame
     in_house: DataFrame
@@ -106,6 +107,8 @@ class _Chunks:
 
 @dataclass(frozen=True)
 class _NightRun:
+    """The stages of one night, each with its results as a value for the next."""
+
     run: Run
     as_of: datetime
     in_use: ModelInUse
@@ -152,11 +155,11 @@ class _NightRun:
                 in_use.score_key,
             )
             earlier = night_chunks.EarlierChunks(
-                run.write_temp(earlier.chunks, "known"),
-                run.write_temp(earlier.scores, "known_scores"),
+                run.write_temp(earlier.chunks, "earlier"),
+                run.write_temp(earlier.scores, "earlier_scores"),
             )
             new_documents = run.write_temp(
-                night_chunks.to_prepare(notes.documents, earlier), "wanted"
+                night_chunks.to_prepare(notes.documents, earlier), "new_documents"
             )
             prepared = run.write_temp(
                 night_chunks.prepare_documents(
@@ -165,7 +168,7 @@ class _NightRun:
                 ),
                 "prepared",
             )  # fmt: skip
-            to_score = run.write_temp(unscored_chunks(prepared, earlier.scores), "todo")
+            to_score = run.write_temp(unscored_chunks(prepared, earlier.scores), "to_score")
             work = workload(to_score)
             counts = {
                 "documents": notes.documents.count(),
@@ -196,15 +199,16 @@ class _NightRun:
                 "chunks",
             )  # fmt: skip
             scored = chunks.where("digest is not null")
-            lost = scored.where("probability is null").count()
-            if lost:
-                raise RuntimeError(f"{lost:,} chunks have no score")
+            without_score = scored.where("probability is null").count()
+            if without_score:
+                raise RuntimeError(f"{without_score:,} chunks have no score")
             return _Chunks(chunks, scored.count(), backend)
 
     def publish(
         self, admissions: _Admissions, notes: _Notes, text: _NewText, chunks: _Chunks
     ) -> str:
-        """Write the night's tables and pages, or compare them with those that were published."""
+        """Write the night's tables and pages, or compare them with the published ones. Return the
+        summary lines."""
         run = self.run
         with run.stage("risk and worklist"):
             tables = self._tables(admissions, notes, chunks.table)
@@ -260,7 +264,7 @@ class _NightRun:
         tables: dict[str, DataFrame],
         outcomes: dict[str, Any] | None,
     ) -> dict[str, Any]:
-        """For the manifest and the page."""
+        """The facts for the manifest and the page."""
         previous = self.nights.previous
         return {
             "as_of": self.as_of.isoformat(),

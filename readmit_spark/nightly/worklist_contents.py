@@ -1,4 +1,4 @@
-"""From the tables of a night to the contents of its page."""
+"""Turn the tables of a night into the contents of its page."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def worklist(
     rule: AlertRule,
     facts: Mapping[str, Any],
 ) -> Worklist:
-    """The contents of the night's page.
+    """Return the contents of the night's page.
 
-    tables: of the night. notes: its notes with their texts, which reach the page only where
-    nightly.include_text asks for it. admissions_at: all admissions as recorded at as-of. facts: for
-    the manifest.
+    tables: the night's tables. notes: its notes with their texts; the page shows texts only if
+    nightly.include_text is true. admissions_at: all admissions as recorded at as-of. facts: those
+    of the manifest.
     """
     config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
@@ -75,8 +75,8 @@ def worklist(
 
 
 def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[int, list[NewNote]]:
-    """HADM_ID -> notes that came since the night before; only of patients who were listed then,
-    because of a new patient every note is new."""
+    """Return HADM_ID -> notes that came since the night before. Patients who were not listed then
+    are left out, because all their notes are new."""
     if not previous:
         return {}
     listed = {row["hadm_id"] for row in _rows(previous.table("patient_risk"))}
@@ -89,8 +89,8 @@ def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[in
 
 
 def outcome_figures(outcomes: DataFrame, config: Config) -> dict[str, Any] | None:
-    """How well earlier lists did: n, readmitted, from, to (dates of discharge), auroc and
-    alert_precision; None where no outcome is settled yet. outcomes: `night_risk.outcomes`."""
+    """Measure earlier worklists: n, readmitted, from, to (dates of discharge), auroc and
+    alert_precision. None where no outcome is settled yet. outcomes: `night_risk.outcomes`."""
     day = F.date_format("dischtime", "yyyy-MM-dd")
     rows = pd.DataFrame(outcomes.withColumn("dischtime", day).orderBy("hadm_id").toPandas())
     if rows.empty:
@@ -158,7 +158,7 @@ def _driver(driver: dict[str, Any], texts: Mapping[tuple[int, int, int], str]) -
 
 
 def _left(previous: Night | None, admissions_at: DataFrame) -> list[Left]:
-    """The patients of the night before who are not in the house any more, and why."""
+    """Return the patients of the night before who are no longer in the house, with the reason."""
     if not previous:
         return []
     reason = (
@@ -168,12 +168,14 @@ def _left(previous: Night | None, admissions_at: DataFrame) -> list[Left]:
         .when(F.col("deathtime").isNotNull(), "died")
         .when(F.col("dischtime").isNotNull(), "discharged")
     )
-    before = previous.table("patient_risk").select("subject_id", "hadm_id", "score")
-    now = admissions_at.select("hadm_id", "admittime", "admission_type", "deathtime", "dischtime")
-    gone = before.join(now, "hadm_id", "left").withColumn("reason", reason)
-    rows = _rows(gone.where(F.col("reason").isNotNull()))
+    listed = previous.table("patient_risk").select("subject_id", "hadm_id", "score")
+    admissions = admissions_at.select(
+        "hadm_id", "admittime", "admission_type", "deathtime", "dischtime"
+    )
+    listed = listed.join(admissions, "hadm_id", "left").withColumn("reason", reason)
+    rows = _rows(listed.where(F.col("reason").isNotNull()))
     left = [Left(r["subject_id"], r["hadm_id"], r["score"], r["reason"]) for r in rows]
-    return sorted(left, key=lambda one: (-one.score, one.hadm_id))
+    return sorted(left, key=lambda patient: (-patient.score, patient.hadm_id))
 
 
 def _alert(
@@ -212,9 +214,9 @@ def _alert(
 def _note(
     fitted: FittedSettings | None, window: str, threshold: float | None, measured_at: float | None
 ) -> str:
-    """Why the figures from validation are missing, or which threshold they were measured at."""
+    """Say why figures from validation are missing, or at which threshold they were measured."""
     if fitted is None:
-        return "the model brings no figures from validation; fine-tune it with jobs/finetune.py"
+        return "the model has no figures from validation; fine-tune it with jobs/finetune.py"
     if window not in fitted.alerts:
         return f"the model has figures from validation for {', '.join(fitted.alerts)} only"
     if measured_at is not None and measured_at != threshold:
@@ -241,7 +243,7 @@ def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
 
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:
-    """The rows as dicts, through JSON: pyspark would shift times into this machine's time zone."""
+    """Collect the rows as dicts. As JSON, because pyspark would convert times to local time."""
     rows = frame.select(F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row"))
     return [json.loads(row["row"]) for row in rows.collect()]
 

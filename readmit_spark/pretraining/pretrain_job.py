@@ -1,4 +1,4 @@
-"""Pretrain: from notes to examples, and from examples to a registered encoder."""
+"""Pretrain: make examples from notes, train an encoder on them and register it."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ from readmit_spark.training.launch import choose_launch
 from readmit_spark.training.loop import Log, progress_line
 
 _LOGGED = ("profile", "split", "model", "train", "pretrain")
-_VERSION = 3  # of the way from notes to examples; 3: lengths do not tell what follows
-_MAKES = ("categories", "copies", "masked", "whole_words", "tokens")  # keys that decide examples
+_VERSION = 3  # of the code that makes examples; a new version makes them again
+_EXAMPLE_KEYS = ("categories", "copies", "masked", "whole_words", "tokens")  # of `pretrain`
 
 
 def stage_count(config: Config) -> int:
@@ -52,8 +52,8 @@ def stage_count(config: Config) -> int:
 
 
 def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
-    """Publish the examples of every phase and return their manifest. Examples that were made
-    before, with these settings and this tokenizer, are reused."""
+    """Publish the examples of every phase and return their manifest. Earlier examples with the same
+    settings, notes and tokenizer are reused."""
     config = run.config
     made_of = _made_of(run, tokenizer)
     with run.stage("examples: notes, segments, pairs"):
@@ -66,7 +66,7 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
                 f"output.root: {config.output_root} has a result of pretrain already; "
                 "set output.overwrite=true to replace it, or another output.root"
             )
-        tokenizer.vocabulary()  # a tokenizer that is not BERT's is refused before the work
+        tokenizer.vocabulary()  # refuses a tokenizer that is not BERT's, before the work
         segments, notes = _segments(run, tokenizer)
         for tokens in config.pretrain.tokens:
             run.say(_too_long(segments, tokens))
@@ -79,7 +79,7 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
 
 
 def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
-    """Everything that the examples depend on, as JSON holds it."""
+    """Return everything that the examples depend on, as it is read back from JSON."""
     config = run.config
     path = required(config.data.notes, "data.notes").rstrip("/")
     size = table_bytes(run.spark, path)
@@ -93,13 +93,13 @@ def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
         "split": config.split_name,
         "seed": config.train.seed,
         "profile": config.profile,
-        **{name: getattr(config.pretrain, name) for name in _MAKES},
+        **{name: getattr(config.pretrain, name) for name in _EXAMPLE_KEYS},
     }
     return dict(json.loads(json.dumps(made_of)))
 
 
 def _segments(run: Run, tokenizer: ChunkTokenizer) -> tuple[DataFrame, dict[str, int]]:
-    """The segments of the notes to learn from, as a temporary table; and counts of the notes."""
+    """Write the segments to learn from to a temporary table; return it and counts of the notes."""
     path, counts = required(run.config.data.notes, "data.notes").rstrip("/"), Observation("notes")
     expected = expected_records(run.spark, path, "data.notes")
     segments = segments_table(read_notes(run.spark, path), run.config, tokenizer, counts)
@@ -161,9 +161,9 @@ def _plans(config: Config, model: Model, examples: PretrainExamples) -> Iterator
     the weights."""
     settings = asdict(config.pretrain)
     train = config.train
-    decides = [model.fingerprint, examples.run, settings, train.seed, train.group_by_length,
-               train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
-    key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+    key_parts = [model.fingerprint, examples.run, settings, train.seed, train.group_by_length,
+                 train.warmup_ratio, train.weight_decay, train.max_grad_norm]  # fmt: skip
+    key = hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:12]
     for i, (tokens, count) in enumerate(
         zip(config.pretrain.tokens, config.pretrain.steps, strict=True)
     ):
@@ -181,7 +181,8 @@ def _plans(config: Config, model: Model, examples: PretrainExamples) -> Iterator
 
 @contextmanager
 def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tuple[Log, Log]]:
-    """A nested MLflow run for a phase. Yields what records its values and what prints them."""
+    """Start a nested MLflow run for a phase. Yield a function that logs its values and one that
+    prints them."""
 
     def record(values: dict[str, float], step: int, steps: int) -> None:
         mlflow.log_metrics(values, step=step)
@@ -194,8 +195,11 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
 
 
 def check_start(config: Config, model: Model) -> None:
-    """Check before any work. UserError where the start is no BERT, takes fewer tokens than a phase
-    needs or has seen test patients, or where the batch of a phase cannot be divided evenly."""
+    """Check the model to start from, before any work.
+
+    UserError where it is not a BERT, accepts fewer tokens than a phase needs or has seen test
+    patients, or where a phase's batch cannot be divided evenly among the processes.
+    """
     check_bert(model.folder, max(config.pretrain.tokens))
     if not config.pretrain.scratch:
         check_unseen(model, config.split_name)
@@ -204,7 +208,8 @@ def check_start(config: Config, model: Model) -> None:
 
 
 def _earlier_examples(run: Run) -> PretrainExamples | None:
-    """The last examples. Damaged ones are a UserError, unless output.overwrite replaces them."""
+    """Return the last examples, if any. UserError where they are damaged, unless output.overwrite
+    replaces them."""
     root = run.config.output_root
     if run.config.output.overwrite:
         return PretrainExamples.read_if_complete(run.spark, root)
@@ -213,20 +218,20 @@ def _earlier_examples(run: Run) -> PretrainExamples | None:
     return PretrainExamples.read(run.spark, root)
 
 
-def _note_counts(n: dict[str, int]) -> str:
-    others = n["notes"] - n["learnt"] - n["tested"] - n["nameless"]
+def _note_counts(counts: dict[str, int]) -> str:
+    others = counts["notes"] - counts["learnt"] - counts["tested"] - counts["nameless"]
     return (
-        f"{n['notes']:,} notes: {n['learnt']:,} to learn from, {n['tested']:,} of test patients, "
-        f"{n['nameless']:,} without ROW_ID or SUBJECT_ID, {others:,} of other categories, empty or "
-        "marked as errors"
+        f"{counts['notes']:,} notes: {counts['learnt']:,} to learn from, "
+        f"{counts['tested']:,} of test patients, {counts['nameless']:,} without ROW_ID or "
+        f"SUBJECT_ID, {others:,} of other categories, empty or marked as errors"
     )
 
 
 def _too_long(segments: DataFrame, tokens: int) -> str:
-    found = too_long(segments, tokens)
+    counts = too_long(segments, tokens)
     return (
-        f"{found.long:,} of {found.segments:,} segments, {found.share:.1%} of the tokens, are too "
-        f"long for examples of {tokens} tokens"
+        f"{counts.long:,} of {counts.segments:,} segments, {counts.share:.1%} of the tokens, are "
+        f"too long for examples of {tokens} tokens"
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of a model before it scores or trains. Without torch, so that scoring starts sooner."""
+"""Check a model before it scores or trains. Without torch, so that scoring starts sooner."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ def check_tokens(model: Model, prepared: Prepared) -> None:
 def check_unseen(model: Model, split: str | None) -> bool:
     """UserError where the model was trained with another split, so it has seen test patients.
 
-    split: `Prepared.split_name`; None stands for cross-validation, which tests every patient.
-    Returns False where nobody knows whom the model was trained on.
+    split: `Prepared.split_name`; None in cross-validation, which tests every patient. Returns False
+    where nobody knows which patients the model was trained on.
     """
-    seen = model.seen_split
-    if seen is not None and split is None:
+    trained_with = model.seen_split
+    if trained_with is not None and split is None:
         raise UserError(
             f"model.path: {model.name} was trained on patients whom the folds test; start from a "
             "model that has seen none of them"
         )
-    if seen not in (None, split):
+    if trained_with not in (None, split):
         raise UserError(
-            f"model.path: {model.name} was trained with the split `{seen}`, and the data have "
-            f"`{split}`: it has seen test patients; prepare with the same split.seed and "
+            f"model.path: {model.name} was trained with the split `{trained_with}`, and the data "
+            f"have `{split}`: it has seen test patients; prepare with the same split.seed and "
             "split.level, or train again"
         )
-    return seen is not None
+    return trained_with is not None
 
 
 def check_before_test(model: Model, prepared: Prepared, progress: Progress) -> bool:
-    """`check_tokens` and `check_unseen`, for a model that will score test patients. Returns False,
-    and says so, where nobody knows whether it has seen them."""
+    """Call `check_tokens` and `check_unseen` for a model that will score test patients.
+
+    Returns False, and prints a line, where nobody knows whether the model has seen them.
+    """
     check_tokens(model, prepared)
     unseen = check_unseen(model, prepared.split_name)
     if not unseen:
@@ -58,7 +60,8 @@ def check_before_test(model: Model, prepared: Prepared, progress: Progress) -> b
 def check_precision(
     config: Config, probe: PrecisionProbe, threshold: float, progress: Progress
 ) -> None:
-    """Say what scores, and how far a 16-bit precision is from fp32; UserError where too far."""
+    """Print the backend and how far a 16-bit precision is from fp32. UserError where it is too
+    far."""
     progress.say(f"scoring with {probe.backend}; ready in {probe.load_seconds:.1f} s")
     if not probe.n:
         return

@@ -1,4 +1,4 @@
-"""Import: from a published checkpoint to a registered model."""
+"""Import: convert a published checkpoint and register it as a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from readmit_spark.scoring.model import fingerprint, resolve_model
 from readmit_spark.scoring.registry import register
 
 STAGES = 2
-_CARD = """Imported, not trained here: nobody knows which patients it was trained on, and nothing
+_CARD = """Imported from a checkpoint: nobody knows which patients it was trained on, and nothing
 was measured. `jobs/score.py` writes a card with figures for your own patients, but the model may
 have seen some of them."""
 
@@ -25,28 +25,29 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
 
     def tokenizer_folder() -> str:
         model = resolve_model(config)
-        model.tokenizer(max_tokens=8)  # UserError where it is no model
+        model.tokenizer(max_tokens=8)  # raises UserError where this is not a model
         return model.folder
 
     with tempfile.TemporaryDirectory(prefix="readmit-import-") as folder:
         with progress.stage("convert"):
-            made = convert(source, folder, tokenizer_folder)
-            kind = "a readmission classifier" if made.has_head else "an encoder without a head"
+            converted = convert(source, folder, tokenizer_folder)
+            kind = "a readmission classifier" if converted.has_head else "an encoder without a head"
+            left_out = len(converted.left_out)
             progress.say(
-                f"{kind}: {made.tensors} tensors, each read back and equal"
-                + (f"; {len(made.left_out)} of pretraining left out" if made.left_out else "")
+                f"{kind}: {converted.tensors} tensors, each read back and equal"
+                + (f"; {left_out} of pretraining left out" if left_out else "")
             )
         with progress.stage("register"), job_run(config, "import") as mlflow:
-            loader = AutoModelForSequenceClassification if made.has_head else AutoModel
+            loader = AutoModelForSequenceClassification if converted.has_head else AutoModel
             origin = Path(source).name
             mlflow.log_params({"from": origin, "fingerprint": fingerprint(folder)})
             name, alias = register(
                 mlflow,
                 loader.from_pretrained(folder),
                 AutoTokenizer.from_pretrained(folder),
-                config.model.name if made.has_head else f"{config.model.name}-encoder",
+                config.model.name if converted.has_head else f"{config.model.name}-encoder",
                 {"from": f"{origin}/{WEIGHTS}"},
-                task="text-classification" if made.has_head else "feature-extraction",
+                task="text-classification" if converted.has_head else "feature-extraction",
             )
             registered, _, version = name.partition("/")
             mlflow.MlflowClient().update_model_version(registered, version, _CARD)

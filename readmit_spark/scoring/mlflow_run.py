@@ -1,4 +1,4 @@
-"""The MLflow run of a job."""
+"""The MLflow run of a job, as the configuration sets it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from readmit_spark.config import Config, flatten, to_dict
 from readmit_spark.scoring.registry import experiment_run
 
 TRAINING = ("profile", "label", "chunk", "split", "model", "train", "tune", "vote")
-"""The sections of the configuration that decide what fine-tuning gives."""
+"""The sections of the configuration that decide the result of fine-tuning."""
 
 
 @contextmanager
 def job_run(config: Config, name: str, sections: Sequence[str] = ()) -> Iterator[Any]:
-    """A run where the configuration says, active inside; gives the `mlflow` module.
+    """Start an MLflow run that is active inside the context; yield the `mlflow` module.
 
-    sections: of the configuration, logged as parameters.
+    sections: the sections of the configuration to log as parameters.
     """
     with experiment_run(
         config.tracking_uri, config.tracking.experiment, name, config.tracking.artifacts

@@ -1,4 +1,4 @@
-"""MLflow: runs, the registry, the champion. Nothing that goes there holds a note's text."""
+"""MLflow runs, registered models and the champion alias. No text of a note is sent to MLflow."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 def experiment_run(
     uri: str, experiment: str, name: str, artifacts: str | None = None
 ) -> Iterator[Any]:
-    """An MLflow run, active inside; gives the `mlflow` module.
+    """Start an MLflow run that is active inside the context; yield the `mlflow` module.
 
-    artifacts: where a new experiment keeps its artifacts; None: where the server does, and beside a
-    sqlite database, as MLflow's own default is the working directory.
+    artifacts: where a new experiment stores its artifacts. None is the server's default, or the
+    folder of a sqlite database, because MLflow's own default is the working directory.
     """
     import mlflow
 
     _quiet()
     mlflow.set_tracking_uri(uri)
-    known = mlflow.get_experiment_by_name(experiment)
-    if known is None:
+    existing = mlflow.get_experiment_by_name(experiment)
+    if existing is None:
         if artifacts is None and uri.startswith("sqlite:///"):
             artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
         experiment_id = mlflow.create_experiment(experiment, artifact_location=artifacts)
     else:
-        experiment_id = known.experiment_id
+        experiment_id = existing.experiment_id
     with mlflow.start_run(experiment_id=experiment_id, run_name=name):
         yield mlflow
 
 
 def nested_run(mlflow: Any, name: str) -> Any:
-    """A run below the active one, in its experiment (MLflow would take the default one)."""
+    """Start a run below the active one, in the same experiment (MLflow's default is another)."""
     experiment = mlflow.active_run().info.experiment_id
     return mlflow.start_run(experiment_id=experiment, run_name=name, nested=True)
 
@@ -55,10 +55,11 @@ def register(
     metadata: Mapping[str, Any],
     task: str = "text-classification",
 ) -> tuple[str, str]:
-    """Logs the model with its signature and registers it as `name`: the first one as the champion,
-    any later one as the challenger, which `promote` makes the champion once it has proved better.
+    """Log the model with its signature and register it. Return `name/version` and its alias.
 
-    task: `feature-extraction` for an encoder without a head. Gives `name/version` and the alias.
+    The first model of a name becomes the champion, each later one the challenger; `promote` makes
+    the challenger the champion when it is better. task: `feature-extraction` for an encoder without
+    a classification head.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -75,7 +76,7 @@ def register(
         signature=ModelSignature(inputs=Schema([ColSpec("string")]), outputs=Schema(outputs[task])),
         registered_model_name=name,
         metadata=dict(metadata),
-        # Named, not inferred: inferring loads the model a second time.
+        # Given, not inferred: inferring would load the model a second time.
         pip_requirements=[f"{p}=={version(p)}" for p in ("transformers", "torch")],
     )
     registered = info.registered_model_version
@@ -86,9 +87,9 @@ def register(
 
 
 def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
-    """Moves the champion's alias to `version`; the one before it stays findable as `previous`.
+    """Move the champion alias to `version`. The old champion gets the alias `previous`.
 
-    why: one line, kept with the version.
+    why: one line, stored as a tag of the version.
     """
     import mlflow
 
@@ -104,7 +105,7 @@ def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
 
 
 def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
-    """The metadata that the champion of `name` was registered with; None where there is none."""
+    """Return the metadata of the champion of `name`; None where there is no champion."""
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -120,8 +121,10 @@ def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
-    """models:/NAME@ALIAS or models:/NAME/VERSION as a Hugging Face folder, and NAME/VERSION.
-    The folder lasts as long as this process."""
+    """Download models:/NAME@ALIAS or models:/NAME/VERSION. Return its folder and NAME/VERSION.
+
+    The folder is deleted when this process ends. UserError where the model is not in the registry.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -130,9 +133,9 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
         raise UserError(f"model.path: {uri}: there is no registry at {tracking_uri} yet; "
                         "run jobs/finetune.py first")  # fmt: skip
     mlflow.set_tracking_uri(tracking_uri)
-    name, at, alias = uri.removeprefix("models:/").partition("@")
+    name, at_sign, alias = uri.removeprefix("models:/").partition("@")
     try:
-        if at:
+        if at_sign:
             name = f"{name}/{mlflow.MlflowClient().get_model_version_by_alias(name, alias).version}"
         scratch = tempfile.mkdtemp(prefix="readmit-model-")
         atexit.register(shutil.rmtree, scratch, ignore_errors=True)
@@ -151,6 +154,6 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
 
 
 def _quiet() -> None:
-    # Migrations of a new database; a model card sought on a hub for a model of ours.
+    # They report migrations of a new database, and a model card that no hub has for our model.
     for logger in ("alembic", "mlflow.store.db.utils", "mlflow.transformers"):
         logging.getLogger(logger).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Scoring: chunks to probabilities on the executors, probabilities to patients by groupBy."""
+"""Score chunks on the executors, and combine their probabilities into patient scores."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pyspark.sql import types as T
 
 from readmit_spark.errors import UserError
 from readmit_spark.notes.windows import parse_window
-from readmit_spark.scoring.ship_model import Shipped
+from readmit_spark.scoring.ship_model import ShippedModel
 
 _PROBABILITY = T.StructField("probability", T.DoubleType())
 
 
 class ChunkScorer(Protocol):
-    """What runs in a worker: batches of token ids in, P(readmit) out, in order."""
+    """Turns batches of token ids into probabilities of readmission, in the same order."""
 
     @property
     def backend(self) -> str: ...
@@ -39,9 +39,10 @@ class ChunkScorer(Protocol):
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """Everything a worker needs to build its model; equal settings share one model a process."""
+    """Everything a worker needs to build its model. A process builds one model for equal
+    settings."""
 
-    model: Shipped
+    model: ShippedModel
     backend: str
     precision: str
     batch_tokens: int | None
@@ -49,9 +50,11 @@ class ScorerSettings:
 
 
 def build_scorer(settings: ScorerSettings) -> ChunkScorer:
-    """The model of this worker. With `device` auto: on the GPU that Spark gave the task, else CUDA
-    where there is some, else the CPU. A GPU that was given and fails is a UserError: a job that
-    pays for GPUs is not to be scored on CPUs."""
+    """Build the model of this worker.
+
+    With `device` auto it uses the GPU that Spark assigned to the task, else any GPU, else the CPU.
+    UserError where the assigned GPU does not work: a job that pays for GPUs must not run on CPUs.
+    """
     device = task_device(settings)
     from readmit_spark.scoring.scorer import Scorer
 
@@ -65,9 +68,11 @@ def build_scorer(settings: ScorerSettings) -> ChunkScorer:
 
 
 def task_device(settings: ScorerSettings) -> str | None:
-    """The device that this worker's model goes to, as torch names it; None is torch's best. To be
-    asked before torch is imported; the errors of `build_scorer`."""
-    # A worker that sees all GPUs of a node puts every model on the first.
+    """Return torch's name of the device for this worker's model; None lets torch choose.
+
+    Call before torch is imported. Errors: see `build_scorer`.
+    """
+    # A worker that sees all GPUs of a node would put every model on the first one.
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     if gpus:
@@ -83,24 +88,26 @@ def task_device(settings: ScorerSettings) -> str | None:
 
 
 def check_gpus(spark: SparkSession) -> None:
-    """UserError unless Spark's GPUs, where it has any, are one an executor and one a task.
+    """UserError where Spark gives GPUs, but not exactly one to each executor and each task.
 
-    A Python worker serves whichever task of its executor comes next, and keeps the model on the GPU
-    it was first given: with two GPUs an executor, two models would meet on one of them.
+    A Python worker runs any task of its executor and keeps its model on the GPU of its first task.
+    With two GPUs in an executor, two models could end up on the same GPU.
     """
     conf = spark.sparkContext.getConf()
-    for of in ("executor", "task"):
-        amount = conf.get(f"spark.{of}.resource.gpu.amount")
+    for owner in ("executor", "task"):
+        amount = conf.get(f"spark.{owner}.resource.gpu.amount")
         if amount is not None and float(amount) != 1:
             raise UserError(
-                f"spark.{of}.resource.gpu.amount is {amount}: set it to 1, and have an executor "
-                "for each GPU of a node"
+                f"spark.{owner}.resource.gpu.amount is {amount}: set it to 1, and start one "
+                "executor for each GPU of a node"
             )
 
 
 def distinct_chunks(chunks: DataFrame) -> DataFrame:
-    """digest, input_ids, n_tokens, owners: each sequence of token ids once, and the chunks (window,
-    hadm_id, chunk_index) that consist of it."""
+    """Return each distinct sequence of token ids once: digest, input_ids, n_tokens, owners.
+
+    owners: the chunks (window, hadm_id, chunk_index) with these token ids.
+    """
     return (
         with_digest(chunks)
         .groupBy("digest")
@@ -113,7 +120,7 @@ def distinct_chunks(chunks: DataFrame) -> DataFrame:
 
 
 def with_digest(chunks: DataFrame) -> DataFrame:
-    """Chunks with `digest`, 64 hex digits of what the model sees of them."""
+    """Add `digest`: 64 hex digits, the SHA-256 of the token ids."""
     return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
 
 
@@ -124,24 +131,24 @@ def score_chunks(
     model_name: str,
     build: Callable[[ScorerSettings], ChunkScorer] = build_scorer,
 ) -> DataFrame:
-    """The `chunk_scores` table (docs/tables.md): window, hadm_id, chunk_index, probability, model.
+    """Return the `chunk_scores` table: window, hadm_id, chunk_index, probability, model.
 
-    distinct: of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the beginning
-    of the 3-day one, and notes are copied forward. Chunks go to tasks by their digest, whoever owns
-    them: each task has the same mix of lengths, and an admission with a hundred times the text of
-    another makes no straggler. Rows are sorted by length within a task, so that a batch is padded
-    to much the same length; a probability travels with its chunk's owners.
+    distinct: the result of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the
+    beginning of the 3-day one, and notes are copied forward. Chunks are assigned to tasks by their
+    digest, so all tasks get the same mix of lengths, and an admission with very long documents does
+    not slow down one task. Within a task rows are sorted by length, so a batch needs little
+    padding.
     """
-    spread = distinct.repartition(tasks, "digest")
+    by_task = distinct.repartition(tasks, "digest")
 
     def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return score_batches(batches, _cached_scorer(settings, build))
 
-    # The digest breaks ties, so that the batches, and a score's last bits, are the same every time.
+    # The digest breaks ties, so every run forms the same batches and gets the same bits.
     scored = (
-        spread.sortWithinPartitions(F.col("n_tokens").desc(), "digest")
+        by_task.sortWithinPartitions(F.col("n_tokens").desc(), "digest")
         .select("owners", "input_ids")
-        .mapInArrow(apply, T.StructType([spread.schema["owners"], _PROBABILITY]))
+        .mapInArrow(apply, T.StructType([by_task.schema["owners"], _PROBABILITY]))
     )
     return scored.select(F.explode("owners").alias("owner"), "probability").select(
         "owner.*", "probability", F.lit(model_name).alias("model")
@@ -151,22 +158,22 @@ def score_chunks(
 def score_batches(
     batches: Iterable[pa.RecordBatch], scorer: ChunkScorer
 ) -> Iterator[pa.RecordBatch]:
-    """(owners, probability) of (owners, input_ids), batch by batch and in order."""
-    waiting: deque[pa.Array] = deque()  # owners of the batches that the scorer has taken ahead
+    """Turn batches of (owners, input_ids) into batches of (owners, probability), in order."""
+    waiting: deque[pa.Array] = deque()  # owners of the batches that the scorer reads ahead
 
-    def taken() -> Iterator[list[NDArray[np.int32]]]:
+    def token_batches() -> Iterator[list[NDArray[np.int32]]]:
         for batch in batches:
             waiting.append(batch["owners"])
             yield token_arrays(batch["input_ids"])
 
-    for probabilities in scorer.stream(taken()):
+    for probabilities in scorer.stream(token_batches()):
         yield pa.RecordBatch.from_arrays(
             [waiting.popleft(), pa.array(probabilities, pa.float64())], ["owners", "probability"]
         )
 
 
 def token_arrays(input_ids: pa.ListArray) -> list[NDArray[np.int32]]:
-    """A column of token ids as one array a row, without a copy."""
+    """Split a column of token ids into one array per row, without copying."""
     flat = input_ids.flatten().to_numpy()
     ends = np.cumsum(input_ids.value_lengths().to_numpy())
     return np.split(flat, ends[:-1]) if len(ends) else []
@@ -176,13 +183,18 @@ def token_arrays(input_ids: pa.ListArray) -> list[NDArray[np.int32]]:
 def _cached_scorer(
     settings: ScorerSettings, build: Callable[[ScorerSettings], ChunkScorer]
 ) -> ChunkScorer:
-    """Built once a worker process, which serves many tasks."""
+    """Build the model once in a worker process, which runs many tasks."""
     return build(settings)
 
 
 @dataclass(frozen=True)
 class PrecisionProbe:
-    """What one executor said before the work began: see `models.predict.PrecisionCheck`."""
+    """Measurements of one executor before scoring starts.
+
+    load_seconds: to build the model and score the sample once. max_shift: the largest difference
+    between a probability in the configured precision and in fp32. flips: chunks that change sides
+    of the threshold. n: compared chunks; 0 for fp32.
+    """
 
     backend: str
     load_seconds: float
@@ -194,45 +206,46 @@ class PrecisionProbe:
 def probe(
     distinct: DataFrame, settings: ScorerSettings, sample: int, threshold: float
 ) -> PrecisionProbe:
-    """Builds the scorer on an executor, and holds a 16-bit precision against fp32 on a sample.
+    """Build the scorer on an executor, and compare a 16-bit precision with fp32 on a sample.
 
-    The sample are the `sample` chunks whose digests come first: the same ones on every run.
+    The sample is the `sample` chunks with the lowest digests, so it is the same in every run.
     """
 
     def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         ids = [chunk for batch in batches for chunk in token_arrays(batch["input_ids"])]
-        yield pa.RecordBatch.from_pylist([asdict(_probe(settings, ids, threshold))])
+        yield pa.RecordBatch.from_pylist([asdict(_measure(settings, ids, threshold))])
 
     exact = settings.precision == "fp32"
     first = distinct.orderBy("digest").limit(1 if exact else sample).coalesce(1)
     schema = "backend string, load_seconds double, max_shift double, flips long, n long"
-    # Collected, as Spark ends a worker that it has not read to its end, and the model with it.
+    # collect() reads to the end: otherwise Spark would stop the worker, and lose its model.
     (row,) = first.select("input_ids").mapInArrow(apply, schema).collect()
     return PrecisionProbe(**row.asDict())
 
 
-def _probe(
+def _measure(
     settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float
 ) -> PrecisionProbe:
     start = time.monotonic()
     scorer = _cached_scorer(settings, build_scorer)
-    (found,) = scorer.stream([ids])  # with the first chunks a GPU compiles and captures
+    # Part of the load time: with the first chunks a GPU compiles and captures graphs.
+    (probabilities,) = scorer.stream([ids])
     seconds = time.monotonic() - start
     if settings.precision == "fp32":
         return PrecisionProbe(scorer.backend, seconds, 0.0, 0, 0)
     from readmit_spark.scoring.scorer import compare_precisions
 
     (exact,) = build_scorer(replace(settings, precision="fp32")).stream([ids])
-    check = compare_precisions(exact, found, threshold)
+    check = compare_precisions(exact, probabilities, threshold)
     return PrecisionProbe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
 
 
 def patient_scores(
     chunk_scores: DataFrame, cohort: DataFrame, windows: Sequence[str], c: float
 ) -> DataFrame:
-    """The `patient_scores` table (docs/tables.md): the vote of each admission's chunks, per window.
+    """Return the `patient_scores` table: the vote of each admission's chunks, by window.
 
-    `actionable`: in a window of N days, the stay lasts at least N days or has not ended; always
+    actionable: in a window of N days, the stay lasts at least N days or has not ended; always
     true for `discharge`.
     """
     votes = vote(chunk_scores, ["window", "hadm_id"], c)
@@ -251,10 +264,11 @@ def patient_scores(
 
 
 def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
-    """by, n_chunks, max_probability, mean_probability, score: one row a group of chunks.
+    """Combine the chunk probabilities of each group (columns `by`) into one score.
 
-    (max + mean n/c) / (1 + n/c); docs/method.md, section 8. Probabilities are summed in chunk
-    order, so the score has the same bits whatever the partitioning.
+    Returns `by`, n_chunks, max_probability, mean_probability, score. The score is
+    (max + mean * n/c) / (1 + n/c); see docs/method.md, section 8. Probabilities are summed in chunk
+    order, so the score does not depend on the partitioning, to the last bit.
     """
     ordered = F.array_sort(F.collect_list(F.struct("chunk_index", "probability")))
     total = F.aggregate(ordered, F.lit(0.0), lambda acc, chunk: acc + chunk["probability"])
@@ -279,19 +293,19 @@ def _actionable(windows: Sequence[str]) -> Column:
     result = F.lit(True)
     for window in map(parse_window, windows):
         if window.days is not None:
-            there = lasts(F.lit(window.days))
-            result = F.when(F.col("window") == window.name, there).otherwise(result)
+            long_enough = lasts(F.lit(window.days))
+            result = F.when(F.col("window") == window.name, long_enough).otherwise(result)
     return result
 
 
 def lasts(days: Column) -> Column:
-    """Whether duration_days is at least `days`. A stay without an end has not ended, or its end is
-    not known: the prediction can be used."""
+    """True where duration_days is at least `days` or null: a stay that has not ended, or whose end
+    is unknown."""
     return F.coalesce(F.col("duration_days") >= days, F.lit(True))
 
 
 def chunk_facts(chunk_scores: DataFrame, patients: DataFrame) -> DataFrame:
-    """window, accuracy at 0.5 and mean log loss over the chunks of the admissions in `patients`."""
+    """Return window, accuracy at 0.5 and mean log loss, over the chunks of `patients`."""
     p = F.greatest(F.least(F.col("probability"), F.lit(1 - 1e-15)), F.lit(1e-15))
     hit = (F.col("probability") >= 0.5) == (F.col("label") == 1)
     labelled = chunk_scores.join(

@@ -1,4 +1,4 @@
-"""What the jobs that score share: the scorer's settings, its check, and scores of test patients."""
+"""Shared by the jobs that score: scorer settings, the precision check, scores of the test split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from readmit_spark.storage.run import Run
 
 
 def scorer_settings(run: Run, model: Model) -> ScorerSettings:
-    """The settings of `score` for this model, which is sent to the nodes."""
+    """Send the model to the nodes and return the settings that a worker builds it from."""
     score = run.config.score
     return ScorerSettings(
         ship(run.spark, model.folder, model.source),
@@ -36,17 +36,23 @@ def scorer_settings(run: Run, model: Model) -> ScorerSettings:
 
 
 def check_scorer(run: Run, settings: ScorerSettings, distinct: DataFrame, threshold: float) -> str:
-    """Build the scorer on an executor and return the name of its backend. UserError where 16 bits
-    move a probability too far from fp32. threshold: the score from which on an alert is raised."""
-    found = probe(distinct, settings, SAMPLE, threshold)
-    check_precision(run.config, found, threshold, run.progress)
-    return found.backend
+    """Build the scorer on an executor and return the name of its backend.
+
+    distinct: the result of `distinct_chunks`. threshold: scores from this value on raise an alert.
+    UserError where a 16-bit precision moves a probability too far from fp32.
+    """
+    measured = probe(distinct, settings, SAMPLE, threshold)
+    check_precision(run.config, measured, threshold, run.progress)
+    return measured.backend
 
 
 def scores_of_test_split(
     run: Run, prepared: Prepared, model: Model, windows: Sequence[str]
 ) -> DataFrame:
-    """`patient_scores` of the test admissions with a known outcome, with the model's own vote."""
+    """Return `patient_scores` of the test admissions with a known outcome.
+
+    c of the vote is `model.vote_c`.
+    """
     check_gpus(run.spark)
     chunks = prepared.table("chunks").where(
         F.col("window").isin(list(windows))

@@ -1,4 +1,4 @@
-"""Getting a model folder to every node once, with no file system shared."""
+"""Send a model folder to every node once, without a shared file system."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from readmit_spark.storage.s3 import fetch_folder
 
 
 @dataclass(frozen=True)
-class Shipped:
-    """A folder on the driver, the archive that Spark unpacks once an executor, or the version of a
-    folder of S3 (`source`) that each node fetches once."""
+class ShippedModel:
+    """Where executors find the model's files.
+
+    name: a local folder; or, if `archived`, an archive that Spark unpacks once on each executor;
+    or, with `source`, the version of that s3:// folder, which each node fetches once.
+    """
 
     name: str
     archived: bool
     source: str | None = None
 
     def folder(self) -> str:
-        """The folder on this node."""
+        """Return the folder on this node; fetch it first where that was not done yet."""
         if self.source:
             return str(fetch_folder(self.source, version=self.name))
         return SparkFiles.get(self.name) if self.archived else self.name
 
 
-def ship(spark: SparkSession, folder: str, source: str | None = None) -> Shipped:
-    """Makes `folder` available to all executors; in local mode they read it where it is.
+def ship(spark: SparkSession, folder: str, source: str | None = None) -> ShippedModel:
+    """Make `folder` available to all executors. In local mode they read the folder itself.
 
-    source: the folder of S3 that `storage.fetch_folder` made it of, where it is one.
+    source: the s3:// folder that `folder` is a copy of; None where there is none.
     """
     context = spark.sparkContext
     if (context.master or "").split("[")[0] == "local":
-        return Shipped(str(Path(folder).absolute()), archived=False)
+        return ShippedModel(str(Path(folder).absolute()), archived=False)
     if source:
-        return Shipped(Path(folder).name, archived=False, source=source)
+        return ShippedModel(Path(folder).name, archived=False, source=source)
     name = f"model-{_digest(folder)[:12]}"
     scratch = tempfile.mkdtemp(prefix="readmit-ship-")
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # served as long as Spark runs
-    # Not compressed, as weights do not shrink; a hub's folder holds links to its files.
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)  # Spark serves it until it stops
+    # Not compressed: weights do not shrink. dereference: a hub folder holds links to its files.
     with tarfile.open(f"{scratch}/{name}.tar", "w", dereference=True) as archive:
         for path in sorted(Path(folder).iterdir()):
-            archive.add(path, arcname=path.name)  # not the folder itself: Hadoop refuses "./"
+            archive.add(path, arcname=path.name)  # file by file: Hadoop refuses the entry "./"
     context.addArchive(f"{scratch}/{name}.tar#{name}")
-    return Shipped(name, archived=True)
+    return ShippedModel(name, archived=True)
 
 
 def _digest(folder: str) -> str:
-    """Of all that is in the folder: two models of one size are still two."""
+    """Hash the names and contents of all files: two models can have files of the same size."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file():

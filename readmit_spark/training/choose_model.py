@@ -1,4 +1,4 @@
-"""Choose a model on validation: the learning rate, the epoch and c of the vote."""
+"""Choose a model on validation: its learning rate, epoch and c of the vote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.launch import Launch
 from readmit_spark.training.loop import Log
 from readmit_spark.training.plan import Trained, TrainingPlan
-from readmit_spark.training.shards import admissions_of
+from readmit_spark.training.shards import Part, admissions_of
 from readmit_spark.training.validation_scores import PatientScores
 
 # Keys of `train` that are not part of the training key: those that decide no weight, so a training
@@ -29,8 +29,7 @@ _NOT_IN_KEY = ("learning_rate", "processes", "checkpoint_minutes", "log_every")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished training. aurocs: c of the vote -> AUROC on validation, in the window of
-    training."""
+    """A finished training. aurocs: c of the vote -> AUROC on validation, in the training window."""
 
     plan: TrainingPlan
     trained: Trained
@@ -41,24 +40,24 @@ class Candidate:
         """The c with the best AUROC; of equal ones the first in the list."""
         return max(self.aurocs, key=lambda c: self.aurocs[c])
 
-    def patients(self, part: str, window: str) -> PatientScores:
-        """Of whom an alert is of use (docs/method.md, section 3), as the vote scores them."""
-        folder, fold = self.plan.prepared_folder, self.plan.fold
-        kept = admissions_of(folder, part, fold, window)  # type: ignore[arg-type]
-        return self.trained.scores[part][window].vote(self.c).select(kept)
+    def patients(self, part: Part, window: str) -> PatientScores:
+        """Return patient scores of stays long enough for an alert to matter (docs/method.md,
+        section 3)."""
+        actionable = admissions_of(self.plan.prepared_folder, part, self.plan.fold, window)
+        return self.trained.scores[part][window].vote(self.c).select(actionable)
 
     def fitted(self, max_tokens: int) -> FittedSettings:
-        """The settings fitted on validation, at natural prevalence."""
+        """Return what was fitted on validation at natural prevalence: c and alert thresholds."""
         alerts = {}
         for window in self.plan.scored_windows:
-            found = self.patients("validation", window)
-            alerts[window] = operating_points(found.scores, found.labels)
+            patients = self.patients("validation", window)
+            alerts[window] = operating_points(patients.scores, patients.labels)
         return FittedSettings(self.plan.settings.window, max_tokens, self.c, alerts)
 
 
 Watch = Callable[[TrainingPlan], AbstractContextManager[tuple[Log, Log]]]
-"""A context around each training; yields a function that records its values and one that prints
-them."""
+"""A context around each training. It yields a function that records the training's values and one
+that prints them."""
 
 
 def choose(
@@ -69,9 +68,9 @@ def choose(
     watch: Watch,
     fold: int | None = None,
 ) -> tuple[Candidate, list[Candidate]]:
-    """Train once for each learning rate; return the best by AUROC on validation, and all.
+    """Train once for each learning rate. Return the best candidate by AUROC on validation, and all.
 
-    fold: the fold held out; the candidates then have its scores as well.
+    fold: the fold that is held out for testing; the candidates then have its test scores too.
     """
     candidates = []
     for rate in config.tune.learning_rates or (config.train.learning_rate,):
@@ -84,7 +83,7 @@ def choose(
                 trained.best_step,
                 trained.steps,
             )
-    return max(candidates, key=lambda found: found.aurocs[found.c]), candidates
+    return max(candidates, key=lambda candidate: candidate.aurocs[candidate.c]), candidates
 
 
 def training_plan(
@@ -94,8 +93,11 @@ def training_plan(
     rate: float,
     fold: int | None = None,
 ) -> TrainingPlan:
-    """The plan of one training. The name of its checkpoint folder depends on everything that
-    decides the weights: the same job continues where it was killed, and any other starts anew."""
+    """Return the plan of one training.
+
+    The name of its checkpoint folder depends on everything that decides the weights. So the same
+    job continues after it was killed, and a different one starts again.
+    """
     prepared.check_window(config.train.window, "train.window")
     key = training_key(config, model, prepared, rate, fold)
     return TrainingPlan(
@@ -110,16 +112,16 @@ def training_plan(
 
 
 def training_key(config: Config, model: Model, prepared: Prepared, *more: object) -> str:
-    """12 hex digits that name everything that decides the weights: model, data, settings and seed;
-    and `more`."""
+    """Return 12 hex digits: a hash of everything that decides the weights (model, data, settings,
+    seed) and of `more`."""
     settings = {k: v for k, v in asdict(config.train).items() if k not in _NOT_IN_KEY}
-    decides = [model.fingerprint, prepared.run, prepared.tokenizer,
-               settings, config.vote.c, *more]  # fmt: skip
-    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
+    key_parts = [model.fingerprint, prepared.run, prepared.tokenizer,
+                 settings, config.vote.c, *more]  # fmt: skip
+    return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:12]
 
 
 def absolute_path(folder: str) -> str:
-    """The folder as a process with another working directory finds it; a URL stays as it is."""
+    """Make a local path absolute, for processes with another working directory; keep a URL."""
     return folder if "://" in folder else str(Path(folder).absolute())
 
 
@@ -131,9 +133,9 @@ def delete_checkpoints(candidates: list[Candidate]) -> None:
 
 def _aurocs(config: Config, trained: Trained) -> dict[float, float]:
     chunks = trained.scores["validation"][config.train.window]
-    found = {}
+    aurocs = {}
     for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
         auroc = chunks.vote(c).auroc()
-        assert auroc is not None  # a training has checked that both classes are there
-        found[c] = auroc
-    return found
+        assert auroc is not None  # training checks that both classes occur
+        aurocs[c] = auroc
+    return aurocs

@@ -1,4 +1,4 @@
-"""Fine-tune: from the chunks of a window to a registered model."""
+"""Fine-tune a model on the chunks of a window and register it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def finetune_and_register(
 
 
 def _log_choice(mlflow: Any, best: Candidate, config: Config, progress: Progress) -> None:
-    """Say and log which training was chosen, with what it fitted and its pictures."""
+    """Print and log which training was chosen; log its fitted settings and pictures."""
     rate = best.plan.settings.learning_rate
     progress.say(
         f"validation AUROC {best.aurocs[best.c]:.3f} with learning rate {rate:g}, "
@@ -92,7 +92,7 @@ def _log_choice(mlflow: Any, best: Candidate, config: Config, progress: Progress
 def _register(
     mlflow: Any, best: Candidate, config: Config, base: Model, prepared: Prepared
 ) -> tuple[str, str]:
-    """Register the best model, with the split it has seen and what was fitted in its config.json.
+    """Register the best model. Its config.json holds the split it has seen and the fitted settings.
     Return name/version and the alias."""
     from transformers import AutoTokenizer
 
@@ -124,13 +124,13 @@ def _log_card(
     """Log the model card as an artifact, and its summary as the version's description."""
     scored = {}
     for window in best.plan.scored_windows:
-        found = best.patients("validation", window)
+        patients = best.patients("validation", window)
         scored[window] = pd.DataFrame(
             {
-                "subject_id": found.subject_ids,
-                "hadm_id": found.hadm_ids,
-                "score": found.scores,
-                "label": found.labels,
+                "subject_id": patients.subject_ids,
+                "hadm_id": patients.hadm_ids,
+                "score": patients.scores,
+                "label": patients.labels,
             }
         )
     facts = {
@@ -164,8 +164,8 @@ def _counts(chunks: ChunkIndex) -> str:
 def _watch(
     mlflow: Any, config: Config, plan: TrainingPlan, progress: Progress
 ) -> Iterator[tuple[Log, Log]]:
-    """A nested MLflow run for each of several learning rates. Yields a function that records a
-    training's values, and one that prints them."""
+    """Yield a function that logs a training's values and one that prints them. Each of several
+    learning rates gets a nested MLflow run."""
     rate = plan.settings.learning_rate
     several = len(config.tune.learning_rates or ()) > 1
     run = nested_run(mlflow, f"learning rate {rate:g}") if several else nullcontext()
@@ -184,8 +184,8 @@ def _watch(
 
 
 def _log_pictures(mlflow: Any, best: Candidate, config: Config) -> None:
-    found = best.trained.scores["validation"][config.train.window].vote(best.c)
-    shown = (found.scores, found.labels, found.subject_ids)
+    patients = best.trained.scores["validation"][config.train.window].vote(best.c)
+    shown = (patients.scores, patients.labels, patients.subject_ids)
     measured = evaluate(*shown, replicates=config.score.bootstrap, seed=config.split.seed)
     mlflow.log_dict(measured, "validation.json")
     losses = [(step, v["train_loss"]) for step, v in best.trained.history if "train_loss" in v]

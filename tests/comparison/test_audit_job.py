@@ -169,5 +169,5 @@ def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_p
     (tmp_path / "unscored").mkdir()
     check = checks_of(spark, ward, tmp_path / "unscored", {})[name, "all"]
     assert (check.passed, check.found) == (
-        None, "not told: jobs/score.py has not scored these chunks"
+        None, "not measured: jobs/score.py has not scored these chunks"
     )  # fmt: skip

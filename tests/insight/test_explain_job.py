@@ -225,7 +225,7 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
         ran.explain("explain.source=score", "chunk.words=13")
     with pytest.raises(UserError, match="explain it with its own configuration"):
         ran.explain("chunk.words=13")
-    with pytest.raises(UserError, match=r"holds no complete night; run jobs/nightly\.py"):
+    with pytest.raises(UserError, match=r"has no complete night; run jobs/nightly\.py"):
         ran.explain(f"output.root={tmp_path}")
     edited = [{**n, "TEXT": words(30, 700)} if n["ROW_ID"] == "4" else n for n in NOTES]
     with pytest.raises(UserError, match=r"the scores of 1 admissions \(21\)") as error:

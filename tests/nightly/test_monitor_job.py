@@ -219,7 +219,7 @@ def test_only_settled_outcomes_count(watched: Watched) -> None:
 
 
 def test_mistakes_are_one_line(watched: Watched, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no complete night"):
+    with pytest.raises(UserError, match="has no complete night"):
         watched.run(f"output.root={tmp_path}")
     with pytest.raises(UserError, match=r"monitor\.reference_from: no night is as late"):
         watched.run("monitor.reference_from='2021-01-01'")

@@ -26,14 +26,14 @@ from readmit_spark.scoring.score_chunks import (
     probe,
     score_chunks,
 )
-from readmit_spark.scoring.ship_model import Shipped
+from readmit_spark.scoring.ship_model import ShippedModel
 from readmit_spark.scoring.workload import workload
 from tests import oracles
 from tests.workers import python_workers
 
 pytestmark = pytest.mark.spark4
 
-SETTINGS = ScorerSettings(Shipped("nowhere", archived=False), "auto", "fp32", None)
+SETTINGS = ScorerSettings(ShippedModel("nowhere", archived=False), "auto", "fp32", None)
 WINDOWS = ["2days", "3days"]
 
 
@@ -164,7 +164,7 @@ def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: P
 
 
 def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) -> None:
-    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     found = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
     assert "torch fp32" in found.backend
     assert (found.max_shift, found.n) == (0.0, 0)
@@ -174,7 +174,7 @@ def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
     spark: SparkSession, tiny_model: str
 ) -> None:
     ids = chunk_ids()
-    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "bf16", None)
+    settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "bf16", None)
     distinct = distinct_chunks(chunk_frame(spark, ids))
     found = probe(distinct, settings, 8, 0.5)
     assert "torch bf16" in found.backend
@@ -187,7 +187,7 @@ def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
 def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
     spark: SparkSession, tiny_model: str
 ) -> None:
-    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
     score_chunks(distinct, 4, settings, "m").collect()  # workers are there
     before = python_workers(psutil.Process())
@@ -198,7 +198,7 @@ def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
 
 
 def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:
-    settings = ScorerSettings(Shipped(tiny_model, archived=False), "auto", "fp32", None)
+    settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
     assert probe(distinct_chunks(nothing), settings, 8, 0.5).n == 0
 

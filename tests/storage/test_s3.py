@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from readmit_spark.errors import UserError
-from readmit_spark.scoring.ship_model import Shipped, ship
+from readmit_spark.scoring.ship_model import ShippedModel, ship
 from readmit_spark.storage import s3
 from readmit_spark.storage.s3 import (
     etag,
@@ -231,7 +231,7 @@ def test_a_node_fetches_the_version_that_the_driver_uses(
     folder = Path(pickle.loads(pickle.dumps(shipped)).folder())
     assert (folder.parent, contents(folder)) == (tmp_path / "node", FILES)
     with pytest.raises(UserError, match="was replaced while the job ran"):
-        Shipped("model-of-yesterday", archived=False, source=path).folder()
+        ShippedModel("model-of-yesterday", archived=False, source=path).folder()
 
 
 def test_a_missing_folder_is_named(bucket: str, tmp_path: Path) -> None:
