@@ -14,8 +14,7 @@ from readmit_spark.emr.code import collect_code
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 
-ROOT = Path(__file__).resolve().parent.parent
-CONF = ROOT / "conf"
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,22 +22,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("jobs", nargs="*", metavar="JOB", help=f"{', '.join(request.SHAPES)}; default: nightly")
     add("--as-of", metavar="TIME", default="now", help="nightly's night (default: when it starts)")
     add("--cluster", metavar="J-ID", help="run the EMR steps on this running cluster")
-    add(
-        "--keep",
-        action="store_true",
-        help="keep a new cluster until it is idle for emr.idle_minutes",
-    )
-    add(
-        "--terminate",
-        action="store_true",
-        help="end --cluster, after its EMR steps if there are any",
-    )
+    add("--keep", action="store_true", help="keep a new cluster until idle for emr.idle_minutes")
+    add("--terminate", action="store_true", help="end --cluster, after its EMR steps if any")
     add("--dry-run", action="store_true", help="check and print the request, send nothing")
-    add(
-        "--upload",
-        action="store_true",
-        help="like --dry-run, but send code and configuration to S3",
-    )
+    add("--upload", action="store_true", help="--dry-run, but send code and configuration to S3")
     add("--estimate", nargs="?", const=CONF / "aws/estimate.yaml", metavar="FILE", type=Path,
         help="hours and dollars, from a table to edit (conf/aws/estimate.yaml)")  # fmt: skip
 
@@ -53,13 +40,10 @@ def main(config: Config, args: argparse.Namespace) -> int:
     template, shapes = request.read_template(CONF / "emr_cluster.json"), request.read_shapes(CONF)
     if args.estimate:
         table = estimate.read_table(args.estimate)
-        print(
-            estimate.format_estimate(
-                estimate.estimate_run(config, template, shapes["prepare"], table), table
-            )
-        )
+        cost = estimate.estimate_run(config, template, shapes["prepare"], table)
+        print(estimate.format_estimate(cost, table))
         return cli.OK
-    code = collect_code(config, ROOT)
+    code = collect_code(config, CONF.parent)
     as_of = args.as_of if args.as_of == "now" else cli.parse_as_of(args.as_of).isoformat()
     order = request.RunOrder(args.jobs or ["nightly"], as_of, args.cluster, args.keep)
     emr_request = request.build_request(config, order, template, shapes, code)
@@ -68,9 +52,7 @@ def main(config: Config, args: argparse.Namespace) -> int:
     if args.dry_run or args.upload:
         print(json.dumps(emr_request, indent=2))
         return cli.OK
-    succeeded = run.submit(
-        *run.clients(config), emr_request, code, progress, terminate=args.terminate
-    )
+    succeeded = run.submit(*run.clients(config), emr_request, code, progress, args.terminate)
     return cli.OK if succeeded else cli.FAILED
 
 
