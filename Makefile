@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo nights compare test test-killed test-spark4 test-cluster test-s3 emr-env lint clean
+.PHONY: demo nights compare test test-slow test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -39,21 +39,23 @@ $(OUT)/mlflow.db: | $(VENV)/.installed
 
 .DELETE_ON_ERROR:
 
-# A process a kill, some thirty of them: a quarter of an hour, so not part of `test`.
-KILLED := tests/nightly/test_nightly_killed.py
+# Tests run in this many processes, each with a Spark of its own. A process takes whole files.
+WORKERS ?= 2
+PYTEST   = JAVA_HOME="$$($(1)/bin/python -m readmit_spark.storage.java)" $(1)/bin/python -m pytest
+PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+OTHERS  := --ignore tests/cluster --ignore tests/s3
 
-test: $(VENV)/.installed  ## all tests but those of `test-killed`, `test-cluster` and `test-s3`
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest \
-	  --ignore tests/cluster --ignore tests/s3 --ignore $(KILLED)
+test: $(VENV)/.installed  ## all tests but the slow ones and those of `test-cluster` and `test-s3`
+	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) -m "not slow"
 
-test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments, and run again
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest $(KILLED)
+test-slow: $(VENV)/.installed  ## the slow tests: long simulations, and the nightly job killed at twenty moments
+	$(call PYTEST,$(VENV)) -n $(WORKERS) $(OTHERS) -m slow
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
-	JAVA_HOME="$$($(VENV4)/bin/python -m readmit_spark.storage.java)" $(VENV4)/bin/python -m pytest -m spark4
+	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m spark4
 
 test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest tests/s3 -rs
+	$(call PYTEST,$(VENV)) tests/s3 -rs
 
 # Spark's S3 connector, for tests only; without it they skip. (A cluster has its own.)
 build/s3/.fetched: $(VENV)/.installed
@@ -65,7 +67,7 @@ build/s3/.fetched: $(VENV)/.installed
 	  || echo "build/s3: the S3 connector could not be had from PyPI"
 
 test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
-	JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" $(BIN)/python -m pytest tests/cluster
+	$(call PYTEST,$(VENV)) tests/cluster
 
 emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env.tar.gz
 	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist/readmit-env.tar.gz $(PIP_OPTIONS)

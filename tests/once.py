@@ -1,0 +1,25 @@
+"""Expensive inputs that the processes of one test run share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` has filled. The first process that asks makes it; the others
+    wait. Nobody may change what is in it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a folder in the run's folder
+        base = base.parent
+    folder, done = base / f"once-{name}", base / f"once-{name}.done"
+    with FileLock(base / f"once-{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder

@@ -1,0 +1,35 @@
+"""Spark options for test programs: their data are tiny, so starting and compiling cost the most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+# Only Java's first compiler: the code runs too briefly for the second one to pay off. This option
+# replaces the session's own, so it names the file with the log levels again.
+JAVA_OPTIONS = (
+    f"-Dlog4j2.configurationFile={(ROOT / 'conf' / 'log4j2.properties').as_uri()}"
+    " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+)
+# A task costs more than its few rows.
+_SETTINGS = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.default.parallelism": "2",
+    "spark.ui.enabled": "false",
+}
+
+
+def submit_options(settings: Mapping[str, str] | None = None) -> list[str]:
+    """Return spark-submit options for a short program, with further Spark settings."""
+    options = ["--driver-java-options", JAVA_OPTIONS]
+    for key, value in {**_SETTINGS, **(settings or {})}.items():
+        options += ["--conf", f"{key}={value}"]
+    return options
+
+
+def submit_arguments(settings: Mapping[str, str] | None = None) -> str:
+    """Return the same as a value of PYSPARK_SUBMIT_ARGS."""
+    quoted = (f'"{option}"' if " " in option else option for option in submit_options(settings))
+    return " ".join([*quoted, "pyspark-shell"])
