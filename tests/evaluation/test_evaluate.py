@@ -1,0 +1,135 @@
+"""From patient scores to metrics and the report, with figures computed by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from readmit_spark.config_file import load_config
+from readmit_spark.evaluation.evaluate import (
+    Evaluation,
+    at_both_prevalences,
+    attainable_auroc,
+    build_report,
+    evaluate_windows,
+    report_files,
+)
+from readmit_spark.evaluation.report_page import FlowStep, TokenLoss
+from readmit_spark.storage.manifests import Prepared
+
+CONFIG = load_config(
+    overrides=[
+        "score.bootstrap=1",
+        "split.seed=0",
+        "score.split=test",
+        "vote.c=2",
+        "chunk.words=318",
+    ]
+)
+# Readmitted: 1. Two of the three others score lower, so the AUROC is 2/3.
+ADMISSIONS = pd.DataFrame(
+    [(10, 4, 0.1, 0), (10, 3, 0.3, 0), (20, 1, 0.8, 1), (30, 2, 0.9, 0)],
+    columns=["subject_id", "hadm_id", "score", "label"],
+)
+RISKS = {1: 0.6, 2: 0.2, 3: 0.2, 4: 0.6}  # 1 is above two others and equal to one: AUROC 2.5/3
+CHUNKS = pd.DataFrame([("2days", 0.75, 0.5)], columns=["window", "accuracy", "loss"])
+
+
+def test_natural_prevalence_measures_all_and_balanced_as_many_negatives_as_positives() -> None:
+    measured = at_both_prevalences(ADMISSIONS, CONFIG)
+    natural, balanced = measured["natural"], measured["balanced"]
+    assert (natural["n"], natural["positives"], natural["patients"]) == (4, 1, 3)
+    assert natural["auroc"]["value"] == pytest.approx(2 / 3)
+    squares = [0.1**2, 0.3**2, 0.2**2, 0.9**2]
+    assert natural["brier"]["value"] == pytest.approx(sum(squares) / 4)
+    # With seed 0 the negative is admission 3 (see `balance`), which scores lower than 1.
+    assert (balanced["n"], balanced["positives"]) == (2, 1)
+    assert balanced["auroc"]["value"] == 1.0
+    assert balanced["brier"]["value"] == pytest.approx((0.2**2 + 0.3**2) / 2)
+
+
+def test_the_order_of_the_rows_changes_nothing() -> None:
+    shuffled = ADMISSIONS.iloc[[2, 0, 3, 1]]
+    assert at_both_prevalences(shuffled, CONFIG) == at_both_prevalences(ADMISSIONS, CONFIG)
+
+
+def test_without_admissions_nothing_is_measured() -> None:
+    measured = at_both_prevalences(ADMISSIONS.iloc[:0], CONFIG)
+    assert measured["natural"]["n"] == measured["balanced"]["n"] == 0
+    assert measured["natural"]["auroc"]["value"] is None
+
+
+def test_the_attainable_auroc_is_that_of_the_true_risks() -> None:
+    assert attainable_auroc(ADMISSIONS, RISKS, CONFIG)["value"] == pytest.approx(2.5 / 3)
+
+
+def evaluations(split: str = "test", risks: dict[int, float] | None = None) -> list[Evaluation]:
+    rows = ADMISSIONS.assign(window="2days")
+    later = rows[rows.hadm_id < 3].assign(window="discharge")
+    config = load_config(overrides=["score.bootstrap=1", "split.seed=0", f"score.split={split}"])
+    windows = ["2days", "discharge"]
+    return evaluate_windows(pd.concat([rows, later]), CHUNKS, risks, windows, config)
+
+
+def test_each_window_is_measured_on_its_own_admissions() -> None:
+    early, late = evaluations(risks=RISKS)
+    assert (early.window, list(early.measured.hadm_id)) == ("2days", [1, 2, 3, 4])
+    assert (late.window, list(late.measured.hadm_id)) == ("discharge", [1, 2])
+    assert early.metrics["chunks"] == {"accuracy": 0.75, "loss": 0.5}
+    assert late.metrics["chunks"] is None
+    assert early.metrics["natural"]["auroc"]["value"] == pytest.approx(2 / 3)
+    assert late.metrics["natural"]["auroc"]["value"] == 0.0
+    assert late.metrics["attainable_auroc"]["value"] == 1.0
+
+
+@pytest.mark.parametrize(("split", "measured"), [("all", "test"), ("validation", "validation")])
+def test_all_splits_scored_means_that_test_is_measured(split: str, measured: str) -> None:
+    early, _ = evaluations(split)
+    assert early.metrics["split"] == measured
+    assert "attainable_auroc" not in early.metrics  # the true risks are unknown
+
+
+def test_the_report_accounts_for_every_admission_of_the_input() -> None:
+    # 9 rows: 1 duplicate, 2 excluded; of the 6 in the cohort 1 has no notes, and 4 are measured.
+    ledger = pd.DataFrame(
+        [("2days", hadm, "scored", None) for hadm in (1, 2, 3, 4, 5)]
+        + [("2days", 6, "unscored", "no_notes")]
+        + [("2days", 7, "excluded", "newborn"), ("2days", 8, "excluded", "newborn")],
+        columns=["window", "hadm_id", "status", "reason"],
+    )
+    prepared = Prepared.model_validate({
+        "job": "prepare", "run": "prepare/1", "path": "", "tables": {}, "tokenizer": "",
+        "finished": "2026-01-01T00:00:00",
+        "config": {
+            "profile": "default", "windows": ["2days"], "split": {"level": None, "seed": 0},
+            "chunk": {"mode": "words", "words": 318, "min_tail_words": 10},
+            "model": {"max_tokens": 512},
+        },
+        "admissions": {"rows": 9, "duplicate_rows": 1, "admittime_unparsed": 2},
+        "notes": {"notes": 1234, "marked_as_error": 5}, "seconds": {"cohort": 1.5},
+    })  # fmt: skip
+    early = evaluations()[:1]
+    report = build_report(
+        CONFIG, "readmit/1", prepared, early, ledger, {"2days": TokenLoss(7, 1, 900, 30)},
+        {"start": 0.5},
+    )  # fmt: skip
+    assert report.flow == [
+        FlowStep("admissions in the table", 9, [("identical_duplicate", 1), ("newborn", 2)])
+    ]
+    assert list(report.windows[0].flow) == [
+        FlowStep("in the cohort", 6, [("no_notes", 1)]),
+        FlowStep("scored", 5, [("other_split_too_short_or_no_outcome", 1)]),
+        FlowStep("measured (test split)", 4),
+    ]
+    assert report.bad_rows == {"admittime_unparsed": 2, "notes: marked_as_error": 5}
+    assert report.facts["trained and scored with"] == "chunks of 318 words, at most 512 tokens"
+    assert (report.facts["vote"], report.facts["notes read"]) == ("c = 2.0", "1,234")
+    assert report.seconds == {"prepare: cohort": 1.5, "score: start": 0.5}
+    assert report.windows[0].tokens.chunks_cut == 1
+
+    files = report_files(early, report)
+    assert set(files) == {"metrics.json", "report.html", "roc_2days.png", "pr_2days.png"}
+    metrics = json.loads(files["metrics.json"])
+    assert metrics["2days"]["natural"]["auroc"]["value"] == pytest.approx(2 / 3)
