@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    as_of = cli.parse_as_of(given.as_of) if given.as_of else None
     request = ExplainRequest(given.text, given.admission, as_of)
     request.check(config.explain.source)
     progress = Progress("explain", STAGES)

@@ -8,13 +8,13 @@ from datetime import datetime
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
-from readmit_spark.storage.ingest_job import STAGES_A_TABLE, ingest, sources
+from readmit_spark.storage.ingest_job import STAGES_PER_TABLE, ingest, sources
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("ingest", STAGES_A_TABLE * len(sources(config)))
+    progress = Progress("ingest", STAGES_PER_TABLE * len(sources(config)))
     spark = build_session("ingest")
     with Run(spark, config, "ingest", progress, datetime.now, config.output.overwrite) as run:
         facts = ingest(run)

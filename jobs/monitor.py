@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
-    as_of = cli.hospital_time(given.as_of) if given.as_of else None
+    as_of = cli.parse_as_of(given.as_of) if given.as_of else None
     progress = Progress("monitor", STAGES)
     with Run(build_session("monitor"), config, "monitor", progress, datetime.now) as run:
         print(monitor(run, as_of))
