@@ -144,7 +144,7 @@ def _tasks(model: str, chunks: pd.DataFrame, folder: Path) -> dict[str, Any]:
 
 
 def _task_seconds(log: Path, tasks: int) -> list[float]:
-    """Return the executor's seconds for each task of the last stage with so many tasks."""
+    """Return the executor's seconds for each task of the last Spark stage with `tasks` tasks."""
     by_stage: dict[int, list[float]] = {}
     for line in next(log.iterdir()).read_text().splitlines():
         event = json.loads(line)

@@ -72,7 +72,7 @@ def make_model(folder: Path, layers: int = 6) -> Path:
 def make_house(folder: Path, patients: int, words: int | None, model: Path) -> House:
     """Write the demo hospital.
 
-    With `words`, sentences of other notes extend each note to so many words, and chunks have the
+    With `words`, sentences of other notes extend each note to `words` words, and chunks have the
     published 318 words instead of the demo's 128.
     """
     hospital = make_hospital(patients, SEED, DAYS)

@@ -44,7 +44,7 @@ def describe(*more_packages: str) -> dict[str, Any]:
 
 
 def use_cores(cores: int) -> None:
-    """Restrict this process and its children to so many cores (Linux only).
+    """Restrict this process and its children to `cores` cores (Linux only).
 
     Java and Spark's local[*] count the cores that they may use.
     """

@@ -134,7 +134,7 @@ def _admissions(rng: random.Random, notes: int) -> list[list[object]]:
 def _notes(
     rng: random.Random, admissions: pd.DataFrame, notes: int, sentences: list[list[str]]
 ) -> Iterator[list[object]]:
-    """Yield rows. An admission gets notes in proportion to the length of its admission."""
+    """Yield rows. An admission gets notes in proportion to the length of its stay."""
     days = (admissions["DISCHTIME"] - admissions["ADMITTIME"]).dt.total_seconds() / 86_400
     share = days / days.sum()
     row_id = 0

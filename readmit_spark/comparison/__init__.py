@@ -1,1 +1,1 @@
-"""Is one model better than another, and does the text leak the answer?"""
+"""Compare models, and check that the text does not reveal the outcome."""

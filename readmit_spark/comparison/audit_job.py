@@ -24,7 +24,7 @@ STAGES = 6
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the audit. found: the figure in words. passed: None where it has no limit."""
+    """One row of the audit. found: the figure in words. passed: None if it has no limit."""
 
     name: str
     window: str
@@ -34,7 +34,7 @@ class Check:
 
     @property
     def verdict(self) -> str:
-        """`passed`, `FAILED`, or `-` where there is no limit."""
+        """`passed`, `FAILED`, or `-` if there is no limit."""
         return "-" if self.passed is None else "passed" if self.passed else "FAILED"
 
 
@@ -153,8 +153,11 @@ def _lengths(rows: pd.DataFrame, windows: Sequence[str], config: Config) -> list
 def _score_by_length(
     lengths: pd.DataFrame, scores: pd.DataFrame | None, windows: Sequence[str]
 ) -> list[Check]:
-    """Spearman's rho of score and number of words, among test admissions that were not readmitted:
-    their scores have no reason to rise with the number of words."""
+    """Report Spearman's rho of score and number of words in each window.
+
+    It is measured on test admissions that were not readmitted: their scores have no reason to rise
+    with the number of words.
+    """
     name = "the score follows the number of words"
     if scores is None:
         return [
@@ -174,8 +177,10 @@ def _score_by_length(
 
 
 def _auroc_alone(rows: pd.DataFrame, column: str, config: Config) -> tuple[str, bool]:
-    """The AUROC of one column as the only predictor, in the direction above 0.5. It passes unless
-    its whole 95 % interval is above the limit."""
+    """Return the AUROC of one column as the only predictor, and whether it passes.
+
+    An AUROC below 0.5 is reversed. It passes unless its whole 95 % interval is above the limit.
+    """
     measured = evaluate(
         rows[column].to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy(),
         replicates=min(config.score.bootstrap, 200), seed=config.split.seed,
@@ -195,7 +200,7 @@ def _limit(config: Config) -> str:
 
 
 def _scores(run: Run, prepared: Prepared) -> pd.DataFrame | None:
-    """Read the patient scores of the last run of score; None where it scored other chunks."""
+    """Read the patient scores of the last run of score; None if it scored other chunks."""
     root = run.config.output_root
     if not has_result(run.spark, root, Scored.JOB):
         return None

@@ -46,14 +46,14 @@ def crossval(
     """Train and test once for each fold. Return, and write to `crossval.json` under output.root,
     each fold's metrics by window and prevalence, and their mean and standard deviation.
 
-    Learning rate, epoch and c are chosen on each fold's own validation patients. The results of
+    Learning rate, epoch and c are tuned on each fold's own validation patients. The results of
     finished folds are stored, so a job that was killed continues in the fold where it stopped.
     """
     check_tokens(model, prepared)
     check_unseen(model, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)
-    chosen = [rates, config.tune.vote_c, config.score.bootstrap]
-    key = training_key(config, model, prepared, "crossval", chosen)
+    tuned = [rates, config.tune.vote_c, config.score.bootstrap]
+    key = training_key(config, model, prepared, "crossval", tuned)
     root = absolute_path(config.output_root)
     store = FileStore(f"{root}/_crossval/{key}")
     folds = []

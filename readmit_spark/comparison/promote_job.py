@@ -1,4 +1,4 @@
-"""Promote: replace the champion where a registered version scores the same test patients better."""
+"""Promote: replace the champion if a registered version scores the same test patients better."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Decision:
     """The result of a comparison.
 
     champion, challenger: name/version. groups: comparisons of the subgroups that are large enough,
-    by name such as "sex female". objections: why the champion stays; empty where the challenger
+    by name such as "sex female". objections: why the champion stays; empty if the challenger
     replaced it.
     """
 
@@ -40,7 +40,7 @@ class Decision:
 
 def promote(run: Run, prepared: Prepared) -> Decision:
     """Score the test admissions of `train.window` with champion and challenger, compare them, and
-    move the champion alias where the section `promote` of the configuration allows it.
+    move the champion alias if the section `promote` of the configuration allows it.
 
     The comparison is logged to MLflow; the reason for a move becomes a tag of the version.
     """
@@ -63,7 +63,8 @@ def promote(run: Run, prepared: Prepared) -> Decision:
             f"{factor} {value}": _compare(rows, config)
             for factor in FACTORS
             for value, rows in both.groupby(factor)
-            if len(rows) < len(both)  # not a group of all, as where nobody's sex is known
+            if len(rows)
+            < len(both)  # not a group of everybody, for example if nobody's sex is known
         }
         groups = {name: group for name, group in compared.items() if is_judged(group, gate)}
         decision = Decision(

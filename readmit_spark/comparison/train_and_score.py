@@ -42,7 +42,7 @@ class Models:
         self.candidates: list[Candidate] = []  # their checkpoints are deleted after publishing
 
     def key(self, what: Any) -> dict[str, Any]:
-        """Return all that a model's scores depend on. what: the part that differs by model."""
+        """Return everything that a model's scores depend on. what: what differs by model."""
         return {
             "prepared": self.prepared.run,
             "train.window": self.config.train.window,
@@ -59,10 +59,10 @@ class Models:
         trainings: window of training -> windows of testing.
         """
         frames = []
-        for trained, tested in trainings.items():
+        for train_window, test_windows in trainings.items():
             for fold in self.folds:
-                data = read_baseline_data(self.run, self.prepared, trained, tested, fold)
-                suffix = f"{trained}-{fold}"
+                data = read_baseline_data(self.run, self.prepared, train_window, test_windows, fold)
+                suffix = f"{train_window}-{fold}"
 
                 def save_temp(frame: DataFrame, table: str, suffix: str = suffix) -> DataFrame:
                     return self.run.write_temp(frame, f"{table}-{suffix}")
@@ -74,17 +74,17 @@ class Models:
     def transformer(
         self, trainings: Mapping[str, Sequence[str]], earlier_key: dict[str, Any] | None
     ) -> tuple[DataFrame | None, dict[str, Any]]:
-        """Return (test scores, key). The scores are None where the key equals `earlier_key`, so
-        those of the last comparison still apply.
+        """Return (test scores, key). The scores are None if the key equals `earlier_key`: those of
+        the last comparison still apply.
 
         trainings: window of training -> windows of testing.
         """
         depends_on: list[Any]
         if self.config.compare.cross_validate:
             test_scores = self._cross_validated
-            depends_on = [self._training_key(trained) for trained in trainings]
+            depends_on = [self._training_key(train_window) for train_window in trainings]
         else:
-            models = {trained: self._champion(trained) for trained in trainings}
+            models = {train_window: self._champion(train_window) for train_window in trainings}
             test_scores = partial(self._champion_scores, models)
             depends_on = [[model.name, model.fingerprint] for model in models.values()]
             depends_on.append(self.config.score.precision)
@@ -92,14 +92,17 @@ class Models:
         if key == earlier_key:
             self.run.say("compared before: reused")
             return None, key
-        frames = [test_scores(trained, tested) for trained, tested in trainings.items()]
+        frames = [
+            test_scores(train_window, test_windows)
+            for train_window, test_windows in trainings.items()
+        ]
         return union(frames), key
 
-    def _champion(self, trained: str) -> Model:
-        """Return the champion trained on window `trained`; fine-tune one where there is none."""
-        config = self._config(trained)
+    def _champion(self, train_window: str) -> Model:
+        """Return the champion trained on this window; fine-tune one if there is none."""
+        config = self._config(train_window)
         if champion_facts(config.tracking_uri, config.model.name) is None:
-            progress = Progress(f"compare: finetune {trained}", FINETUNE_STAGES)
+            progress = Progress(f"compare: finetune {train_window}", FINETUNE_STAGES)
             finetune_and_register(
                 config, resolve_model(config), self.prepared, progress, self.launch
             )
@@ -108,54 +111,56 @@ class Models:
         return model
 
     def _champion_scores(
-        self, models: Mapping[str, Model], trained: str, tested: Sequence[str]
+        self, models: Mapping[str, Model], train_window: str, test_windows: Sequence[str]
     ) -> DataFrame:
-        model = models[trained]
-        patients = scores_of_test_split(self.run, self.prepared, model, tested)
-        self.run.say(f"{model.name} scores {', '.join(tested)}")
-        return self._measured(patients, None, f"transformer-{trained}")
+        model = models[train_window]
+        patients = scores_of_test_split(self.run, self.prepared, model, test_windows)
+        self.run.say(f"{model.name} scores {', '.join(test_windows)}")
+        return self._measured(patients, None, f"transformer-{train_window}")
 
-    def _training_key(self, trained: str) -> str:
+    def _training_key(self, train_window: str) -> str:
         """Check the model and return a hash of everything that decides the scores of the folds."""
-        config, base = self._config(trained), resolve_model(self.config)
+        config, base = self._config(train_window), resolve_model(self.config)
         check_tokens(base, self.prepared)
         check_unseen(base, None)
         chosen = [config.tune.learning_rates or (config.train.learning_rate,), config.tune.vote_c]
         return training_key(config, base, self.prepared, chosen)
 
-    def _cross_validated(self, trained: str, tested: Sequence[str]) -> DataFrame:
+    def _cross_validated(self, train_window: str, test_windows: Sequence[str]) -> DataFrame:
         """Return test scores from one model for each fold. After a crash the folds' checkpoints are
         continued."""
-        config, base = self._config(trained), resolve_model(self.config)
+        config, base = self._config(train_window), resolve_model(self.config)
         rows = []
-        with job_run(config, f"compare-{trained}", TRAINING) as mlflow:
+        with job_run(config, f"compare-{train_window}", TRAINING) as mlflow:
             for number, fold in enumerate(self.folds, start=1):
-                self.run.say(f"fold {number} of {len(self.folds)}, {trained}")
+                self.run.say(f"fold {number} of {len(self.folds)}, {train_window}")
                 with nested_run(mlflow, f"fold {number}"):
                     watch = watch_fold(mlflow, self.run.progress)
                     best, candidates = choose(config, base, self.prepared, self.launch, watch, fold)
                 self.candidates += candidates
-                rows += [self._held_out(best, fold, window) for window in tested]
+                rows += [self._held_out(best, fold, window) for window in test_windows]
         schema = "fold int, window string, subject_id long, hadm_id long, score double, label int"
         return self.run.spark.createDataFrame(pd.concat(rows), schema)
 
     @staticmethod
     def _held_out(best: Candidate, fold: int | None, window: str) -> pd.DataFrame:
-        tested = best.patients("test", window)
-        columns = (tested.subject_ids, tested.hadm_ids, tested.scores, tested.labels)
+        patients = best.patients("test", window)
+        columns = (patients.subject_ids, patients.hadm_ids, patients.scores, patients.labels)
         rows = pd.DataFrame(dict(zip(COLUMNS[3:], columns, strict=True)))
         rows.insert(0, "window", window)
         rows.insert(0, "fold", fold)
         return rows
 
-    def _config(self, trained: str) -> Config:
+    def _config(self, train_window: str) -> Config:
+        """Return the configuration of a training. Each window but `train.window` has its own model
+        name."""
         config = self.config
-        if trained == config.train.window:
+        if train_window == config.train.window:
             return config
-        name = f"{config.model.name}-{trained}"
+        name = f"{config.model.name}-{train_window}"
         return replace(
             config,
-            train=replace(config.train, window=trained),
+            train=replace(config.train, window=train_window),
             model=replace(config.model, name=name),
         )
 

@@ -1,1 +1,1 @@
-"""Why a patient has a score, and how it grew day by day."""
+"""Explain patient scores, and show how they change from day to day."""

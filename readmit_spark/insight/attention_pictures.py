@@ -1,4 +1,4 @@
-"""Draw attention maps. Each row is the token that attends, each column the token attended to."""
+"""Draw attention maps. Rows are attending tokens, columns are the tokens they attend to."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class ExplainRequest:
     as_of: datetime | None = None
 
     def check(self, source: str) -> None:
-        """UserError where a night is given together with a text or with scores that are not a
+        """UserError if a night is given together with a text or with scores that are not a
         night's. source: `explain.source`."""
         if self.as_of is None:
             return
@@ -121,7 +121,7 @@ def _files(
     tokenizer: ChunkTokenizer,
     config: Config,
 ) -> dict[str, str | bytes]:
-    """The page, and the attention maps where one text or admission was requested."""
+    """Return the page, and the attention maps if one text or admission was requested."""
     attention = None
     arrays: dict[str, str | bytes] = {}
     if request.text is not None or request.admission is not None:
@@ -211,7 +211,7 @@ def _choose(scores: DataFrame, config: Config, request: ExplainRequest) -> DataF
 
 
 def _check_scores(explained: DataFrame, admissions: DataFrame, config: Config) -> None:
-    """UserError where the explained scores differ from the published ones."""
+    """UserError if the explained scores differ from the published ones."""
     allowed = (
         _FP32_TOLERANCE if config.score.precision == "fp32" else config.score.max_probability_shift
     )
@@ -238,7 +238,7 @@ def _attention(
     """Return the attention maps of the driving chunk, for the page and as an npz file.
 
     The file has maps [layers, heads, tokens, tokens], rollout [tokens, tokens], and tokens [tokens]
-    where explain.include_text is true.
+    if explain.include_text is true.
     """
     import io
 

@@ -39,8 +39,8 @@ _DELETION = struct_type(
     removed=T.IntegerType(), strongest=T.DoubleType(), random=T.DoubleType(),
     beaten=T.DoubleType(),
 )  # fmt: skip
-# One row an admission. input_ids are the driving chunk's. They and the text of the words, which is
-# null unless asked for, are for the run's own use: see `published`.
+# One row for each admission. input_ids: of the driving chunk. They and the text of the words (null
+# unless explain.include_text is true) are not published: see `published`.
 EXPLAINED = struct_type(
     subject_id=T.LongType(), hadm_id=T.LongType(), score=T.DoubleType(),
     chunks=T.ArrayType(_CHUNK), driving_chunk=T.IntegerType(), logit=T.DoubleType(),
@@ -51,7 +51,7 @@ EXPLAINED = struct_type(
 
 
 class ExplainSettings(NamedTuple):
-    """How each admission is explained. See the keys under `explain`; c is the vote's."""
+    """Settings of all explanations: the keys under `explain`, and c of the vote."""
 
     chunk: Chunk
     tokenizer: ChunkTokenizer
@@ -67,8 +67,8 @@ def explain(admissions: DataFrame, options: ExplainSettings, settings: ScorerSet
 
     admissions: subject_id, hadm_id, notes (row_id, category, text; in the document's order).
     The score is the vote of all chunks. The explained chunk is the one with the highest
-    probability, as only it adds the maximum to the vote. A document too short for a chunk is
-    explained as one chunk; a document without a word has no row.
+    probability, because only this chunk adds the maximum to the vote. A document too short for a
+    chunk is explained as one chunk; a document without a word has no row.
     """
 
     def explain_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -93,6 +93,7 @@ def published(explained: DataFrame) -> DataFrame:
 def _explain(
     row: dict[str, Any], options: ExplainSettings, settings: ScorerSettings
 ) -> dict[str, Any] | None:
+    """Return the row of `EXPLAINED` of one admission; None if no word is left after cleaning."""
     texts = [note["text"] for note in row["notes"]]
     cleaned = clean(document(texts))
     chunks = cut(cleaned, options.chunk, options.tokenizer) or [" ".join(cleaned.split())]
@@ -107,7 +108,7 @@ def _explain(
     words = chunk_words(texts, chunks, top)
     values = by_word(attributed.tokens, word_of, len(words))
     deletion = deletion_test(
-        values, word_of, lambda keep: explainer.logits([ids[top][mask] for mask in keep]),
+        values, word_of, lambda masks: explainer.logits([ids[top][mask] for mask in masks]),
         attributed.logit, options.deletion, options.seed,
     )  # fmt: skip
     parts = contributions(probabilities, options.c)

@@ -40,7 +40,7 @@ def earlier_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
 
 def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: float) -> DataFrame:
     """Build subject_id, hadm_id, day (1 on the day of admission), n_chunks, score, change, label,
-    split, actionable: one row for each day of the stay by whose end there is a chunk.
+    split, actionable: one row for each day of the stay that ends with at least one chunk.
 
     chunks: from `day_chunks`. scores: digest, probability. Days after the discharge have no row.
     change: score minus the score of the day before; null on the first day with a score.

@@ -1,1 +1,1 @@
-"""The patients in the house: what is new, their risk, the list, the monitor."""
+"""Score the patients in the house each night, publish the worklist, and monitor the nights."""

@@ -1,8 +1,8 @@
-"""The patients in the house at one time, and the notes of theirs that a night may read.
+"""Select the patients in the house at one time, and those of their notes that a night may read.
 
 Every function takes `as_of`, a time of the hospital's own clock, and uses only what was recorded by
-then. So any past night can be computed again. MIMIC's times have no zone, and none is assumed: a
-day with 23 hours is a day.
+then. So any past night can be computed again. MIMIC's times have no time zone and are compared as
+they are written, so a clock change has no effect.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def in_house(admissions: DataFrame, as_of: datetime) -> DataFrame:
 
 
 def night_rule(config: Config, as_of: datetime) -> NoteRule:
-    """Return the rule for a night's notes. UserError where nightly.window is `discharge`."""
+    """Return the rule that selects a night's notes. UserError if nightly.window is `discharge`."""
     window = parse_window(config.nightly.window)
     if window.days is None:
         raise UserError(
@@ -73,7 +73,7 @@ def night_notes(
     notes: DataFrame, house: DataFrame, rule: NoteRule, counts: Observation
 ) -> DataFrame:
     """Build subject_id, hadm_id, row_id, category, chartdate, charttime, available, digest, text:
-    the notes that the night may read, one row a ROW_ID.
+    the notes that the night may read, one row for each ROW_ID.
 
     house: from `in_house`. rule: from `night_rule`. If a note was delivered several times, the
     version saved last counts. `counts`, the number of notes by reason, is filled when the table is
@@ -103,9 +103,9 @@ def night_notes(
 
 
 def document_digests(notes: DataFrame) -> DataFrame:
-    """Build subject_id, hadm_id, n_notes, document: one row an admission.
+    """Build subject_id, hadm_id, n_notes, document: one row for each admission.
 
-    `document` is a digest of the admission's notes in order. It changes with any of them.
+    `document` is a digest of the admission's notes in order. It changes if any of them changes.
     """
     note = F.struct(*note_order(), "digest")
     ordered = F.array_sort(F.collect_list(note))

@@ -17,9 +17,12 @@ from readmit_spark.storage.run import Run
 
 @dataclass(frozen=True)
 class ModelInUse:
-    """score_key: names everything that decides a chunk's probability; stored beside its digest.
-    preparation: names everything that decides a document's chunks. basis: names everything that
-    makes two patient scores comparable. c: of the vote."""
+    """The model of a night, its settings, and the keys of its results.
+
+    c: of the vote. score_key: identifies everything that decides a chunk's probability; stored
+    beside the chunk's digest. preparation: a hash of everything that decides a document's chunks.
+    basis: a hash of everything that makes two patient scores comparable.
+    """
 
     model: Model
     settings: ScorerSettings
@@ -31,8 +34,8 @@ class ModelInUse:
 
 
 def model_in_use(run: Run, model: Model) -> ModelInUse:
-    """What the nights of this configuration score with. UserError where the model was fine-tuned on
-    chunks of another length."""
+    """Return the model and keys that the nights of this configuration use. UserError if the model
+    was fine-tuned on chunks of another length, or if GPUs are configured wrongly."""
     config = run.config
     fitted = model.fitted
     if fitted and fitted.max_tokens != config.model.max_tokens:
@@ -47,12 +50,12 @@ def model_in_use(run: Run, model: Model) -> ModelInUse:
     )
     preparation = preparation_key(config.chunk, tokenizer)
     c = model.vote_c(config)
-    # Each profile reads other notes. The default adds nothing, so that its earlier keys hold.
+    # Each profile reads different notes. The default adds nothing, so that its old keys stay valid.
     profile = [config.profile] if config.profile != "default" else []
     basis = json.dumps([score_key, preparation, config.nightly.window, c, *profile])
     return ModelInUse(
         model=model,
-        # One chunk a batch: the other chunks of a batch move the last bits of a probability, and a
+        # One chunk a batch: other chunks in a batch change the last bits of a probability, and a
         # chunk must get the same probability on any night.
         settings=replace(scorer_settings(run, model), batch_tokens=1),
         tokenizer=tokenizer,

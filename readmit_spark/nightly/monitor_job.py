@@ -76,13 +76,15 @@ def _comparable_nights(run: Run, as_of: datetime | None) -> list[Night]:
         raise UserError(
             f"output.root: {config.output_root} has no complete night; run jobs/nightly.py first"
         )
-    same = [night for night in nights if night.basis == nights[-1].basis]
+    comparable = [night for night in nights if night.basis == nights[-1].basis]
     start = config.monitor.reference_from
-    used = [night for night in same if start is None or f"{night.as_of:%Y-%m-%d}" >= start]
+    used = [night for night in comparable if start is None or f"{night.as_of:%Y-%m-%d}" >= start]
     if not used:
         raise UserError(f"monitor.reference_from: no night is as late as {start}")
-    if len(same) < len(nights):
-        run.say(f"{len(nights) - len(same):,} nights of another model or preparation are left out")
+    if len(comparable) < len(nights):
+        run.say(
+            f"{len(nights) - len(comparable):,} nights of another model or preparation are left out"
+        )
     run.say(f"{len(used):,} nights, the first {config.monitor.reference_nights} as reference")
     return used
 

@@ -20,7 +20,7 @@ from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, 
 from readmit_spark.pages.html import page_environment
 
 _MAX_CATEGORIES = 10  # bars in the picture of categories
-_SEPARATOR = " + "  # between the categories of an admission, as in monitor_stays.BETWEEN
+_SEPARATOR = " + "  # between the categories of an admission, as monitor_stays.CATEGORY_SEPARATOR
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The stays that the monitor charts: each once, on its first night, and its last score."""
+"""Read what the monitor needs of each stay: its first night in hospital, and its last score."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.schemas import struct_type
 
 TABLES = ("patient_risk", "unscored", "notes", "chunks")  # the tables of a night that are read here
-ENTERING = 2  # last day of stay on which a stay is new: the day after the admission
-BETWEEN = " + "  # separates the categories of a stay; the page splits them again
+LAST_NEW_DAY = 2  # a stay is new on the day of admission and on the day after it
+CATEGORY_SEPARATOR = " + "  # the page splits the categories of a stay again
 
 
 _IDS = {"subject_id": LongType(), "hadm_id": LongType()}
@@ -47,7 +47,8 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
 
     A stay is new if its first night is on its first or second day. Older stays, present before the
     first night or in a gap between nights, are left out: they have more notes than a new one.
-    score and tokens are null where the night had none. categories: of its notes, distinct, sorted.
+    score and tokens are null if the night had none. categories: the distinct categories of the
+    notes, sorted and joined.
     """
     risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
     unscored = tables_of_nights(spark, nights, "unscored", _UNSCORED)
@@ -55,16 +56,18 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
         unscored.select("night", "hadm_id", "day_of_stay"), allowMissingColumns=True
     )
     first = F.row_number().over(Window.partitionBy("hadm_id").orderBy("night"))
-    entered = (
+    new = (
         present.withColumn("nth", first)
-        .where((F.col("nth") == 1) & (F.col("day_of_stay") <= ENTERING))
+        .where((F.col("nth") == 1) & (F.col("day_of_stay") <= LAST_NEW_DAY))
         .drop("nth", "day_of_stay")
     )
     notes = tables_of_nights(spark, nights, "notes", _NOTES).join(
-        entered.select("night", "hadm_id"), ["night", "hadm_id"], "left_semi"
+        new.select("night", "hadm_id"), ["night", "hadm_id"], "left_semi"
     )
     categories = notes.groupBy("hadm_id").agg(
-        F.array_join(F.array_sort(F.collect_set("category")), BETWEEN).alias("categories")
+        F.array_join(F.array_sort(F.collect_set("category")), CATEGORY_SEPARATOR).alias(
+            "categories"
+        )
     )
     documents = document_digests(notes).select("hadm_id", "n_notes", "document")
     tokens = (
@@ -74,7 +77,7 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
         .agg(*(F.sum(name).alias(name) for name in ("n_tokens", "n_tokens_cut", "n_unknown")))
     )
     return (
-        entered.join(categories, "hadm_id", "left")
+        new.join(categories, "hadm_id", "left")
         .join(documents, "hadm_id", "left")
         .join(tokens, ["night", "document"], "left")
         .drop("document")
@@ -86,7 +89,7 @@ def last_scores(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
     """Build subject_id, hadm_id, score, alerted, basis: the last score of each stay and basis, and
     whether any night alerted it.
 
-    `night_risk.followed` keeps the same from night to night.
+    The table `followed` of a night holds the same, until a patient is no longer followed.
     """
     risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
     return risk.groupBy("subject_id", "hadm_id", "basis").agg(

@@ -62,7 +62,7 @@ def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokeni
     def prepare_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(_PREPARED)
         for batch in batches:
-            rows = [row for one in batch.to_pylist() for row in _prepare(one, chunk, tokenizer)]
+            rows = [row for doc in batch.to_pylist() for row in _prepare(doc, chunk, tokenizer)]
             yield pa.RecordBatch.from_pylist(rows, schema)
 
     # Admissions with exactly the same notes share a document.
@@ -74,20 +74,21 @@ def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokeni
 def _prepare(
     row: dict[str, Any], chunk: Chunk, tokenizer: ChunkTokenizer
 ) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `_PREPARED` for one document."""
     texts = [note["text"] for note in row["notes"]]
     chunks = cut(clean(document(texts)), chunk, tokenizer)
     if not chunks:
         yield {"document": row["document"]}
     encoded = tokenizer.encode(chunks)
-    for index, (one, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
+    for index, (tokens, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
         yield {
             "document": row["document"],
             "chunk_index": index,
-            "n_tokens": len(one.input_ids),
-            "n_tokens_cut": one.n_cut,
-            "n_unknown": one.input_ids.count(tokenizer.unknown_id),
+            "n_tokens": len(tokens.input_ids),
+            "n_tokens_cut": tokens.n_cut,
+            "n_unknown": tokens.input_ids.count(tokenizer.unknown_id),
             "passages": passage_rows(places, row["notes"]),
-            "input_ids": one.input_ids,
+            "input_ids": tokens.input_ids,
         }
 
 

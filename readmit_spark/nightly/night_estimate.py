@@ -16,7 +16,7 @@ from readmit_spark.scoring.scorer_settings import check_scorer
 from readmit_spark.scoring.workload import Workload
 from readmit_spark.storage.run import Run
 
-_SAMPLE = 8  # chunks to score where no earlier night gives a rate
+_SAMPLE = 8  # chunks to score if no earlier night gives a rate
 
 
 def estimate_lines(
@@ -30,8 +30,8 @@ def estimate_lines(
 ) -> str:
     """Return lines with the work of the night and the expected minutes by backend.
 
-    Rates come from earlier nights; where these scored nothing, a few chunks of `to_score` are
-    scored now. threshold: scores from this value on raise an alert.
+    Rates come from earlier nights; if these scored nothing, a few chunks of `to_score` are scored
+    now. threshold: scores at or above it raise an alert.
     """
     lines = [
         f"documents   {counts['documents']:,}, of which {counts['documents_prepared']:,} are new "
@@ -67,9 +67,8 @@ def earlier_rates(nights: Nights) -> dict[str, float]:
 def _measured_rate(
     run: Run, to_score: DataFrame, in_use: ModelInUse, threshold: float
 ) -> dict[str, float]:
-    backend = check_scorer(
-        run, in_use.settings, to_score, threshold
-    )  # loads the model before the timing starts
+    # Loads the model, so that the timing does not include it.
+    backend = check_scorer(run, in_use.settings, to_score, threshold)
     sample = to_score.orderBy("digest").limit(_SAMPLE).localCheckpoint()
     tokens = sum(row["n_tokens"] for row in sample.select("n_tokens").collect())
     slots = min(run.spark.sparkContext.defaultParallelism, sample.count())

@@ -1,4 +1,4 @@
-"""A night's result: each patient's score, its drivers, and its history over earlier nights."""
+"""Compute a night's result: each patient's score, its drivers, and its history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.scoring.score_chunks import vote
 from readmit_spark.storage.manifests import Night
 
-DRIVERS = 3  # chunks that are named; the first has the maximum
+DRIVERS = 3  # chunks shown for each patient; the first has the highest probability
 
 
 def patient_risk(
@@ -152,8 +152,8 @@ def followed(
     """Build subject_id, hadm_id, score, alerted, basis, as_of: the last score of each patient of
     this night or an earlier one, until `days` days after discharge.
 
-    before: this table of the night before. admissions: from `in_house.admissions_at`; an admission
-    that it no longer holds is dropped. alerted: on any night of the same basis.
+    before: this table of the night before. admissions: from `in_house.admissions_at`; patients
+    whose admission is no longer in it are dropped. alerted: on any night of the same basis.
     """
     tonight = risk.select(
         "subject_id", "hadm_id", "score", F.col("alert").alias("alerted"), "basis", "as_of"
@@ -161,8 +161,8 @@ def followed(
     earlier = before.where("alerted").select("hadm_id", "basis", F.lit(True).alias("earlier"))
     alerted = F.col("alerted") | F.coalesce("earlier", F.lit(False))
     updated = tonight.join(earlier, ["hadm_id", "basis"], "left").withColumn("alerted", alerted)
-    gone = F.col("dischtime") < timestamp(as_of) - F.expr(f"INTERVAL {days} DAYS")
-    to_follow = admissions.where(~F.coalesce(gone, F.lit(False))).select("hadm_id")
+    over = F.col("dischtime") < timestamp(as_of) - F.expr(f"INTERVAL {days} DAYS")
+    to_follow = admissions.where(~F.coalesce(over, F.lit(False))).select("hadm_id")
     return (
         updated.select(*tonight.columns)
         .unionByName(before.join(tonight, "hadm_id", "left_anti").select(*tonight.columns))
@@ -176,9 +176,10 @@ def outcomes(
     """Build subject_id, hadm_id, score, alerted, label, dischtime: the followed patients with a
     score of this basis and a settled outcome.
 
-    An outcome is settled `days` days after discharge, also for a patient who is back sooner:
-    earlier outcomes are readmissions only, and would make any rate too high. A patient who died in
-    the house has no outcome.
+    An outcome is settled `days` days after discharge, also if the patient is readmitted sooner. The
+    outcomes known before that day are readmissions only, and would make any rate too high. A
+    patient who died in the house has no outcome.
+
     labelled: `cohort.label_admissions` of `in_house.admissions_at`.
     """
     passed = F.unix_micros(timestamp(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
@@ -191,8 +192,7 @@ def outcomes(
 
 
 def risk_before(spark: SparkSession, previous: Night | None) -> DataFrame:
-    """Read the `patient_risk` of the night before; without one, no rows of what `patient_risk`
-    needs."""
+    """Read the `patient_risk` table of the night before; no rows without one."""
     return _table(
         spark, previous, "patient_risk",
         "hadm_id bigint, score double, basis string, "

@@ -67,8 +67,10 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
 
 @dataclass(frozen=True)
 class _Admissions:
-    """admissions_at: all admissions as recorded at as-of. in_house: those of patients in
-    the house."""
+    """Tables of admissions.
+
+    admissions_at: all admissions as recorded at as-of. in_house: those of patients in the house.
+    """
 
     admissions_at: DataFrame
     in_house: DataFrame
@@ -76,7 +78,10 @@ class _Admissions:
 
 @dataclass(frozen=True)
 class _Notes:
-    """notes: with their texts. documents: a digest for each admission. counts: notes by reason."""
+    """The notes that the night reads.
+
+    notes: with their texts. documents: a digest for each admission. counts: notes by reason.
+    """
 
     notes: DataFrame
     documents: DataFrame
@@ -85,8 +90,11 @@ class _Notes:
 
 @dataclass(frozen=True)
 class _NewText:
-    """earlier: results of earlier nights that can be reused. prepared: the chunks of new documents.
-    to_score: their distinct chunks without a probability."""
+    """The text that earlier nights have not scored.
+
+    earlier: results of earlier nights that can be reused. prepared: the chunks of new documents.
+    to_score: their distinct chunks without a probability.
+    """
 
     earlier: night_chunks.EarlierChunks
     prepared: DataFrame
@@ -97,8 +105,11 @@ class _NewText:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """table: the night's chunks as written; n of them have a probability. backend: what computed
-    the new probabilities; None where there were none."""
+    """The chunks of the night.
+
+    table: the `chunks` table as written; n of its rows have a probability. backend: computed the
+    new probabilities; None if there were none.
+    """
 
     table: DataFrame
     n: int
@@ -107,7 +118,7 @@ class _Chunks:
 
 @dataclass(frozen=True)
 class _NightRun:
-    """The stages of one night, each with its results as a value for the next."""
+    """The stages of one night. Each returns its results, which the next stages take."""
 
     run: Run
     as_of: datetime
@@ -116,7 +127,7 @@ class _NightRun:
     nights: Nights
 
     def threshold(self) -> float:
-        """The score from which on an alert is raised."""
+        """Return the lowest score that raises an alert, as far as it is known before scoring."""
         if self.alert.threshold is not None:
             return self.alert.threshold
         config = self.run.config
@@ -264,7 +275,7 @@ class _NightRun:
         tables: dict[str, DataFrame],
         outcomes: dict[str, Any] | None,
     ) -> dict[str, Any]:
-        """The facts for the manifest and the page."""
+        """Return the facts for the manifest and the page."""
         previous = self.nights.previous
         return {
             "as_of": self.as_of.isoformat(),

@@ -1,8 +1,8 @@
 """Control charts of the outcomes: AUROC, calibration and alert precision.
 
 Only settled admissions count, that is, those whose horizon (30 days) has passed. A readmission
-can be known after a few days, its absence only after 30. So among recent discharges only the
-readmissions would be known.
+may be recorded after a few days, its absence is certain only after 30. So among recent discharges
+only the readmissions would count.
 """
 
 from __future__ import annotations
@@ -111,9 +111,10 @@ def _chart(
         if limits:
             rows[t] = limits
     value, low, high = rows.T
-    own = test(reference, reference, level) if _enough(reference) else None
+    of_reference = test(reference, reference, level) if _enough(reference) else None
     return Chart(
-        name, span, nights, value, low, high, value, own[0] if own else float("nan"),
+        name, span, nights, value, low, high, value,
+        of_reference[0] if of_reference else float("nan"),
         np.array([len(block) for block in blocks], dtype=np.int64),
     )  # fmt: skip
 
@@ -181,9 +182,10 @@ def _count_limits(
 ) -> tuple[int, int]:
     """Return (low, high) of the total number of hits in the block.
 
-    hits of reference_n: [groups], the hits in the reference. block_n: [groups], admissions of the
-    block. The number of hits is below low, and above high, with probability at most level / 2 each.
-    The number in each group is beta-binomial (Jeffreys' prior); the sum is their convolution.
+    hits: [groups] hits among the reference_n: [groups] admissions of the reference. block_n:
+    [groups] admissions of the block. The number of hits is below low, and above high, with
+    probability at most level / 2 each. The number in each group is beta-binomial (Jeffreys'
+    prior); the distribution of the total is the convolution of the groups.
     """
     pmf = np.ones(1)
     for a, n, m in zip(np.asarray(hits), np.asarray(reference_n), np.asarray(block_n), strict=True):

@@ -1,4 +1,4 @@
-"""The nights that were published, as another job finds them."""
+"""Find the published nights and read their tables."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ NIGHT_NAME = "%Y-%m-%dT%H%M%S"  # sorts by time; Hadoop allows no colon in a pat
 
 
 def night_name(as_of: datetime) -> str:
-    """The night's name among the manifests."""
+    """Return the name of the night's manifest."""
     return f"{Night.JOB}/{as_of:{NIGHT_NAME}}"
 
 
 def tables_of_nights(
     spark: SparkSession, nights: Sequence[Night], name: str, schema: StructType
 ) -> DataFrame:
-    """The tables `name` of many nights as one, with the column `night`, which sorts by time. Reads
-    all files at once: planning a union costs time for each table."""
+    """Read the table `name` of many nights as one table, with a column `night` that sorts by time.
+
+    All files are read at once, because planning a union takes time for each table.
+    """
     if not nights:
         return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
     rows = spark.read.schema(schema).parquet(*(f"{night.path}/{name}" for night in nights))
@@ -39,9 +41,9 @@ def tables_of_nights(
 class Nights:
     """The complete nights up to an as-of time.
 
-    own: the night of that time, where it was published before. previous: the one before it. used:
-    the nights whose chunks can be reused, the latest first, `own` included. is_last: no later night
-    was published.
+    own: the night of that time, if it was published before. previous: the one before it. used: the
+    nights whose chunks can be reused, the latest first, `own` included. is_last: no later night was
+    published.
     """
 
     own: Night | None
@@ -53,10 +55,12 @@ class Nights:
 def find_nights(
     run: Run, as_of: datetime, lookback: int, tables: Sequence[str] = ("chunks",)
 ) -> Nights:
-    """The nights up to `as_of`, at most `lookback` before it. A damaged night is left out, and a
-    line says so.
+    """Find the night of `as_of` and at most `lookback` earlier ones.
 
-    tables: the tables of older nights that must be complete; of the latest night, all must be.
+    A damaged night is left out, and a progress line says so.
+
+    tables: the tables that must be complete in all nights but the latest. The latest night must be
+    complete.
     """
     root = run.config.output_root
     names = Files(run.spark, root).names(f"_manifests/{Night.JOB}")

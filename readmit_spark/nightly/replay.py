@@ -12,7 +12,7 @@ from readmit_spark.storage.run import Run
 def differences(published: Night, run: Run) -> str:
     """Return lines that say whether `run` computed the same tables as the published night.
 
-    Where they differ, the lines count the patients that differ and the notes that changed since.
+    If they differ, the lines count the patients that differ and the notes that changed since.
     """
     head = f"night of {published.as_of.isoformat()}: published before, and computed again"
     computed = {

@@ -46,8 +46,8 @@ def worklist(
     """Return the contents of the night's page.
 
     tables: the night's tables. notes: its notes with their texts; the page shows texts only if
-    nightly.include_text is true. admissions_at: all admissions as recorded at as-of. facts: those
-    of the manifest.
+    nightly.include_text is true. admissions_at: all admissions as recorded at as-of. facts: as in
+    the manifest.
     """
     config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
@@ -90,7 +90,7 @@ def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[in
 
 def outcome_figures(outcomes: DataFrame, config: Config) -> dict[str, Any] | None:
     """Measure earlier worklists: n, readmitted, from, to (dates of discharge), auroc and
-    alert_precision. None where no outcome is settled yet. outcomes: `night_risk.outcomes`."""
+    alert_precision. None if no outcome is settled yet. outcomes: `night_risk.outcomes`."""
     day = F.date_format("dischtime", "yyyy-MM-dd")
     rows = pd.DataFrame(outcomes.withColumn("dischtime", day).orderBy("hadm_id").toPandas())
     if rows.empty:
@@ -243,7 +243,7 @@ def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
 
 
 def _rows(frame: DataFrame) -> list[dict[str, Any]]:
-    """Collect the rows as dicts. As JSON, because pyspark would convert times to local time."""
+    """Collect the rows as dicts. Through JSON: pyspark would convert times to local time."""
     rows = frame.select(F.to_json(F.struct("*"), {"ignoreNullFields": "false"}).alias("row"))
     return [json.loads(row["row"]) for row in rows.collect()]
 

@@ -1,1 +1,1 @@
-"""Masked words and next sentences: an encoder for clinical text."""
+"""Pretrain an encoder on clinical notes: masked words and next sentences."""

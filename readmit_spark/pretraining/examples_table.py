@@ -22,7 +22,7 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.pretraining.examples import SPECIALS, masked_example, sentence_pairs
 from readmit_spark.storage.schemas import struct_type
 
-_GROUP = 200  # documents that exchange second halves for pairs that do not follow
+_GROUP = 200  # documents whose segments are each other's foreign second halves
 _TOKENS = T.ArrayType(T.IntegerType())
 _SEGMENTS = struct_type(
     split=T.StringType(), subject_id=T.LongType(), hadm_id=T.LongType(),
@@ -37,13 +37,15 @@ _EXAMPLES = struct_type(
 def segments_table(
     notes: DataFrame, config: Config, tokenizer: ChunkTokenizer, counts: Observation
 ) -> DataFrame:
-    """Build split, subject_id, hadm_id, segments (token ids of each): one row a document.
+    """Build split, subject_id, hadm_id, segments (token ids of each): one row for each
+    document.
 
-    A document is all notes of an admission, as many notes are too short for a next sentence; notes
-    without an admission make one document a patient. It holds usable notes of
-    `pretrain.categories`, each ROW_ID once, in order. Patients of the test split are left out.
-    `counts` is filled when the table is computed: notes, malformed, and of the notes of these
-    categories learnt, nameless (without ROW_ID or SUBJECT_ID) and tested (of the test split).
+    A document is all notes of an admission, because many notes are too short for a pair. The notes
+    of a patient without an admission make one document. It holds usable notes of
+    `pretrain.categories` in order, each ROW_ID once. Patients of the test split are left out.
+    `counts` is filled when the table is computed: notes, malformed, and three counts of the usable
+    notes of these categories: learnt (in the table), nameless (without ROW_ID or SUBJECT_ID) and
+    tested (of the test split).
     """
     readable = unusable(config.profile).isNull() & F.col("category").isin(
         list(config.pretrain.categories)

@@ -209,7 +209,7 @@ class _PretrainingPhase:
         self.loop.run(self._step_loss, self._evaluate_at_end)
 
     def _step_loss(self, lanes: list[Index]) -> LaneLoss:
-        """Return what rows contribute to the loss of the step."""
+        """Return a function of rows: their part of the loss of the step."""
         pairs = sum(map(len, lanes))
         words = sum(int(self.train.n_masked[rows].sum()) for rows in lanes)
 

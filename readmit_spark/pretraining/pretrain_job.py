@@ -69,7 +69,7 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
         tokenizer.vocabulary()  # refuses a tokenizer that is not BERT's, before the work
         segments, notes = _segments(run, tokenizer)
         for tokens in config.pretrain.tokens:
-            run.say(_too_long(segments, tokens))
+            run.say(_too_long_line(segments, tokens))
             examples = examples_table(segments, config, tokenizer, tokens)
             run.write_table(examples, examples_name(tokens))
         run.publish({"made_of": made_of, "notes": notes})
@@ -79,7 +79,7 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
 
 
 def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
-    """Return everything that the examples depend on, as it is read back from JSON."""
+    """Return everything that the examples depend on, in the form that JSON reads back."""
     config = run.config
     path = required(config.data.notes, "data.notes").rstrip("/")
     size = table_bytes(run.spark, path)
@@ -157,8 +157,10 @@ def pretrain_and_register(
 
 
 def _plans(config: Config, model: Model, examples: PretrainExamples) -> Iterator[PretrainPlan]:
-    """The plan of each phase. The name of its checkpoint folder depends on everything that decides
-    the weights."""
+    """Yield the plan of each phase.
+
+    The name of its checkpoint folder depends on everything that decides the weights.
+    """
     settings = asdict(config.pretrain)
     train = config.train
     key_parts = [model.fingerprint, examples.run, settings, train.seed, train.group_by_length,
@@ -197,8 +199,8 @@ def _watch(mlflow: Any, plan: PretrainPlan, progress: Progress) -> Iterator[tupl
 def check_start(config: Config, model: Model) -> None:
     """Check the model to start from, before any work.
 
-    UserError where it is not a BERT, accepts fewer tokens than a phase needs or has seen test
-    patients, or where a phase's batch cannot be divided evenly among the processes.
+    UserError if it is not a BERT, accepts fewer tokens than a phase needs or has seen test
+    patients, or if a phase's batch cannot be divided evenly among the processes.
     """
     check_bert(model.folder, max(config.pretrain.tokens))
     if not config.pretrain.scratch:
@@ -208,7 +210,7 @@ def check_start(config: Config, model: Model) -> None:
 
 
 def _earlier_examples(run: Run) -> PretrainExamples | None:
-    """Return the last examples, if any. UserError where they are damaged, unless output.overwrite
+    """Return the last examples, if any. UserError if they are damaged, unless output.overwrite
     replaces them."""
     root = run.config.output_root
     if run.config.output.overwrite:
@@ -227,7 +229,7 @@ def _note_counts(counts: dict[str, int]) -> str:
     )
 
 
-def _too_long(segments: DataFrame, tokens: int) -> str:
+def _too_long_line(segments: DataFrame, tokens: int) -> str:
     counts = too_long(segments, tokens)
     return (
         f"{counts.long:,} of {counts.segments:,} segments, {counts.share:.1%} of the tokens, are "

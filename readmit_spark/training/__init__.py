@@ -1,1 +1,1 @@
-"""Fine-tuning, by one process or by many."""
+"""Fine-tune a model, in one process or several."""

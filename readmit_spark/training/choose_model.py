@@ -22,8 +22,8 @@ from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.shards import Part, admissions_of
 from readmit_spark.training.validation_scores import PatientScores
 
-# Keys of `train` that are not part of the training key: those that decide no weight, so a training
-# can continue with other values, and the learning rate, which is added for each training.
+# Keys of `train` that are not part of the training key: the learning rate, which is added for each
+# training, and keys that do not affect the weights, so a training can continue with other values.
 _NOT_IN_KEY = ("learning_rate", "processes", "checkpoint_minutes", "log_every")
 
 
@@ -68,7 +68,7 @@ def choose(
     watch: Watch,
     fold: int | None = None,
 ) -> tuple[Candidate, list[Candidate]]:
-    """Train once for each learning rate. Return the best candidate by AUROC on validation, and all.
+    """Train once for each learning rate. Return (best by AUROC on validation, all candidates).
 
     fold: the fold that is held out for testing; the candidates then have its test scores too.
     """
@@ -93,7 +93,7 @@ def training_plan(
     rate: float,
     fold: int | None = None,
 ) -> TrainingPlan:
-    """Return the plan of one training.
+    """Return the plan of one training. UserError if `train.window` was not prepared.
 
     The name of its checkpoint folder depends on everything that decides the weights. So the same
     job continues after it was killed, and a different one starts again.

@@ -118,7 +118,7 @@ class _FineTuning:
         return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
 
     def _step_loss(self, lanes: list[Index]) -> LaneLoss:
-        """Return what rows contribute to the mean loss over all rows of the step."""
+        """Return a function of rows: their part of the mean loss over all rows of the step."""
         weight = 1.0 / sum(map(len, lanes))
 
         def lane_loss(model: nn.Module, rows: Index) -> Tensor:
@@ -160,12 +160,12 @@ class _FineTuning:
         """Return the probability of every chunk; each rank computes those in its `tokens`."""
         self.model.eval()
         our_rows = np.fromiter(tokens, dtype=np.int64)
-        ours = np.empty(len(our_rows))
+        our_probabilities = np.empty(len(our_rows))
         for batch in token_batches(index.lengths[our_rows], _EVALUATION_TOKENS):
             logits = self._logits(self.model, [tokens[row] for row in our_rows[batch].tolist()])
-            ours[batch] = torch.sigmoid(logits.double()).cpu().numpy()
+            our_probabilities[batch] = torch.sigmoid(logits.double()).cpu().numpy()
         probabilities = np.empty(len(index))
-        for rows, values in self.ranks.gather((our_rows, ours)):
+        for rows, values in self.ranks.gather((our_rows, our_probabilities)):
             probabilities[rows] = values
         return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
 

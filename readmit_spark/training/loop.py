@@ -28,9 +28,9 @@ def progress_line(values: dict[str, float], step: int, steps: int) -> str:
 class TrainingLoop:
     """Optimiser steps over rows of known length; every rank runs one.
 
-    lengths: [n] tokens of each row. A step takes `lanes` x `micro_batch` rows. `state` is new, or
-    that of the last checkpoint in `checkpoint_folder`. Only the first rank calls `log`; after a
-    restart it repeats what was logged before.
+    lengths: [n] tokens of each row. A step takes `lanes` x `micro_batch` rows. `state` is read
+    from the last checkpoint in `checkpoint_folder`, or new if there is none. Only the first rank
+    calls `log`; after a restart it repeats what was logged before.
     """
 
     def __init__(
@@ -67,8 +67,9 @@ class TrainingLoop:
         """Take steps until `state.done`.
 
         step_loss(lanes) returns the loss function of a step on these rows. evaluate() is called
-        after each step. It evaluates when that is due, may set `state.done`, and returns whether
-        it evaluated. A checkpoint is saved after each evaluation and every `checkpoint_minutes`.
+        after each step. It evaluates if an evaluation is due, may set `state.done`, and returns
+        whether it evaluated. A checkpoint is saved after each evaluation and every
+        `checkpoint_minutes`.
         """
         saved_at = time.monotonic()
         while not self.state.done:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from readmit_spark.errors import UserError
 
-_TIMEOUT = timedelta(minutes=30)  # of one rank waiting for another, such as for its checkpoint
+_TIMEOUT = timedelta(minutes=30)  # for example while another rank saves a checkpoint
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ def admissions_of(folder: str, part: Part, fold: int | None, window: str | None 
 
 
 def read_index(folder: str, window: str, hadm_ids: Index) -> ChunkIndex:
-    """Read the index of the labelled chunks of these admissions in one window."""
+    """Read the index of the labelled chunks of these admissions in one window.
+
+    UserError if the window has no chunks at all.
+    """
     labelled = _of_admissions(hadm_ids) & pc.field("label").is_valid()
     columns = ["subject_id", "hadm_id", "chunk_index", "label", "n_tokens"]
     table = _chunks(folder, window).to_table(columns, filter=labelled)
