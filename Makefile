@@ -49,7 +49,7 @@ test: $(VENV)/.installed  ## all tests but the slow ones and those of `test-clus
 	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) -m "not slow"
 
 test-slow: $(VENV)/.installed  ## the slow tests: long simulations, and the nightly job killed at twenty moments
-	$(call PYTEST,$(VENV)) -n $(WORKERS) $(OTHERS) -m slow
+	$(call PYTEST,$(VENV)) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(OTHERS) -m slow
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
 	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m spark4

@@ -52,10 +52,15 @@ def test_iam_accepts_the_policies(name: str) -> None:
         iam = boto3.client(
             "iam", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
         )
-        iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(filled(name)))
+        made = iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(filled(name)))
+        version = iam.get_policy_version(
+            PolicyArn=made["Policy"]["Arn"], VersionId=made["Policy"]["DefaultVersionId"]
+        )
+        assert version["PolicyVersion"]["Document"] == filled(name)
         if (FOLDER / f"{name}-trust.json").exists():
             trust = json.dumps(filled(f"{name}-trust"))
-            iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+            role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]
+            assert role["AssumeRolePolicyDocument"] == filled(f"{name}-trust")
 
 
 @pytest.mark.parametrize("name", ROLES)

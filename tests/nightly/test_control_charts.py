@@ -89,7 +89,7 @@ def test_a_break_is_flagged_on_its_first_night(
     assert others <= {"categories", "notes"} if what == "unscored" else not others
 
 
-def chance(nights: Any, tonight: Any, draws: int = 1_000_000) -> float:
+def chance(nights: Any, tonight: Any, draws: int = 250_000) -> float:
     """Simulate how often units of the reference distribution are as far from it as `tonight`.
 
     The larger of two probabilities: by chance alone, and with the estimated dispersion of `nights`.

@@ -200,7 +200,9 @@ def test_a_row_with_more_or_fewer_fields_is_an_error(
 
 
 def test_valid_quotes_pass(spark: SparkSession, tmp_path: Path) -> None:
-    check(spark, raw_notes(tmp_path, '"a ""b"", c"', "plain", "", '"x\n\ny"'))
+    path = raw_notes(tmp_path, '"a ""b"", c"', "plain", "", '"x\n\ny"')
+    check(spark, path)
+    assert texts(spark, path) == ['a "b", c', "plain", None, "x\n\ny"]
 
 
 def check(spark: SparkSession, path: str) -> None:

@@ -74,9 +74,13 @@ def test_a_lock_of_an_ended_process_is_free(files: Files, tmp_path: Path) -> Non
 def test_a_lock_whose_process_id_was_given_to_another_process_is_free(
     files: Files, tmp_path: Path
 ) -> None:
-    take(files)
+    first = take(files)
     rewrite(tmp_path, process="1")
-    take(files).release()
+    second = take(files)
+    second.check()
+    with pytest.raises(RuntimeError, match="another run took it"):
+        first.check()
+    second.release()
 
 
 @pytest.mark.parametrize("age", [timedelta(0), EXPIRY - timedelta(seconds=1), EXPIRY])
