@@ -19,7 +19,7 @@ from readmit_spark.emr.validate import validate
 from tests.emr.conftest import ROOT, configured, request
 
 FOLDER = ROOT / "conf/aws"
-README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs/emr.md").read_text()
 VALUES = {
     "ACCOUNT": "123456789012",
     "REGION": "eu-west-1",
@@ -30,7 +30,7 @@ ROLES = ["service-role", "nodes", "submitter", "scheduler"]
 
 
 def filled(name: str) -> Any:
-    """Return a file with the placeholders replaced, as by the README's sed."""
+    """Return a file with the placeholders replaced, as by the sed of docs/emr.md."""
     text = (FOLDER / f"{name}.json").read_text()
     for placeholder, value in VALUES.items():
         text = re.sub(rf"\b{placeholder}\b", value, text)
@@ -184,7 +184,7 @@ def test_s3_accepts_the_settings_of_the_bucket() -> None:
 
 
 def test_the_schedule_starts_the_same_request(tmp_path: Path) -> None:
-    """The README's jq fills in the request and its time zone."""
+    """The jq of docs/emr.md fills in the request and its time zone."""
     jq = shutil.which("jq")
     if jq is None:
         pytest.skip("jq is not installed")
@@ -192,7 +192,7 @@ def test_the_schedule_starts_the_same_request(tmp_path: Path) -> None:
     (tmp_path / "build/aws").mkdir(parents=True)
     (tmp_path / "build/aws/schedule.json").write_text(json.dumps(filled("schedule")))
     (tmp_path / "build/request.json").write_text(json.dumps(built, indent=2))
-    (command,) = re.findall(r"^jq .*?> build/schedule\.json$", README, re.MULTILINE | re.DOTALL)
+    (command,) = re.findall(r"^jq .*?> build/schedule\.json$", GUIDE, re.MULTILINE | re.DOTALL)
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
     schedule = json.loads((tmp_path / "build/schedule.json").read_text())
     validate("scheduler", "CreateSchedule", schedule)
@@ -202,6 +202,6 @@ def test_the_schedule_starts_the_same_request(tmp_path: Path) -> None:
 
 
 def test_service_linked_roles_are_created_before_the_first_cluster() -> None:
-    assert "aws iam create-service-linked-role" in README
+    assert "aws iam create-service-linked-role" in GUIDE
     assert not [action for name in ("submitter", "scheduler") for s in statements(name)
                 for action in as_list(s["Action"]) if "ServiceLinkedRole" in action]  # fmt: skip
