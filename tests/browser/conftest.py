@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright; without one the tests skip."""
+"""Run tests in Chromium with Playwright; they are skipped without Chromium."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """Opens a page's source from a file. At the end: it asked for nothing but itself, and neither
-    the console nor the Content-Security-Policy had anything to say."""
-    asked: list[str] = []
-    said: list[str] = []
+    """Return a function that opens a page's source from a file.
+
+    After the test: the page loaded nothing but itself, and the console has no message, so the
+    Content-Security-Policy was not violated.
+    """
+    requests: list[str] = []
+    messages: list[str] = []
     contexts = []
     file = tmp_path / "worklist.html"
 
@@ -41,14 +44,14 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**{"viewport": {"width": 1366, "height": 900}} | options)
         contexts.append(context)
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(file.as_uri())
         return page
 
     yield show
     for context in contexts:
         context.close()
-    assert set(asked) == {file.as_uri()}
-    assert said == []
+    assert set(requests) == {file.as_uri()}
+    assert messages == []

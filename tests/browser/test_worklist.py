@@ -23,15 +23,15 @@ ALERTED = [p for p in NIGHT.patients if p.alert]
 
 
 def ids(page: Page) -> list[int]:
-    """The patients on screen, in order."""
+    """Return the visible patients, in order."""
     rows = page.locator("#patients > tbody > tr:not(.details)")
     return rows.evaluate_all(
         "rows => rows.filter((it) => it.offsetHeight).map((it) => +it.cells[2].firstChild.data)"
     )
 
 
-def expected(keep: Callable[[Patient], bool] = lambda _: True) -> list[int]:
-    return [p.subject_id for p in NIGHT.patients if keep(p)]
+def expected(matches: Callable[[Patient], bool] = lambda _: True) -> list[int]:
+    return [p.subject_id for p in NIGHT.patients if matches(p)]
 
 
 def head(page: Page, key: str) -> Any:
@@ -57,29 +57,31 @@ def test_each_column_sorts_both_ways(show: Show) -> None:
     page = show(render_worklist(NIGHT))
     for key, (value, first) in COLUMNS.items():
         other = "descending" if first == "ascending" else "ascending"
-        for way in (first, other):
+        for direction in (first, other):
             head(page, key).get_by_role("button").click()
-            known = [p for p in NIGHT.patients if value(p) is not None]
-            unknown = [p for p in NIGHT.patients if value(p) is None]  # last, whatever the way
+            with_value = [p for p in NIGHT.patients if value(p) is not None]
+            without_value = [
+                p for p in NIGHT.patients if value(p) is None
+            ]  # last in both directions
             # A stable sort: equal values stay in the order of the ranks.
-            known.sort(key=value, reverse=way == "descending")  # type: ignore[arg-type]
-            assert ids(page) == [p.subject_id for p in known + unknown], (key, way)
-            assert head(page, key).get_attribute("aria-sort") == way
+            with_value.sort(key=value, reverse=direction == "descending")  # type: ignore[arg-type]
+            assert ids(page) == [p.subject_id for p in with_value + without_value], (key, direction)
+            assert head(page, key).get_attribute("aria-sort") == direction
             assert page.locator("th[aria-sort]:not([aria-sort=none])").count() == 1
-            assert page.get_by_role("status").inner_text().endswith(f", {way}.")
+            assert page.get_by_role("status").inner_text().endswith(f", {direction}.")
 
 
-def test_filters_alone_together_and_taken_back(show: Show) -> None:
+def test_filters_alone_together_and_reset(show: Show) -> None:
     page = show(render_worklist(NIGHT))
-    told = page.get_by_role("status")
+    status = page.get_by_role("status")
     page.get_by_label("Alerted only").check()
     assert ids(page) == expected(lambda p: p.alert)
-    assert told.inner_text() == f"{len(ALERTED)} of 40 patients, highest score first."
+    assert status.inner_text() == f"{len(ALERTED)} of 40 patients, highest score first."
     page.get_by_label("Change").select_option("risen")
     assert ids(page) == expected(lambda p: p.alert and p.change == "risen")
     page.get_by_role("button", name="Show all").click()
     assert ids(page) == expected()
-    assert told.inner_text() == "40 patients, highest score first."
+    assert status.inner_text() == "40 patients, highest score first."
     page.get_by_label("Score at least").fill("0.3")
     assert ids(page) == expected(lambda p: p.score >= 0.3)
     page.get_by_label("Score at least").fill("")
@@ -87,10 +89,10 @@ def test_filters_alone_together_and_taken_back(show: Show) -> None:
     assert ids(page) == expected(lambda p: "15018" in f"{p.subject_id} {p.hadm_id}") != []
     page.get_by_label("Patient or admission").fill("nobody")
     assert ids(page) == []
-    assert told.inner_text() == "No patient matches the filters. “Show all” resets them."
+    assert status.inner_text() == "No patient matches the filters. “Show all” resets them."
 
 
-def test_details_tell_where_to_read_and_every_night(show: Show) -> None:
+def test_details_show_passages_and_every_night(show: Show) -> None:
     page = show(render_worklist(NIGHT))
     patient = NIGHT.patients[1]
     button = page.get_by_role("button", name=f"Details of patient {patient.subject_id},")
@@ -111,7 +113,7 @@ def test_details_tell_where_to_read_and_every_night(show: Show) -> None:
     assert details.count() == 0
 
 
-def test_details_go_with_their_row(show: Show) -> None:
+def test_details_move_and_hide_with_their_row(show: Show) -> None:
     page = show(render_worklist(NIGHT))
     patient = next(p for p in NIGHT.patients if not p.alert)
     row = page.locator("#patients > tbody > tr", has_text=f"adm. {patient.hadm_id}")
@@ -125,7 +127,7 @@ def test_details_go_with_their_row(show: Show) -> None:
 
 
 def focused(page: Page) -> str:
-    """What has the focus, by its name, once the keyboard's outline is seen around it."""
+    """Return the name of the focused element; fails if it has no visible outline."""
     return page.evaluate(
         """() => {
           const it = document.activeElement, style = getComputedStyle(it);
@@ -144,7 +146,7 @@ def tab_to(page: Page, name: str) -> None:
     raise AssertionError(f"the keyboard does not reach {name}")
 
 
-def test_the_keyboard_is_enough(show: Show) -> None:
+def test_everything_works_with_the_keyboard(show: Show) -> None:
     page = show(render_worklist(NIGHT))
     tab_to(page, "alert")
     page.keyboard.press("Space")
@@ -159,7 +161,7 @@ def test_the_keyboard_is_enough(show: Show) -> None:
     assert ids(page) == expected()
     tab_to(page, "Score")
     page.keyboard.press("Enter")
-    page.keyboard.press("Enter")  # the focus has stayed
+    page.keyboard.press("Enter")  # the focus did not move
     assert ids(page) == expected()[::-1]
     lowest = f"Details of patient {NIGHT.patients[-1].subject_id}"
     tab_to(page, lowest)
@@ -175,7 +177,7 @@ def test_the_keyboard_is_enough(show: Show) -> None:
     assert page.locator(".details").count() == 0
 
 
-def test_evil_fields_do_nothing(show: Show) -> None:
+def test_scripts_in_fields_do_not_run(show: Show) -> None:
     evil = "<img src=x onerror=hacked=1><script>hacked=1</script>\" onmouseover='hacked=1"
     passage = Passage(1, evil, 0, 9, text=f"</script><script>hacked=1</script>{evil}")
     first = replace(NIGHT.patients[0], drivers=[Driver(0, 0.9, 0.5, [passage])])
@@ -188,11 +190,11 @@ def test_evil_fields_do_nothing(show: Show) -> None:
     assert page.locator("img").count() == 0
 
 
-def test_a_script_that_got_in_would_not_run(browser: Any, tmp_path: Any) -> None:
-    # The second wall: the policy refuses what the escaping might one day let through.
+def test_the_policy_blocks_an_injected_script(browser: Any, tmp_path: Any) -> None:
+    # The Content-Security-Policy must hold even if escaping fails.
     file = tmp_path / "worklist.html"
-    got_in = "<body><script>hacked = 1</script><b onclick='hacked = 1'>x</b>"
-    file.write_text(render_worklist(NIGHT).replace("<body>", got_in))
+    injected = "<body><script>hacked = 1</script><b onclick='hacked = 1'>x</b>"
+    file.write_text(render_worklist(NIGHT).replace("<body>", injected))
     page = browser.new_page()
     page.goto(file.as_uri())
     page.locator("b", has_text="x").first.click()
@@ -200,20 +202,20 @@ def test_a_script_that_got_in_would_not_run(browser: Any, tmp_path: Any) -> None
     page.close()
 
 
-def test_without_a_script_the_list_is_there(show: Show) -> None:
+def test_the_list_is_complete_without_javascript(show: Show) -> None:
     page = show(render_worklist(NIGHT), java_script_enabled=False)
     assert ids(page) == expected()
     assert page.locator("form, #patients button").filter(visible=True).count() == 0
-    assert page.get_by_text("need JavaScript, which is off here").is_visible()
+    assert page.get_by_text("need JavaScript, which is turned off").is_visible()
 
 
 def pdf(page: Page) -> list[str]:
-    made = page.pdf(prefer_css_page_size=True, print_background=False)
-    sheets = [sheet.extract_text() for sheet in PdfReader(BytesIO(made)).pages]
+    document = page.pdf(prefer_css_page_size=True, print_background=False)
+    sheets = [sheet.extract_text() for sheet in PdfReader(BytesIO(document)).pages]
     return [" ".join(normalize("NFKC", text).split()) for text in sheets]  # ligatures to letters
 
 
-def test_on_paper_every_patient_and_the_night_on_each_page(show: Show) -> None:
+def test_print_has_every_patient_and_the_night_on_each_page(show: Show) -> None:
     pages = pdf(show(render_worklist(NIGHT)))
     text = " ".join(pages)
     assert all(f"adm. {p.hadm_id}" in text for p in NIGHT.patients)
@@ -226,7 +228,7 @@ def test_on_paper_every_patient_and_the_night_on_each_page(show: Show) -> None:
     assert "Alerted only" not in text and "Show" not in text
 
 
-def test_on_paper_what_is_filtered_is_left_out_and_said(show: Show) -> None:
+def test_print_leaves_out_filtered_rows_and_shows_their_number(show: Show) -> None:
     page = show(render_worklist(NIGHT))
     page.get_by_label("Alerted only").check()
     text = " ".join(pdf(page))
@@ -240,11 +242,11 @@ def test_on_paper_what_is_filtered_is_left_out_and_said(show: Show) -> None:
     ids=["twelve", "twelve in the dark", "nobody"],
 )
 def test_accessibility_rules_hold(show: Show, shown: Worklist, scheme: str) -> None:
-    page = show(render_worklist(shown), color_scheme=scheme, bypass_csp=True)  # to let axe in
+    page = show(render_worklist(shown), color_scheme=scheme, bypass_csp=True)  # so that axe can run
     if shown.patients:
         page.locator("#patients > tbody button").nth(1).click()
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
+    result = Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
 
 
 def test_a_screen_reader_finds_a_table(show: Show) -> None:
@@ -272,14 +274,14 @@ def test_narrow_screens_need_no_sideways_scrolling(show: Show, width: int) -> No
         assert page.get_by_role("button", name=name, exact=True).is_visible()
 
 
-def test_two_thousand_patients_are_no_burden(show: Show) -> None:
+def test_two_thousand_patients_are_fast(show: Show) -> None:
     full = night(2000)
     page = show(render_worklist(full))
     loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     timed = """(selector) => {
       const it = document.querySelector(selector), start = performance.now();
       it.click();
-      document.body.offsetHeight;  // has the rows laid out
+      document.body.offsetHeight;  // forces the layout of the rows
       return performance.now() - start;
     }"""
     spent = {
@@ -291,13 +293,13 @@ def test_two_thousand_patients_are_no_burden(show: Show) -> None:
             "open": "#patients > tbody button",
         }.items()
     }
-    # Bounds ten times of what a quiet machine takes: this notices a page that has become slow by
-    # its design, not one on a busy machine.
+    # About ten times the time on an idle machine: this fails for a page that is slow by design, not
+    # on a busy machine.
     assert loaded < 10_000, loaded
     assert max(spent.values()) < 3_000, spent
 
 
-def test_reload_of_a_night_of_one(show: Show) -> None:
+def test_a_night_with_one_patient_uses_the_singular(show: Show) -> None:
     one = night(1)
     one = replace(one, patients=(replace(one.patients[0], alert=True),), alert=alert(tonight=1))
     page = show(render_worklist(one))

@@ -1,4 +1,4 @@
-"""From scores to words, and over the days of a stay, with a model that knows one telling word."""
+"""explain and over_time with a model for which one word raises the risk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from pyspark.sql import SparkSession
 from safetensors.torch import load_file, save_file
 
-from readmit_spark.comparison import audit_job as audit
+from readmit_spark.comparison.audit_job import audit
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
@@ -29,21 +29,29 @@ from readmit_spark.insight.over_time_page import render_over_time
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.progress import Progress
 from readmit_spark.scoring.load_tokenizer import load_tokenizer
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.publish import read_manifest
 from tests.html_page import Page
 from tests.insight.test_explainer import SENTENCE
 from tests.planted import TELLING, save_planted_model
-from tests.runs import run_explain, run_nightly, run_over_time, run_prepare, run_score
+from tests.runs import (
+    run_explain,
+    run_nightly,
+    run_over_time,
+    run_prepare,
+    run_score,
+    start_run,
+)
 from tests.tables_in import Row, note, stay, words, write_csv
 
 CANARY = "zqxcanary"
 WORDS = 12
 NIGHT = datetime(2020, 1, 4, 2)
-# 1 is told on the third day what 2 was told on the first; 3 never. 4 has left after its first day.
+# The notes of patient 1 have the telling word on the third day, those of patient 2 on the first,
+# those of patient 3 never. Patient 4 is discharged on the first day.
 STAYS = [
     *(
         stay(n, 10 * n + 1, "2020-01-01", None if n < 4 else "2020-01-01 20:00:00")
@@ -70,12 +78,12 @@ class Ran(NamedTuple):
     settings: list[str]
 
     def explain(self, *more: str, **request: Any) -> tuple[str, str]:
-        said = io.StringIO()
+        log = io.StringIO()
         config = load_config(overrides=[*self.settings, *more])
         done = run_explain(
-            self.spark, config, Model(self.model, "planted"), ExplainRequest(**request), said
+            self.spark, config, Model(self.model, "planted"), ExplainRequest(**request), log
         )
-        return done, said.getvalue()
+        return done, log.getvalue()
 
     def over_time(self, *more: str, admission: int | None = None) -> str:
         config = load_config(overrides=[*self.settings, "over_time.days=4", *more])
@@ -93,7 +101,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture(scope="module")
 def ran(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
-    """A night, and prepare and score of the first two days."""
+    """Run nightly, and prepare and score with the window of two days."""
     folder = tmp_path_factory.mktemp("explain")
     (folder / "model").mkdir()
     model = save_planted_model(folder / "model")
@@ -116,7 +124,7 @@ def chunks_of(*rows: int) -> list[str]:
     return word_chunks(clean(" ".join(TEXTS[row] for row in rows)), WORDS, 3)
 
 
-def test_a_nights_scores_are_explained_down_to_the_characters(
+def test_a_nights_scores_are_explained_by_words_with_their_characters(
     ran: Ran, tokenizer: ChunkTokenizer
 ) -> None:
     printed, _ = ran.explain()
@@ -124,9 +132,9 @@ def test_a_nights_scores_are_explained_down_to_the_characters(
     published = {
         row["hadm_id"]: row for row in ran.table("nightly/2020-01-04T020000", "patient_risk")
     }
-    found = ran.explanations()
-    assert set(found) == set(published) == {11, 21, 31}
-    for hadm, row in found.items():
+    explanations = ran.explanations()
+    assert set(explanations) == set(published) == {11, 21, 31}
+    for hadm, row in explanations.items():
         assert row["score"] == pytest.approx(published[hadm]["score"], abs=1e-6)
         assert sum(chunk["adds"] for chunk in row["chunks"]) == pytest.approx(row["score"])
         driver = published[hadm]["drivers"][0]
@@ -137,37 +145,37 @@ def test_a_nights_scores_are_explained_down_to_the_characters(
         difference = row["logit"] - row["baseline"]
         assert total == pytest.approx(difference, abs=0.01 * max(abs(difference), 0.1))
     for hadm, rows in ((11, (1, 2, 3)), (21, (4,))):
-        row = found[hadm]
+        row = explanations[hadm]
         chunk = chunks_of(*rows)[row["driving_chunk"]].split()
         assert TELLING in chunk and len(row["words"]) == len(chunk)
         for word, text in zip(row["words"], chunk, strict=True):
             (place,) = word["places"]
-            said = TEXTS[place["row_id"]][place["start"] : place["end"]]
-            assert clean(said).split() == [text]
+            characters = TEXTS[place["row_id"]][place["start"] : place["end"]]
+            assert clean(characters).split() == [text]
         strongest = max(range(len(chunk)), key=lambda i: row["words"][i]["attribution"])
         assert chunk[strongest] == TELLING
         assert row["deletion"]["strongest"] > row["deletion"]["random"] + 1
         assert row["deletion"]["beaten"] == 1.0
 
 
-def test_the_explained_scores_of_a_run_are_its_own(ran: Ran) -> None:
+def test_the_explained_scores_are_those_of_the_score_job(ran: Ran) -> None:
     printed, _ = ran.explain("explain.source=score", "explain.top=2")
     assert "explained 2 of the scores of 2days" in printed
     scores = {row["hadm_id"]: row["score"] for row in ran.table("score", "patient_scores")}
     top = sorted(scores, key=lambda hadm: -scores[hadm])[:2]
-    found = ran.explanations()
-    assert set(found) == set(top) == {21, 41}
+    explanations = ran.explanations()
+    assert set(explanations) == set(top) == {21, 41}
     for hadm in top:
-        assert found[hadm]["score"] == pytest.approx(scores[hadm], abs=1e-6)
+        assert explanations[hadm]["score"] == pytest.approx(scores[hadm], abs=1e-6)
 
 
-def test_no_word_is_shown_unless_asked_for_and_then_it_is_escaped(ran: Ran) -> None:
-    def shown() -> set[str]:
-        mine = read_manifest(ran.spark, str(ran.root), "explain")
-        fronts = {p.name for p in ran.root.glob("*") if p.is_file() and says(p)}
-        return fronts | {p.name for p in (ran.root / mine["run"]).rglob("*") if says(p)}
+def test_words_are_shown_only_if_configured_and_are_escaped(ran: Ran) -> None:
+    def files_with_text() -> set[str]:
+        run = read_manifest(ran.spark, str(ran.root), "explain")["run"]
+        root_copies = {p.name for p in ran.root.glob("*") if has_text(p)}
+        return root_copies | {p.name for p in (ran.root / run).rglob("*") if has_text(p)}
 
-    def says(path: Path) -> bool:
+    def has_text(path: Path) -> bool:
         if not path.is_file():
             return False
         raw = path.read_bytes()
@@ -175,15 +183,15 @@ def test_no_word_is_shown_unless_asked_for_and_then_it_is_escaped(ran: Ran) -> N
             raw += str(pq.read_table(path).to_pydict()).encode()
         return TELLING.encode() in raw or CANARY.encode() in raw
 
-    printed, said = ran.explain(admission=11)
-    assert shown() == set()
+    printed, log = ran.explain(admission=11)
+    assert files_with_text() == set()
     assert not list(ran.root.glob("_work/explain/*"))
     assert "tokens" not in np.load(ran.root / "attention.npz")
     page = Page((ran.root / "explain.html").read_text())
     assert not page.open and "note 3, 10" in page.text  # FAILURE starts there
-    printed, said = ran.explain("explain.include_text=true", admission=11)
-    assert shown() == {"explain.html"}
-    assert TELLING not in (printed + said).lower()
+    printed, log = ran.explain("explain.include_text=true", admission=11)
+    assert files_with_text() == {"explain.html"}
+    assert TELLING not in (printed + log).lower()
     arrays = np.load(ran.root / "attention.npz")
     assert TELLING in arrays["tokens"].tolist()
     assert arrays["maps"].shape == (2, 2, len(arrays["tokens"]), len(arrays["tokens"]))
@@ -209,14 +217,14 @@ def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokeni
             or "rollout" in (image["alt"] or "")]  # fmt: skip
     assert len(maps) == 5
     assert all((image["src"] or "").startswith("data:image/png") for image in page.all("img"))
-    ran.explain(text="pain")  # too short for a chunk, and read all the same
+    ran.explain(text="pain")  # too short for a chunk, but explained as one
     with pytest.raises(UserError, match="no word is left"):
         ran.explain(text="[**gone**]")
     ran.explain()
-    assert not (ran.root / "attention.npz").exists()  # it would be another page's
+    assert not (ran.root / "attention.npz").exists()  # the arrays of an earlier page
 
 
-def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
+def test_wrong_requests_are_user_errors(ran: Ran, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no admission 999 to explain among the night"):
         ran.explain(admission=999)
     with pytest.raises(UserError, match="was not scored"):
@@ -233,14 +241,14 @@ def test_mistakes_are_one_line(ran: Ran, tmp_path: Path) -> None:
     assert TELLING not in str(error.value)
 
 
-def test_a_night_is_asked_for_of_nights_alone(ran: Ran) -> None:
+def test_as_of_is_refused_unless_a_night_is_explained(ran: Ran) -> None:
     with pytest.raises(UserError, match=r"--as-of: explain\.source=score has no nights"):
         ran.explain("explain.source=score", as_of=NIGHT)
-    with pytest.raises(UserError, match="--as-of: a text is of no night"):
+    with pytest.raises(UserError, match="--as-of: a text belongs to no night"):
         ran.explain(text="pain", as_of=NIGHT)
 
 
-def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
+def test_the_score_after_each_day_is_computed_from_its_notes(ran: Ran) -> None:
     printed = ran.over_time()
     tokenizer = load_tokenizer(ran.model, 128)
     scorer = Scorer(ran.model, device="cpu")
@@ -257,17 +265,17 @@ def test_the_score_after_each_day_is_that_of_its_notes(ran: Ran) -> None:
             assert rows[hadm, day]["score"] == pytest.approx(expected[hadm, day], abs=1e-6)
             assert rows[hadm, day]["n_chunks"] == len(ids)
     assert rows[11, 3]["change"] == pytest.approx(expected[11, 3] - expected[11, 2], abs=1e-6)
-    assert rows[11, 3]["change"] > 0.2  # the day on which it is told
+    assert rows[11, 3]["change"] > 0.2  # the day of the telling word
     assert rows[11, 1]["change"] is None and rows[21, 2]["change"] == 0.0
-    # 4 left eight hours after it came: no first day of it was left to act on.
+    # Patient 4 was discharged eight hours after admission, so its first day is not actionable.
     assert {key for key, row in rows.items() if not row["actionable"]} == {(41, 1)}
     assert "4 admissions, 13 days with a score" in printed
     page = Page((ran.root / "over_time.html").read_text())
     assert not page.open and len(page.all("img")) == 2
 
 
-def test_the_figures_of_a_day_are_of_stays_that_last_it() -> None:
-    """Two stays end on their second day, sooner than after 48 hours, and are ranked wrong."""
+def test_a_day_is_measured_on_stays_that_last_at_least_as_long() -> None:
+    """Two stays end on their second day, after less than 48 hours, and have wrong scores."""
     rows = pd.DataFrame(
         [
             (n, day, score, label, "test", day == 1 or n < 4)
@@ -288,9 +296,9 @@ def test_the_figures_of_a_day_are_of_stays_that_last_it() -> None:
 
 def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:
     ran.over_time()
-    known = {clean(c) for rows in ((1, 2), (4,), (5,), (6,)) for c in chunks_of(*rows)}
+    scored = {clean(c) for rows in ((1, 2), (4,), (5,), (6,)) for c in chunks_of(*rows)}
     all_days = [(1,), (1, 2), (1, 2, 3), (4,), (5,), (6,)]
-    new = {c for rows in all_days for c in chunks_of(*rows)} - known
+    new = {c for rows in all_days for c in chunks_of(*rows)} - scored
     counted = read_manifest(ran.spark, str(ran.root), "over_time")["chunks_scored"]
     assert 0 < counted == len(new)
 
@@ -309,77 +317,78 @@ def test_one_admission_over_time(ran: Ran) -> None:
     assert record["model"] == "planted"
 
 
-def test_the_same_name_with_other_weights_is_no_longer_the_model(ran: Ran, tmp_path: Path) -> None:
+def test_a_model_with_the_same_name_and_other_weights_is_refused(ran: Ran, tmp_path: Path) -> None:
     other = shutil.copytree(ran.model, tmp_path / "model")
     weights = load_file(other / "model.safetensors")
     save_file({k: v + 1 if "bias" in k else v for k, v in weights.items()},
               other / "model.safetensors", {"format": "pt"})  # fmt: skip
     retrained = ran._replace(model=str(other))
-    for asked in (retrained.over_time, lambda: retrained.explain("explain.source=score")):
+    for run_job in (retrained.over_time, lambda: retrained.explain("explain.source=score")):
         with pytest.raises(UserError, match="planted has other weights than when it made the"):
-            asked()
-    # Nobody knows whom a model from elsewhere was trained on.
+            run_job()
+    # It is not known on which patients a model from elsewhere was trained.
     assert "may have been trained on them" in (ran.root / "model_card.html").read_text()
 
 
-TOLD = "zqxtold"  # a note's text
+NOTE_WORD = "zqxtold"  # a note's text
 ROWS = "".join(
-    f"{i},1,11,2020-01-0{1 + i % 3},,Nursing,,{TOLD} {os.urandom(40).hex()}\n" for i in range(400)
+    f"{i},1,11,2020-01-0{1 + i % 3},,Nursing,,{NOTE_WORD} {os.urandom(40).hex()}\n"
+    for i in range(400)
 )
 HEADER = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
-ASKED = ("explain", "explain.source=score", "over_time", "audit")
+JOBS = ("explain", "explain.source=score", "over_time", "audit")
 
 
-def ask(ran: Ran, asked: str, notes: Path) -> str:
-    """What the job says of these notes."""
+def error_of(ran: Ran, job: str, notes: Path) -> str:
+    """Run the job on these notes and return its error."""
     settings = [*ran.settings, f"data.notes={notes}"]
     with pytest.raises(UserError) as error:
-        if asked == "audit":
-            audit.audit(
-                ran.spark, load_config(overrides=settings),
-                read_manifest(ran.spark, str(ran.root), "prepare"),
-                Progress("audit", audit.STAGES, io.StringIO()), datetime.now,
-            )  # fmt: skip
-        elif asked == "over_time":
+        if job == "audit":
+            with start_run(ran.spark, load_config(overrides=settings), "audit") as run:
+                audit(run, Prepared.read(ran.spark, str(ran.root)))
+        elif job == "over_time":
             ran.over_time(f"data.notes={notes}")
         else:
-            ran.explain(f"data.notes={notes}", *([asked] if "=" in asked else []))
+            ran.explain(f"data.notes={notes}", *([job] if "=" in job else []))
     return str(error.value)
 
 
-@pytest.mark.parametrize("asked", ASKED)
-def test_notes_that_break_off_are_one_line_without_text(
-    ran: Ran, asked: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("job", JOBS)
+def test_truncated_notes_are_a_one_line_error_without_text(
+    ran: Ran, job: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     notes = tmp_path / "NOTES.csv.gz"
-    # Long enough for its header to be read: what breaks off is met by a task, while it works.
-    rows = "".join(f"{i},1,11,2020-01-01,,N,,{TOLD} {os.urandom(500).hex()}\n" for i in range(6000))
-    whole = gzip.compress((HEADER + rows).encode())
-    notes.write_bytes(whole[: len(whole) // 2])
-    said = ask(ran, asked, notes)
-    assert said.startswith(f"data.notes: {notes} cannot be read to its end") and "\n" not in said
-    assert TOLD not in said + "".join(capfd.readouterr())
+    # Long enough that the header can be read, so that a Spark task meets the truncation.
+    rows = "".join(
+        f"{i},1,11,2020-01-01,,N,,{NOTE_WORD} {os.urandom(500).hex()}\n" for i in range(6000)
+    )
+    compressed = gzip.compress((HEADER + rows).encode())
+    notes.write_bytes(compressed[: len(compressed) // 2])
+    error = error_of(ran, job, notes)
+    assert error.startswith(f"data.notes: {notes} cannot be read to its end") and "\n" not in error
+    assert NOTE_WORD not in error + "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("asked", ASKED)
+@pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize(
     "broken",
     (
-        # A parser takes every row up to the next quote into one text, and says nothing.
-        f'900,1,11,2020-01-01,,Nursing,,"{TOLD} is open\n{ROWS}901,1,11,2020-01-01,,N,,"{TOLD}"',
-        # A line that is cut has all its quotes.
+        # The CSV parser reads all rows up to the next quote as one text, without an error.
+        f'900,1,11,2020-01-01,,Nursing,,"{NOTE_WORD} is open\n{ROWS}'
+        f'901,1,11,2020-01-01,,N,,"{NOTE_WORD}"',
+        # A truncated line has all its quotes.
         f"{ROWS}900,1,11,2020-01-01,,Nursing\n",
     ),
-    ids=("a quote", "a cut line"),
+    ids=("a quote", "a truncated line"),
 )
-def test_rows_that_a_csv_parser_swallows_are_no_results(
-    ran: Ran, asked: str, broken: str, tmp_path: Path
+def test_rows_that_the_csv_parser_loses_are_an_error(
+    ran: Ran, job: str, broken: str, tmp_path: Path
 ) -> None:
     (tmp_path / "NOTES.csv").write_text(HEADER + broken)
-    job = asked.partition(".")[0]
-    published = sorted(ran.root.glob(f"{job}*/*"))
-    said = ask(ran, asked, tmp_path / "NOTES.csv")
-    assert said.startswith(f"data.notes: {tmp_path}/NOTES.csv has ") and "\n" not in said
-    assert "a quote is not closed or not doubled" in said and TOLD not in said
-    assert sorted(ran.root.glob(f"{job}*/*")) == published
-    assert not list(ran.root.glob(f"_work/{job}/*"))
+    name = job.partition(".")[0]
+    published = sorted(ran.root.glob(f"{name}*/*"))
+    error = error_of(ran, job, tmp_path / "NOTES.csv")
+    assert error.startswith(f"data.notes: {tmp_path}/NOTES.csv has ") and "\n" not in error
+    assert "a quote is not closed or not doubled" in error and NOTE_WORD not in error
+    assert sorted(ran.root.glob(f"{name}*/*")) == published
+    assert not list(ran.root.glob(f"_work/{name}/*"))

@@ -1,4 +1,4 @@
-"""Nights in a row over a small house: only what is new is scored, and any night can be replayed."""
+"""Nights in a row: only new chunks are scored, and any night can be computed again."""
 
 from __future__ import annotations
 
@@ -34,18 +34,20 @@ FIRST, SECOND, THIRD = (datetime(2020, 1, day, 2) for day in (2, 3, 4))
 STAYS = [
     stay(1, 11, "2020-01-01", None),
     stay(2, 21, "2020-01-01", None),
-    stay(3, 31, "2020-01-01", None),  # never a note
+    stay(3, 31, "2020-01-01", None),  # no notes
     stay(4, 41, "2020-01-01", None),  # a few words
     stay(5, 51, "2020-01-01", "2020-01-03 12:00:00"),  # leaves after the second night ...
-    stay(5, 52, "2020-01-20", "2020-01-22"),  # ... and is back within the month
-    stay(6, 61, "2020-01-03", "2020-01-05"),  # comes after the second night, never back
+    stay(5, 52, "2020-01-20", "2020-01-22"),  # ... and is readmitted within 30 days
+    stay(6, 61, "2020-01-03", "2020-01-05"),  # admitted after the second night, not readmitted
     stay(7, 71, "2020-01-01", None, "NEWBORN"),
 ]
 
 
 def written(row: int, subject: int, text: str, day: int, category: str = "Nursing") -> Row:
-    made = note(row, subject, subject * 10 + 1, text, f"2020-01-0{day}", "20:00:00", category)
-    return {**made, "STORETIME": f"2020-01-0{day} 21:00:00"}
+    row_of_note = note(
+        row, subject, subject * 10 + 1, text, f"2020-01-0{day}", "20:00:00", category
+    )
+    return {**row_of_note, "STORETIME": f"2020-01-0{day} 21:00:00"}
 
 
 NOTES = [
@@ -80,7 +82,7 @@ class House(NamedTuple):
         model: str | None = None,
         estimate: bool = False,
     ) -> tuple[str, str]:
-        """What the job prints, and what it says on the way."""
+        """Return the summary lines and the progress lines of the job."""
         config = load_config(
             overrides=[
                 f"data.admissions={write_csv(self.folder / 'ADMISSIONS.csv', stays)}",
@@ -90,16 +92,16 @@ class House(NamedTuple):
                 "nightly.alert_value=1", "score.bootstrap=20", *more,
             ]
         )  # fmt: skip
-        said = io.StringIO()
+        log = io.StringIO()
         done = run_nightly(
-            self.spark, config, Model(model or self.model, "tiny"), night, said, estimate
+            self.spark, config, Model(model or self.model, "tiny"), night, log, estimate
         )
-        return done, said.getvalue()
+        return done, log.getvalue()
 
     def manifest(self, night: datetime) -> dict[str, Any]:
         path = self.root() / "_manifests" / "nightly" / f"{night:%Y-%m-%dT%H%M%S}.json"
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        return manifest
 
     def table(self, night: datetime, name: str) -> list[dict[str, Any]]:
         rows = pq.read_table(self.root() / self.manifest(night)["run"] / name).to_pylist()
@@ -114,10 +116,10 @@ def house(
     spark: SparkSession, tiny_model: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[House]:
     """Three nights in a row."""
-    made = House(spark, tmp_path_factory.mktemp("house"), tiny_model)
+    three_nights = House(spark, tmp_path_factory.mktemp("house"), tiny_model)
     for night in (FIRST, SECOND, THIRD):
-        made.run(night)
-    yield made
+        three_nights.run(night)
+    yield three_nights
 
 
 def notes_by(night: datetime, subject: int) -> list[Row]:
@@ -131,7 +133,7 @@ def notes_by(night: datetime, subject: int) -> list[Row]:
 
 
 def by_hand(night: datetime, subject: int, model: str, tokenizer: ChunkTokenizer) -> list[float]:
-    """The chunk probabilities of a patient, without any of the pipeline."""
+    """Compute a patient's chunk probabilities without Spark and the job's tables."""
     text = " ".join(n["TEXT"] or "" for n in notes_by(night, subject))
     chunks = word_chunks(clean(text), WORDS, 3)
     scorer = Scorer(model, precision="fp32", backend="auto", batch_tokens=1)
@@ -140,12 +142,12 @@ def by_hand(night: datetime, subject: int, model: str, tokenizer: ChunkTokenizer
 
 
 @pytest.mark.parametrize("night", [FIRST, SECOND, THIRD])
-def test_scores_are_those_of_the_notes_that_were_there(
+def test_scores_are_computed_from_the_notes_available_at_night(
     house: House, tokenizer: ChunkTokenizer, night: datetime
 ) -> None:
-    here = {FIRST: {11, 21, 51}, SECOND: {11, 21, 51}, THIRD: {11, 21, 61}}[night]
+    scored = {FIRST: {11, 21, 51}, SECOND: {11, 21, 51}, THIRD: {11, 21, 61}}[night]
     risk = house.risk(night)
-    assert set(risk) == here
+    assert set(risk) == scored
     for hadm, row in risk.items():
         expected = by_hand(night, hadm // 10, house.model, tokenizer)
         assert row["n_chunks"] == len(expected)
@@ -168,7 +170,7 @@ def test_only_what_is_new_is_prepared_and_scored(house: House) -> None:
     assert [c["documents"] for c in counts] == [4, 4, 4]
     # The second night: the new note's chunk, and the one before it, which is longer now.
     assert 1 <= counts[1]["chunks_to_score"] < new[0]
-    assert counts[2]["chunks_to_score"] == 2  # 18 words of the patient who came
+    assert counts[2]["chunks_to_score"] == 2  # 18 words of the new patient
 
 
 def test_a_score_is_compared_with_the_night_before(house: House) -> None:
@@ -184,7 +186,7 @@ def test_a_score_is_compared_with_the_night_before(house: House) -> None:
     assert [row["day_of_stay"] for row in (first[11], second[11], third[11])] == [2, 3, 4]
 
 
-def test_the_drivers_take_the_score_apart_and_say_where_to_read(
+def test_the_drivers_have_their_share_of_the_score_and_their_passages(
     house: House, tokenizer: ChunkTokenizer
 ) -> None:
     row = house.risk(SECOND)[11]
@@ -199,17 +201,17 @@ def test_the_drivers_take_the_score_apart_and_say_where_to_read(
     texts = {int(n["ROW_ID"] or 0): n["TEXT"] or "" for n in NOTES}
     chunks = word_chunks(clean(" ".join(n["TEXT"] or "" for n in notes_by(SECOND, 1))), WORDS, 3)
     for driver in row["drivers"]:
-        said = " ".join(
+        passage_text = " ".join(
             clean(texts[p["row_id"]][p["start"] : p["end"]]) for p in driver["passages"]
         )
-        assert said.split() == chunks[driver["chunk_index"]].split()
+        assert passage_text.split() == chunks[driver["chunk_index"]].split()
 
 
 def test_a_night_with_nothing_new_scores_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("score_chunks", "check_numbers"):
-        monkeypatch.setattr(nightly, name, lambda *_: pytest.fail("a model was asked"))
+    for name in ("score_chunks", "check_scorer"):
+        monkeypatch.setattr(nightly, name, lambda *_: pytest.fail("a model was used"))
     night = datetime(2020, 1, 4, 3)
     try:
         house.run(night)
@@ -222,7 +224,7 @@ def test_a_night_with_nothing_new_scores_nothing(
         (house.root() / "_manifests" / "nightly" / "2020-01-04T030000.json").unlink(missing_ok=True)
 
 
-def test_a_plan_counts_and_publishes_nothing(house: House) -> None:
+def test_an_estimate_counts_and_publishes_nothing(house: House) -> None:
     night = datetime(2020, 1, 3, 22)
     printed, _ = house.run(night, estimate=True)
     assert "chunks      2 to score" in printed
@@ -231,7 +233,7 @@ def test_a_plan_counts_and_publishes_nothing(house: House) -> None:
     assert not list((house.root() / "nightly").glob("2020-01-03T22*/*"))
 
 
-def test_a_first_plan_measures_the_rate(
+def test_an_estimate_of_the_first_night_measures_the_rate(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
     printed, _ = House(spark, tmp_path, tiny_model).run(FIRST, estimate=True)
@@ -248,7 +250,7 @@ def test_a_replay_with_more_data_gives_the_same_night(house: House) -> None:
     assert house.manifest(SECOND)["run"] == before
 
 
-def test_what_the_source_changed_since_is_told_and_the_night_kept(house: House) -> None:
+def test_later_changes_of_the_source_are_printed_and_the_night_is_kept(house: House) -> None:
     before = house.manifest(SECOND)["run"]
     edited = [{**n, "TEXT": words(30, 800)} if n["ROW_ID"] == "4" else n for n in NOTES]
     edited = [{**n, "ISERROR": "1"} if n["ROW_ID"] == "2" else n for n in edited]
@@ -262,7 +264,7 @@ def test_what_the_source_changed_since_is_told_and_the_night_kept(house: House) 
     assert CANARY not in printed
 
 
-def test_from_scratch_the_scores_are_the_same_to_the_last_bit(
+def test_a_night_without_earlier_nights_has_the_same_scores_to_the_last_bit(
     house: House, spark: SparkSession, tmp_path: Path
 ) -> None:
     alone = House(spark, tmp_path, house.model)
@@ -272,93 +274,97 @@ def test_from_scratch_the_scores_are_the_same_to_the_last_bit(
         assert {c: row[c] for c in columns} == {c: house.risk(THIRD)[hadm][c] for c in columns}
 
 
-def test_another_model_has_scores_of_its_own(
+def test_another_model_scores_all_chunks_again(
     house: House, spark: SparkSession, tmp_path: Path
 ) -> None:
-    mine = House(spark, tmp_path, house.model)
-    mine.run(FIRST)
+    other_house = House(spark, tmp_path, house.model)
+    other_house.run(FIRST)
     (tmp_path / "other").mkdir()
     other = save_tiny_model(tmp_path / "other", seed=8)
-    mine.run(SECOND, model=other)
-    first, second = mine.risk(FIRST), mine.risk(SECOND)
-    # All but the one that has no chunk, whoever scores it.
-    assert mine.manifest(SECOND)["counts"]["documents_prepared"] == 3
+    other_house.run(SECOND, model=other)
+    first, second = other_house.risk(FIRST), other_house.risk(SECOND)
+    # All patients with notes except the one whose notes are too short for a chunk.
+    assert other_house.manifest(SECOND)["counts"]["documents_prepared"] == 3
     for hadm, row in second.items():
         assert row["previous_score"] is None
         assert row["score"] != first[hadm]["score"]
         assert len({point["basis"] for point in row["history"]}) == 2
-    models = {row["model"] for row in mine.table(SECOND, "chunks")}
-    assert len(models) == 1 and models != {r["model"] for r in mine.table(FIRST, "chunks")}
+    models = {row["model"] for row in other_house.table(SECOND, "chunks")}
+    assert len(models) == 1 and models != {r["model"] for r in other_house.table(FIRST, "chunks")}
 
 
-def test_a_damaged_night_is_left_out_and_said_so(
+def test_a_damaged_night_is_left_out_with_a_message(
     house: House, spark: SparkSession, tmp_path: Path
 ) -> None:
-    mine = House(spark, tmp_path, house.model)
-    mine.run(FIRST)
-    mine.run(SECOND)
-    (part, *_) = (mine.root() / mine.manifest(SECOND)["run"] / "chunks").glob("*.parquet")
+    other_house = House(spark, tmp_path, house.model)
+    other_house.run(FIRST)
+    other_house.run(SECOND)
+    (part, *_) = (other_house.root() / other_house.manifest(SECOND)["run"] / "chunks").glob(
+        "*.parquet"
+    )
     part.unlink()
-    _, said = mine.run(THIRD)
-    assert "the night of 2020-01-03 02:00:00 is left out" in said
-    assert mine.manifest(THIRD)["previous_night"] == FIRST.isoformat()
-    assert {h: r["score"] for h, r in mine.risk(THIRD).items()} == {
+    _, log = other_house.run(THIRD)
+    assert "the night of 2020-01-03 02:00:00 is left out" in log
+    assert other_house.manifest(THIRD)["previous_night"] == FIRST.isoformat()
+    assert {h: r["score"] for h, r in other_house.risk(THIRD).items()} == {
         h: r["score"] for h, r in house.risk(THIRD).items()
     }
 
 
-def test_an_empty_night_is_a_night(house: House, spark: SparkSession, tmp_path: Path) -> None:
-    mine = House(spark, tmp_path, house.model)
-    printed, _ = mine.run(datetime(2019, 1, 1, 2))
+def test_a_night_without_patients_is_published(
+    house: House, spark: SparkSession, tmp_path: Path
+) -> None:
+    other_house = House(spark, tmp_path, house.model)
+    printed, _ = other_house.run(datetime(2019, 1, 1, 2))
     assert "0 patients in the house, 0 scored, 0 alerts" in printed
-    assert "<html" in (mine.root() / "worklist.html").read_text()
-    mine.run(FIRST)
-    assert len(mine.risk(FIRST)) == 3
+    assert "<html" in (other_house.root() / "worklist.html").read_text()
+    other_house.run(FIRST)
+    assert len(other_house.risk(FIRST)) == 3
 
 
-def test_how_earlier_lists_did_is_told_once_outcomes_are_known(house: House) -> None:
-    """Two have left: one was back on the 20th, which counts when its month is over, on 2 February;
-    the other's month ends on the 4th at noon."""
+def test_outcomes_of_earlier_lists_are_shown_when_they_are_settled(house: House) -> None:
+    """Two patients were discharged. One was readmitted on the 20th; the outcome is settled on 2
+    February. The outcome of the other is settled on 4 February at noon."""
     nights = [datetime(2020, 1, 21, 2), datetime(2020, 2, 4, 2), datetime(2020, 2, 4, 13)]
-    found = []
+    outcomes = []
     for night in nights:
         house.run(night)
-        found.append(house.manifest(night)["outcomes"])
-    assert found[0] is None
-    assert [(o["n"], o["readmitted"]) for o in found[1:]] == [(1, 1), (2, 1)]
+        outcomes.append(house.manifest(night)["outcomes"])
+    assert outcomes[0] is None
+    assert [(o["n"], o["readmitted"]) for o in outcomes[1:]] == [(1, 1), (2, 1)]
     last = house.risk(SECOND)[51]["score"], house.risk(THIRD)[61]["score"]
-    assert found[2]["auroc"]["value"] == (1.0 if last[0] > last[1] else 0.0)
-    assert (found[2]["from"], found[2]["to"]) == ("2020-01-03", "2020-01-05")
+    assert outcomes[2]["auroc"]["value"] == (1.0 if last[0] > last[1] else 0.0)
+    assert (outcomes[2]["from"], outcomes[2]["to"]) == ("2020-01-03", "2020-01-05")
 
 
-def test_no_word_of_a_note_is_kept_or_shown_unless_asked_for(
+def test_no_note_text_is_stored_or_shown_unless_configured(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
-    mine = House(spark, tmp_path, tiny_model)
-    printed, said = mine.run(FIRST)
+    other_house = House(spark, tmp_path, tiny_model)
+    printed, log = other_house.run(FIRST)
 
-    def holders() -> set[str]:
-        found = set()
-        for path in mine.root().rglob("*"):
+    def files_with_text() -> set[str]:
+        names = set()
+        for path in other_house.root().rglob("*"):
             if path.is_file():
                 raw = path.read_bytes()
                 if path.suffix == ".parquet":
                     raw += str(pq.read_table(path).to_pydict()).encode()
                 if CANARY.encode() in raw:
-                    found.add(path.name)
-        return found
+                    names.add(path.name)
+        return names
 
-    assert holders() == set()
-    assert CANARY not in printed + said
-    printed, said = mine.run(FIRST, "nightly.include_text=true", "output.overwrite=true")
-    assert holders() == {"worklist.html"}
-    assert CANARY not in printed + said
-    page = (mine.root() / "worklist.html").read_text()
+    assert files_with_text() == set()
+    assert CANARY not in printed + log
+    printed, log = other_house.run(FIRST, "nightly.include_text=true", "output.overwrite=true")
+    assert files_with_text() == {"worklist.html"}
+    assert CANARY not in printed + log
+    page = (other_house.root() / "worklist.html").read_text()
     assert "<script>alert" not in page  # a category
 
 
-def test_an_admission_that_was_deleted_has_left_and_a_merged_one_goes_on(house: House) -> None:
-    """21 is gone; 11 was merged into 12, and its notes with it."""
+def test_a_deleted_admission_has_left_and_a_merged_one_keeps_its_score(house: House) -> None:
+    """Admission 21 was deleted; admission 11 and its notes were merged into 12."""
     night = datetime(2020, 1, 4, 4)
     stays = [s for s in STAYS if s["HADM_ID"] not in ("11", "21")]
     notes = [{**n, "HADM_ID": "12"} if n["HADM_ID"] == "11" else n for n in NOTES]
@@ -374,7 +380,7 @@ def test_an_admission_that_was_deleted_has_left_and_a_merged_one_goes_on(house: 
 
 
 def broken() -> Any:
-    """How a worker builds a model that fails at the first batch."""
+    """Return a function that builds a scorer which fails at the first batch."""
 
     def build(settings: Any) -> Any:  # nested, so that it travels to the worker by value
         class Broken:
@@ -390,24 +396,26 @@ def broken() -> Any:
     return build
 
 
-def test_a_worker_that_raises_leaves_nothing_half(
+def test_a_failing_worker_leaves_no_partial_night(
     house: House, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = House(spark, tmp_path, house.model)
+    other_house = House(spark, tmp_path, house.model)
     with monkeypatch.context() as patch:
-        whole = nightly.score_chunks
-        patch.setattr(nightly, "score_chunks", lambda *given: whole(*given, broken()))
+        score_chunks = nightly.score_chunks
+        patch.setattr(
+            nightly, "score_chunks", lambda *arguments: score_chunks(*arguments, broken())
+        )
         with pytest.raises(Exception, match="the GPU fell off the bus") as error:
-            mine.run(FIRST)
+            other_house.run(FIRST)
         assert CANARY not in str(error.value)
-    assert not list(mine.root().glob("nightly/*/*"))
-    assert not (mine.root() / "_manifests" / "nightly").exists()
-    mine.run(FIRST)
-    for hadm, row in mine.risk(FIRST).items():
+    assert not list(other_house.root().glob("nightly/*/*"))
+    assert not (other_house.root() / "_manifests" / "nightly").exists()
+    other_house.run(FIRST)
+    for hadm, row in other_house.risk(FIRST).items():
         assert row == {**house.risk(FIRST)[hadm]}
 
 
-def test_mistakes_are_one_line(house: House) -> None:
+def test_wrong_settings_are_user_errors(house: House) -> None:
     with pytest.raises(UserError, match=r"nightly\.window"):
         house.run(FIRST, "nightly.window=discharge")
     with pytest.raises(UserError, match=r"no thresholds for 3days"):
@@ -415,7 +423,7 @@ def test_mistakes_are_one_line(house: House) -> None:
     assert not list(house.root().glob("_work/*/*"))
 
 
-def test_a_night_of_the_paper_profile_reads_the_notes_of_that_profile(
+def test_a_night_of_the_paper_profile_reads_its_notes(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
     wrong = {**written(10, 1, words(14, 600), 1), "ISERROR": "1"}
