@@ -31,7 +31,7 @@ def main(config: Config) -> None:
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
     name, alias, phases = pretrain_and_register(config, model, examples, progress, spark)
-    print("on held-out notes        hidden words    next sentence")
+    print("on held-out notes        masked words    next sentence")
     for tokens, phase in zip(config.pretrain.tokens, phases, strict=True):
         words, pairs = (
             f"{phase.before[key]:.3f} to {phase.after[key]:.3f}"

@@ -17,6 +17,7 @@ from readmit_spark import cli
 from readmit_spark.config import flatten
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.emr import request
+from readmit_spark.nightly.worklist_page import CSV_COLUMNS
 from readmit_spark.storage.output_tables import EXAMPLES, OUTPUT_TABLES
 
 ROOT = Path(__file__).parent.parent
@@ -255,6 +256,12 @@ def test_the_documented_tables_are_those_that_jobs_publish() -> None:
         columns = [(field.name, field.dataType.simpleString()) for field in fields]
         expected[name] = (columns, table.key, table.partition_by)
     assert documented_tables() == expected
+
+
+def test_the_documented_columns_of_the_worklist_are_those_of_the_file() -> None:
+    section = (ROOT / "docs/tables.md").read_text().partition("`worklist.csv` has")[2]
+    documented = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert tuple(documented) == CSV_COLUMNS
 
 
 def test_core_objects_are_where_the_architecture_says() -> None:

@@ -1,4 +1,4 @@
-"""Find places where the outcome leaks into the text, in the tables that prepare wrote.
+"""Search the tables of `prepare` for leaks: text that gives away the outcome or the future.
 
 No function returns note text.
 """
@@ -84,8 +84,9 @@ def out_of_window(
 ) -> DataFrame:
     """Apply `find_out_of_window` to the early documents of a sample of admissions.
 
-    notes: the source table, with notes marked as errors. The sample are the admissions with the
-    smallest hashes, so every run takes the same ones. Returns window, hadm_id, discharge, late.
+    notes: the source table, including notes marked as errors. The sample: the `sample` admissions
+    with the smallest hashes, the same in every run. Returns window, hadm_id, and whether the
+    document holds text of a discharge summary (discharge) or of a later note (late).
     """
     sampled = (
         cohort.select("subject_id", "hadm_id", "admittime")

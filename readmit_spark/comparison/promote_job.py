@@ -1,4 +1,4 @@
-"""Promote: replace the champion if a registered version scores the same test patients better."""
+"""Replace the champion if a registered version ranks the same test patients better."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
 
 
 def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
-    """Draw the training loss. losses: (optimiser step, mean loss since the entry before)."""
+    """Draw the training loss. losses: (optimiser step, mean loss since the previous pair)."""
     figure, axes = new_figure(title, "Step", "Binary cross-entropy")
     axes.plot([step for step, _ in losses], [value for _, value in losses], color=BLUE, marker=".")
     return png_bytes(figure)

@@ -69,7 +69,7 @@ class WindowResult:
     tokens: TokenLoss
     pictures: Pictures
     chunk: Mapping[str, float] | None = None
-    attainable_auroc: float | None = None  # only generated cohorts have one
+    attainable_auroc: float | None = None  # only synthetic cohorts have one
 
     @property
     def words(self) -> str:

@@ -35,6 +35,8 @@ def _rule(alert: Alert) -> str:
         return f"Alerted: {rule}{lowest}."
     if alert.rule == "threshold":
         return f"Alerted: every patient with a score of at least {number(alert.value)}."
+    if alert.rule != "precision":
+        raise ValueError(f"there is no alert rule {alert.rule!r}")
     target = f"at least {percent(alert.value, 0)} of the alerted were readmitted"
     if alert.threshold is None:
         return f"Alerted: nobody. In validation there was no threshold at which {target}."

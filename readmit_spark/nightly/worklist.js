@@ -23,7 +23,7 @@
     score: [(p) => p.score, "descending", "score"],
     moved: [(p) => p.moved, "descending", "change since last night"],
     newNotes: [(p) => p.newNotes.length, "descending", "number of new notes"],
-    share: [share, "descending", "share of the strongest chunk"],
+    share: [share, "descending", "share of the driving chunk"],
   };
   let order = "highest score first";
 
@@ -111,7 +111,7 @@
 
   function details(p, id) {
     const parts = element("div", {}, passages(p), element("div", {}, newNotes(p), nights(p)));
-    return element("tr", { id, class: "details" }, element("td", { colspan: "10" }, parts));
+    return element("tr", { id, class: "details" }, element("td", { colspan: rows[0].cells.length }, parts));
   }
 
   function passages(p) {

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from readmit_spark.nightly.alerts import Rule
+
 Change = Literal["new", "risen", "fallen", "same"]
 
 
@@ -91,7 +93,7 @@ class Alert:
     all n_validation admissions that were readmitted. None means unknown; note gives the reason.
     """
 
-    rule: Literal["capacity", "threshold", "precision"]
+    rule: Rule
     value: float
     threshold: float | None
     tonight: int

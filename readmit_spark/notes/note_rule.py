@@ -52,7 +52,7 @@ class NoteRule:
 
 
 def unusable(profile: str, as_of: datetime | None = None) -> Column:
-    """Return why a note can be in no document, whatever the window; null where it can.
+    """Return the reason that keeps a note out of every document; null if none does.
 
     The parameters and columns are those of `NoteRule`.
     """
@@ -95,7 +95,7 @@ def count_reasons(reason: Column, names: Sequence[str]) -> list[Column]:
 
 
 def note_order() -> list[Column]:
-    """Return the first fields of a struct that sorts notes by CHARTDATE, CHARTTIME (null last) and
+    """Return sort fields. Structs that begin with them sort by CHARTDATE, CHARTTIME (null last),
     ROW_ID."""
     # Structs compare field by field, nulls first; the flags put nulls last.
     return [

@@ -1,1 +1,1 @@
-"""Pretrain an encoder on clinical notes: masked words and next sentences."""
+"""Train an encoder on unlabelled notes: masked words and next sentences."""

@@ -99,8 +99,9 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
 def count_records(spark: SparkSession, path: str) -> RecordCount:
     """Count the records of an RFC 4180 file, or folder of files, in parallel.
 
-    Headers and blank lines are not records. Each split of a file is counted for a start inside and
-    outside a quoted field; the counts of a file's splits are then combined in order.
+    Headers and blank lines are not records. Spark reads a file in splits. A split does not know
+    whether it begins inside a quoted field, so it is counted for both cases. The counts of a file's
+    splits are then combined in order.
     """
     lines = spark.read.text(path).select(
         F.xxhash64("_metadata.file_path").alias("file"),

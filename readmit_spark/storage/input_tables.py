@@ -92,7 +92,7 @@ def read_patients(spark: SparkSession, path: str) -> DataFrame:
 
 
 def read_true_risks(spark: SparkSession, path: str | None) -> dict[int, float] | None:
-    """HADM_ID -> true risk of a generated cohort; None where `path` is None."""
+    """HADM_ID -> true risk of a synthetic cohort; None where `path` is None."""
     if path is None:
         return None
     raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")

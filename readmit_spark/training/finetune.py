@@ -38,7 +38,8 @@ def finetune(plan: TrainingPlan, ranks: Ranks, log: Log) -> Trained:
 
     Evaluates after each epoch and keeps the epoch with the best patient-level AUROC. Computes in
     bf16 on a GPU that supports it, else in fp32. Only the first rank calls `log`; after a restart
-    it repeats what was logged before. UserError if a split lacks a class or training is too small.
+    it repeats what was logged before. UserError if a split has admissions of one outcome only, or
+    if the train split has fewer chunks than one batch.
     """
     quiet_transformers()
     with fast_cpu_matmul():
@@ -106,7 +107,7 @@ class _FineTuning:
         self.loop.run(self._step_loss, self._evaluate_epoch)
 
     def result(self) -> Trained:
-        """Score validation, and with a fold its test part, with the model of the best epoch."""
+        """Score validation, and in cross-validation the test part, with the best weights."""
         self.ranks.gather(None)  # wait until the first rank has written its weights
         self.loop.checkpoints.load_best(self.state, self.model, self.ranks.device)
         parts: list[Part] = ["validation"] if self.plan.fold is None else ["validation", "test"]
@@ -118,7 +119,7 @@ class _FineTuning:
         return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
 
     def _step_loss(self, lanes: list[Index]) -> LaneLoss:
-        """Return a function of rows: their part of the mean loss over all rows of the step."""
+        """Return the function that computes what some rows add to the step's mean loss."""
         weight = 1.0 / sum(map(len, lanes))
 
         def lane_loss(model: nn.Module, rows: Index) -> Tensor:

@@ -224,7 +224,7 @@ def test_print_has_every_patient_and_the_night_on_each_page(show: Show) -> None:
         assert f"{number} / {len(pages)}" in sheet
         if "adm." in sheet:
             assert "Readmission worklist, 22 November 2026, 02:00 ·" in sheet
-            assert "Strongest chunk" in sheet
+            assert "Driving chunk" in sheet
     assert "Alerted only" not in text and "Show" not in text
 
 

@@ -51,6 +51,11 @@ def test_rules(changed: dict[str, Any], sentence: str) -> None:
     assert text(**changed).startswith(sentence + " Tonight")
 
 
+def test_an_unknown_rule_is_an_error() -> None:
+    with pytest.raises(ValueError, match="there is no alert rule 'top_decile'"):
+        text(rule="top_decile")
+
+
 @pytest.mark.parametrize(
     ("expected", "sentence"),
     [
