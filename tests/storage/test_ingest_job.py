@@ -286,7 +286,7 @@ def test_tables_of_an_ingest_that_died_are_not_read(
     )  # the next run deletes the files of the dead run
 
 
-def _die(*_: object) -> None:
+def _die(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
