@@ -1,4 +1,4 @@
-"""From raw tables to metrics and report, in one process with a tiny model."""
+"""prepare, finetune and score in one process with a tiny model: their tables, files and output."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ class Ran(NamedTuple):
 
 
 def hospital() -> tuple[list[Row], list[Row]]:
-    """40 patients; every other one comes back, but none of the test split. A newborn, a death, a
-    patient without notes and a note delivered twice are among them."""
+    """Make 40 patients, a newborn, a death, a patient without notes and a note delivered twice.
+
+    Every other patient is readmitted, except those of the test split.
+    """
     stays: list[Row] = []
     notes: list[Row] = []
     for subject in range(1, 41):
@@ -105,7 +107,7 @@ def ran(
     inputs: tuple[str, str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Ran]:
-    """prepare, finetune and score, as the jobs call them; and what they printed."""
+    """Run prepare, finetune and score as the jobs do, and capture what they print."""
     root = tmp_path_factory.mktemp("main_path") / "out"
     config = load_config(overrides=settings(root, *inputs, tiny_model))
     capture = pytest.MonkeyPatch()
@@ -130,16 +132,16 @@ def job_of(name: str) -> str:
 
 
 def at(root: Path, name: str) -> Path:
-    """Where the table is that readers see."""
-    found = json.loads((root / "_manifests" / f"{job_of(name)}.json").read_text())
-    return root / found["run"] / name
+    """Return the folder of the current table."""
+    manifest = json.loads((root / "_manifests" / f"{job_of(name)}.json").read_text())
+    return root / manifest["run"] / name
 
 
 def table(root: Path, name: str) -> list[dict[str, Any]]:
     return pq.read_table(at(root, name)).to_pylist()
 
 
-def test_the_contract_s_tables_and_files_are_there(ran: Ran) -> None:
+def test_the_documented_tables_and_files_are_published(ran: Ran) -> None:
     columns = {
         "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
         "days_next_admit label duration_days split fold",
@@ -161,19 +163,21 @@ def test_the_contract_s_tables_and_files_are_there(ran: Ran) -> None:
         assert "<html" in (ran.root / page).read_text()
 
 
-def test_the_ledger_has_every_admission_once_a_window(ran: Ran, inputs: tuple[str, str]) -> None:
+def test_the_ledger_has_every_admission_once_in_each_window(
+    ran: Ran, inputs: tuple[str, str]
+) -> None:
     rows = table(ran.root, "ledger")
     stays = [oracles.parse_id(row["HADM_ID"]) for row in oracles.read_csv(inputs[0])]
     for window in WINDOWS:
-        found = {r["hadm_id"]: r["reason"] or r["status"] for r in rows if r["window"] == window}
-        assert sorted(found) == sorted(stays)
-        assert (found[500], found[510]) == ("newborn", "died_in_hospital")
-        assert (found[20], found[400], found[21]) == ("scored", "no_notes", "no_notes")
+        statuses = {r["hadm_id"]: r["reason"] or r["status"] for r in rows if r["window"] == window}
+        assert sorted(statuses) == sorted(stays)
+        assert (statuses[500], statuses[510]) == ("newborn", "died_in_hospital")
+        assert (statuses[20], statuses[400], statuses[21]) == ("scored", "no_notes", "no_notes")
         assert ran.scored.counts[window]["excluded"] == 2
-        assert sum(ran.scored.counts[window].values()) == len(stays) == len(found)
+        assert sum(ran.scored.counts[window].values()) == len(stays) == len(statuses)
 
 
-def test_what_was_left_out_of_the_notes_is_counted(ran: Ran) -> None:
+def test_notes_that_were_left_out_are_counted(ran: Ran) -> None:
     counts = ran.prepared.notes
     assert counts["notes"] == 2 * 39 + 4
     left_out = {name: n for name, n in counts.items() if n and name != "notes"}
@@ -182,27 +186,27 @@ def test_what_was_left_out_of_the_notes_is_counted(ran: Ran) -> None:
     }  # fmt: skip
 
 
-def test_each_patient_s_score_is_the_vote_of_their_chunks(ran: Ran) -> None:
+def test_each_patient_score_is_the_vote_of_its_chunks(ran: Ran) -> None:
     chunks = table(ran.root, "chunk_scores")
     assert {row["model"] for row in chunks} == {"readmission/1"}
     for row in table(ran.root, "patient_scores"):
-        mine = [
+        probabilities = [
             c["probability"]
             for c in chunks
             if (c["window"], c["hadm_id"]) == (row["window"], row["hadm_id"])
         ]
-        assert row["score"] == pytest.approx(vote_score(mine, 2.0), abs=1e-12)
+        assert row["score"] == pytest.approx(vote_score(probabilities, 2.0), abs=1e-12)
 
 
-def test_the_registered_model_brings_its_alert_thresholds_along(ran: Ran) -> None:
-    learnt = Model(fetch(CHAMPION, ran.config.tracking_uri)[0], "").fitted
-    assert learnt is not None
-    assert (learnt.window, learnt.max_tokens, learnt.vote_c) == ("2days", 128, 2.0)
-    found = learnt.threshold("2days", 0.05)
-    assert found is not None and found.n > 0 and 0 < found.threshold < 1
+def test_the_registered_model_has_its_alert_thresholds(ran: Ran) -> None:
+    fitted = Model(fetch(CHAMPION, ran.config.tracking_uri)[0], "").fitted
+    assert fitted is not None
+    assert (fitted.window, fitted.max_tokens, fitted.vote_c) == ("2days", 128, 2.0)
+    point = fitted.threshold("2days", 0.05)
+    assert point is not None and point.n > 0 and 0 < point.threshold < 1
 
 
-def test_a_metric_that_cannot_be_had_is_null_with_the_reason(ran: Ran) -> None:
+def test_an_undefined_metric_is_null_with_the_reason(ran: Ran) -> None:
     metrics = json.loads((ran.root / "metrics.json").read_text())
     assert list(metrics) == WINDOWS
     for window in WINDOWS:
@@ -215,7 +219,7 @@ def test_a_metric_that_cannot_be_had_is_null_with_the_reason(ran: Ran) -> None:
         assert metrics[window]["balanced"]["n"] == 0
 
 
-def test_where_both_outcomes_are_known_metrics_are_those_of_the_table(
+def test_metrics_are_computed_from_the_published_scores(
     spark: SparkSession, ran: Ran, inputs: tuple[str, str], tiny_model: str
 ) -> None:
     config = load_config(
@@ -240,30 +244,30 @@ def test_where_both_outcomes_are_known_metrics_are_those_of_the_table(
         (ran.root / "metrics.json").write_text(before)
 
 
-# --- no word of a note leaves the chunks ----------------------------------------------------------
+# --- no note text outside the chunks --------------------------------------------------------------
 
 
-def places_of(canary: str, folder: Path) -> list[str]:
-    """Files under `folder` that hold the canary, Parquet tables uncompressed."""
-    found = []
+def files_with(word: str, folder: Path) -> list[str]:
+    """Return the files under `folder` that contain the word; Parquet tables are decoded."""
+    names = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             raw = path.read_bytes()
             if path.suffix == ".parquet":
                 raw += str(pq.read_table(path).to_pydict()).encode()
-            if canary.encode() in raw.lower():
-                found.append(str(path.relative_to(folder)))
-    return found
+            if word.encode() in raw.lower():
+                names.append(str(path.relative_to(folder)))
+    return names
 
 
-def test_no_word_of_a_note_is_in_anything_but_the_chunks(ran: Ran) -> None:
-    found = places_of(CANARY, ran.root)
-    assert {Path(place).parts[2] for place in found} == {"chunks"}
+def test_no_note_text_is_stored_outside_the_chunks(ran: Ran) -> None:
+    names = files_with(CANARY, ran.root)
+    assert {Path(name).parts[2] for name in names} == {"chunks"}
     assert len([p for p in ran.root.rglob("*") if p.is_file()]) > 50  # MLflow's are among them
     assert any(ran.root.glob("mlflow.db*"))
 
 
-def test_scoring_says_what_equal_chunks_save(ran: Ran) -> None:
+def test_scoring_prints_how_much_equal_chunks_save(ran: Ran) -> None:
     chunks = table(ran.root, "chunks")
     distinct = len({tuple(row["input_ids"]) for row in chunks})
     assert distinct < len(chunks)  # a 2-day document is the beginning of the 3-day one
@@ -285,7 +289,7 @@ def test_a_precision_that_moves_scores_too_far_is_refused_before_scoring(
     assert (ran.root / "_manifests" / "score.json").read_text() == before
 
 
-def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
+def test_a_model_trained_on_test_patients_is_refused(spark: SparkSession, ran: Ran) -> None:
     champion = resolve_scorer(replace(ran.config, model=replace(ran.config.model, path=CHAMPION)))
     split = ran.prepared.config.split.model_copy(update={"seed": SEED + 1})
     config = ran.prepared.config.model_copy(update={"split": split})
@@ -296,20 +300,20 @@ def test_a_model_that_knows_the_test_patients_is_refused(spark: SparkSession, ra
     assert "nobody knows which patients" not in ran.printed
 
 
-def test_no_word_of_a_note_is_printed(ran: Ran) -> None:
-    assert "step 2/" in ran.printed  # the training was heard
+def test_no_note_text_is_printed(ran: Ran) -> None:
+    assert "step 2/" in ran.printed  # the output of the training is included
     assert CANARY not in ran.printed.lower()
 
 
-def test_no_word_of_a_note_is_in_the_event_log(ran: Ran, event_log: Path) -> None:
+def test_no_note_text_is_in_the_event_log(ran: Ran, event_log: Path) -> None:
     assert any(b"SparkListenerSQLExecutionStart" in p.read_bytes() for p in event_log.iterdir())
-    assert places_of(CANARY, event_log) == []
+    assert files_with(CANARY, event_log) == []
 
 
-def test_a_job_of_its_own_prints_no_word_of_a_note(
+def test_a_job_as_a_program_prints_no_note_text(
     ran: Ran, inputs: tuple[str, str], tiny_model: str, tmp_path: Path
 ) -> None:
-    """As a program, to hear Java and the workers as well."""
+    """As a program, so that the output of Java and of the workers is included."""
     overrides = settings(tmp_path / "out", *inputs, tiny_model)
     (tmp_path / "empty.yaml").write_text("")
     command = [
@@ -329,7 +333,7 @@ def test_a_job_of_its_own_prints_no_word_of_a_note(
     assert done.returncode == 0, done.stderr
     assert "prepare: [2/3] notes: documents, chunks, tokens" in done.stdout
     assert CANARY not in (done.stdout + done.stderr).lower()
-    assert {Path(place).parts[2] for place in places_of(CANARY, tmp_path / "out")} == {"chunks"}
+    assert {Path(name).parts[2] for name in files_with(CANARY, tmp_path / "out")} == {"chunks"}
     assert in_order(tmp_path / "out") == in_order(ran.root)
 
 

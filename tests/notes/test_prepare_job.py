@@ -1,4 +1,4 @@
-"""Input with nothing in it, or with something wrong: what prepare says, and what it leaves."""
+"""prepare on empty and invalid input: error messages, and the results it leaves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ Prepare = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Prepare:
-    """Prepares the rows, or the bytes of a NOTEEVENTS.csv, into tmp_path/out; gives the facts."""
+    """Return a function that prepares rows, or the bytes of a NOTEEVENTS.csv, into tmp_path/out.
+
+    The function returns the facts of the manifest.
+    """
 
     def run(
         stays: Sequence[Row] = STAYS, notes: Sequence[Row] | bytes = NOTES, *settings: str
@@ -56,14 +59,14 @@ def run(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Prepa
     return run
 
 
-def left(root: Path) -> set[str]:
+def tables_left(root: Path) -> set[str]:
     return {path.name for path in root.glob("out/prepare/*/*")}
 
 
 def at(root: Path, name: str) -> Path:
-    """Where the table is that readers see."""
-    found = json.loads((root / "out" / "_manifests" / "prepare.json").read_text())
-    return root / "out" / found["run"] / name
+    """Return the folder of the current table."""
+    manifest = json.loads((root / "out" / "_manifests" / "prepare.json").read_text())
+    return root / "out" / manifest["run"] / name
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def at(root: Path, name: str) -> Path:
         ),
     ],
 )
-def test_input_of_which_no_chunk_comes_is_no_fault(
+def test_input_without_a_chunk_is_no_error(
     spark: SparkSession,
     run: Prepare,
     tmp_path: Path,
@@ -87,8 +90,8 @@ def test_input_of_which_no_chunk_comes_is_no_fault(
     notes: list[Row],
     counted: dict[str, int],
 ) -> None:
-    found = run(stays, notes)["notes"]
-    assert {name: n for name, n in found.items() if n} == {"notes": 1, **counted}
+    counts = run(stays, notes)["notes"]
+    assert {name: n for name, n in counts.items() if n} == {"notes": 1, **counted}
     assert pq.read_table(at(tmp_path, "chunks")).num_rows == 0
     config = load_config(overrides=[f"output.root={tmp_path}/out", "score.bootstrap=5"])
     scored = run_score(spark, config, Model(tiny_model, "tiny"))
@@ -101,7 +104,7 @@ def test_tables_without_rows_are_named(run: Prepare, tmp_path: Path) -> None:
     header = ",".join(NOTES[0]) + "\n"
     with pytest.raises(UserError, match=r"data\.notes: .* has no rows"):
         run(STAYS, gzip.compress(header.encode()))
-    assert left(tmp_path) == set()
+    assert tables_left(tmp_path) == set()
 
 
 def test_an_unknown_window_is_named(run: Prepare) -> None:
@@ -109,11 +112,11 @@ def test_an_unknown_window_is_named(run: Prepare) -> None:
         run(STAYS, NOTES, "windows=[2nights]")
 
 
-def broken_off() -> bytes:
+def truncated() -> bytes:
     noise = "".join(random.Random(1).choices("secrt ", k=1_500_000))
-    # The header comes through: Java's parser asks for a million characters before it says a word.
-    whole = ",".join(NOTES[0]) + f'\n1,1,11,2020-01-01,,Nursing,,"{noise}"\n'
-    return gzip.compress(whole.encode())[:450_000]
+    # Java's parser reads a million characters before it returns the header, so there are more.
+    table = ",".join(NOTES[0]) + f'\n1,1,11,2020-01-01,,Nursing,,"{noise}"\n'
+    return gzip.compress(table.encode())[:450_000]
 
 
 def unclosed() -> bytes:
@@ -124,10 +127,10 @@ def unclosed() -> bytes:
 
 @pytest.mark.parametrize(
     ("notes", "message"),
-    [(broken_off(), "cannot be read to its end"), (unclosed(), "not closed or not doubled")],
-    ids=["broken off", "unclosed"],
+    [(truncated(), "cannot be read to its end"), (unclosed(), "not closed or not doubled")],
+    ids=["truncated", "unclosed"],
 )
-def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
+def test_an_invalid_file_leaves_the_old_result_and_shows_no_text(
     run: Prepare,
     spark: SparkSession,
     tmp_path: Path,
@@ -135,7 +138,7 @@ def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
     message: str,
 ) -> None:
     before = run()
-    assert left(tmp_path) >= {"cohort", "exclusions", "documents", "chunks"}
+    assert tables_left(tmp_path) >= {"cohort", "exclusions", "documents", "chunks"}
     with pytest.raises(UserError, match=message) as error:
         run(STAYS, notes, "output.overwrite=true")
     assert "sec" not in str(error.value)
@@ -144,8 +147,8 @@ def test_a_bad_file_of_notes_leaves_the_old_result_and_is_not_quoted(
 
 
 def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_path: Path) -> None:
-    lost = [stay(3, None, "2020-01-01", None), stay(3, None, "2020-01-02", None)]
-    facts = run([*STAYS, *lost, STAYS[0]])
+    without_id = [stay(3, None, "2020-01-01", None), stay(3, None, "2020-01-02", None)]
+    facts = run([*STAYS, *without_id, STAYS[0]])
     assert (facts["admissions"]["rows"], facts["admissions"]["duplicate_rows"]) == (5, 1)
     assert (
         pq.read_table(at(tmp_path, "exclusions")).to_pylist()
@@ -154,7 +157,7 @@ def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_pa
     assert pq.read_table(at(tmp_path, "cohort")).num_rows == 2
 
 
-def test_whole_segments_fill_the_tokens_and_nothing_is_cut(run: Prepare, tmp_path: Path) -> None:
+def test_chunks_of_whole_segments_cut_no_token(run: Prepare, tmp_path: Path) -> None:
     sentence = words(25) + ". "
     run(STAYS, [note(1, 1, 11, sentence * 12)], "chunk.mode=tokens")
     rows = sorted(pq.read_table(at(tmp_path, "chunks")).to_pylist(), key=lambda r: r["chunk_index"])

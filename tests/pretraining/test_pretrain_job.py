@@ -1,4 +1,4 @@
-"""From notes to a registered encoder, and from there to a fine-tuned model."""
+"""The pretrain job: from notes to a registered encoder that can be fine-tuned."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.classifier import load_for_training
 from readmit_spark.scoring.model import Model, resolve_model
 from readmit_spark.storage.manifests import PretrainExamples
+from readmit_spark.storage.publish import read_manifest
 from readmit_spark.training import launch
 from readmit_spark.training.launch import train_here, train_on_ranks
 from tests.examples import write_examples
@@ -40,7 +41,7 @@ SHORT = [
 
 @pytest.fixture(scope="module")
 def long_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A letter is a token: sentences need room."""
+    """A tiny model that accepts 512 tokens: with its vocabulary a letter is a token."""
     return save_tiny_model(tmp_path_factory.mktemp("long"), max_tokens=512)
 
 
@@ -48,7 +49,7 @@ def settings(ward: Ward, root: Path, *more: str) -> Config:
     return load_config(overrides=[*ward.overrides, f"output.root={root}", *SHORT, *more])
 
 
-def made(
+def examples_and_log(
     spark: SparkSession, config: Config, tokenizer: ChunkTokenizer
 ) -> tuple[PretrainExamples, str]:
     out = io.StringIO()
@@ -65,7 +66,7 @@ def pretrained(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Config, list[Any], str]:
     config = settings(ward, tmp_path_factory.mktemp("pretrain"))
-    examples, _ = made(spark, config, tokenizer)
+    examples, _ = examples_and_log(spark, config, tokenizer)
     out = io.StringIO()
     name, alias, phases = pretrain_and_register(
         config, Model(long_model, "tiny"), examples, Progress("pretrain", 4, out)
@@ -75,17 +76,17 @@ def pretrained(
 
 
 def test_phases_follow_each_other(pretrained: tuple[Config, list[Any], str]) -> None:
-    config, phases, said = pretrained
+    config, phases, log = pretrained
     assert [phase.steps for phase in phases] == [6, 3]
     for phase in phases:
         assert set(phase.before) == set(phase.after) == {"mlm_accuracy", "nsp_accuracy"}
         assert all(0 <= share <= 1 for share in (*phase.before.values(), *phase.after.values()))
-    assert "train: 6 steps of 256 tokens" in said and "step 3/6: train_loss" in said
+    assert "train: 6 steps of 256 tokens" in log and "step 3/6: train_loss" in log
     mlflow.set_tracking_uri(config.tracking_uri)
     runs = mlflow.search_runs(search_all_experiments=True)
     assert sorted(runs["tags.mlflow.runName"]) == ["256 tokens", "512 tokens", "pretrain"]
     assert runs["metrics.nsp_accuracy"].notna().sum() == 2
-    # Nothing of what was learnt from is left beside the examples.
+    # No training data is left except the examples.
     assert not list((Path(config.output_root) / "_training").iterdir())
 
 
@@ -111,21 +112,21 @@ def test_examples_are_made_once(
     tokenizer: ChunkTokenizer,
 ) -> None:
     config, _, _ = pretrained
-    again, said = made(spark, config, tokenizer)
-    assert "made before" in said
+    again, log = examples_and_log(spark, config, tokenizer)
+    assert "made before" in log
     more_steps = replace(config, pretrain=replace(config.pretrain, steps=(9, 9)))
-    assert made(spark, more_steps, tokenizer)[0]["run"] == again["run"]
+    assert examples_and_log(spark, more_steps, tokenizer)[0].run == again.run
     other = replace(config, pretrain=replace(config.pretrain, copies=2))
     with pytest.raises(UserError, match="has a result of pretrain already"):
-        made(spark, other, tokenizer)
+        examples_and_log(spark, other, tokenizer)
     nowhere = replace(config, data=replace(config.data, notes="/none/notes"))
     with pytest.raises(UserError, match=r"data\.notes: /none/notes does not exist"):
-        made(spark, nowhere, tokenizer)
+        examples_and_log(spark, nowhere, tokenizer)
     overwrite = replace(other, output=replace(config.output, overwrite=True))
-    assert made(spark, overwrite, tokenizer)[0]["run"] != again["run"]
+    assert examples_and_log(spark, overwrite, tokenizer)[0].run != again.run
 
 
-def test_every_note_is_accounted_for_and_a_broken_table_is_refused(
+def test_every_note_is_counted_and_a_broken_table_is_refused(
     spark: SparkSession, ward: Ward, tokenizer: ChunkTokenizer, tmp_path: Path
 ) -> None:
     header = "ROW_ID,SUBJECT_ID,HADM_ID,CHARTDATE,CHARTTIME,CATEGORY,ISERROR,TEXT\n"
@@ -135,26 +136,26 @@ def test_every_note_is_accounted_for_and_a_broken_table_is_refused(
     notes = tmp_path / "NOTES.csv"
     notes.write_text(header + "".join(rows))
     config = settings(ward, tmp_path / "out", f"data.notes={notes}")
-    found, said = made(spark, config, tokenizer)
-    counts = found["notes"]
+    _, log = examples_and_log(spark, config, tokenizer)
+    counts = read_manifest(spark, config.output_root, "pretrain")["notes"]
     assert counts["learnt"] + counts["tested"] == 60 and counts["tested"] > 0
     line = (
         f"62 notes: {counts['learnt']} to learn from, {counts['tested']} of test patients, "
         "1 without ROW_ID or SUBJECT_ID, 1 of other categories, empty or marked as errors"
     )
-    assert line in said
+    assert line in log
 
     notes.write_text(header + "".join(rows).replace('"', "", 1))
     broken = settings(ward, tmp_path / "broken", f"data.notes={notes}")
     with pytest.raises(UserError, match=r"data\.notes: .*a quote is not closed or not doubled"):
-        made(spark, broken, tokenizer)
+        examples_and_log(spark, broken, tokenizer)
     notes.write_text(header + "".join(rows) + "100,1,1\n")
     with pytest.raises(UserError, match=r"data\.notes: .* 1 rows with more or fewer fields"):
-        made(spark, broken, tokenizer)
+        examples_and_log(spark, broken, tokenizer)
     assert not (tmp_path / "broken" / "_manifests").exists()
 
 
-def test_killed_in_the_second_phase_it_goes_on_there(
+def test_a_job_killed_in_the_second_phase_resumes_there(
     spark: SparkSession,
     ward: Ward,
     tokenizer: ChunkTokenizer,
@@ -163,21 +164,21 @@ def test_killed_in_the_second_phase_it_goes_on_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = settings(ward, tmp_path, "train.checkpoint_minutes=0", "train.log_every=1")
-    examples, _ = made(spark, config, tokenizer)
+    examples, _ = examples_and_log(spark, config, tokenizer)
     taken: list[tuple[int, int]] = []
-    deadly = [True]
+    kill = [True]
 
-    def dies(plan: Any, record: Any, say: Any, train: Any) -> Any:
+    def killed_launch(plan: Any, record: Any, say: Any, train: Any) -> Any:
         def log(values: dict[str, float], step: int, steps: int) -> None:
             if "train_loss" in values:
                 taken.append((plan.tokens, step))
-                if deadly[0] and (plan.tokens, step) == (512, 2):
+                if kill[0] and (plan.tokens, step) == (512, 2):
                     raise KeyboardInterrupt
 
-        return alone(plan, record, log, train)
+        return original_launch(plan, record, log, train)
 
-    alone: Callable[..., Any] = train_here
-    monkeypatch.setattr(launch, "train_here", dies)
+    original_launch: Callable[..., Any] = train_here
+    monkeypatch.setattr(launch, "train_here", killed_launch)
 
     def run() -> Any:
         start = Model(long_model, "tiny")
@@ -185,15 +186,15 @@ def test_killed_in_the_second_phase_it_goes_on_there(
 
     with pytest.raises(KeyboardInterrupt):
         run()
-    first, deadly[0] = list(taken), False
+    first, kill[0] = list(taken), False
     taken.clear()
     run()
-    # What was logged before is told again; one checkpoint of the second phase was there.
+    # Earlier steps are logged again; the second phase resumes from its checkpoint.
     assert first == [*((256, i) for i in range(1, 7)), (512, 1), (512, 2)]
     assert taken == [*((256, i) for i in range(1, 7)), *((512, i) for i in range(1, 4))]
 
 
-def test_one_and_two_processes_learn_alike(
+def test_one_and_two_processes_train_alike(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:
     folder = write_examples(tmp_path / "examples", train=120, held_out=40)
@@ -208,9 +209,7 @@ def test_one_and_two_processes_learn_alike(
         assert two.before[key] == one.before[key]
 
 
-def test_the_job_says_what_was_learnt_and_shows_no_text(
-    ward: Ward, long_model: str, tmp_path: Path
-) -> None:
+def test_the_job_prints_accuracies_and_no_text(ward: Ward, long_model: str, tmp_path: Path) -> None:
     more = [*SHORT, f"model.path={long_model}"]
     job = run_job("pretrain", ward, tmp_path, f"output.root={tmp_path}/out", *more)
     assert job.returncode == 0, job.stderr

@@ -1,4 +1,4 @@
-"""A result is there whole or not at all, wherever a run dies."""
+"""A result is complete or absent, at whatever point a run dies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.spark4
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it runs any more."""
+    """Stands for the death of the process: no code of the run catches it."""
 
 
 def begin(spark: SparkSession, root: Path, overwrite: bool = True) -> Publication:
     return Publication(spark, str(root), "prepare", overwrite, datetime.now)
 
 
-def written(spark: SparkSession, root: Path, version: str, rows: int) -> Publication:
+def write_tables(spark: SparkSession, root: Path, version: str, rows: int) -> Publication:
     publication = begin(spark, root)
     frame = spark.range(rows, numPartitions=2).selectExpr("id", f"'{version}' AS version")
     publication.write_table(frame, "cohort")
@@ -41,7 +41,7 @@ def written(spark: SparkSession, root: Path, version: str, rows: int) -> Publica
 
 
 def page(root: Path, version: str) -> Path:
-    """A local file of the run's."""
+    """Write a local file of the run and return its path."""
     (root.parent / version).mkdir(parents=True, exist_ok=True)
     (root.parent / version / "metrics.json").write_text(json.dumps(version))
     return root.parent / version / "metrics.json"
@@ -51,34 +51,37 @@ def publish(publication: Publication, root: Path, version: str) -> None:
     publication.publish({"version": version}, root_copies=[page(root, version)])
 
 
-def die(root: Path) -> None:
-    """Whoever holds the lock is no more."""
+def end_lock_holder(root: Path) -> None:
+    """Change the lock so that its holder no longer exists."""
     for lock in (root / "_locks").rglob("*.json"):
         lock.write_text(json.dumps({**json.loads(lock.read_text()), "pid": 2**22 + 1}))
 
 
-def state(spark: SparkSession, root: Path) -> set[Any]:
-    """The versions that are to be seen: one, where the result is whole."""
-    found = read_manifest(spark, str(root), "prepare")
-    versions = {found["version"], json.loads((Path(found["path"]) / "metrics.json").read_text())}
+def versions_of(spark: SparkSession, root: Path) -> set[Any]:
+    """Return the versions in the current result: exactly one if it is consistent."""
+    manifest = read_manifest(spark, str(root), "prepare")
+    versions = {
+        manifest["version"],
+        json.loads((Path(manifest["path"]) / "metrics.json").read_text()),
+    }
     for table in ("cohort", "chunks"):
-        versions |= set(pq.read_table(f"{found['path']}/{table}")["version"].to_pylist())
+        versions |= set(pq.read_table(f"{manifest['path']}/{table}")["version"].to_pylist())
     return versions
 
 
 @pytest.fixture(scope="module")
 def begun(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """A root that holds the old result and the new one, not yet published; and its publication."""
+    """Return a root with an old result and a new one that is not published, and its publication."""
     root = tmp_path_factory.mktemp("publish") / "root"
-    publish(written(spark, root, "older", 4), root, "older")
-    publish(written(spark, root, "old", 5), root, "old")
-    publication = written(spark, root, "new", 3)
+    publish(write_tables(spark, root, "older", 4), root, "older")
+    publish(write_tables(spark, root, "old", 5), root, "old")
+    publication = write_tables(spark, root, "new", 3)
     shutil.copytree(root, root.parent / "saved")
     return root, publication
 
 
-def dies_at(monkeypatch: pytest.MonkeyPatch, k: int) -> Callable[[], int]:
-    """The k-th file operation from now (from 0) does not happen. Gives how many were tried."""
+def die_at(monkeypatch: pytest.MonkeyPatch, k: int) -> Callable[[], int]:
+    """Make the k-th file operation from now (from 0) raise Killed. Return a count of operations."""
     tried = 0
 
     def dying(operation: Callable[..., None]) -> Callable[..., None]:
@@ -96,102 +99,100 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, k: int) -> Callable[[], int]:
     return lambda: tried
 
 
-@pytest.mark.parametrize("tidies_up", [False, True])
+@pytest.mark.parametrize("abandons", [False, True])
 def test_a_run_that_dies_at_any_point_leaves_the_old_or_the_new_result(
     spark: SparkSession,
     begun: tuple[Path, Publication],
     monkeypatch: pytest.MonkeyPatch,
-    tidies_up: bool,
+    abandons: bool,
 ) -> None:
     root, publication = begun
-    seen = []
+    versions = []
     for k in range(100):
         shutil.rmtree(root)
         shutil.copytree(root.parent / "saved", root)
         with monkeypatch.context() as patch:
-            tried = dies_at(patch, k)
+            tried = die_at(patch, k)
             with contextlib.suppress(Killed):
                 publish(publication, root, "new")
             done = tried() <= k
-        if tidies_up and not done:
-            publication.abandon()  # as a job does where an exception comes its way
-        (version,) = state(spark, root)
-        seen.append(version)
+        if abandons and not done:
+            publication.abandon()  # as a job does after an exception
+        (version,) = versions_of(spark, root)
+        versions.append(version)
         if done:
             break
-    assert "old" in seen
-    assert seen[-1] == "new"
-    assert seen == sorted(seen, reverse=True)  # old up to a point, new from there on
-    assert len(seen) >= 5
+    assert "old" in versions
+    assert versions[-1] == "new"
+    assert versions == sorted(versions, reverse=True)  # old up to a point, new from there on
+    assert len(versions) >= 5
     assert json.loads((root / "metrics.json").read_text()) == "new"
     runs = sorted(json.loads((run / "metrics.json").read_text()) for run in root.glob("prepare/*"))
-    assert runs == ["new", "old"]  # the one before stays for who reads it now
+    assert runs == ["new", "old"]  # the previous run stays for current readers
 
 
-def test_a_run_that_dies_before_the_end_has_changed_nothing_and_goes_with_the_next(
+def test_a_run_that_dies_early_changes_nothing_and_is_deleted_by_the_next(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     root = tmp_path / "root"
-    publish(written(spark, root, "old", 5), root, "old")
-    written(spark, root, "new", 3)
-    assert state(spark, root) == {"old"}
-    die(root)
+    publish(write_tables(spark, root, "old", 5), root, "old")
+    write_tables(spark, root, "new", 3)
+    assert versions_of(spark, root) == {"old"}
+    end_lock_holder(root)
     assert len(list(root.glob("prepare/*"))) == 2
-    publish(written(spark, root, "newer", 2), root, "newer")
-    assert state(spark, root) == {"newer"}
+    publish(write_tables(spark, root, "newer", 2), root, "newer")
+    assert versions_of(spark, root) == {"newer"}
     assert len(list(root.glob("prepare/*"))) == 2
 
 
 def test_a_second_run_refuses_and_names_the_first(spark: SparkSession, tmp_path: Path) -> None:
-    first = written(spark, tmp_path / "root", "first", 3)
+    first = write_tables(spark, tmp_path / "root", "first", 3)
     with pytest.raises(UserError, match=r"another run of prepare holds .*: process \d+ on"):
         begin(spark, tmp_path / "root")
     publish(first, tmp_path / "root", "first")
-    assert state(spark, tmp_path / "root") == {"first"}
+    assert versions_of(spark, tmp_path / "root") == {"first"}
     begin(spark, tmp_path / "root").abandon()
-    assert state(spark, tmp_path / "root") == {"first"}
+    assert versions_of(spark, tmp_path / "root") == {"first"}
 
 
-def test_what_another_run_published_before_the_lock_was_taken_is_kept(
+def test_a_result_published_before_the_lock_was_taken_is_kept(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
-    publish(written(spark, root, "older", 4), root, "older")
-    publish(written(spark, root, "old", 5), root, "old")
+    publish(write_tables(spark, root, "older", 4), root, "older")
+    publish(write_tables(spark, root, "old", 5), root, "old")
 
     def late(*arguments: Any) -> Lock:
         monkeypatch.undo()
-        publish(written(spark, root, "new", 3), root, "new")
+        publish(write_tables(spark, root, "new", 3), root, "new")
         return Lock(*arguments)
 
     monkeypatch.setattr("readmit_spark.storage.publish.Lock", late)
     publication = begin(spark, root)
-    assert state(spark, root) == {"new"}
+    assert versions_of(spark, root) == {"new"}
     publication.abandon()
-    assert state(spark, root) == {"new"}
+    assert versions_of(spark, root) == {"new"}
 
 
-def test_a_result_that_is_there_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:
+def test_an_existing_result_is_refused_and_kept(spark: SparkSession, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    publish(written(spark, root, "old", 5), root, "old")
+    publish(write_tables(spark, root, "old", 5), root, "old")
     with pytest.raises(UserError, match=r"has a result of prepare already; .*overwrite=true"):
         begin(spark, root, overwrite=False)
-    assert state(spark, root) == {"old"}
-    begin(spark, root).abandon()  # who was refused holds no lock
+    assert versions_of(spark, root) == {"old"}
+    begin(spark, root).abandon()  # the refused run holds no lock
 
 
-def test_what_nobody_finished_is_no_obstacle_to_a_first_run(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    written(spark, tmp_path / "root", "new", 3)
-    die(tmp_path / "root")
+def test_an_unfinished_run_does_not_block_a_first_run(spark: SparkSession, tmp_path: Path) -> None:
+    write_tables(spark, tmp_path / "root", "new", 3)
+    end_lock_holder(tmp_path / "root")
     begin(spark, tmp_path / "root", overwrite=False).abandon()
     assert list(tmp_path.glob("root/prepare/*")) == []
 
 
 def test_an_abandoned_run_leaves_no_trace(spark: SparkSession, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    written(spark, root, "new", 3).abandon()
+    write_tables(spark, root, "new", 3).abandon()
     files = [path for path in root.rglob("*") if path.is_file()]
     assert {path.parent.parent.name for path in files} == {"_locks"}
 
@@ -202,8 +203,9 @@ def test_results_side_by_side_have_a_manifest_each(spark: SparkSession, tmp_path
         publication.write_table(spark.range(2), "risk")
         publication.publish({"night": night})
     for night in ("a", "b"):
-        found = read_manifest(spark, str(tmp_path), f"nightly/{night}")
-        assert (found["night"], spark.read.parquet(f"{found['path']}/risk").count()) == (night, 2)
+        manifest = read_manifest(spark, str(tmp_path), f"nightly/{night}")
+        rows = spark.read.parquet(f"{manifest['path']}/risk").count()
+        assert (manifest["night"], rows) == (night, 2)
 
 
 def test_without_a_complete_result_the_job_to_run_is_named(
@@ -213,9 +215,9 @@ def test_without_a_complete_result_the_job_to_run_is_named(
         read_manifest(spark, str(tmp_path), "prepare")
 
 
-@pytest.mark.parametrize("harm", ["missing", "cut", "added", "table"])
-def test_a_file_that_is_gone_or_changed_is_noticed(
-    spark: SparkSession, begun: tuple[Path, Publication], harm: str
+@pytest.mark.parametrize("damage", ["missing", "truncated", "added", "table"])
+def test_a_missing_or_changed_file_is_an_error(
+    spark: SparkSession, begun: tuple[Path, Publication], damage: str
 ) -> None:
     root, _ = begun
     shutil.rmtree(root)
@@ -223,11 +225,11 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
     assert read_manifest(spark, str(root), "prepare")["tables"]["chunks"]["rows"] == 5
     table = Path(read_manifest(spark, str(root), "prepare")["path"]) / "chunks"
     part = next(table.rglob("*.parquet"))
-    if harm == "missing":
+    if damage == "missing":
         part.unlink()
-    elif harm == "cut":
+    elif damage == "truncated":
         part.write_bytes(part.read_bytes()[:-1])
-    elif harm == "added":
+    elif damage == "added":
         shutil.copy(part, part.with_name("part-more.parquet"))
     else:
         shutil.rmtree(table)
@@ -235,16 +237,16 @@ def test_a_file_that_is_gone_or_changed_is_noticed(
         read_manifest(spark, str(root), "prepare")
 
 
-def test_a_table_without_rows_is_a_table(spark: SparkSession, tmp_path: Path) -> None:
+def test_a_table_without_rows_keeps_its_columns(spark: SparkSession, tmp_path: Path) -> None:
     publication = begin(spark, tmp_path)
     frame = spark.range(0).withColumn("window", F.lit("2days"))
     assert publication.write_table(frame, "chunks", ["window"]).count() == 0
     publication.publish({})
-    found = read_manifest(spark, str(tmp_path), "prepare")
-    assert spark.read.parquet(f"{found['path']}/chunks").columns == ["id", "window"]
+    manifest = read_manifest(spark, str(tmp_path), "prepare")
+    assert spark.read.parquet(f"{manifest['path']}/chunks").columns == ["id", "window"]
 
 
-def test_what_a_dead_run_kept_for_itself_goes_with_the_next_run_of_the_job(
+def test_temporary_tables_of_a_dead_run_are_deleted_by_the_next_run(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     def part(name: str) -> Publication:
@@ -252,7 +254,7 @@ def test_what_a_dead_run_kept_for_itself_goes_with_the_next_run_of_the_job(
 
     part("monday").write_temp(spark.range(2), "text")
     assert list(tmp_path.rglob("_work/*/*/text/*.parquet"))
-    die(tmp_path)
+    end_lock_holder(tmp_path)
     tuesday = part("tuesday")
     assert not list(tmp_path.rglob("_work/*/*"))
     tuesday.write_temp(spark.range(2), "text")
