@@ -1,6 +1,6 @@
-"""A small cohort with every oddity that ADMISSIONS and NOTEEVENTS are known to have.
+"""A small cohort with all known irregularities of ADMISSIONS and NOTEEVENTS.
 
-One patient a case, each with the reason for being here.
+Each case is one patient, with the reason why it is included.
 """
 
 from __future__ import annotations

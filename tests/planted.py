@@ -1,4 +1,4 @@
-"""A tiny model that has learnt one thing: the word "failure" means readmission."""
+"""A tiny model whose score rises with one word: "failure"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What prepare leaves, of a task that a two-layer BERT can learn: the first words decide."""
+"""Tables as prepare writes them. The first words decide the label, so a tiny BERT can learn it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CLS, SEP, HEART = (VOCABULARY.index(t) for t in ("[CLS]", "[SEP]", "heart"))
 WINDOW = "3days"
-# Two values of each subgroup's factor, which have nothing to do with the outcome.
+# Two values of each subgroup factor, independent of the outcome.
 VALUES = {
     "sex": ("female", "male"),
     "age_band": ("18 to 44", "65 to 79"),
@@ -36,16 +36,16 @@ Row = dict[str, Any]
 
 
 def rows(n: int, seed: int, split: str = "train", first: int = 0) -> list[Row]:
-    """n admissions of one or two chunks; every second one starts with "heart" and comes back."""
+    """Make n admissions of one or two chunks; every second one starts with "heart", label 1."""
     random = np.random.default_rng(seed)
-    found = []
+    chunks = []
     for hadm in range(first, first + n):
         for chunk in range(random.integers(1, 3)):
             words = random.integers(6, 18, size=random.integers(5, 60))
             words[words == HEART] = HEART + 1
             if hadm % 2:
                 words[:3] = HEART
-            found.append(
+            chunks.append(
                 {
                     "subject_id": hadm // 2,
                     "hadm_id": hadm,
@@ -59,11 +59,11 @@ def rows(n: int, seed: int, split: str = "train", first: int = 0) -> list[Row]:
                     **{f: VALUES[f][hadm // 2 ** (i + 1) % 2] for i, f in enumerate(FACTORS)},
                 }
             )
-    return found
+    return chunks
 
 
 def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str:
-    """The cohort and chunks tables as prepare writes them, in two files each."""
+    """Write the tables as prepare does, each in two files; return the folder."""
     schema = {
         "subject_id": pa.int64(),
         "hadm_id": pa.int64(),
@@ -98,7 +98,7 @@ def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str
 
 
 def prepared_of(folder: str, model: str, spark: SparkSession | None = None) -> Prepared:
-    """The manifest of `write_prepared`'s tables."""
+    """Return the manifest of the tables that `write_prepared` wrote."""
     tokenizer = load_tokenizer(model, 128).fingerprint
     config = {
         "windows": [WINDOW], "model": {"max_tokens": 128}, "profile": "default",
@@ -125,7 +125,7 @@ def prepared_of(folder: str, model: str, spark: SparkSession | None = None) -> P
 
 
 def learnable(folder: Path, train: int = 40, validation: int = 60) -> str:
-    """A folder with both splits, and a few test admissions."""
+    """Write training and validation admissions, and a few test admissions; return the folder."""
     return write_prepared(
         folder,
         rows(train, 2)
@@ -135,7 +135,7 @@ def learnable(folder: Path, train: int = 40, validation: int = 60) -> str:
 
 
 def settings(**changes: Any) -> Train:
-    """Small batches and large steps."""
+    """Return training settings with small batches and a large learning rate."""
     base = {"window": WINDOW, "epochs": 4.0, "learning_rate": 1e-3, "batch_size": 8,
             "micro_batch_size": 4, "seed": 1}  # fmt: skip
     return replace(load_config().train, **{**base, **changes})

@@ -1,7 +1,7 @@
-"""What the nights of the demo hospital would hold of each new stay, without running them.
+"""The input of the monitor for nights of the demo hospital, without running the nights.
 
-Stays, notes and outcomes are the demo's. The score is its true risk, blurred as a model would; the
-tokens are the notes' words, of which a few are lost and unknown by chance.
+Stays, notes and outcomes are the demo's. Scores are the true risks with random noise. Token counts
+follow from the words of the notes; a few tokens are lost or unknown at random.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pandas as pd
 
 from readmit_spark.demo.hospital import Hospital, make_hospital
 
-FIRST = datetime(2101, 7, 1, 2)  # by then as many leave as come
+FIRST = datetime(2101, 7, 1, 2)  # by then the number of patients in the house is constant
 DAYS = 330
 
 
@@ -28,11 +28,13 @@ def night_times(n: int) -> list[datetime]:
 
 
 def quiet_nights(n: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The new stays of `n` nights, and the stays with a settled outcome by the last of them, as the
-    monitor reads them."""
-    made = hospital()
+    """Return two tables as the monitor reads them.
+
+    They hold the new stays of `n` nights, and the stays whose outcome is settled by the last night.
+    """
+    demo = hospital()
     rng = np.random.default_rng(seed)
-    admissions = made.admissions[made.admissions.ADMISSION_TYPE != "NEWBORN"].copy()
+    admissions = demo.admissions[demo.admissions.ADMISSION_TYPE != "NEWBORN"].copy()
     # The first two o'clock after the admission.
     admissions["night"] = (admissions.ADMITTIME - timedelta(hours=2)).dt.floor("D") + timedelta(
         days=1, hours=2
@@ -40,19 +42,19 @@ def quiet_nights(n: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     leaves = admissions.DISCHTIME.fillna(pd.Timestamp("2200-01-01"))
     times = night_times(n)
     house = admissions[(leaves > admissions.night) & admissions.night.between(times[0], times[-1])]
-    stays = pd.merge(house, made.truth, on="HADM_ID", how="left")
-    notes = pd.merge(made.notes, stays[["HADM_ID", "night"]], on="HADM_ID")
+    stays = pd.merge(house, demo.truth, on="HADM_ID", how="left")
+    notes = pd.merge(demo.notes, stays[["HADM_ID", "night"]], on="HADM_ID")
     written = notes.STORETIME.fillna(notes.CHARTDATE + timedelta(days=1))
     notes = notes[(written <= notes.night) & (notes.ISERROR.fillna(0).astype(int) != 1)]
     notes = notes[notes.CATEGORY != "Discharge summary"].assign(
         words=lambda t: t.TEXT.str.split().str.len(), category=lambda t: t.CATEGORY.str.strip()
     )
-    told = notes.groupby("HADM_ID").agg(
+    by_stay = notes.groupby("HADM_ID").agg(
         n_notes=("TEXT", "size"),
         words=("words", "sum"),
         categories=("category", lambda c: " + ".join(sorted(set(c)))),
     )
-    stays = pd.merge(stays, told.reset_index(), on="HADM_ID", how="left")
+    stays = pd.merge(stays, by_stay.reset_index(), on="HADM_ID", how="left")
     stays = stays.fillna({"n_notes": 0, "categories": "", "words": 0})
     logit = np.log(stays.RISK / (1 - stays.RISK))
     score = 1 / (1 + np.exp(-(0.5 * logit + 0.8 + rng.normal(0, 0.6, len(stays)))))
@@ -84,7 +86,7 @@ def _outcomes(stays: pd.DataFrame, frame: pd.DataFrame, as_of: datetime) -> pd.D
         (pairs.ADMITTIME_NEXT > pairs.ADMITTIME)
         & ((pairs.ADMITTIME_NEXT - pairs.DISCHTIME).dt.days < 30)
     ]
-    known = pd.DataFrame(
+    outcomes = pd.DataFrame(
         {
             "score": frame.score,
             "alerted": frame.score > 0.6,
@@ -93,4 +95,4 @@ def _outcomes(stays: pd.DataFrame, frame: pd.DataFrame, as_of: datetime) -> pd.D
         }
     )
     alive = stays.DEATHTIME.isna() & (stays.DISCHTIME + timedelta(days=30) <= as_of)
-    return known[alive & frame.score.notna()].reset_index(drop=True)
+    return outcomes[alive & frame.score.notna()].reset_index(drop=True)

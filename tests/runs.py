@@ -1,4 +1,4 @@
-"""The jobs' calls in this process, quiet, each within a run of its own."""
+"""Run jobs in this process, each in its own Run and without output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def start_run(
     out: TextIO | None = None,
     overwrite: bool = True,
 ) -> Run:
-    """A run of the job whose progress goes to `out`; None: nowhere."""
+    """Return a run of the job. out: receives the progress lines; None discards them."""
     from readmit_spark.storage.run import Run
 
     progress = Progress(name.partition("/")[0], 9, out or io.StringIO())
@@ -51,7 +51,7 @@ def run_score(
     prepared: Prepared | None = None,
     out: TextIO | None = None,
 ) -> ScoreResult:
-    """prepared: None is what output.root holds."""
+    """prepared: None reads the result in output.root."""
     from readmit_spark.scoring.score_job import score
     from readmit_spark.storage.manifests import Prepared
 

@@ -1,4 +1,4 @@
-"""Spark's Python workers, as processes."""
+"""Find the processes of Spark's Python workers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import psutil
 
 
 def python_workers(driver: psutil.Process) -> list[psutil.Process]:
-    """Those of a driver that live: forks of its daemon, with its command line."""
+    """Return the running workers of a driver: forks of Spark's Python daemon."""
     return [process for process in driver.children(recursive=True) if _is_worker(process)]
 
 

@@ -1,4 +1,4 @@
-"""Real nights, read back by the monitor: quiet ones, and one on which the notes change."""
+"""The monitor on published nights: quiet ones, and one on which the notes change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.runs import run_monitor, run_nightly, start_run
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.ward import run_program
 
-A_DAY = 8  # patients who come
+A_DAY = 8  # patients admitted each day
 REFERENCE = 3
 NIGHTS = [datetime(2020, 1, day, 2) for day in range(2, 7)]
 BREAK = NIGHTS[-1]
@@ -34,9 +34,12 @@ STRANGE = "ωωω"  # no word pieces in the model's vocabulary
 
 
 def hospital(broken: bool) -> tuple[list[Row], list[Row]]:
-    """Eight patients come a day and stay for two; every third is back the same evening. On the last
-    day, where `broken`, every second word of a note is of another alphabet."""
-    stays: list[Row] = [stay(900, 9001, "2019-12-01", None)]  # long there: no new stay
+    """Make a hospital that admits eight patients a day for two days each.
+
+    Every third patient is readmitted on the evening of the discharge. If `broken`, every second
+    word of the last day's notes is in another alphabet.
+    """
+    stays: list[Row] = [stay(900, 9001, "2019-12-01", None)]  # a long stay, not new
     notes: list[Row] = [note(9000, 900, 9001, words(30, 5), "2019-12-01", "10:00:00")]
     for i in range(len(NIGHTS) * A_DAY):
         subject, came = i + 1, datetime(2020, 1, 1) + timedelta(days=i // A_DAY)
@@ -49,10 +52,10 @@ def hospital(broken: bool) -> tuple[list[Row], list[Row]]:
             stays.append(stay(subject, hadm + 1, back, f"{left:%Y-%m-%d} 22:00:00"))
         if subject % 11 == 5:
             continue  # no notes
-        said = words(20, 30 * i).split()
+        text = words(20, 30 * i).split()
         if broken and came.date() == NIGHTS[-2].date():
-            said[::2] = [STRANGE] * len(said[::2])
-        notes.append(note(2 * i, subject, hadm, " ".join(said), day, "14:00:00", "Nursing"))
+            text[::2] = [STRANGE] * len(text[::2])
+        notes.append(note(2 * i, subject, hadm, " ".join(text), day, "14:00:00", "Nursing"))
         if i % 4 == 0:
             notes.append(note(2 * i + 1, subject, hadm, "Chest clear", day, "15:00:00", "ECG"))
     return stays, notes
@@ -67,7 +70,7 @@ class Watched(NamedTuple):
         return self.folder / "out"
 
     def run(self, *more: str, as_of: datetime | None = None) -> tuple[str, dict[str, Any]]:
-        """What the job prints, and monitor.json."""
+        """Run the monitor; return its summary lines and monitor.json."""
         config = load_config(overrides=[*self.settings, *more])
         printed = run_monitor(self.spark, config, as_of)
         return printed, json.loads((self.root() / "monitor.json").read_text())
@@ -109,9 +112,9 @@ def alarms(record: dict[str, Any]) -> set[tuple[str, int, str]]:
 
 def test_the_night_on_which_the_notes_change_is_flagged(watched: Watched) -> None:
     printed, record = watched.run()
-    found = alarms(record)
-    assert ("unknown_words", 1, BREAK.isoformat()) in found
-    assert {night for _, _, night in found} == {BREAK.isoformat()}
+    flagged = alarms(record)
+    assert ("unknown_words", 1, BREAK.isoformat()) in flagged
+    assert {night for _, _, night in flagged} == {BREAK.isoformat()}
     assert f"night of {BREAK.isoformat()}" in printed and "ALARM     Unknown word rate" in printed
     facts = read_manifest(watched.spark, str(watched.root()), "monitor")
     assert any("Unknown word rate" in row["what"] for row in facts["alarms"])
@@ -120,7 +123,7 @@ def test_the_night_on_which_the_notes_change_is_flagged(watched: Watched) -> Non
     assert STRANGE not in (watched.root() / "monitor.html").read_text()
 
 
-def test_the_page_names_what_the_nights_were_made_with(watched: Watched) -> None:
+def test_the_page_shows_the_settings_of_the_nights(watched: Watched) -> None:
     watched.run("nightly.alert_value=77")
     text = Page((watched.root() / "monitor.html").read_text()).text
     assert "capacity 4" in text and "capacity 77" not in text
@@ -133,37 +136,37 @@ def test_the_night_before_it_was_quiet(watched: Watched) -> None:
     assert "No alarm tonight" in (watched.root() / "monitor.html").read_text()
 
 
-def test_without_a_whole_reference_nothing_is_tested(watched: Watched) -> None:
+def test_without_a_complete_reference_nothing_is_tested(watched: Watched) -> None:
     printed, _ = watched.run(as_of=NIGHTS[1])
     assert "2 of 3 reference nights: nothing is tested yet" in printed
     assert "Nothing is tested yet" in (watched.root() / "monitor.html").read_text()
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("gone", ["the folder", "a part file"])
-def test_a_damaged_night_is_left_out_and_said_so(
-    watched: Watched, tmp_path: Path, table: str, gone: str
+@pytest.mark.parametrize("missing", ["the folder", "a part file"])
+def test_a_damaged_night_is_left_out_with_a_message(
+    watched: Watched, tmp_path: Path, table: str, missing: str
 ) -> None:
-    """An older one, of which a table or a piece of it is gone."""
+    """A table, or one file of a table, of an older night is missing."""
     root = shutil.copytree(watched.root(), tmp_path / "out")
     facts = read_manifest(watched.spark, str(root), night_name(NIGHTS[1]))
     folder = root / facts["run"] / table
-    shutil.rmtree(folder) if gone == "the folder" else next(folder.rglob("*.parquet")).unlink()
-    said = io.StringIO()
+    shutil.rmtree(folder) if missing == "the folder" else next(folder.rglob("*.parquet")).unlink()
+    log = io.StringIO()
     config = load_config(overrides=[*watched.settings, f"output.root={root}"])
-    run_monitor(watched.spark, config, out=said)
-    assert f"the night of {NIGHTS[1]} is left out" in said.getvalue()
-    left = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]
-    assert json.loads((root / "monitor.json").read_text())["nights"] == left
+    run_monitor(watched.spark, config, out=log)
+    assert f"the night of {NIGHTS[1]} is left out" in log.getvalue()
+    others = [night.isoformat() for night in NIGHTS if night != NIGHTS[1]]
+    assert json.loads((root / "monitor.json").read_text())["nights"] == others
 
 
-def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched) -> None:
-    """By hand, from the nights' files."""
+def test_each_new_stay_counts_once_with_the_values_of_its_first_night(watched: Watched) -> None:
+    """Compared with a loop over the nights' files."""
     config = load_config(overrides=watched.settings)
     with start_run(watched.spark, config, "monitor") as run:
         nights = find_nights(run, BREAK, 99).used[::-1]
     rows = {r["hadm_id"]: r for r in new_stays(watched.spark, nights).toPandas().to_dict("records")}
-    seen: set[int] = set()
+    counted: set[int] = set()
     expected: dict[int, tuple[Any, ...]] = {}
     for night in nights:
 
@@ -176,11 +179,11 @@ def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched)
         scores = {row["hadm_id"]: row["score"] for row in table("patient_risk")}
         for row in table("patient_risk") + table("unscored"):
             hadm = row["hadm_id"]
-            if hadm not in seen and row["day_of_stay"] <= 2:
-                mine = notes[hadm]
-                expected[hadm] = (scores.get(hadm), len(mine), " + ".join(sorted(set(mine))))
-            seen.add(hadm)
-    assert 9001 in seen and 9001 not in rows
+            if hadm not in counted and row["day_of_stay"] <= 2:
+                own = notes[hadm]
+                expected[hadm] = (scores.get(hadm), len(own), " + ".join(sorted(set(own))))
+            counted.add(hadm)
+    assert 9001 in counted and 9001 not in rows
     assert set(rows) == set(expected) and len(rows) == len(NIGHTS) * A_DAY
     for hadm, (score, n_notes, categories) in expected.items():
         row = rows[hadm]
@@ -195,7 +198,7 @@ def test_each_stay_counts_once_with_what_the_nights_hold_of_it(watched: Watched)
 
 
 def test_only_settled_outcomes_count(watched: Watched) -> None:
-    """On the 6th at two: who left by noon of the 4th is known, one day later."""
+    """On the 6th at 2:00, stays that ended by noon of the 4th are settled, one day later."""
     watched.run()
     page = Page((watched.root() / "monitor.html").read_text())
     stays = {int(s["HADM_ID"] or 0): s for s in hospital(broken=True)[0]}
@@ -211,14 +214,14 @@ def test_only_settled_outcomes_count(watched: Watched) -> None:
             / "patient_risk"
         ).to_pylist()
     }
-    mine = [h for h in settled if h in scored]
-    back = [h for h in mine if h + 1 in stays]
+    scored_and_settled = [h for h in settled if h in scored]
+    back = [h for h in scored_and_settled if h + 1 in stays]
     assert len(back) >= 4
-    assert f"{len(mine)} admissions discharged from" in page.text
-    assert f"{len(back)} ({100 * len(back) / len(mine):.1f}" in page.text
+    assert f"{len(scored_and_settled)} admissions discharged from" in page.text
+    assert f"{len(back)} ({100 * len(back) / len(scored_and_settled):.1f}" in page.text
 
 
-def test_mistakes_are_one_line(watched: Watched, tmp_path: Path) -> None:
+def test_wrong_settings_are_user_errors(watched: Watched, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no complete night"):
         watched.run(f"output.root={tmp_path}")
     with pytest.raises(UserError, match=r"monitor\.reference_from: no night is as late"):

@@ -52,7 +52,7 @@ def nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> lis
     return published
 
 
-def test_each_new_stay_is_there_once_as_of_its_first_night(
+def test_each_new_stay_has_one_row_of_its_first_night(
     spark: SparkSession, nights: list[Night]
 ) -> None:
     rows = {row.hadm_id: row for row in new_stays(spark, nights).collect()}

@@ -8,17 +8,17 @@ from readmit_spark.evaluation.thresholds import operating_points
 from readmit_spark.scoring.fitted_settings import FittedSettings
 
 POINTS = operating_points([0.9, 0.7, 0.6, 0.2], [1, 0, 1, 0])
-LEARNT = FittedSettings("3days", 512, 4.0, {"2days": POINTS, "3days": []})
+FITTED = FittedSettings("3days", 512, 4.0, {"2days": POINTS, "3days": []})
 
 
-def test_comes_back_from_json_as_it_was() -> None:
-    assert FittedSettings.from_dict(json.loads(json.dumps(LEARNT.to_dict()))) == LEARNT
+def test_settings_are_equal_after_json() -> None:
+    assert FittedSettings.from_dict(json.loads(json.dumps(FITTED.to_dict()))) == FITTED
 
 
-def test_the_threshold_is_the_window_s_own() -> None:
-    found = LEARNT.threshold("2days", 0.6)
-    assert found is not None
-    assert (found.threshold, found.recall) == (0.6, 1.0)
-    assert LEARNT.threshold("3days", 0.6) is None
+def test_each_window_has_its_own_threshold() -> None:
+    point = FITTED.threshold("2days", 0.6)
+    assert point is not None
+    assert (point.threshold, point.recall) == (0.6, 1.0)
+    assert FITTED.threshold("3days", 0.6) is None
     with pytest.raises(KeyError, match="discharge"):
-        LEARNT.threshold("discharge", 0.6)
+        FITTED.threshold("discharge", 0.6)

@@ -1,4 +1,4 @@
-"""What MLflow is told of a job before it begins."""
+"""The MLflow run of a job: its name, parameters and experiment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 
 
-def test_a_run_holds_the_sections_it_is_told_of(tmp_path: Path) -> None:
+def test_a_run_has_the_parameters_of_the_given_sections(tmp_path: Path) -> None:
     config = load_config(
         overrides=[f"output.root={tmp_path}", "tracking.experiment=ward", "train.learning_rate=0.5"]
     )

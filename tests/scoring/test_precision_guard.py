@@ -16,20 +16,20 @@ def bf16(*more: str) -> Config:
     return load_config(overrides=["score.precision=bf16", *more])
 
 
-def test_what_moves_and_flips_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    found = PrecisionProbe("torch bf16, oneDNN, packed", 1.0, max_shift=0.0199, flips=3, n=64)
-    check_precision(bf16(), found, 0.31, Progress("score", 4))
+def test_shifts_and_changed_decisions_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    result = PrecisionProbe("torch bf16, oneDNN, packed", 1.0, max_shift=0.0199, flips=3, n=64)
+    check_precision(bf16(), result, 0.31, Progress("score", 4))
     printed = capsys.readouterr().err
     assert "torch bf16, oneDNN, packed" in printed
     assert "on 64 chunks: probabilities move by at most 0.0199" in printed
     assert "3 decisions at 0.310 flip" in printed
 
 
-def test_past_the_tolerance_it_is_refused() -> None:
-    found = PrecisionProbe("torch bf16", 1.0, max_shift=0.0201, flips=0, n=64)
+def test_a_shift_above_the_tolerance_is_refused() -> None:
+    result = PrecisionProbe("torch bf16", 1.0, max_shift=0.0201, flips=0, n=64)
     with pytest.raises(UserError, match=r"moves a probability by 0\.0201, and .* allows 0\.02"):
-        check_precision(bf16(), found, 0.5, Progress("score", 4))
-    check_precision(bf16("score.max_probability_shift=0.03"), found, 0.5, Progress("score", 4))
+        check_precision(bf16(), result, 0.5, Progress("score", 4))
+    check_precision(bf16("score.max_probability_shift=0.03"), result, 0.5, Progress("score", 4))
     overflow = PrecisionProbe("torch fp16", 1.0, max_shift=float("nan"), flips=0, n=64)
     with pytest.raises(UserError, match="moves a probability by nan"):
         check_precision(bf16(), overflow, 0.5, Progress("score", 4))

@@ -1,4 +1,4 @@
-"""Chunks to probabilities to patients, with a scorer whose answers are known."""
+"""From chunks to probabilities to patient scores, with a scorer whose results are known."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ WINDOWS = ["2days", "3days"]
 
 
 def probability(ids: Iterable[int]) -> float:
-    """Of the ids and their order alone."""
+    """Return a probability that depends only on the ids and their order."""
     return sum(i * int(token) for i, token in enumerate(ids, start=1)) % 997 / 997
 
 
 def fake_build(calls: Path) -> Callable[[ScorerSettings], Any]:
-    """Builds scorers that leave the number of chunks they scored in `calls`, a file a batch."""
+    """Return a function that builds fake scorers.
+
+    They write the number of chunks of each batch to a file in `calls`.
+    """
 
     def build(settings: ScorerSettings) -> Any:
         class Fake:
@@ -62,8 +65,10 @@ def fake_build(calls: Path) -> Callable[[ScorerSettings], Any]:
 
 
 def chunk_ids() -> dict[tuple[str, int, int], list[int]]:
-    """Token ids by window, admission and chunk. What is in 2days is in 3days, and each admission
-    begins with one of three texts."""
+    """Make token ids by window, admission and chunk.
+
+    All chunks of 2days are also in 3days. The first chunk of an admission is one of three.
+    """
     rng = random.Random(2)
     openings = [[2, *(rng.randrange(5, 99) for _ in range(40)), 3] for _ in range(3)]
     ids: dict[tuple[str, int, int], list[int]] = {}
@@ -92,9 +97,9 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
     )
     assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
     rows = scores.collect()
-    found = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
-    assert len(rows) == len(found)
-    assert found == {key: probability(tokens) for key, tokens in ids.items()}
+    by_chunk = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
+    assert len(rows) == len(by_chunk)
+    assert by_chunk == {key: probability(tokens) for key, tokens in ids.items()}
     assert {row.model for row in rows} == {"m/1"}
 
 
@@ -110,9 +115,7 @@ def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> No
     assert 1 <= work.tasks <= math.ceil(work.distinct / 8)
 
 
-def test_chunks_that_differ_in_the_last_token_only_are_two(
-    spark: SparkSession, tmp_path: Path
-) -> None:
+def test_chunks_that_differ_in_one_token_are_distinct(spark: SparkSession, tmp_path: Path) -> None:
     ids = {("2days", 1, 0): [2, 7, 12, 3], ("2days", 1, 1): [2, 7, 1, 23], ("2days", 1, 2): [27, 3]}
     chunks = distinct_chunks(chunk_frame(spark, ids))
     rows = score_chunks(chunks, 1, SETTINGS, "m", fake_build(tmp_path)).collect()
@@ -121,7 +124,7 @@ def test_chunks_that_differ_in_the_last_token_only_are_two(
     }
 
 
-def test_an_admission_with_a_hundred_times_the_text_makes_no_straggler(
+def test_an_admission_with_a_hundred_times_the_chunks_makes_no_long_task(
     spark: SparkSession, tmp_path: Path
 ) -> None:
     rng = random.Random(5)
@@ -156,40 +159,40 @@ def test_an_admission_with_a_hundred_times_the_text_makes_no_straggler(
     assert max(tokens) <= 1.5 * statistics.median(tokens)
 
 
-def test_no_chunks_have_no_scores_and_no_scorer(spark: SparkSession, tmp_path: Path) -> None:
+def test_without_chunks_no_scorer_is_built(spark: SparkSession, tmp_path: Path) -> None:
     nothing = distinct_chunks(chunk_frame(spark, chunk_ids()).limit(0))
     assert workload(nothing).tasks == 1
     assert score_chunks(nothing, 1, SETTINGS, "m", fake_build(tmp_path)).collect() == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_probe_says_what_will_score(spark: SparkSession, tiny_model: str) -> None:
+def test_the_probe_returns_the_backend(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
-    found = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
-    assert "torch fp32" in found.backend
-    assert (found.max_shift, found.n) == (0.0, 0)
+    result = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
+    assert "torch fp32" in result.backend
+    assert (result.max_shift, result.n) == (0.0, 0)
 
 
-def test_the_probe_holds_16_bits_against_fp32_on_the_same_chunks(
+def test_the_probe_compares_16_bits_with_fp32_on_the_same_chunks(
     spark: SparkSession, tiny_model: str
 ) -> None:
     ids = chunk_ids()
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "bf16", None)
     distinct = distinct_chunks(chunk_frame(spark, ids))
-    found = probe(distinct, settings, 8, 0.5)
-    assert "torch bf16" in found.backend
-    assert found.n == 8
-    assert 0 < found.max_shift < 0.05
+    result = probe(distinct, settings, 8, 0.5)
+    assert "torch bf16" in result.backend
+    assert result.n == 8
+    assert 0 < result.max_shift < 0.05
     again = probe(distinct.repartition(3), settings, 8, 0.5)
-    assert (again.max_shift, again.flips) == (found.max_shift, found.flips)
+    assert (again.max_shift, again.flips) == (result.max_shift, result.flips)
 
 
-def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
+def test_the_workers_of_the_probe_are_used_for_scoring(
     spark: SparkSession, tiny_model: str
 ) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
-    score_chunks(distinct, 4, settings, "m").collect()  # workers are there
+    score_chunks(distinct, 4, settings, "m").collect()  # starts the workers
     before = python_workers(psutil.Process())
     assert before
     for _ in before:
@@ -197,7 +200,7 @@ def test_the_probe_leaves_its_worker_and_so_the_model_to_the_scoring(
     assert set(before) <= set(python_workers(psutil.Process()))
 
 
-def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) -> None:
+def test_a_probe_without_chunks_is_no_error(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
     assert probe(distinct_chunks(nothing), settings, 8, 0.5).n == 0
@@ -207,7 +210,7 @@ def test_the_probe_of_nothing_is_no_fault(spark: SparkSession, tiny_model: str) 
 
 
 def cohort_frame(spark: SparkSession, hadms: Iterable[int]) -> DataFrame:
-    """duration_days is hadm_id / 2, null for 7."""
+    """Make a cohort whose duration_days is hadm_id / 2, and null for hadm_id 7."""
     rows = [(h + 1000, h, None if h == 7 else h / 2, None if h == 7 else h % 2, "test")
             for h in hadms]  # fmt: skip
     return spark.createDataFrame(
@@ -225,8 +228,8 @@ def probabilities() -> dict[tuple[str, int, int], float]:
     }
 
 
-def score_frame(spark: SparkSession, found: dict[tuple[str, int, int], float]) -> DataFrame:
-    rows = [(*key, p, "m") for key, p in found.items()]
+def score_frame(spark: SparkSession, probabilities: dict[tuple[str, int, int], float]) -> DataFrame:
+    rows = [(*key, p, "m") for key, p in probabilities.items()]
     random.Random(4).shuffle(rows)
     schema = "window string, hadm_id long, chunk_index int, probability double, model string"
     return spark.createDataFrame(rows, schema)
@@ -234,13 +237,13 @@ def score_frame(spark: SparkSession, found: dict[tuple[str, int, int], float]) -
 
 @pytest.mark.parametrize("c", [2.0, 0.5])
 def test_the_vote_is_the_formula(spark: SparkSession, c: float) -> None:
-    found = probabilities()
+    values = probabilities()
     rows = patient_scores(
-        score_frame(spark, found), cohort_frame(spark, range(12)), [*WINDOWS, "discharge"], c
+        score_frame(spark, values), cohort_frame(spark, range(12)), [*WINDOWS, "discharge"], c
     ).collect()
     assert len(rows) == 36
     for row in rows:
-        chunks = [p for (w, h, _), p in found.items() if (w, h) == (row.window, row.hadm_id)]
+        chunks = [p for (w, h, _), p in values.items() if (w, h) == (row.window, row.hadm_id)]
         assert row.score == pytest.approx(vote_score(chunks, c), abs=1e-12)
         assert row.score == pytest.approx(oracles.vote(chunks, c), abs=1e-12)
         assert (row.n_chunks, row.max_probability) == (len(chunks), max(chunks))
@@ -262,9 +265,9 @@ def test_scores_have_the_same_bits_from_any_partitioning(spark: SparkSession) ->
 
 def test_a_stay_as_long_as_the_window_or_without_an_end_is_actionable(spark: SparkSession) -> None:
     windows = [*WINDOWS, "discharge"]
-    found = {(window, hadm, 0): 0.5 for window in windows for hadm in range(3, 9)}
+    values = {(window, hadm, 0): 0.5 for window in windows for hadm in range(3, 9)}
     rows = patient_scores(
-        score_frame(spark, found), cohort_frame(spark, range(3, 9)), windows, 2
+        score_frame(spark, values), cohort_frame(spark, range(3, 9)), windows, 2
     ).collect()
     actionable = {(row.window, row.hadm_id): row.actionable for row in rows}
     # Stays of 1.5, 2, 2.5, 3, unknown and 4 days.
@@ -274,12 +277,12 @@ def test_a_stay_as_long_as_the_window_or_without_an_end_is_actionable(spark: Spa
 
 
 def test_chunk_level_accuracy_and_loss(spark: SparkSession) -> None:
-    found = {key: p for key, p in probabilities().items() if key[0] != "discharge" and key[1] != 7}
-    scores = score_frame(spark, found)
+    values = {key: p for key, p in probabilities().items() if key[0] != "discharge" and key[1] != 7}
+    scores = score_frame(spark, values)
     patients = patient_scores(scores, cohort_frame(spark, range(12)), WINDOWS, 2)
     facts = {row.window: row for row in chunk_facts(scores, patients).collect()}
     for window in WINDOWS:
-        pairs = [(p, h % 2) for (w, h, _), p in found.items() if w == window]
+        pairs = [(p, h % 2) for (w, h, _), p in values.items() if w == window]
         clipped = [(min(max(p, 1e-15), 1 - 1e-15), y) for p, y in pairs]
         hits = [(p >= 0.5) == bool(y) for p, y in pairs]
         loss = [-math.log(p if y else 1 - p) for p, y in clipped]

@@ -1,4 +1,4 @@
-"""Tuned on validation, registered, cross-validated, promoted: with a tiny model on real MLflow."""
+"""Tuning on validation, registering, cross-validating and promoting a tiny model with MLflow."""
 
 from __future__ import annotations
 
@@ -97,32 +97,34 @@ def test_each_learning_rate_is_a_nested_run_and_the_best_is_registered(tuned: Co
 def test_rate_and_c_are_chosen_on_validation_alone(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
-    """With the rate that is worse on validation, and the c that is, the test set would be told
-    right: it has no say."""
+    """The test set would be ranked right by the learning rate and c that are worse on validation.
+
+    They must not be chosen.
+    """
 
     def chunks(positive: list[float], negative: list[float]) -> ChunkScores:
-        """One admission of each kind, of two chunks."""
+        """Return the scores of a readmitted and another admission with two chunks each."""
         ids, labels = np.array([1, 1, 2, 2]), np.array([1, 1, 0, 0])
         return ChunkScores(ids, ids, labels, np.array([*positive, *negative]))
 
-    # Told right by the largest (a large c), and by the mean (a small one).
+    # Ranked right by the maximum (a large c), and by the mean (a small c).
     by_max, by_mean = chunks([0.9, 0.1], [0.6, 0.6]), chunks([0.6, 0.6], [0.9, 0.1])
     wrong = chunks([0.1, 0.1], [0.9, 0.9])
 
     def launch(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         good = plan.settings.learning_rate == 1e-3
         parts = {"validation": by_max if good else wrong, "test": wrong if good else by_mean}
-        return Trained([], 1, 1, {part: {WINDOW: found} for part, found in parts.items()})
+        return Trained([], 1, 1, {part: {WINDOW: scores} for part, scores in parts.items()})
 
     config = settings(tmp_path, "tune.learning_rates=[1e-6, 1e-3]", "tune.vote_c=[0.01, 100]")
     prepared = prepared_of(folder, tiny_model)
     quiet = nullcontext((lambda *_: None, lambda *_: None))
-    best, both = choose(
+    best, candidates = choose(
         config, Model(tiny_model, "tiny"), prepared, launch, lambda _: quiet, fold=0
     )
     assert best.plan.settings.learning_rate == 1e-3 and best.c == 100
     assert best.aurocs == {0.01: 0.0, 100: 1.0}
-    assert both[0].aurocs == {0.01: 0.0, 100: 0.0}
+    assert candidates[0].aurocs == {0.01: 0.0, 100: 0.0}
 
 
 def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> None:
@@ -130,63 +132,66 @@ def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> N
     version = client.get_model_version("readmission", "1")
     assert "| notes read | admissions | AUROC | AUPRC | RP80 |" in version.description
     page = Path(client.download_artifacts(version.run_id, "model_card.html", str(tmp_path)))
-    told = page.read_text()
+    text = page.read_text()
     for words in ("Model card: readmission/1", "The model was not trained on them",
                   "were chosen on these same patients", "balanced",
                   *(value for two in VALUES.values() for value in two)):  # fmt: skip
-        assert words in told
+        assert words in text
 
 
-def test_what_it_learnt_is_what_its_validation_scores_say(
+def test_fitted_settings_follow_from_the_validation_scores(
     tuned: Config, folder: str, tmp_path: Path
 ) -> None:
-    """Scored again by the scorer that the jobs use, from the registered folder."""
+    """The registered model is scored again with the jobs' scorer."""
     home = champion(tuned)
-    learnt = Model(home, "").fitted
-    assert learnt is not None
+    fitted = Model(home, "").fitted
+    assert fitted is not None
     client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
     run = client.get_model_version("readmission", "1").run_id
     logged = Path(client.download_artifacts(run, "learnt.json", str(tmp_path)))
-    assert json.loads(logged.read_text()) == learnt.to_dict()
+    assert json.loads(logged.read_text()) == fitted.to_dict()
     index = read_index(folder, WINDOW, admissions_of(folder, "validation", None, WINDOW))
     p = Scorer(home).score(read_tokens(folder, WINDOW, index))
     scores, labels = [], []
     for hadm in np.unique(index.hadm_ids):
-        mine = p[index.hadm_ids == hadm]
-        n = len(mine) / learnt.vote_c
-        scores.append((mine.max() + mine.mean() * n) / (1 + n))
+        own = p[index.hadm_ids == hadm]
+        n = len(own) / fitted.vote_c
+        scores.append((own.max() + own.mean() * n) / (1 + n))
         labels.append(hadm % 2)
     for target in (0.5, 0.8):
-        expected, found = (
-            pick(operating_points(scores, labels), target), learnt.threshold(WINDOW, target)
+        expected, point = (
+            pick(operating_points(scores, labels), target), fitted.threshold(WINDOW, target)
         )  # fmt: skip
-        assert expected is not None and found is not None
-        assert found.threshold == pytest.approx(expected.threshold, abs=1e-5)
-        assert (found.recall, found.n) == (pytest.approx(expected.recall), 60)
+        assert expected is not None and point is not None
+        assert point.threshold == pytest.approx(expected.threshold, abs=1e-5)
+        assert (point.recall, point.n) == (pytest.approx(expected.recall), 60)
 
 
-def test_checkpoints_go_once_the_model_is_registered(tuned: Config) -> None:
+def test_checkpoints_are_deleted_after_registration(tuned: Config) -> None:
     assert not list(Path(tuned.output_root, "_training").glob("*"))
 
 
-def test_a_job_killed_before_it_registered_trains_nothing_twice(
+def test_a_job_killed_before_registration_trains_nothing_twice(
     tiny_model: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(tmp_path, "train.epochs=1", "tune.learning_rates=[1e-3, 2e-3]")
     model, prepared = Model(tiny_model, "tiny"), prepared_of(folder, tiny_model)
     steps: list[list[int]] = []
 
-    def trains(plan: TrainingPlan, record: Any, say: Any) -> Trained:
+    def launch_once_killed(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         if plan.settings.learning_rate == 2e-3 and len(steps) == 1:
             raise KeyboardInterrupt
         steps.append([])
         return train_here(plan, record, lambda values, step, of: steps[-1].append(step))
 
     with pytest.raises(KeyboardInterrupt):
-        finetune_and_register(config, model, prepared, progress(), trains)
+        finetune_and_register(config, model, prepared, progress(), launch_once_killed)
     monkeypatch.setattr("readmit_spark.training.finetune._FineTuning._step_loss", _no_step(1e-3))
-    assert finetune_and_register(config, model, prepared, progress(), trains)[0] == "readmission/1"
-    assert steps[0] == steps[1]  # the first rate's history is told again, without a step
+    assert (
+        finetune_and_register(config, model, prepared, progress(), launch_once_killed)[0]
+        == "readmission/1"
+    )
+    assert steps[0] == steps[1]  # the history of the first rate is logged again without training
 
 
 def _no_step(rate: float) -> Any:
@@ -204,7 +209,7 @@ def _no_step(rate: float) -> Any:
 # --- cross-validation -----------------------------------------------------------------------------
 
 
-def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
+def test_a_killed_cross_validation_continues_in_its_fold(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:
     config = settings(tmp_path, "train.epochs=1")
@@ -212,34 +217,34 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
     trained: list[int | None] = []
     tested: dict[int, tuple[float, float]] = {}
 
-    def counted(plan: TrainingPlan, record: Any, say: Any) -> Trained:
+    def launch_and_collect(plan: TrainingPlan, record: Any, say: Any) -> Trained:
         if len(trained) == 2 and trained[-1] == 1:
             trained.append(None)
             raise KeyboardInterrupt
         trained.append(plan.fold)
-        found = train_here(plan, record, say)
+        result = train_here(plan, record, say)
         for hadm, score in zip(
-            *(getattr(found.scores["test"][WINDOW].vote(2.0), f) for f in ("hadm_ids", "scores")),
+            *(getattr(result.scores["test"][WINDOW].vote(2.0), f) for f in ("hadm_ids", "scores")),
             strict=True,
         ):
             tested[int(hadm)] = (float(score), hadm % 2)
             assert hadm // 2 % 5 == plan.fold
-        return found
+        return result
 
     with pytest.raises(KeyboardInterrupt):
-        crossval(config, model, prepared, progress(), counted)
+        crossval(config, model, prepared, progress(), launch_and_collect)
     assert not (tmp_path / "crossval.json").exists()
-    result = crossval(config, model, prepared, progress(), counted)
+    result = crossval(config, model, prepared, progress(), launch_and_collect)
     assert trained == [0, 1, None, 2, 3, 4]
     assert len(tested) == 170  # every admission, once
     assert json.loads((tmp_path / "crossval.json").read_text()) == result
     values = []
     for fold in range(5):
-        mine = [tested[hadm] for hadm in tested if hadm // 2 % 5 == fold]
-        values.append(roc_auc_score([label for _, label in mine], [score for score, _ in mine]))
+        own = [tested[hadm] for hadm in tested if hadm // 2 % 5 == fold]
+        values.append(roc_auc_score([label for _, label in own], [score for score, _ in own]))
         natural = result["folds"][fold]["windows"][WINDOW]["natural"]
         assert natural["auroc"]["value"] == pytest.approx(values[-1], abs=1e-12)
-        assert natural["n"] == len(mine)
+        assert natural["n"] == len(own)
     auroc = result["summary"][WINDOW]["natural"]["auroc"]
     assert auroc["mean"] == pytest.approx(np.mean(values))
     assert auroc["sd"] == pytest.approx(np.std(values, ddof=1))
@@ -256,7 +261,7 @@ def test_cross_validation_goes_on_at_the_fold_it_was_killed_in(
 
 
 def register_random(config: Config, model: str) -> tuple[str, str]:
-    """A version that has learnt nothing."""
+    """Register an untrained model; return its name/version and alias."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -264,7 +269,7 @@ def register_random(config: Config, model: str) -> tuple[str, str]:
         return register(run, load_for_training(model), tokenizer, "readmission", {})
 
 
-def test_the_gate_decides_who_is_champion(
+def test_promotion_follows_the_gate(
     spark: SparkSession,
     tiny_model: str,
     tmp_path: Path,
@@ -277,10 +282,10 @@ def test_the_gate_decides_who_is_champion(
     prepared = prepared_of(write_prepared(tmp_path / "in", tested), tiny_model, spark)
     config = replace(tuned, promote=replace(tuned.promote, min_group=5))
     assert register_random(config, tiny_model) == ("readmission/2", "challenger")
-    said = io.StringIO()
-    kept = run_promote(spark, config, prepared, said)
-    assert "readmission/2: nobody knows which patients it was trained on" in said.getvalue()
-    assert "readmission/1: nobody" not in said.getvalue()
+    log = io.StringIO()
+    kept = run_promote(spark, config, prepared, log)
+    assert "readmission/2: nobody knows which patients it was trained on" in log.getvalue()
+    assert "readmission/1: nobody" not in log.getvalue()
     assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
     assert kept.overall.n == 80
     assert set(kept.groups) == {f"{factor} {v}" for factor, two in VALUES.items() for v in two}
@@ -290,7 +295,7 @@ def test_the_gate_decides_who_is_champion(
     aliases = client.get_registered_model("readmission").aliases
     assert {k: int(v) for k, v in aliases.items()} == {"champion": 1, "challenger": 2}
 
-    # The other way round: the random one is the champion, the trained one challenges it.
+    # The reverse: the random model is the champion, the trained one the challenger.
     client.set_registered_model_alias("readmission", "champion", 2)
     config = replace(config, promote=replace(config.promote, version=1))
     moved = run_promote(spark, config, prepared)
