@@ -78,7 +78,7 @@ def _measure(
             start = time.monotonic()
             ran = jobs.score(cluster, prepared, side_folder, master=master).end()
             if ran.code:
-                raise RuntimeError(ran.said)
+                raise RuntimeError(ran.output)
             manifest = json.loads((ran.root / "_manifests/score.json").read_text())
             elapsed = time.monotonic() - start
             sides[side].append({"whole job": elapsed, **manifest["seconds"]})

@@ -38,7 +38,7 @@ def score(cluster: Cluster, prepared: Prepared, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="session")
 def local(score: Score) -> Ran:
-    """The same job in local mode: what everything is held against."""
+    """The same job in local mode. Its scores are the expected ones."""
     done = score(master="local[3]").end()
-    assert done.code == 0, done.said
+    assert done.code == 0, done.output
     return done

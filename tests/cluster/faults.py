@@ -1,6 +1,6 @@
-"""Runs on the executors: the real scorer, which says where it is and to which faults can happen.
+"""The real scorer with recorded events and injected faults. Runs on the executors.
 
-Shipped with --py-files, as it is no part of the package.
+Shipped with --py-files, because it is not part of the package.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from pyspark import TaskContext
 
 @dataclass(frozen=True)
 class Build:
-    """Equal ones share a model, as settings do. events: a folder; kind: which fault, or none."""
+    """Builds a scorer in a worker; equal builders share a model.
+
+    events: folder of the recorded events. kind: the fault to inject, or "none".
+    """
 
     events: str
     kind: str
@@ -30,22 +33,22 @@ class Build:
         import readmit_spark
         from readmit_spark.scoring.score_chunks import build_scorer
 
-        seen = _WhenTorchComes()
-        sys.meta_path.insert(0, seen)
+        torch_import = _TorchImport()
+        sys.meta_path.insert(0, torch_import)
         if self.kind == "bad-gpu" and node() == "b":
-            settings = replace(settings, device="auto")  # this machine's torch does see no GPU
+            settings = replace(settings, device="auto")  # torch on this machine sees no GPU
             (Path(self.events) / f"tried-{os.getpid()}").touch()
         scorer = build_scorer(settings)
-        self.say(
+        self.record(
             "built",
-            torch_saw=seen.devices,
+            torch_saw=torch_import.devices,
             cuda=os.environ["CUDA_VISIBLE_DEVICES"] if gpu() else None,
             package=readmit_spark.__file__,
             model=settings.model.folder(),
         )
         return _Watched(scorer, self)
 
-    def say(self, what: str, **facts: Any) -> None:
+    def record(self, what: str, **facts: Any) -> None:
         context = TaskContext.get()
         facts |= {"what": what, "node": node(), "executor": executor(), "pid": os.getpid(),
                   "gpu": gpu(), "task": context.partitionId(), "stage": context.stageId(),
@@ -55,7 +58,7 @@ class Build:
         path.with_suffix(".part").rename(path)
 
     def once(self, name: str) -> bool:
-        """True for the first caller on any node."""
+        """Return True for the first caller on any node."""
         try:
             (Path(self.events) / name).touch(exist_ok=False)
         except FileExistsError:
@@ -70,25 +73,27 @@ class _Watched:
 
     def stream(self, batches: Any) -> Iterator[Any]:
         build = self.build
-        build.say("task")
+        build.record("task")
         if build.kind == "hold":
             go = Path(build.events) / "go"
             while not go.exists():
                 time.sleep(0.05)
         if build.kind == "memory" and build.once("full"):
-            build.say("full")
-            # Room for half of what is then asked for.
+            build.record("full")
+            # Leave room for half of the following allocation.
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
             bytearray(2**30)
         if build.kind == "memory" and build.once("killed"):
-            build.say("killed")
-            os.kill(os.getpid(), signal.SIGKILL)  # what the kernel does when a node's memory ends
+            build.record("killed")
+            os.kill(
+                os.getpid(), signal.SIGKILL
+            )  # as the kernel does when a node runs out of memory
         yield from self.scorer.stream(batches)
 
 
-class _WhenTorchComes:
-    """In sys.meta_path: which GPUs were visible when torch was first looked for."""
+class _TorchImport:
+    """Import hook that records which GPUs are visible when torch is imported first."""
 
     devices: str | None = "imported before"
 
@@ -99,12 +104,12 @@ class _WhenTorchComes:
 
 
 def gpu() -> str | None:
-    found = TaskContext.get().resources().get("gpu")
-    return found.addresses[0] if found else None
+    resource_of_task = TaskContext.get().resources().get("gpu")
+    return resource_of_task.addresses[0] if resource_of_task else None
 
 
 def node() -> str:
-    """The node's name: below it are Spark's "work", the application and the executor."""
+    """Return the node's name: the folder above Spark's work, application and executor folders."""
     parts = Path.cwd().parts
     return parts[-4] if "work" in parts else "local"
 

@@ -1,4 +1,4 @@
-"""prepare and score on the cluster, and what they leave behind."""
+"""Run prepare and score on the cluster, and read their results."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tests.cluster.standalone import ROOT, Cluster
 from tests.tables_in import note, stay, words, write_csv
 
 HERE = Path(__file__).parent
-_LONG = 600.0  # seconds: what hangs ends, on the slowest machine
+_TIMEOUT = 600.0  # seconds, enough for the slowest machine
 SETTINGS = [
     "windows=[2days]",
     "chunk.words=20",
     "model.max_tokens=128",
     "train.window=2days",
     "score.bootstrap=5",
-    "score.device=cpu",  # the GPUs are faked; what follows from Spark's handing them out is not
+    "score.device=cpu",  # there are no real GPUs; Spark only assigns their addresses
 ]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A root that `prepare` has filled, and the settings of its jobs."""
+    """A root with the result of prepare, and the settings of its jobs."""
 
     root: Path
     settings: list[str]
@@ -37,14 +37,16 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Ran:
+    """A finished scoring job."""
+
     code: int
-    said: str
+    output: str
     root: Path
     events: list[dict[str, Any]]
 
     @property
     def scores(self) -> dict[str, list[dict[str, Any]]]:
-        """The published tables, in an order of their own."""
+        """The published tables, sorted."""
         manifest = json.loads((self.root / "_manifests/score.json").read_text())
         tables = {
             name: pq.read_table(self.root / manifest["run"] / name).to_pylist()
@@ -54,22 +56,22 @@ class Ran:
 
     @property
     def published(self) -> list[str]:
-        """What a reader could take for a result of score."""
-        found = [*self.root.glob("_manifests/score*"), *self.root.glob("score/*")]
-        return [str(path) for path in [*found, *self.root.glob("report.html")]]
+        """Files that a reader could take for a result of score."""
+        paths = [*self.root.glob("_manifests/score*"), *self.root.glob("score/*")]
+        return [str(path) for path in [*paths, *self.root.glob("report.html")]]
 
 
 class Started:
-    """A scoring job that runs; `events` of its executors arrive while it does."""
+    """A running scoring job, and the events that its executors record."""
 
     def __init__(self, process: subprocess.Popen[str], root: Path, events: Path) -> None:
         self.process, self.root, self.folder = process, root, events
 
     def events(self, what: str | None = None) -> list[dict[str, Any]]:
-        found = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
-        return [event for event in found if what in (None, event["what"])]
+        events = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.json"))]
+        return [event for event in events if what in (None, event["what"])]
 
-    def wait_for(self, what: str, n: int, seconds: float = _LONG) -> list[dict[str, Any]]:
+    def wait_for(self, what: str, n: int, seconds: float = _TIMEOUT) -> list[dict[str, Any]]:
         end = time.monotonic() + seconds
         while len(self.events(what)) < n:
             if self.process.poll() is not None or time.monotonic() > end:
@@ -78,25 +80,26 @@ class Started:
             time.sleep(0.05)
         return self.events(what)
 
-    def wait_until_said(self, log: Path, text: str) -> None:
-        end = time.monotonic() + _LONG
+    def wait_for_text(self, log: Path, text: str) -> None:
+        end = time.monotonic() + _TIMEOUT
         while text not in log.read_text():
             assert time.monotonic() < end, f"no {text!r} in:\n{log.read_text()}"
             time.sleep(0.05)
 
     def go(self) -> None:
+        """Let the tasks of the fault "hold" continue."""
         (self.folder / "go").touch()
 
     def end(self) -> Ran:
         try:
-            said, _ = self.process.communicate(timeout=_LONG)
+            output, _ = self.process.communicate(timeout=_TIMEOUT)
         finally:
             self.process.kill()
-        return Ran(self.process.returncode, said, self.root, self.events())
+        return Ran(self.process.returncode, output, self.root, self.events())
 
 
 def prepare(cluster: Cluster, folder: Path, model: str, patients: int) -> Prepared:
-    """Notes of 7 to 9 chunks a patient, no two alike, in local mode."""
+    """Run prepare in local mode on notes of 7 to 9 different chunks for each patient."""
     stays, notes = [], []
     for subject in range(1, patients + 1):
         stays.append(stay(subject, subject * 10, "2020-01-01", "2020-01-05"))
@@ -112,8 +115,8 @@ def prepare(cluster: Cluster, folder: Path, model: str, patients: int) -> Prepar
     done = cluster.submit(
         ROOT / "jobs/prepare.py", *_arguments(folder, settings, root), master="local[1]"
     )
-    said, _ = done.communicate(timeout=_LONG)
-    assert done.returncode == 0, said
+    output, _ = done.communicate(timeout=_TIMEOUT)
+    assert done.returncode == 0, output
     return Prepared(root, settings)
 
 
@@ -126,7 +129,7 @@ def score(
     master: str | None = None,
     **conf: str,
 ) -> Started:
-    """Starts jobs/score.py on the prepared chunks, in a root of its own in `folder`."""
+    """Start jobs/score.py on a copy of the prepared root in `folder`."""
     events, root = folder / "events", folder / "out"
     events.mkdir()
     shutil.copytree(prepared.root, root)

@@ -1,8 +1,8 @@
-"""A standalone Spark cluster on this machine: a master, and workers that stand for nodes.
+"""A standalone Spark cluster on this machine: a master, and one worker for each node.
 
-A node has its own address (127.0.0.x), work folder, environment and GPUs: stand-in `nvidia-smi`
-behind the discovery script that EMR's nodes run. Its Python knows this clone's dependencies and not
-the clone, so that code reaches it by --py-files or not at all.
+A node has its own address (127.0.0.x), work folder, environment and GPUs. Its `nvidia-smi` is a
+small script, which the discovery script of EMR's nodes calls. Its Python can import this clone's
+dependencies but not the clone, so it gets the package only through --py-files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from readmit_spark.storage.java import java_home
 ROOT = Path(__file__).parents[2]
 SPARK = Path(pyspark.__file__).parent
 _START = 300.0  # seconds
-# A Java that lives for seconds is done before what its second compiler makes is of use.
+# These Java processes end before code of the second compiler would pay off.
 _SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
@@ -43,7 +43,7 @@ class Node:
 
 
 class Cluster:
-    """`nodes`: GPUs by the node's name; a node has a core for each."""
+    """A running cluster. nodes: name -> GPU addresses; a node has one core for each GPU."""
 
     def __init__(self, folder: Path, nodes: dict[str, list[str]]) -> None:
         self.folder = folder
@@ -62,7 +62,7 @@ class Cluster:
             self.start(name)
 
     def start(self, name: str) -> None:
-        """The node `name`, new or again; returns once the master knows it."""
+        """Start the node `name`, or start it again; return when the master has registered it."""
         host = f"127.0.0.{2 + list(self._gpus).index(name)}"
         folder = self.folder / name
         smi = folder / "bin/nvidia-smi"
@@ -98,7 +98,7 @@ class Cluster:
         return Node(name, arguments[1], process, log)
 
     def _environment(self, path: list[str]) -> dict[str, str]:
-        """Nothing of this process's own: no PYTHONPATH, no virtual environment."""
+        """Return an environment without this process's PYTHONPATH and virtual environment."""
         return {
             "PATH": ":".join([*path, "/usr/local/bin", "/usr/bin", "/bin"]),
             "JAVA_HOME": str(java_home(os.environ)),
@@ -117,7 +117,7 @@ class Cluster:
         py_files: tuple[Path, ...] = (),
         conf: dict[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """spark-submit, from a folder that is nobody's, with the shape that score has on EMR."""
+        """Run spark-submit in an empty folder, with the Spark settings of score on EMR."""
         master = master or self.master
         slots = sum(map(len, self._gpus.values()))
         settings = self._shape(slots, gpus=master == self.master) | (conf or {})
@@ -134,7 +134,7 @@ class Cluster:
         )  # fmt: skip
 
     def _shape(self, slots: int, gpus: bool) -> dict[str, str]:
-        """conf/spark-emr-score.conf, cut down to this machine."""
+        """Return the settings of conf/spark-emr-score.conf, reduced to this machine."""
         shipped = {
             key: value
             for key, value in read_shape(ROOT / "conf/spark-emr-score.conf").items()
@@ -166,10 +166,10 @@ class Cluster:
 
 
 def _python(folder: Path) -> Path:
-    """A Python with what is installed beside this clone, without the clone."""
+    """Create a Python environment with the dependencies of this clone, without the clone."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    # A plain path: what .pth files there add (an editable install of the clone) is not followed.
+    # A plain path, so that .pth files in it (an editable install of the clone) have no effect.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin/python"
 

@@ -20,7 +20,7 @@ JARS = ROOT / "build" / "s3"
 
 @pytest.fixture(scope="session")
 def connector() -> list[Path]:
-    """The jars of Spark's S3 connector, of the Hadoop that Spark 3.5 has."""
+    """The jars of the S3 connector that fits Spark 3.5."""
     import pyspark
     from pyspark.sql import SparkSession
 
@@ -36,7 +36,7 @@ def connector() -> list[Path]:
 
 @pytest.fixture(scope="session")
 def proxy(s3_server: str) -> Iterator[FaultyProxy]:
-    """What all clients take for S3."""
+    """The proxy that all S3 clients use as S3."""
     proxy = FaultyProxy(s3_server)
     os.environ["AWS_ENDPOINT_URL"] = proxy.address
     yield proxy
@@ -45,10 +45,10 @@ def proxy(s3_server: str) -> Iterator[FaultyProxy]:
 
 @pytest.fixture(scope="session")
 def s3_settings(connector: list[Path], proxy: FaultyProxy) -> dict[str, str]:
-    """Those of a run, but with less patience: the default's with S3 is minutes."""
+    """Spark settings for S3 with few retries: with the defaults, faults take minutes."""
     return {
         **spark_settings(connector, proxy.address),
-        # What is compiled here runs once or twice.
+        # Compiled code runs only once or twice here.
         "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.sql.codegen.wholeStage": "false",
         "spark.hadoop.fs.s3a.attempts.maximum": "4",
@@ -72,7 +72,7 @@ def spark(s3_settings: dict[str, str]) -> Iterator[SparkSession]:
 
 @pytest.fixture
 def ward(bucket: str, proxy: FaultyProxy) -> Iterator[str]:
-    """s3a://ward, empty, behind a proxy without faults; both are so again after the test."""
+    """s3a://ward, empty, behind a proxy without faults. Both are reset after the test."""
     proxy.calm()
     yield bucket.replace("s3://", "s3a://")
     proxy.calm()

@@ -1,4 +1,4 @@
-"""A small cohort, its run from raw tables to scores, and what came of it."""
+"""A small cohort, the jobs on it, and their results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NIGHT = datetime(2020, 1, 16, 2)  # every other patient is in the house
 
 
 def write_raw(folder: Path) -> tuple[str, str]:
-    """ADMISSIONS.csv and NOTEEVENTS.csv.gz; every other patient comes back."""
+    """ADMISSIONS.csv and NOTEEVENTS.csv.gz; every other patient is readmitted."""
     stays = [stay(i, i * 10, "2020-01-01", "2020-01-05") for i in range(1, PATIENTS + 1)]
     stays += [stay(i, i * 10 + 1, "2020-01-15", None) for i in range(1, PATIENTS + 1, 2)]
     notes = [
@@ -63,13 +63,13 @@ def run_nightly(spark: SparkSession, config: Config) -> None:
 
 
 def results(spark: SparkSession, root: str, jobs: Sequence[str]) -> dict[str, list[str]]:
-    """Every row of every table of the last complete runs under `root`, by the table's name."""
-    found = {}
+    """Return the sorted rows of all tables of these jobs' current results, by job and table."""
+    tables = {}
     for job in jobs:
         published = read_manifest(spark, root, job)
         for table, facts in published["tables"].items():
             frame = spark.read.parquet(f"{published['path']}/{table}")
             rows = sorted(str(sorted(row.asDict().items())) for row in frame.collect())
             assert len(rows) == facts["rows"]
-            found[f"{job}: {table}"] = rows
-    return found
+            tables[f"{job}: {table}"] = rows
+    return tables

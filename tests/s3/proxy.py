@@ -1,4 +1,4 @@
-"""An S3 server that misbehaves: a proxy on this machine, in front of one that does not."""
+"""A proxy in front of an S3 server that injects faults."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ERRORS = {
 
 
 class FaultyProxy:
-    """Passes requests on to `server` (http://host:port), except where `rule` says otherwise."""
+    """Passes requests on to `server` (http://host:port), unless `rule` returns a fault."""
 
     def __init__(self, server: str) -> None:
         self.rule: Rule = lambda method, path: None
-        self.met: list[tuple[Fault, str]] = []
+        self.injected: list[tuple[Fault, str]] = []
         self.requests = 0
         upstream = urlsplit(server).netloc
         proxy = self
@@ -45,7 +45,7 @@ class FaultyProxy:
                 proxy.requests += 1
                 fault = proxy.rule(self.command, self.path)
                 if fault:
-                    proxy.met.append((fault, f"{self.command} {self.path}"))
+                    proxy.injected.append((fault, f"{self.command} {self.path}"))
                 if fault is Fault.CUT:
                     self.rfile.read(int(self.headers.get("Content-Length") or 0) // 2)
                     reset(self.connection)
@@ -84,8 +84,8 @@ class FaultyProxy:
             def pass_on(self, body: bytes) -> None:
                 connection = http.client.HTTPConnection(upstream)
                 try:
-                    apart = ("expect", "transfer-encoding")
-                    headers = {k: v for k, v in self.headers.items() if k.lower() not in apart}
+                    dropped = ("expect", "transfer-encoding")
+                    headers = {k: v for k, v in self.headers.items() if k.lower() not in dropped}
                     connection.request(self.command, self.path, body, headers)
                     response = connection.getresponse()
                     content = response.read()
@@ -105,7 +105,9 @@ class FaultyProxy:
         class Server(http.server.ThreadingHTTPServer):
             request_queue_size = 64
 
-            def handle_error(self, request: object, address: object) -> None: ...  # peers that die
+            def handle_error(
+                self, request: object, address: object
+            ) -> None: ...  # clients that end
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self._server.server_port}"
@@ -116,12 +118,12 @@ class FaultyProxy:
         self._server.server_close()
 
     def calm(self) -> None:
-        """No more faults, and none met."""
+        """Inject no more faults, and forget the injected ones."""
         self.rule = lambda method, path: None
-        self.met.clear()
+        self.injected.clear()
 
 
 def reset(connection: socket.socket) -> None:
-    """Ends a connection with an RST, as a failing network does."""
+    """End a connection with an RST, as a failing network does."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

@@ -1,4 +1,4 @@
-"""What Spark must be told to find its S3 connector, and the connector its server."""
+"""Spark settings that load the S3 connector and point it to a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def spark_settings(jars: Sequence[Path], address: str) -> dict[str, str]:
-    """conf/spark-s3.conf as it is shipped, the connector's `jars`, and a server without TLS."""
+    """Return conf/spark-s3.conf with the connector's `jars` and a server without TLS."""
     lines = (ROOT / "conf" / "spark-s3.conf").read_text().splitlines()
     shipped = dict(line.split() for line in lines if line and not line.startswith("#"))
     return {
@@ -25,6 +25,6 @@ def spark_settings(jars: Sequence[Path], address: str) -> dict[str, str]:
 
 
 def submit_arguments(settings: Mapping[str, str]) -> str:
-    """PYSPARK_SUBMIT_ARGS for a session that this or another process makes."""
+    """Return the settings as a value of PYSPARK_SUBMIT_ARGS."""
     options = [f"--conf {shlex.quote(f'{key}={value}')}" for key, value in settings.items()]
     return " ".join([*options, "pyspark-shell"])

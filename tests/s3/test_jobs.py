@@ -1,4 +1,4 @@
-"""The jobs on s3a://, while S3 is well and while it is not: the local result, or one clear line."""
+"""The jobs on s3a://, with and without faults: the local result, or a one-line error."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def upload(folder: Path, prefix: str) -> None:
 
 
 def keys(prefix: str, bucket: str = "ward") -> list[str]:
-    found = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
-    return [entry["Key"] for entry in found.get("Contents", [])]
+    listing = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)
+    return [entry["Key"] for entry in listing.get("Contents", [])]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ JOBS = ("prepare", "score", night_name(NIGHT))
 
 
 def run(spark: SparkSession, overrides: list[str], jobs: int) -> dict[str, list[str]]:
-    """The tables of the first `jobs` of prepare, score and nightly."""
+    """Run the first `jobs` of prepare, score and nightly; return their tables."""
     config = load_config(overrides=overrides)
     for call in (run_prepare, run_score, run_nightly)[:jobs]:
         call(spark, config)
@@ -81,7 +81,7 @@ def local(
     tiny_model: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, list[str]]:
-    """What the jobs make on a disk."""
+    """The results of the jobs on a local disk."""
     return run(spark, settings(str(tmp_path_factory.mktemp("local")), raw, tiny_model), 3)
 
 
@@ -89,7 +89,7 @@ def local(
 def kept(
     spark: SparkSession, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str
 ) -> list[str]:
-    """The settings of a root on S3 with a complete result of prepare, which no fault may harm."""
+    """Settings of a root on S3 with a result of prepare that no fault may change."""
     proxy.calm()
     boto3.client("s3").create_bucket(Bucket="kept")
     overrides = [*settings("s3a://kept/out", raw, tiny_model), "output.overwrite=true"]
@@ -98,14 +98,14 @@ def kept(
 
 
 def first_time(fault: Fault, which: Callable[[str, str], bool]) -> Callable[[str, str], Any]:
-    """The fault at the first request of each object, and none when it is tried again."""
-    seen: set[str] = set()
+    """Return a rule: a fault at the first request of each object, none when it is repeated."""
+    requested: set[str] = set()
 
     def rule(method: str, path: str) -> Fault | None:
         key = f"{method} {path.partition('?')[0]}"
-        if not which(method, path) or key in seen:
+        if not which(method, path) or key in requested:
             return None
-        seen.add(key)
+        requested.add(key)
         return fault
 
     return rule
@@ -127,7 +127,7 @@ def test_all_on_s3_gives_the_local_result(
     assert {"out/report.html", "out/metrics.json", "out/worklist.csv"} <= set(keys("out/"))
 
 
-def test_a_csv_on_s3_is_ingested_though_s3_throttles_and_cuts(
+def test_a_csv_is_ingested_despite_throttling_and_cut_uploads(
     spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str]
 ) -> None:
     upload(Path(raw[0]).parent, "raw")
@@ -138,13 +138,13 @@ def test_a_csv_on_s3_is_ingested_though_s3_throttles_and_cuts(
     progress = Progress("i", 2, io.StringIO())
     with Run(spark, load_config(overrides=overrides), "ingest", progress, datetime.now) as run:
         facts = ingest(run)
-    assert {fault for fault, _ in proxy.met} == {Fault.SLOW_DOWN, Fault.CUT}
+    assert {fault for fault, _ in proxy.injected} == {Fault.SLOW_DOWN, Fault.CUT}
     expected = sorted(read_notes(spark, raw[1]).collect())
     assert sorted(read_notes(spark, f"{ward}/tables").collect()) == expected
     assert facts["sources"]["notes"]["rows"] == len(expected)
 
 
-def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
+def test_a_model_is_trained_and_registered_with_data_and_artifacts_on_s3(
     spark: SparkSession, ward: str, tiny_model: str, tmp_path: Path
 ) -> None:
     stays, notes = hospital()
@@ -165,30 +165,30 @@ def test_a_model_is_trained_from_s3_and_registered_with_its_artifacts_there(
     assert read_manifest(spark, f"{ward}/out", "score")["model"] == "readmission/1"
 
 
-def test_requests_that_s3_refuses_for_their_rate_are_made_again(
+def test_throttled_requests_are_repeated(
     spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str,
     local: dict[str, list[str]],
 ) -> None:  # fmt: skip
     proxy.rule = first_time(Fault.SLOW_DOWN, lambda method, path: method != "HEAD")
-    found = run(spark, settings(f"{ward}/out", raw, tiny_model), 2)
-    assert len(proxy.met) > 30
-    assert found == {name: rows for name, rows in local.items() if name in found}
+    tables = run(spark, settings(f"{ward}/out", raw, tiny_model), 2)
+    assert len(proxy.injected) > 30
+    assert tables == {name: rows for name, rows in local.items() if name in tables}
 
 
-def test_uploads_that_are_cut_are_made_again(
+def test_cut_uploads_are_repeated(
     spark: SparkSession, ward: str, proxy: FaultyProxy, raw: tuple[str, str], tiny_model: str,
     local: dict[str, list[str]],
 ) -> None:  # fmt: skip
     proxy.rule = first_time(Fault.CUT, is_data)
-    found = run(spark, settings(f"{ward}/out", raw, tiny_model), 1)
-    assert len(proxy.met) >= 4  # each table has a file at least
-    assert found == {name: rows for name, rows in local.items() if name in found}
+    tables = run(spark, settings(f"{ward}/out", raw, tiny_model), 1)
+    assert len(proxy.injected) >= 4  # at least one file for each table
+    assert tables == {name: rows for name, rows in local.items() if name in tables}
 
 
 def outcome(
     capsys: pytest.CaptureFixture[str], call: Callable[[Config], object], overrides: list[str]
 ) -> tuple[int, str]:
-    """Exit code of a job, and what it said at its end."""
+    """Return the exit code of a job and its error output."""
     arguments = [part for override in overrides for part in ("--set", override)]
     code = cli.run("job", "", call, ["--config", os.devnull, *arguments])
     return code, capsys.readouterr().err
@@ -202,18 +202,18 @@ def outcome(
         (Fault.DENIED, cli.USER_ERROR, r"S3 denies access"),
     ],
 )
-def test_faults_that_do_not_pass_are_one_line_and_leave_the_last_result(
+def test_lasting_faults_are_a_one_line_error_and_leave_the_last_result(
     spark: SparkSession, kept: list[str], ward: str, proxy: FaultyProxy,
     local: dict[str, list[str]], capsys: pytest.CaptureFixture[str],
     fault: Fault, code: int, message: str,
 ) -> None:  # fmt: skip
     proxy.rule = lambda method, path: fault if is_data(method, path) else None
-    found, said = outcome(capsys, lambda config: run_prepare(spark, config), kept)
+    exit_code, error_output = outcome(capsys, lambda config: run_prepare(spark, config), kept)
     proxy.calm()
-    assert (found, len(said.splitlines())) == (code, 1), said
-    assert message in said and "no partial result was published" in said
-    whole = results(spark, "s3a://kept/out", ["prepare"])
-    assert whole == {name: rows for name, rows in local.items() if name in whole}
+    assert (exit_code, len(error_output.splitlines())) == (code, 1), error_output
+    assert message in error_output and "no partial result was published" in error_output
+    tables = results(spark, "s3a://kept/out", ["prepare"])
+    assert tables == {name: rows for name, rows in local.items() if name in tables}
 
 
 def test_a_kill_between_data_and_manifest_leaves_the_last_result(
@@ -240,12 +240,12 @@ def test_a_kill_between_data_and_manifest_leaves_the_last_result(
         start_new_session=True,
     )
     reached = about_to_publish.wait(300)
-    os.killpg(job.pid, signal.SIGKILL)  # Python and its Java; the workers go with it
+    os.killpg(job.pid, signal.SIGKILL)  # Python and Java, and with them the workers
     assert reached, job.communicate()[1].decode()
     assert job.wait() == -signal.SIGKILL
     proxy.calm()
     dead = runs_of_prepare() - {before["run"]}
-    assert len(dead) == 1  # its data are there, whole
+    assert len(dead) == 1  # its tables are complete
     assert read_manifest(spark, "s3a://kept/out", "prepare") == before
     run_prepare(spark, load_config(overrides=kept))
     after = read_manifest(spark, "s3a://kept/out", "prepare")
@@ -280,8 +280,8 @@ def runs_of_prepare() -> set[str]:
 
 
 @pytest.fixture
-def gone(kept: list[str], spark: SparkSession) -> Iterator[Callable[[], None]]:
-    """Takes an object of the chunks table away, until the test is over."""
+def delete_object(kept: list[str], spark: SparkSession) -> Iterator[Callable[[], None]]:
+    """Return a function that deletes an object of the chunks table. It is restored afterwards."""
     run = read_manifest(spark, "s3a://kept/out", "prepare")["run"]
     name = next(key for key in keys(f"out/{run}/chunks/", "kept") if "part-" in key)
     s3 = boto3.client("s3")
@@ -290,39 +290,39 @@ def gone(kept: list[str], spark: SparkSession) -> Iterator[Callable[[], None]]:
     s3.put_object(Bucket="kept", Key=name, Body=content)
 
 
-def test_an_object_that_is_gone_is_one_line(
-    spark: SparkSession, kept: list[str], gone: Callable[[], None], ward: str,
+def test_a_missing_object_is_a_one_line_error(
+    spark: SparkSession, kept: list[str], delete_object: Callable[[], None], ward: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    gone()
-    code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
-    assert (code, len(said.splitlines())) == (cli.USER_ERROR, 1), said
-    assert "chunks is not what jobs/prepare.py wrote" in said
+    delete_object()
+    code, error_output = outcome(capsys, lambda config: run_score(spark, config), kept)
+    assert (code, len(error_output.splitlines())) == (cli.USER_ERROR, 1), error_output
+    assert "chunks is not what jobs/prepare.py wrote" in error_output
 
 
-def test_an_object_that_goes_while_it_is_read_is_one_line(
-    spark: SparkSession, kept: list[str], gone: Callable[[], None], ward: str,
+def test_an_object_deleted_while_it_is_read_is_a_one_line_error(
+    spark: SparkSession, kept: list[str], delete_object: Callable[[], None], ward: str,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     ship = scoring.ship
 
-    def ship_late(*arguments: Any) -> Any:  # when the tables' files have been listed
-        gone()
+    def ship_late(*arguments: Any) -> Any:  # after the files of the tables were listed
+        delete_object()
         return ship(*arguments)
 
     monkeypatch.setattr(scoring, "ship", ship_late)
-    code, said = outcome(capsys, lambda config: run_score(spark, config), kept)
-    assert (code, len(said.splitlines())) == (cli.FAILED, 1), said
-    assert "is missing" in said and "no partial result was published" in said
+    code, error_output = outcome(capsys, lambda config: run_score(spark, config), kept)
+    assert (code, len(error_output.splitlines())) == (cli.FAILED, 1), error_output
+    assert "is missing" in error_output and "no partial result was published" in error_output
     with pytest.raises(UserError, match="holds no complete result of score"):
         read_manifest(spark, "s3a://kept/out", "score")
 
 
-def test_a_bucket_that_is_not_there_is_one_line(
+def test_a_missing_bucket_is_a_one_line_error(
     spark: SparkSession, ward: str, raw: tuple[str, str], tiny_model: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     overrides = settings("s3a://no-such-ward/out", raw, tiny_model)
-    code, said = outcome(capsys, lambda config: run_prepare(spark, config), overrides)
-    assert (code, len(said.splitlines())) == (cli.USER_ERROR, 1), said
-    assert "this bucket does not exist" in said
+    code, error_output = outcome(capsys, lambda config: run_prepare(spark, config), overrides)
+    assert (code, len(error_output.splitlines())) == (cli.USER_ERROR, 1), error_output
+    assert "this bucket does not exist" in error_output
