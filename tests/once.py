@@ -11,8 +11,10 @@ from filelock import FileLock
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a folder that `make` has filled. The first process that asks makes it; the others
-    wait. Nobody may change what is in it."""
+    """Return a folder that `make` has filled, once for all test processes.
+
+    The first process calls `make`; the others wait. Tests must not change the folder.
+    """
     base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a folder in the run's folder
         base = base.parent

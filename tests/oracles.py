@@ -1,11 +1,11 @@
-"""What the method says, computed the slow and obvious way: plain Python, csv, datetime, spaCy.
+"""docs/method.md in simple, slow code: plain Python, csv, datetime, spaCy.
 
-The tests compare the package with this module, so it shares no line with it: no pandas, no Spark,
-loops over lists. Nothing here is meant to be fast.
+The tests compare the package with this module, so it shares no code with the package: no pandas, no
+Spark, only loops over lists.
 
-What a CSV cannot say: the csv module reads a quoted empty text (`""`) and a missing one alike, and
-`read_csv` makes both None. The two differ in one place only, an empty text that is the last
-discharge summary of a stay.
+One limit of CSV: the csv module reads a quoted empty text (`""`) and a missing one alike, and
+`read_csv` makes both None. This matters in one case only: an empty text in the last discharge
+summary of an admission.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})
 
 
 class Cohort(NamedTuple):
-    """`rows` by HADM_ID, and what was left out, each once, with the first reason that applies."""
+    """rows: by HADM_ID. exclusions: HADM_ID and first reason of each admission left out."""
 
     rows: dict[int, dict[str, Any]]
     exclusions: list[tuple[int, str]]
@@ -45,7 +45,7 @@ class Chunk(NamedTuple):
 
 
 def read_csv(path: str | Path) -> list[dict[str, str | None]]:
-    """The rows of a .csv or .csv.gz, keys in upper case, empty fields None, line breaks kept."""
+    """Read the rows of a .csv or .csv.gz: keys in upper case, empty fields None."""
     csv.field_size_limit(2**31 - 1)
     opener = gzip.open if str(path).endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
@@ -56,8 +56,10 @@ def read_csv(path: str | Path) -> list[dict[str, str | None]]:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """`yyyy-MM-dd HH:mm:ss`, with an optional fraction and a blank or T between; anything else is
-    null. A fraction is kept to the microsecond."""
+    """Parse `yyyy-MM-dd HH:mm:ss`, with a blank or T between; None for anything else.
+
+    An optional fraction of a second is cut to microseconds.
+    """
     match = TIME.fullmatch(text or "")
     if match is None:
         return None
@@ -70,7 +72,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def parse_date(text: str | None) -> date | None:
-    """`yyyy-MM-dd`; what follows a blank is ignored; anything else is null."""
+    """Parse `yyyy-MM-dd`; text after a blank is ignored. None for anything else."""
     day = (text or "").split(" ")[0]
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
         return None
@@ -81,24 +83,24 @@ def parse_date(text: str | None) -> date | None:
 
 
 def parse_id(text: str | None) -> int | None:
-    """A whole number (`100001`; also `100001.0`, as pandas writes a column that has nulls)."""
+    """Parse a whole number, also `100001.0`, as pandas writes a column with nulls."""
     match = re.fullmatch(r"(-?[0-9]+)(\.0+)?", text or "")
     return int(match[1]) if match else None
 
 
 def distinct(rows: Iterable[Row]) -> list[Row]:
-    """Rows that are the same in every column count once."""
-    seen: dict[tuple[Any, ...], Row] = {}
+    """Return the rows without exact duplicates."""
+    first_rows: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        seen.setdefault(tuple(sorted(row.items())), row)
-    return list(seen.values())
+        first_rows.setdefault(tuple(sorted(row.items())), row)
+    return list(first_rows.values())
 
 
 # --- cohort, label, split (sections 2 and 9) ------------------------------------------------------
 
 
 def label(days_next_admit: float | None, *, horizon_days: float = 30.0) -> int:
-    """1 where an unplanned admission starts less than the horizon after discharge, else 0."""
+    """Return 1 if an unplanned admission starts within the horizon after discharge, else 0."""
     return int(days_next_admit is not None and days_next_admit < horizon_days)
 
 
@@ -107,7 +109,7 @@ def _hash(text: str) -> int:
 
 
 def split(key: int, seed: int) -> str:
-    """10 % test, 10 % validation, 80 % train, by a hash of the key and the seed alone."""
+    """Return test (10 %), validation (10 %) or train (80 %), from a hash of key and seed."""
     share = _hash(f"{seed}:{key}") / 2**32
     return "test" if share < 0.1 else "validation" if share < 0.2 else "train"
 
@@ -124,9 +126,9 @@ def cohort(
     horizon_days: float = 30.0,
     split_level: str | None = None,
 ) -> Cohort:
-    """Section 2: the label over all admissions first, then the exclusions.
+    """Compute section 2: first the labels of all admissions, then the exclusions.
 
-    `split_level` is `patient` or `admission`; by default what the profile says. Two different rows
+    split_level: `patient` or `admission`; None uses the default of the profile. Two different rows
     with one HADM_ID are a ValueError.
     """
     level = split_level or {"default": "patient", "paper": "admission"}[profile]
@@ -187,8 +189,9 @@ def _why_excluded(stay: Mapping[str, Any], profile: str) -> str | None:
 def _next_unplanned(
     stay: Mapping[str, Any], stays_of_subject: list[dict[str, Any]]
 ) -> datetime | None:
-    """ADMITTIME of the subject's first later admission that is not ELECTIVE. An admission whose
-    ADMITTIME is unknown has no place in the order; one of unknown type is not ELECTIVE."""
+    """Return the ADMITTIME of the subject's first later admission that is not ELECTIVE.
+
+    An admission without ADMITTIME is ignored; one of unknown type is not ELECTIVE."""
     place = (stay["admittime"], stay["hadm_id"])
     later = sorted(
         (other["admittime"], other["hadm_id"])
@@ -210,7 +213,7 @@ def days_between(start: datetime | None, end: datetime | None) -> float | None:
 def documents(
     notes: Iterable[Row], rows: Mapping[int, Mapping[str, Any]], window: str, profile: str
 ) -> dict[int, str]:
-    """The raw text of each admission of the cohort that has a note in the window."""
+    """Return the raw text of each admission of the cohort that has a note in the window."""
     of_stay: dict[int, list[tuple[Any, str]]] = {}
     for note in distinct(notes):
         hadm_id, text = parse_id(note["HADM_ID"]), note["TEXT"]
@@ -238,7 +241,7 @@ def _in_window(note: Row, stay: Mapping[str, Any], window: str, profile: str) ->
 
 
 def _place(note: Row) -> tuple[Any, ...]:
-    """CHARTDATE, CHARTTIME, ROW_ID: each in order, null last."""
+    """Sort key: CHARTDATE, CHARTTIME, ROW_ID; null comes last."""
     known: list[Any] = [
         parse_date(note["CHARTDATE"]),
         parse_time(note["CHARTTIME"]),
@@ -251,7 +254,7 @@ def _place(note: Row) -> tuple[Any, ...]:
 
 
 def clean(text: str | None) -> str:
-    """Section 4. What the expressions leave at either end stays."""
+    """Clean a text as in section 4. White space left at both ends is kept."""
     text = " " if text is None else text
     text = text.replace("\n", " ").replace("\r", " ").strip().lower()
     text = re.sub(r"\[(.*?)\]", "", text)
@@ -265,7 +268,7 @@ def clean(text: str | None) -> str:
 
 
 def clean_for_pretraining(text: str | None) -> str:
-    """Section 4, its last line."""
+    """Clean a text for pretraining, as in the last line of section 4."""
     return re.sub(r"\s+", " ", re.sub(r"[0-9]", "", clean(text))).strip()
 
 
@@ -279,7 +282,7 @@ def _sentencizer() -> Any:
 
 
 def segments(text: str) -> list[str]:
-    """Section 5: the segments of a cleaned text, each with its words joined by one space.
+    """Return the segments of a cleaned text (section 5), words joined by one space.
 
     A boundary that the sentencizer puts inside a white-space word ("in.The") does not cut it: the
     word belongs to the segment in which it starts.
@@ -314,7 +317,7 @@ def _words_with_offsets(text: str) -> Iterator[tuple[int, str]]:
 
 
 def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
-    """Section 6: full windows, and the remainder where it has more than `min_tail_words`."""
+    """Cut into full chunks, and the rest if it has more than `min_tail_words` (section 6)."""
     found = text.split()
     windows = [found[start : start + words] for start in range(0, len(found), words)]
     return [" ".join(w) for w in windows if len(w) == words or len(w) > min_tail_words]
@@ -329,7 +332,7 @@ def chunks(
     words: int = 318,
     min_tail_words: int = 10,
 ) -> list[Chunk]:
-    """The chunks table without its token columns, ordered by window, HADM_ID and chunk."""
+    """Return the chunks table without token columns, by window, HADM_ID and chunk."""
     notes = list(notes)
     return [
         Chunk(window, hadm_id, index, text, len(text.split()))
@@ -343,7 +346,7 @@ def chunks(
 
 
 def vote(probabilities: Iterable[float], c: float = 2.0) -> float:
-    """(P_max + P_mean n/c) / (1 + n/c) over the n chunks of one admission."""
+    """Return (P_max + P_mean n/c) / (1 + n/c) of the n chunks of one admission."""
     found = list(probabilities)
     n = len(found)
     mean = sum(found) / n

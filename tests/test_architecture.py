@@ -1,5 +1,4 @@
-"""Rooms stand in the order of the data, and only the outermost modules know argv, environment and
-clock."""
+"""Import rules: rooms import only earlier rooms, and few modules use argv, environment or clock."""
 
 from __future__ import annotations
 
@@ -43,7 +42,7 @@ def module_name(path: Path) -> str:
 
 
 def room_of(module: str) -> str:
-    """The room of a dotted name of the package."""
+    """Return the room of a module of the package."""
     parts = module.split(".")
     if len(parts) > 1 and (PACKAGE / parts[1]).is_dir():
         return parts[1]
@@ -51,7 +50,7 @@ def room_of(module: str) -> str:
 
 
 def imported(nodes: list[ast.stmt] | list[ast.AST]) -> set[str]:
-    """Dotted names of the modules that these nodes import, `from a import b` as a.b."""
+    """Return the dotted names that these nodes import; `from a import b` is a.b."""
     names: set[str] = set()
     for node in nodes:
         if isinstance(node, ast.Import):

@@ -38,18 +38,18 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relativ
 
 
 def prose(text: str) -> str:
-    """The page without its code blocks."""
+    """Return the page without its code blocks."""
     return re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def code_blocks(text: str) -> Iterator[tuple[str, str]]:
-    """(language, content) of each fenced block."""
+    """Yield (language, content) of each fenced block."""
     for match in re.finditer(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         yield match.group(1), match.group(2)
 
 
 def code_spans(text: str) -> list[str]:
-    """What stands between single backticks."""
+    """Return the texts between single backticks."""
     return re.findall(r"`([^`\n]+)`", prose(text))
 
 
@@ -59,7 +59,7 @@ def code(text: str) -> str:
 
 @cache
 def anchors(page: Path) -> set[str]:
-    """The anchors of the page's headings, as GitHub makes them."""
+    """Return the anchors of the page's headings, as GitHub makes them."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.*)$", prose(page.read_text()), re.MULTILINE):
         kept = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -82,7 +82,7 @@ def repository_files() -> list[str]:
 
 
 @pages
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_have_a_target(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text())):
         if re.match(r"[a-z]+:", target):
             continue

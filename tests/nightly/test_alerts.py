@@ -42,10 +42,10 @@ def test_a_precision_that_no_threshold_reaches_alerts_nobody() -> None:
     assert alert_rule("precision", 0.9, "3days", never) == AlertRule("precision", 0.9, None)
 
 
-@pytest.mark.parametrize("learnt", [None, LEARNT])
-def test_a_precision_needs_thresholds_of_the_window(learnt: FittedSettings | None) -> None:
+@pytest.mark.parametrize("fitted", [None, LEARNT])
+def test_a_precision_needs_thresholds_of_the_window(fitted: FittedSettings | None) -> None:
     with pytest.raises(UserError, match=r"no thresholds for 2days.*train\.window=2days"):
-        alert_rule("precision", 0.5, "2days", learnt)
+        alert_rule("precision", 0.5, "2days", fitted)
 
 
 @pytest.mark.parametrize("rule", ["threshold", "precision"])

@@ -23,7 +23,7 @@ EVIL = """<script>evil()</script><!--</script> "onmouseover=evil() '&amp;\u2028"
 RISEN = Patient(
     rank=1,
     subject_id=501,
-    hadm_id=9_007_199_254_740_993,  # 2**53 + 1, which JavaScript's numbers do not hold
+    hadm_id=9_007_199_254_740_993,  # 2**53 + 1, which is not exact as a JavaScript number
     day_of_stay=3,
     n_notes=7,
     n_chunks=5,
@@ -69,13 +69,13 @@ def page(**changed: Any) -> Page:
 
 
 def island(source: str) -> Any:
-    """The JSON in the page, as a browser takes it: up to the first closing tag."""
+    """Return the JSON in the page as a browser reads it: up to the first closing tag."""
     start = '<script id="details" type="application/json">'
     return json.loads(source.partition(start)[2].partition("</script")[0])
 
 
 def table_rows(source: str) -> list[str]:
-    """The text of each patient's row."""
+    """Return the text of each patient's row."""
     body = source.partition('id="patients"')[2].partition("<tbody>")[2].partition("</tbody>")[0]
     return [Page(row).text for row in body.split("</tr>")[:-1]]
 
@@ -95,7 +95,7 @@ def test_a_tiny_change_is_not_shown_as_zero() -> None:
     assert rows == ["2 502 adm. 902 3 0.250 ▼ fallen by less than 0.001 0 Show"]
 
 
-def test_details_are_in_the_page_for_its_script_to_draw() -> None:
+def test_the_page_contains_the_details_as_json() -> None:
     first = island(render_worklist(THREE))[0]
     assert (first["subject"], first["admission"]) == ("501", "9007199254740993")
     assert first["moved"] == pytest.approx(0.1125)
@@ -113,7 +113,7 @@ def test_details_are_in_the_page_for_its_script_to_draw() -> None:
     assert [n["written"] for n in first["newNotes"]] == ["21 Nov, 21:00", None]
 
 
-def test_top_counts_the_house_and_what_changed() -> None:
+def test_the_header_counts_patients_and_changes() -> None:
     words = page().text
     assert "Readmission worklist, 22 November 2026, 02:00" in words
     assert "5 patients were in hospital at this time." in words
@@ -131,18 +131,18 @@ def test_admissions_that_left_have_a_reason() -> None:
     assert "Left since last night Nobody." in page(left=[]).text
 
 
-def test_first_night_compares_with_nothing() -> None:
+def test_a_first_night_shows_no_changes() -> None:
     words = page(previous=None, left=[]).text
     assert "This is the first list, so there is no earlier list to compare with." in words
     assert "3 on the list 1 alerted 2 without a score" in words
     assert "Not known on a first night." in words
 
 
-def test_discharge_window_in_words() -> None:
+def test_the_discharge_window_is_named_in_words() -> None:
     assert "A program read the discharge summary of each admission" in page(window="discharge").text
 
 
-def test_horizon_is_the_configured_one() -> None:
+def test_the_page_shows_the_configured_horizon() -> None:
     words = page(horizon_days=7.5).text
     assert "within 7.5 days after discharge." in words and "30 days" not in words
 
@@ -219,7 +219,7 @@ def test_two_thousand_patients_are_all_listed() -> None:
     assert "2,009 patients were in hospital" in Page(source).text
 
 
-def test_same_night_same_bytes() -> None:
+def test_the_same_night_gives_the_same_bytes() -> None:
     assert render_worklist(night(30)) == render_worklist(night(30))
 
 
@@ -280,7 +280,7 @@ def spark(history: Any) -> tuple[list[list[float]], str]:
     return points, svg["aria-label"] or ""
 
 
-def test_sparkline_has_time_along_and_the_score_up() -> None:
+def test_a_sparkline_has_time_on_x_and_the_score_on_y() -> None:
     nights = [(datetime(2026, 11, d, 2), s) for d, s in ((18, 0.0), (19, 1.0), (22, 0.5))]
     points, label = spark(nights)
     # 96 x 30 with 2.5 px around: 91 px for four days, 25 px from score 1 down to 0.
@@ -295,7 +295,7 @@ def test_sparkline_of_a_first_night_is_a_dot() -> None:
 # --- The CSV ---
 
 
-def test_csv_has_a_row_a_patient_with_exact_numbers() -> None:
+def test_the_csv_has_one_row_for_each_patient_with_exact_numbers() -> None:
     third = replace(NEW, score=0.1 + 0.2)
     text = worklist_csv(replace(THREE, patients=(RISEN, FALLEN, third)))
     assert text.splitlines()[0] == (
@@ -311,12 +311,12 @@ def test_csv_has_a_row_a_patient_with_exact_numbers() -> None:
     assert rows[2]["previous_score"] == "" and float(rows[2]["score"]) == 0.1 + 0.2
 
 
-def test_csv_holds_nothing_that_a_spreadsheet_takes_for_a_formula() -> None:
+def test_the_csv_has_no_field_that_a_spreadsheet_reads_as_a_formula() -> None:
     driver = Driver(0, 0.9, 0.5, [Passage(1, '=HYPERLINK("x")', 0, 9, text="@SUM(A1)")])
     text = worklist_csv(replace(THREE, patients=(replace(RISEN, drivers=[driver]), FALLEN, NEW)))
     cells = [cell for row in csv.reader(StringIO(text)) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
-def test_csv_of_an_empty_night_is_its_header() -> None:
+def test_the_csv_of_an_empty_night_is_its_header() -> None:
     assert len(worklist_csv(night(0)).splitlines()) == 1

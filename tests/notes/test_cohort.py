@@ -17,7 +17,7 @@ pytestmark = pytest.mark.spark4
 
 
 def admissions(spark: SparkSession, patients: int) -> DataFrame:
-    """Two admissions a patient: HADM_ID 2 n and 2 n + 1 of SUBJECT_ID n."""
+    """Make two admissions for each patient: HADM_ID 2 n and 2 n + 1 of SUBJECT_ID n."""
     day = F.to_timestamp(F.lit("2020-01-01 12:00:00"))
     return spark.range(2 * patients, numPartitions=2).select(
         F.floor(F.col("id") / 2).alias("subject_id"),
@@ -30,7 +30,7 @@ def admissions(spark: SparkSession, patients: int) -> DataFrame:
 
 
 def splits(spark: SparkSession, patients: int, *settings: str) -> dict[int, tuple[str, int]]:
-    """Split and fold by HADM_ID."""
+    """Return HADM_ID -> (split, fold)."""
     config = load_config(overrides=settings)
     rows = cohort_table(label_admissions(admissions(spark, patients), config), config)
     return {row.hadm_id: (row.split, row.fold) for row in rows.collect()}
@@ -53,11 +53,11 @@ def test_a_patient_keeps_the_split_when_data_grow(spark: SparkSession) -> None:
 def test_shares_are_a_tenth_a_tenth_and_the_rest_in_every_fold(spark: SparkSession) -> None:
     counts = Counter(splits(spark, 10_000).values())
     for fold in range(5):
-        here = {split: n for (split, f), n in counts.items() if f == fold}
-        total = sum(here.values())
+        in_fold = {split: n for (split, f), n in counts.items() if f == fold}
+        total = sum(in_fold.values())
         assert total == pytest.approx(4_000, rel=0.1)
-        assert here["test"] / total == pytest.approx(0.1, abs=0.03)
-        assert here["validation"] / total == pytest.approx(0.1, abs=0.03)
+        assert in_fold["test"] / total == pytest.approx(0.1, abs=0.03)
+        assert in_fold["validation"] / total == pytest.approx(0.1, abs=0.03)
 
 
 @pytest.mark.parametrize("setting", ["profile=paper", "split.level=admission"])

@@ -27,13 +27,11 @@ from tests import oracles
 from tests.odd_cohort import odd_cohort
 from tests.tables_in import write_csv
 
-pytestmark = pytest.mark.spark4
-
 CLINOSIM = Path(__file__).parents[2] / "../shared/data/clinosim"
 PROFILES = ["default", "paper"]
 WINDOWS = ["2days", "3days", "discharge"]
 
-pytestmark = pytest.mark.parametrize("profile", PROFILES)
+pytestmark = [pytest.mark.spark4, pytest.mark.parametrize("profile", PROFILES)]
 
 
 @pytest.fixture(scope="module", params=["odd", "clinosim"])
@@ -85,8 +83,8 @@ def test_chunks(
         Observation("repeated"),
     )
     chunks = chunks_table(chunk_rows(documents, config.chunk, tokenizer)).toPandas()
-    found = chunks[["window", "hadm_id", "chunk_index", "text", "n_words"]]
-    assert sorted(map(one_mark, found.itertuples(index=False, name=None))) == sorted(
+    columns = chunks[["window", "hadm_id", "chunk_index", "text", "n_words"]]
+    assert sorted(map(one_mark, columns.itertuples(index=False, name=None))) == sorted(
         map(one_mark, expected)
     )
     for row in chunks.itertuples():
@@ -100,7 +98,7 @@ def test_chunks(
 
 
 def one_mark(chunk: tuple[Any, ...]) -> tuple[Any, ...]:
-    """How many replacement characters stand for broken bytes, Java and Python see differently."""
+    """Merge replacement characters: Java and Python write different numbers for broken bytes."""
     return tuple(re.sub("\ufffd+", "\ufffd", x) if isinstance(x, str) else x for x in chunk)
 
 
@@ -109,7 +107,7 @@ def labelled_of(spark: SparkSession, source: tuple[str, str], config: Config) ->
 
 
 def by_hadm(cohort: DataFrame) -> Mapping[int, dict[str, Any]]:
-    """Rows as the oracle has them: naive datetimes, None for null."""
+    """Return rows in the form of the oracle: datetimes without time zone, None for null."""
     rows = cohort.toPandas().astype(object).to_dict("records")
     return {row["hadm_id"]: {name: plain(value) for name, value in row.items()} for row in rows}
 
