@@ -224,10 +224,10 @@ def documents(
             continue
         if _in_window(note, stay, window, profile):
             of_stay.setdefault(stay["hadm_id"], []).append((_place(note), text))
-    texts = {hadm_id: [text for _, text in sorted(found)] for hadm_id, found in of_stay.items()}
+    texts = {hadm_id: [text for _, text in sorted(notes)] for hadm_id, notes in of_stay.items()}
     if window == "discharge":
-        return {hadm_id: found[-1] for hadm_id, found in texts.items()}
-    return {hadm_id: " ".join(found) for hadm_id, found in texts.items()}
+        return {hadm_id: notes[-1] for hadm_id, notes in texts.items()}
+    return {hadm_id: " ".join(notes) for hadm_id, notes in texts.items()}
 
 
 def _in_window(note: Row, stay: Mapping[str, Any], window: str, profile: str) -> bool:
@@ -318,8 +318,8 @@ def _words_with_offsets(text: str) -> Iterator[tuple[int, str]]:
 
 def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[str]:
     """Cut into full chunks, and the rest if it has more than `min_tail_words` (section 6)."""
-    found = text.split()
-    windows = [found[start : start + words] for start in range(0, len(found), words)]
+    all_words = text.split()
+    windows = [all_words[start : start + words] for start in range(0, len(all_words), words)]
     return [" ".join(w) for w in windows if len(w) == words or len(w) > min_tail_words]
 
 
@@ -347,7 +347,7 @@ def chunks(
 
 def vote(probabilities: Iterable[float], c: float = 2.0) -> float:
     """Return (P_max + P_mean n/c) / (1 + n/c) of the n chunks of one admission."""
-    found = list(probabilities)
-    n = len(found)
-    mean = sum(found) / n
-    return (max(found) + mean * n / c) / (1 + n / c)
+    values = list(probabilities)
+    n = len(values)
+    mean = sum(values) / n
+    return (max(values) + mean * n / c) / (1 + n / c)

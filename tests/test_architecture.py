@@ -86,8 +86,8 @@ def test_no_circle() -> None:
     files = {module_name(path).removesuffix(".__init__"): path for path in modules()}
     imports: dict[str, set[str]] = {}
     for name, path in files.items():
-        found = own(imported(list(ast.walk(ast.parse(path.read_text())))))
-        targets = {n if n in files else n.rpartition(".")[0] for n in found}
+        names = own(imported(list(ast.walk(ast.parse(path.read_text())))))
+        targets = {n if n in files else n.rpartition(".")[0] for n in names}
         imports[name] = (targets & files.keys()) - {name}
     while imports:
         free = {name for name, targets in imports.items() if not targets & imports.keys()}
@@ -124,5 +124,7 @@ def test_jobs_that_score_do_not_wait_for_training_to_be_imported() -> None:
         "readmit_spark.nightly.nightly_job; print(sorted({'torch', 'transformers'} & "
         "set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.strip() == "[]"

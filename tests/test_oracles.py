@@ -131,22 +131,22 @@ def test_another_patients_admission_is_not_the_next_one() -> None:
 
 
 def test_a_stay_that_is_excluded_still_labels_the_one_before() -> None:
-    found = cohort(
+    result = cohort(
         stay(1, "2020-01-01", "2020-01-05"),
         stay(2, "2020-01-06", "2020-01-07", died="2020-01-07"),
     )
-    assert found.rows[1]["label"] == 1
-    assert found.exclusions == [(2, "died_in_hospital")]
+    assert result.rows[1]["label"] == 1
+    assert result.exclusions == [(2, "died_in_hospital")]
 
 
 def test_death_after_an_unparsed_admission_time_is_counted_once_by_its_first_reason() -> None:
-    found = cohort(
+    result = cohort(
         stay(1, None, "2020-01-05", "NEWBORN", died="2020-01-05"),
         stay(2, "2020-01-01", "2019-01-05", "NEWBORN", died="2020-01-05"),
         stay(3, "2020-01-01", "2019-01-05", died="2020-01-05"),
         stay(4, "2020-01-01", "2019-01-05"),
     )
-    assert found.exclusions == [
+    assert result.exclusions == [
         (1, "admittime_unparsed"),
         (2, "newborn"),
         (3, "died_in_hospital"),
@@ -155,9 +155,9 @@ def test_death_after_an_unparsed_admission_time_is_counted_once_by_its_first_rea
 
 
 def test_the_paper_profile_keeps_a_discharge_before_admission() -> None:
-    found = cohort(stay(1, "2020-01-05", "2020-01-01"), profile="paper")
-    assert found.rows[1]["duration_days"] == -4.0
-    assert found.exclusions == []
+    result = cohort(stay(1, "2020-01-05", "2020-01-01"), profile="paper")
+    assert result.rows[1]["duration_days"] == -4.0
+    assert result.exclusions == []
 
 
 @pytest.mark.parametrize(("profile", "expected"), [("default", None), ("paper", 0)])
@@ -306,14 +306,14 @@ def test_a_remainder_is_a_chunk_above_ten_words(n: int, expected: list[int]) -> 
 def test_chunks_are_numbered_within_an_admission_and_a_window() -> None:
     rows = cohort(stay(1, "2020-01-01", "2020-01-05")).rows
     notes = [note(1, "A " * 318 + "B " * 11), note(2, "C " * 11, "2020-01-03")]
-    found = oracles.chunks(notes, rows, ["2days", "3days"], "default")
-    assert [(chunk.window, chunk.chunk_index, chunk.n_words) for chunk in found] == [
+    result = oracles.chunks(notes, rows, ["2days", "3days"], "default")
+    assert [(chunk.window, chunk.chunk_index, chunk.n_words) for chunk in result] == [
         ("2days", 0, 318),
         ("2days", 1, 11),
         ("3days", 0, 318),
         ("3days", 1, 22),
     ]
-    assert found[3] == ("3days", 1, 1, " ".join("b" * 11 + "c" * 11), 22)
+    assert result[3] == ("3days", 1, 1, " ".join("b" * 11 + "c" * 11), 22)
 
 
 # --- vote -----------------------------------------------------------------------------------------

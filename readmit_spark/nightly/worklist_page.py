@@ -169,7 +169,7 @@ def _source(name: str) -> str:
 
 
 def _csp_hash(source: str) -> str:
-    """Return the hash by which a Content-Security-Policy allows an inline element."""
+    """Return the hash that allows an inline element in a Content-Security-Policy."""
     return "sha256-" + b64encode(sha256(source.encode()).digest()).decode("ascii")
 
 

@@ -20,7 +20,7 @@ from readmit_spark.notes.tokenizer import Vocabulary
 
 Ids = list[int]
 SPECIALS = 3  # [CLS] and two [SEP]
-_FOREIGN_DRAWS = 20  # draws of a foreign half, of which the best is used
+_FOREIGN_DRAWS = 20  # draws of a foreign half; the best one is used
 
 
 class Pair(NamedTuple):

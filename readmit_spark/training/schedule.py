@@ -65,7 +65,7 @@ def assign_to_lanes(lengths: Index, lanes: int) -> list[Index]:
 
 
 def rows_of_rank(lengths: Index, lanes: int, rank: int, world: int) -> Index:
-    """Return the rows that one rank of `world` trains on: those of its lanes."""
+    """Return the rows that one rank of `world` trains on: the rows of its lanes."""
     return np.concatenate(assign_to_lanes(lengths, lanes)[rank::world])
 
 

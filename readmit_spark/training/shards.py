@@ -66,8 +66,9 @@ class ChunkIndex:
 def admissions_of(folder: str, part: Part, fold: int | None, window: str | None = None) -> Index:
     """Return the sorted hadm_ids of one part of the cohort in `folder`.
 
-    Without a fold the parts are the cohort's splits. With a fold, that fold is the test part; of
-    the other admissions those of the validation split are for validation, all others for training.
+    Without a fold the parts are the cohort's splits. With a fold, that fold is the test part. Of
+    the other admissions, the validation split is the validation part and all others are the
+    training part.
     With a window, only actionable admissions: the stay lasted as many days as the window has, or
     has not ended.
     """

@@ -45,8 +45,8 @@ def test_each_word_has_its_segment() -> None:
     owners = [number for number, text in enumerate(segments) for _ in text.split()]
     assert len(segments) > 3
     chunks = word_chunks(clean(document(NOTES)), 20, 0)
-    found = [w.segment for i in range(len(chunks)) for w in chunk_words(NOTES, chunks, i)]
-    assert found == owners
+    segments = [w.segment for i in range(len(chunks)) for w in chunk_words(NOTES, chunks, i)]
+    assert segments == owners
 
 
 def test_a_word_cut_between_chunks_has_its_place(tokenizer: ChunkTokenizer) -> None:
@@ -76,8 +76,8 @@ def test_tokens_belong_to_words(tokenizer: ChunkTokenizer) -> None:
     assert len(word_of) == len(encoded.input_ids)
     assert (word_of[0], word_of[-1]) == (-1, -1)
     for number, word in enumerate(text.split()):
-        mine = [i for i, of in zip(encoded.input_ids, word_of, strict=True) if of == number]
-        assert mine == tokenizer.encode([word])[0].input_ids[1:-1]
+        ids = [i for i, of in zip(encoded.input_ids, word_of, strict=True) if of == number]
+        assert ids == tokenizer.encode([word])[0].input_ids[1:-1]
     short = ChunkTokenizer(tokenizer.definition, 6)
     assert short.word_of(text) == [-1, *word_of[1:5], -1]
 

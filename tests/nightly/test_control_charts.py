@@ -82,10 +82,10 @@ def planted(admissions: pd.DataFrame, what: str, share: float = 1.0) -> pd.DataF
 def test_a_break_is_flagged_on_its_first_night(
     quiet: tuple[pd.DataFrame, pd.DataFrame], what: str
 ) -> None:
-    found = first_alarms(drift_charts(planted(quiet[0], what), NIGHTS, RULES))
-    assert found.pop((what, 1)) == BREAK
-    assert all(night >= BREAK for night in found.values())
-    others = {name for name, _ in found} - {what}
+    result = first_alarms(drift_charts(planted(quiet[0], what), NIGHTS, RULES))
+    assert result.pop((what, 1)) == BREAK
+    assert all(night >= BREAK for night in result.values())
+    others = {name for name, _ in result} - {what}
     assert others <= {"categories", "notes"} if what == "unscored" else not others
 
 
@@ -105,8 +105,8 @@ def chance(nights: Any, tonight: Any, draws: int = 250_000) -> float:
 
     freedom = (len(nights) - 1) * ((reference > 0).sum() - 1)
     error = rng.chisquare(freedom, draws) / freedom if freedom else 1.0
-    found = distance(drawn)
-    as_far = [(d >= distance(tonight)).mean() for d in (found, spread * found / error)]
+    result = distance(drawn)
+    as_far = [(d >= distance(tonight)).mean() for d in (result, spread * result / error)]
     return float(max(as_far))
 
 
@@ -118,8 +118,8 @@ def test_a_smaller_shift_is_flagged_without_delay(
 ) -> None:
     """Compared with a second simulation of the same counts for each night."""
     admissions = planted(quiet[0], what, share)
-    found = first_alarms(drift_charts(admissions, NIGHTS, RULES))
-    at = NIGHTS.index(min(night for (name, _), night in found.items() if name == what))
+    result = first_alarms(drift_charts(admissions, NIGHTS, RULES))
+    at = NIGHTS.index(min(night for (name, _), night in result.items() if name == what))
     assert at > 60  # too small for one night
     values, night = quantities(admissions)[what], admissions.night
     before = values[night < NIGHTS[REFERENCE]].to_numpy()
@@ -212,14 +212,14 @@ def test_the_limits_of_groups_are_limits_of_the_sum() -> None:
         scipy_stats.betabinom(m, a + 0.5, n - a + 0.5)
         for a, n, m in zip(hits, size, now, strict=True)
     ]
-    found = np.zeros(sum(now) + 1)
+    result = np.zeros(sum(now) + 1)
     for i in range(now[0] + 1):
         for j in range(now[1] + 1):
-            found[i + j] += each[0].pmf(i) * each[1].pmf(j)
+            result[i + j] += each[0].pmf(i) * each[1].pmf(j)
     for level in (0.2, 0.01):
         low, high = _count_limits(hits, size, now, level)
-        assert found[:low].sum() <= level / 2 < found[: low + 1].sum()
-        assert found[high + 1 :].sum() <= level / 2 < found[high:].sum()
+        assert result[:low].sum() <= level / 2 < result[: low + 1].sum()
+        assert result[high + 1 :].sum() <= level / 2 < result[high:].sum()
 
 
 def test_the_auroc_of_few_admissions_exceeds_its_limits_with_the_stated_probability() -> None:
@@ -298,8 +298,8 @@ def test_a_larger_loss_in_equally_many_admissions_is_flagged() -> None:
     admissions = pd.DataFrame({"night": night, "n_tokens_cut": np.where(loses, size, 0)}).assign(
         n_tokens=100, n_unknown=0, n_notes=1, score=0.5, categories="a"
     )
-    found = first_alarms(drift_charts(admissions, nights, RULES))
-    assert {name for name, _ in found} == {"token_loss"}
+    result = first_alarms(drift_charts(admissions, nights, RULES))
+    assert {name for name, _ in result} == {"token_loss"}
 
 
 def test_nothing_is_tested_before_the_reference_is_complete(
@@ -329,14 +329,14 @@ def test_auroc_and_its_variance() -> None:
     rng = np.random.default_rng(2)
     labels = rng.random(300) < 0.3
     scores = np.round(rng.normal(size=300) + labels, 1)  # ties
-    found = auroc(scores, labels)
-    assert found.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    result = auroc(scores, labels)
+    assert result.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     # DeLong's components, pair by pair.
     pos, neg = scores[labels], scores[~labels]
     wins = (pos[:, None] > neg) + 0.5 * (pos[:, None] == neg)
     v10, v01 = wins.mean(axis=1), wins.mean(axis=0)
     expected = v10.var(ddof=1) / len(pos) + v01.var(ddof=1) / len(neg)
-    assert found.variance == pytest.approx(expected, rel=1e-12)
+    assert result.variance == pytest.approx(expected, rel=1e-12)
 
 
 def test_only_settled_outcomes_of_the_right_nights_are_in_a_block(

@@ -64,10 +64,10 @@ def test_shares_are_a_tenth_a_tenth_and_the_rest_in_every_fold(spark: SparkSessi
 def test_the_published_split_separates_admissions_of_a_patient(
     spark: SparkSession, setting: str
 ) -> None:
-    found = splits(spark, 300, setting)
-    assert any(found[hadm][0] != found[hadm ^ 1][0] for hadm in found)
+    by_admission = splits(spark, 300, setting)
+    assert any(by_admission[hadm][0] != by_admission[hadm ^ 1][0] for hadm in by_admission)
     share = int(md5(b"7:17").hexdigest()[:8], 16) / 2**32
-    assert (found[17][0] == "test") == (share < 0.1)
+    assert (by_admission[17][0] == "test") == (share < 0.1)
 
 
 def test_another_seed_is_another_split(spark: SparkSession) -> None:

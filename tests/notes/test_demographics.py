@@ -61,8 +61,8 @@ def test_groups_of_each_admission(spark: SparkSession, paths: tuple[str, str]) -
     table = subgroups_table(
         cohort(spark), read_demographics(spark, paths[0]), read_patients(spark, paths[1])
     )
-    found = {row[0]: tuple(row[1:]) for row in table.collect()}
-    assert found == {hadm: (*expected, "emergency") for hadm, *_, expected in ROWS}
+    groups = {row[0]: tuple(row[1:]) for row in table.collect()}
+    assert groups == {hadm: (*expected, "emergency") for hadm, *_, expected in ROWS}
     assert table.count() == len(ROWS)
 
 
@@ -71,5 +71,5 @@ def test_without_patients_sex_and_age_are_unknown(
 ) -> None:
     plain = write_csv(tmp_path / "A.csv", [stay(1, 10, "2020-01-01", "2020-01-04")])
     table = subgroups_table(cohort(spark), read_demographics(spark, plain), None)
-    found = table.where("hadm_id = 10").first()
-    assert tuple(found) == (10, "unknown", "unknown", "unknown", "unknown", "emergency")
+    row = table.where("hadm_id = 10").first()
+    assert tuple(row) == (10, "unknown", "unknown", "unknown", "unknown", "emergency")

@@ -91,25 +91,25 @@ def pair(length: int = 100) -> Pair:
 
 def test_answers_restore_the_pair() -> None:
     given = pair()
-    found = masked_example(given, VOCABULARY, random())
-    ids = list(found.input_ids)
-    for place, answer in zip(found.masked, found.answers, strict=True):
+    example = masked_example(given, VOCABULARY, random())
+    ids = list(example.input_ids)
+    for place, answer in zip(example.masked, example.answers, strict=True):
         ids[place] = answer
     assert ids == [CLS, *given.first, SEP, *given.second, SEP]
-    assert found.n_first == len(given.first) + 2
-    assert len(set(found.masked)) == len(found.masked) == 30  # 15 % of 200
-    assert not {0, found.n_first - 1, len(ids) - 1} & set(found.masked)
+    assert example.n_first == len(given.first) + 2
+    assert len(set(example.masked)) == len(example.masked) == 30  # 15 % of 200
+    assert not {0, example.n_first - 1, len(ids) - 1} & set(example.masked)
 
 
 def test_four_fifths_become_the_mask_and_a_tenth_stays() -> None:
     given, fates, places = pair(), Counter[str](), Counter[int]()
     for seed in range(400):
-        found = masked_example(given, VOCABULARY, random(seed))
-        places.update(found.masked)
-        for place, answer in zip(found.masked, found.answers, strict=True):
-            seen = found.input_ids[place]
-            fates["mask" if seen == MASK else "same" if seen == answer else "other"] += 1
-            assert seen == MASK or seen in VOCABULARY.words
+        example = masked_example(given, VOCABULARY, random(seed))
+        places.update(example.masked)
+        for place, answer in zip(example.masked, example.answers, strict=True):
+            shown = example.input_ids[place]
+            fates["mask" if shown == MASK else "same" if shown == answer else "other"] += 1
+            assert shown == MASK or shown in VOCABULARY.words
     total = fates.total()
     # One stranger in ninety is the token itself.
     for fate, share in {"mask": 0.8, "other": 0.1 * 89 / 90, "same": 0.1 + 0.1 / 90}.items():
@@ -121,9 +121,9 @@ def test_four_fifths_become_the_mask_and_a_tenth_stays() -> None:
 
 
 def test_a_short_pair_has_one_hidden_token() -> None:
-    found = masked_example(Pair(0, [10], [11], True), VOCABULARY, random())
-    (place,) = found.masked
-    assert list(found.answers) == [{1: 10, 3: 11}[place]]
+    example = masked_example(Pair(0, [10], [11], True), VOCABULARY, random())
+    (place,) = example.masked
+    assert list(example.answers) == [{1: 10, 3: 11}[place]]
 
 
 def test_whole_words_are_hidden_with_all_their_pieces() -> None:
@@ -135,8 +135,8 @@ def test_whole_words_are_hidden_with_all_their_pieces() -> None:
     whole = [CLS, *given.first, SEP, *given.second, SEP]
     inside = 0
     for seed in range(50):
-        found = masked_example(given, VOCABULARY, random(seed), whole_words=True)
-        hidden = set(found.masked)
+        example = masked_example(given, VOCABULARY, random(seed), whole_words=True)
+        hidden = set(example.masked)
         assert 0 < len(hidden) <= round(0.15 * (len(whole) - 3))
         for place in range(2, len(whole) - 1):
             if whole[place] in PIECES and whole[place - 1] != SEP:
@@ -147,5 +147,5 @@ def test_whole_words_are_hidden_with_all_their_pieces() -> None:
 
 def test_a_word_of_many_pieces_may_be_the_only_one() -> None:
     given = Pair(0, [12, *[80] * 9], [13, *[81] * 9], True)
-    found = masked_example(given, VOCABULARY, random(), whole_words=True)
-    assert len(found.masked) == 10
+    example = masked_example(given, VOCABULARY, random(), whole_words=True)
+    assert len(example.masked) == 10

@@ -53,17 +53,17 @@ def test_the_notes_and_patients_to_learn_from(
     ]
     counts = Observation()
     notes = frame(spark, rows + left_out)
-    found = segments_table(notes, config, tokenizer, counts).collect()
+    rows = segments_table(notes, config, tokenizer, counts).collect()
     sides = {i: oracles.split(i, 3) for i in people}
-    assert {row.subject_id: row.split for row in found} == {
+    assert {row.subject_id: row.split for row in rows} == {
         i: side for i, side in sides.items() if side != "test"
     }
     assert set(sides.values()) == {"train", "validation", "test"}
     pain, no = (tokenizer.pieces([" ".join(text.split())])[0] for text in (SENTENCE, OTHER))
-    for row in found:
+    for row in rows:
         # In the order of the admission's notes; a note without an admission is a document.
         assert row.segments == ([pain] if row.hadm_id is None else [pain, no])
-    assert len(found) == 2 * len({row.subject_id for row in found})
+    assert len(rows) == 2 * len({row.subject_id for row in rows})
     tested = sum(sides[row[1]] == "test" for row in rows)  # the note delivered twice counts twice
     learnt = len(rows) - tested
     assert counts.get == {
@@ -75,10 +75,10 @@ def test_segments_of_a_note(spark: SparkSession, config: Config, tokenizer: Chun
     text = "Pt. seen  and [**Name**] BP 120/80 " + SENTENCE + OTHER + "\n1. " + SENTENCE
     subject = next(s for s in range(1, 99) if oracles.split(s, 3) == "train")
     rows = frame(spark, [(1, subject, None, "nursing", False, text)])
-    (found,) = segments_table(rows, config, tokenizer, Observation()).collect()
+    (document,) = segments_table(rows, config, tokenizer, Observation()).collect()
     parts = oracles.segments(oracles.clean_for_pretraining(text))
     assert len(parts) > 1 and "120" in oracles.clean(text) and "120" not in " ".join(parts)
-    assert [tokenizer.tokens(part) for part in found.segments] == [
+    assert [tokenizer.tokens(part) for part in document.segments] == [
         tokenizer.tokens(ids) for ids in tokenizer.pieces(parts)
     ]
 
@@ -101,9 +101,9 @@ def test_splits_are_not_mixed(
     (pain,), (no,) = tokenizer.pieces(["pain", "no"])
     for row in examples:
         assert len(row.input_ids) <= 64
-        mine = pain if row.split == "train" else no
+        expected = pain if row.split == "train" else no
         words = {answer for answer in row.answers if answer in (pain, no)}
-        assert words <= {mine}
+        assert words <= {expected}
 
 
 def test_the_same_examples_whatever_the_partitions(
