@@ -9,7 +9,7 @@ is lost when memory runs out.
 
 The model has BERT-base's shape and random weights; chunks are random tokens of realistic lengths.
 Rates count operations for tokens, never for padding. `tflops` counts what is computed;
-`tflops_model` counts the whole model, also where the last layer is computed for [CLS] alone. Every
+`tflops_model` counts the whole model, also if the last layer is computed for [CLS] alone. Every
 row is timed from token ids to probabilities in the computer's memory (the pipeline: from text). The
 machine needs torch, transformers and psutil, but no Spark.
 
@@ -78,7 +78,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--layers", type=int, default=BERT_BASE_LAYERS)
     parser.add_argument("--chunks", type=int, default=CHUNKS)
-    parser.add_argument("--commit", help="of the code, where the machine has no git")
+    parser.add_argument("--commit", help="of the code, if the machine has no git")
     return parser.parse_args(arguments)
 
 

@@ -5,7 +5,7 @@
     python bench/score_job.py --root output/demo --layers 1     a quick check, 2 minutes
 
 Claims: seconds from spark-submit to the first score, memory of 1, 2 and 4 workers (start); the
-longest task beside the median where one admission has a hundred times the chunks of another
+longest task beside the median if one admission has a hundred times the chunks of another
 (tasks); the largest shift of a probability and the decisions that change in bf16 (precision).
 
 start: a model of BERT-base's shape with random weights. tasks: Spark's own task times. precision:

@@ -20,7 +20,7 @@ SECONDS = 1.5  # of each kind
 def measure_rates(spark: SparkSession, tasks: int) -> dict[str, float]:
     """Return GFLOP/s of all processes together, by kind: `fp32 MKL`, `fp32 oneDNN` and `bf16`.
 
-    `fp32 oneDNN` is missing where this CPU cannot use it. Raises RuntimeError if a worker has
+    `fp32 oneDNN` is missing if this CPU cannot use it. Raises RuntimeError if a worker has
     more than one thread.
     """
     schema = "kind string, rate double, threads long"

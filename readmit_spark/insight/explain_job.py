@@ -218,9 +218,8 @@ def _check_scores(explained: DataFrame, admissions: DataFrame, config: Config) -
     published_scores = admissions.where("score is not null").select(
         "hadm_id", F.col("score").alias("published_score")
     )
-    differs = F.coalesce(
-        F.abs(F.col("score") - F.col("published_score")) > allowed, F.lit(True)
-    )  # also where it was not explained
+    # An admission without an explanation has a null score; it counts as different.
+    differs = F.coalesce(F.abs(F.col("score") - F.col("published_score")) > allowed, F.lit(True))
     rows = published_scores.join(explained, "hadm_id", "left").where(differs).collect()
     different = [row.hadm_id for row in rows]
     if different:

@@ -32,7 +32,7 @@ _REASONS = (
 
 def admissions_at(admissions: DataFrame, as_of: datetime) -> DataFrame:
     """Return ADMISSIONS as recorded at `as_of`: without later admissions, and with DISCHTIME and
-    DEATHTIME null where they are later."""
+    DEATHTIME null if they are later."""
     now = timestamp(as_of)
     past = admissions.where(F.col("admittime") <= now)
     for name in ("dischtime", "deathtime"):

@@ -107,7 +107,7 @@ def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float)
 def unscored(house: DataFrame, documents: DataFrame, risk: DataFrame) -> DataFrame:
     """Build subject_id, hadm_id, day_of_stay, reason of the patients in the house without a score.
 
-    reason: `no_notes`, or `too_short` where the document has no chunk.
+    reason: `no_notes`, or `too_short` if the document has no chunk.
     """
     reason = F.when(F.col("document").isNull(), "no_notes").otherwise("too_short")
     return (
