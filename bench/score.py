@@ -48,7 +48,7 @@ from bench.common.peers import TASKS
 from bench.common.processes import peak_gib, python_workers
 from bench.common.random_bert import BERT_BASE_LAYERS, HIDDEN, count_operations
 from bench.common.results import write_result
-from bench.common.scoring_figures import Run, Way, figures, table
+from bench.common.scoring_figures import Program, Run, figures, table
 from bench.common.scoring_inputs import Inputs, make_inputs, read_chunks
 from bench.common.scoring_picture import draw
 from bench.common.texts import add_text_option
@@ -101,16 +101,16 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     inputs = make_inputs(spark, folder, options.text, options.layers, options.chunks)
     spark.stop()
     say(f"{len(inputs.tokens)} chunks of {np.mean(inputs.tokens):.0f} tokens on average")
-    ways = _ways()
-    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    programs = _programs()
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
     rates = []
     for round_ in range(options.rounds):
         spark = _session()
         rates.append(measure_rates(spark, TASKS))
         spark.stop()
         say(f"round {round_ + 1}, GFLOP/s: {rates[-1]}")
-        for name in list(ways)[:: -1 if round_ % 2 else 1]:
-            run = _run(ways[name], inputs)
+        for name in list(programs)[:: -1 if round_ % 2 else 1]:
+            run = _run(programs[name], inputs)
             runs[name].append(run)
             rate = len(inputs.tokens) / run.seconds
             say(f"round {round_ + 1}, {name}: {rate:.2f} chunks/s, started in {run.start:.1f} s")
@@ -122,7 +122,7 @@ def _measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         "mean_tokens": round(float(np.mean(inputs.tokens)), 1),
         "java_and_session_seconds": round(java_seconds, 1),
         "ceilings_gflops": rates,
-        "ways": figures(ways, runs, rates, len(inputs.tokens), operations),
+        "ways": figures(programs, runs, rates, len(inputs.tokens), operations),
     }
 
 
@@ -131,16 +131,16 @@ def _session() -> SparkSession:
     return build_session("bench-score")
 
 
-def _run(way: Way, inputs: Inputs) -> Run:
+def _run(program: Program, inputs: Inputs) -> Run:
     start = time.perf_counter()
     spark = _session()
     try:
-        score = way.open(spark, inputs)
+        score = program.open(spark, inputs)
         score(read_chunks(spark, inputs.warm)).collect()
         warm_seconds = time.perf_counter() - start
         seconds, rows = timed(lambda: score(read_chunks(spark, inputs.chunks)).collect())
         peak, unshared = _worker_memory()
-        engine = "" if way.peer else _engine(spark, _settings(spark, inputs, way))
+        engine = "" if program.peer else _engine(spark, _settings(spark, inputs, program))
     finally:
         spark.stop()
     probabilities = {row.hadm_id: row.probability for row in rows}
@@ -168,21 +168,21 @@ def _worker_memory() -> tuple[float, float]:
     return max(peaks), max(unshared)
 
 
-def _ways() -> dict[str, Way]:
-    ways = {
-        "published": Way(
+def _programs() -> dict[str, Program]:
+    programs = {
+        "published": Program(
             "published loop: pad to 512, batch 2", True, "fp32",
             lambda spark, inputs: peers.published_loop(inputs.model),
         ),
-        "pipeline": Way(
+        "pipeline": Program(
             "transformers pipeline, batch 32, in a pandas UDF", True, "fp32",
             lambda spark, inputs: peers.pipeline_udf(inputs.model),
         ),
-        "predict_batch_udf": Way(
+        "predict_batch_udf": Program(
             "pyspark.ml predict_batch_udf, batch 32", True, "fp32",
             lambda spark, inputs: peers.predict_batch(inputs.model),
         ),
-        "mlflow": Way(
+        "mlflow": Program(
             "mlflow.pyfunc.spark_udf", True, "fp32",
             lambda spark, inputs: peers.mlflow_udf(spark, inputs.logged),
         ),
@@ -191,28 +191,28 @@ def _ways() -> dict[str, Way]:
         "ours_bf16": _ours("auto", "bf16"),
     }  # fmt: skip
     if find_spec("openvino") is None:
-        del ways["ours_openvino"]
+        del programs["ours_openvino"]
     if not onednn.is_usable(HIDDEN, torch.bfloat16):
         say("bf16 is left out, because this CPU does not compute in it")
-        del ways["ours_bf16"]
-    return ways
+        del programs["ours_bf16"]
+    return programs
 
 
-def _ours(backend: str, precision: str) -> Way:
+def _ours(backend: str, precision: str) -> Program:
     def open_(spark: SparkSession, inputs: Inputs) -> peers.Score:
-        settings = _settings(spark, inputs, way)
+        settings = _settings(spark, inputs, program)
 
         def score(frame: DataFrame) -> DataFrame:
             return score_chunks(distinct_chunks(frame), TASKS, settings, "bench")
 
         return score
 
-    way = Way(f"ours, {backend}, {precision}", False, precision, open_, backend)
-    return way
+    program = Program(f"ours, {backend}, {precision}", False, precision, open_, backend)
+    return program
 
 
-def _settings(spark: SparkSession, inputs: Inputs, way: Way) -> ScorerSettings:
-    return ScorerSettings(ship(spark, inputs.model), way.backend, way.precision, None)
+def _settings(spark: SparkSession, inputs: Inputs, program: Program) -> ScorerSettings:
+    return ScorerSettings(ship(spark, inputs.model), program.backend, program.precision, None)
 
 
 if __name__ == "__main__":

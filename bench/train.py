@@ -119,16 +119,16 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _run_all(rows: pd.DataFrame, folder: Path, rounds: int) -> dict[str, list[Run]]:
-    ways: dict[str, Callable[[Path], Run]] = {
+    programs: dict[str, Callable[[Path], Run]] = {
         "ours": lambda work: _ours(folder, work, rows),
         "trainer, longest": lambda work: _trainer(rows, work, None),
         "trainer, 512": lambda work: _trainer(rows, work, MAX_TOKENS),
     }
-    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    runs: dict[str, list[Run]] = {name: [] for name in programs}
     for round_ in range(rounds):
-        for name in list(ways)[:: -1 if round_ % 2 else 1]:
+        for name in list(programs)[:: -1 if round_ % 2 else 1]:
             with tempfile.TemporaryDirectory(dir=folder) as work:
-                runs[name].append(ways[name](Path(work)))
+                runs[name].append(programs[name](Path(work)))
             print(f"{name}: {runs[name][-1].tokens / runs[name][-1].seconds:,.0f} tokens/s")
     return runs
 

@@ -14,7 +14,7 @@ from bench.common.timing import median_ratio
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.02}
 
 
-class Way(NamedTuple):
+class Program(NamedTuple):
     """A program that scores chunks. `open` makes its `Score` function in a Spark session."""
 
     label: str
@@ -40,7 +40,7 @@ class Run(NamedTuple):
     probabilities: dict[int, float]
 
 
-def largest_shifts(ways: dict[str, Way], runs: dict[str, list[Run]]) -> dict[str, float]:
+def largest_shifts(programs: dict[str, Program], runs: dict[str, list[Run]]) -> dict[str, float]:
     """Return each program's largest difference in probability from the published loop.
 
     Raises RuntimeError if a difference exceeds TOLERANCE, or a chunk is missing.
@@ -50,21 +50,21 @@ def largest_shifts(ways: dict[str, Way], runs: dict[str, list[Run]]) -> dict[str
     if spread < 10 * TOLERANCE["fp32"]:
         raise RuntimeError("the chunks' probabilities are too similar to detect a wrong program")
     shifts = {}
-    for name, way in ways.items():
+    for name, program in programs.items():
         for run in runs[name]:
             if run.probabilities.keys() != exact.keys():
-                raise RuntimeError(f"{way.label} did not score every chunk once")
+                raise RuntimeError(f"{program.label} did not score every chunk once")
         # numpy's maximum, because Python's can ignore a NaN.
         shifts[name] = float(
             np.max([abs(run.probabilities[i] - exact[i]) for run in runs[name] for i in exact])
         )
-        if not shifts[name] <= TOLERANCE[way.precision]:
-            raise RuntimeError(f"{way.label}: probabilities are off by {shifts[name]:.1e}")
+        if not shifts[name] <= TOLERANCE[program.precision]:
+            raise RuntimeError(f"{program.label}: probabilities are off by {shifts[name]:.1e}")
     return shifts
 
 
 def figures(
-    ways: dict[str, Way],
+    programs: dict[str, Program],
     runs: dict[str, list[Run]],
     rates: Sequence[dict[str, float]],
     chunks: int,
@@ -76,7 +76,7 @@ def figures(
     whole model and of the part that we compute.
     """
     whole, computed = operations
-    shifts = largest_shifts(ways, runs)
+    shifts = largest_shifts(programs, runs)
     ceilings = [max(r["fp32 MKL"], r.get("fp32 oneDNN", 0.0)) for r in rates]
 
     def share(name: str, operations: float) -> float:
@@ -84,17 +84,17 @@ def figures(
         return round(median(operations / run.seconds / 1e9 / c for run, c in pairs), 3)
 
     result = {}
-    for name, way in ways.items():
+    for name, program in programs.items():
         own = runs[name]
         ratios = {
             peer: median_ratio([r.seconds for r in runs[peer]], [r.seconds for r in own])
-            for peer in ways
-            if ways[peer].peer and peer != name
+            for peer in programs
+            if programs[peer].peer and peer != name
         }
         engine = own[0].engine
         result[name] = {
-            "label": way.label,
-            "peer": way.peer,
+            "label": program.label,
+            "peer": program.peer,
             "engine": engine,
             "chunks_per_second": round(median(chunks / r.seconds for r in own), 2),
             "chunks_per_second_rounds": [round(chunks / r.seconds, 2) for r in own],
@@ -113,15 +113,15 @@ def figures(
 def table(result: dict[str, Any]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| way | chunks/s | x best peer | of fp32 ceiling | largest Δp | start, s | worker, GiB |",
+        "| program | chunks/s | x best peer | of ceiling | largest Δp | start, s | worker, GiB |",
         "|---|---|---|---|---|---|---|",
     ]
-    for way in result["ways"].values():
-        label = f"{way['label']} ({way['engine']})" if way["engine"] else way["label"]
+    for row in result["ways"].values():
+        label = f"{row['label']} ({row['engine']})" if row["engine"] else row["label"]
         lines.append(
-            f"| {label} | {way['chunks_per_second']:.2f} | {way['times_the_best_peer']:.2f} "
-            f"| {way['share_of_fp32_ceiling']:.0%} "
-            f"| {way['max_probability_shift']:.0e} "
-            f"| {way['start_seconds']:.0f} | {way['worker_peak_gib']:.1f} |"
+            f"| {label} | {row['chunks_per_second']:.2f} | {row['times_the_best_peer']:.2f} "
+            f"| {row['share_of_fp32_ceiling']:.0%} "
+            f"| {row['max_probability_shift']:.0e} "
+            f"| {row['start_seconds']:.0f} | {row['worker_peak_gib']:.1f} |"
         )
     return "\n".join(lines)

@@ -16,15 +16,17 @@ PEER, OURS = "#9aa5b1", "#1f6fb2"
 
 def draw(result: dict[str, Any], path: Path) -> Path:
     """Draw chunks a second of each program, with its share of the fp32 ceiling."""
-    ways = list(result["ways"].values())
-    rates = [way["chunks_per_second"] for way in ways]
-    figure, axes = plt.subplots(figsize=(9, 0.5 * len(ways) + 1.6), layout="constrained")
+    programs = list(result["ways"].values())
+    rates = [program["chunks_per_second"] for program in programs]
+    figure, axes = plt.subplots(figsize=(9, 0.5 * len(programs) + 1.6), layout="constrained")
     bars = axes.barh(
-        [way["label"] for way in ways], rates, color=[PEER if w["peer"] else OURS for w in ways]
+        [program["label"] for program in programs],
+        rates,
+        color=[PEER if program["peer"] else OURS for program in programs],
     )
     texts = [
-        f"{rate:.2f}  ({way['share_of_fp32_ceiling']:.0%} of the fp32 ceiling)"
-        for way, rate in zip(ways, rates, strict=True)
+        f"{rate:.2f}  ({program['share_of_fp32_ceiling']:.0%} of the fp32 ceiling)"
+        for program, rate in zip(programs, rates, strict=True)
     ]
     axes.bar_label(bars, texts, padding=4, fontsize=9)
     axes.invert_yaxis()
