@@ -124,7 +124,7 @@ class Attention:
 
 
 def explained_of(row: Mapping[str, Any]) -> Explained:
-    """Convert a row of the table of explanations (`explanations.EXPLAINED`)."""
+    """Convert a row of the table of explanations (`output_tables.EXPLAINED`)."""
     values = [word["attribution"] for word in row["words"]]
     largest = max(map(abs, values), default=0.0) or 1.0
     words = [

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
 from readmit_spark.config import Chunk
@@ -19,35 +18,13 @@ from readmit_spark.evaluation.vote import contributions, vote_score
 from readmit_spark.insight.attribution import Word, by_word, chunk_words, deletion_test
 from readmit_spark.notes.chunks_table import cut
 from readmit_spark.notes.clean import clean
-from readmit_spark.notes.passage_rows import PASSAGE, passage_rows
+from readmit_spark.notes.passage_rows import passage_rows
 from readmit_spark.notes.provenance import document
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import ScorerSettings, task_device
-from readmit_spark.storage.schemas import struct_type
+from readmit_spark.storage.output_tables import EXPLAINED
 
 _TASKS_PER_SLOT = 4
-
-# adds: the part of the patient score that comes from the chunk.
-_CHUNK = struct_type(probability=T.DoubleType(), adds=T.DoubleType())
-# read: whether a token of the word is within the model's limit; if not, its attribution is 0 and
-# means nothing.
-_WORD = struct_type(
-    attribution=T.DoubleType(), read=T.BooleanType(), segment=T.IntegerType(),
-    places=T.ArrayType(PASSAGE), text=T.StringType(),
-)  # fmt: skip
-_DELETION = struct_type(
-    removed=T.IntegerType(), strongest=T.DoubleType(), random=T.DoubleType(),
-    beaten=T.DoubleType(),
-)  # fmt: skip
-# One row for each admission. input_ids: of the driving chunk. They and the text of the words (null
-# unless explain.include_text is true) are not published: see `published`.
-EXPLAINED = struct_type(
-    subject_id=T.LongType(), hadm_id=T.LongType(), score=T.DoubleType(),
-    chunks=T.ArrayType(_CHUNK), driving_chunk=T.IntegerType(), logit=T.DoubleType(),
-    baseline=T.DoubleType(), error=T.DoubleType(), steps=T.IntegerType(),
-    complete=T.BooleanType(), deletion=_DELETION, words=T.ArrayType(_WORD),
-    input_ids=T.ArrayType(T.IntegerType()),
-)  # fmt: skip
 
 
 class ExplainSettings(NamedTuple):

@@ -21,10 +21,11 @@ from pyspark.sql.pandas.types import to_arrow_schema
 from readmit_spark.config import Chunk
 from readmit_spark.notes.chunks_table import cut
 from readmit_spark.notes.clean import clean
-from readmit_spark.notes.passage_rows import PASSAGE, passage_rows
+from readmit_spark.notes.passage_rows import passage_rows
 from readmit_spark.notes.provenance import document, passages
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import with_digest
+from readmit_spark.storage.output_tables import NIGHTLY, PASSAGE
 from readmit_spark.storage.schemas import struct_type
 
 # A document too short for a chunk has one row, with a null chunk_index.
@@ -36,15 +37,7 @@ _PREPARED = struct_type(
 REUSED = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
 # The `chunks` table of a night. document: digest of an admission's notes. digest: of a chunk's
 # token ids.
-CHUNKS = T.StructType(
-    [
-        *(field for field in _PREPARED if field.name != "input_ids"),
-        *struct_type(
-            digest=T.StringType(), probability=T.DoubleType(), preparation=T.StringType(),
-            model=T.StringType(),
-        ),
-    ]
-)  # fmt: skip
+CHUNKS = NIGHTLY["chunks"].schema
 
 
 def preparation_key(chunk: Chunk, tokenizer: ChunkTokenizer) -> str:

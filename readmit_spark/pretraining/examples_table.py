@@ -20,6 +20,7 @@ from readmit_spark.notes.note_rule import note_order, unusable
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.pretraining.examples import SPECIALS, masked_example, sentence_pairs
+from readmit_spark.storage.output_tables import EXAMPLES
 from readmit_spark.storage.schemas import struct_type
 
 _GROUP = 200  # documents whose segments are each other's foreign second halves
@@ -27,10 +28,6 @@ _TOKENS = T.ArrayType(T.IntegerType())
 _SEGMENTS = struct_type(
     split=T.StringType(), subject_id=T.LongType(), hadm_id=T.LongType(),
     segments=T.ArrayType(_TOKENS),
-)  # fmt: skip
-_EXAMPLES = struct_type(
-    split=T.StringType(), input_ids=_TOKENS, masked=_TOKENS, answers=_TOKENS,
-    n_first=T.IntegerType(), is_next=T.BooleanType(),
 )  # fmt: skip
 
 
@@ -115,10 +112,10 @@ def examples_table(
                 ids = (np.array(part, np.int32) for part in (example.input_ids, example.masked,
                                                              example.answers))  # fmt: skip
                 examples.append((split, *ids, example.n_first, pair.is_next))
-        return pd.DataFrame(examples, columns=_EXAMPLES.names)
+        return pd.DataFrame(examples, columns=EXAMPLES.schema.names)
 
     return segments.withColumn("group", group).groupBy("split", "group").applyInPandas(
-        make, _EXAMPLES
+        make, EXAMPLES.schema
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""What a complete run published, as typed values that were checked when they were read.
+"""Manifests of complete runs as typed values.
 
 A manifest is the JSON file that makes a run the current result of its job. Each class names the
-facts that later jobs need of it.
+facts that later jobs read; they are checked when the manifest is read.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ from readmit_spark.storage.publish import has_result, read_manifest
 
 
 class _Part(BaseModel):
-    """A part of a manifest. Facts that no class names are ignored."""
+    """A part of a manifest; facts without a field are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class TableFacts(_Part):
-    """rows: in the table. files: name -> bytes."""
+    """Number of rows of a table, and the size in bytes of each of its files by name."""
 
     rows: int
     files: Mapping[str, int]
 
 
 class Manifest(_Part):
-    """job: the job, or job/part. run: the run folder below the root; path: the whole path of it."""
+    """Facts of every manifest.
+
+    job: the job, or job/part. run: the run folder relative to the root; path: its full path.
+    """
 
     JOB: ClassVar[str]
 
@@ -50,10 +53,10 @@ class Manifest(_Part):
         name: str | None = None,
         tables: Sequence[str] | None = None,
     ) -> Self:
-        """The current result of the job (or of job/part `name`) under `root`.
+        """Read the current manifest of the job, or of job/part `name`, under `root`.
 
-        UserError where there is none, where this version cannot read it, or where a file of
-        `tables` (default: all of them) is missing or has another size.
+        Raise a UserError if there is none, if another version wrote it with other facts, or if a
+        file of `tables` (default: all tables) is missing or has another size.
         """
         name = name or cls.JOB
         values = read_manifest(spark, root, name, tables)
@@ -71,7 +74,7 @@ class Manifest(_Part):
 
     @classmethod
     def read_if_complete(cls, spark: SparkSession, root: str) -> Self | None:
-        """As `read`, but None where there is no result or a damaged one."""
+        """Read the current manifest like `read`; return None if there is none or it is damaged."""
         if not has_result(spark, root, cls.JOB):
             return None
         try:
@@ -80,12 +83,12 @@ class Manifest(_Part):
             return None
 
     def table(self, name: str) -> DataFrame:
-        """The table `name` of the run."""
+        """Read the table `name` of the run."""
         return self._spark.read.parquet(f"{self.path}/{name}")
 
 
 class ChunkFacts(_Part):
-    """How documents were cut: the section `chunk` of the configuration."""
+    """The section `chunk` of the configuration: how documents were cut into chunks."""
 
     mode: str
     words: int
@@ -102,7 +105,7 @@ class _SplitFacts(_Part):
 
 
 class PreparedConfig(_Part):
-    """The configuration of prepare, as far as later jobs depend on it."""
+    """The part of prepare's configuration that later jobs depend on."""
 
     profile: str
     windows: tuple[str, ...]
@@ -112,8 +115,11 @@ class PreparedConfig(_Part):
 
 
 class Prepared(Manifest):
-    """What prepare published. tokenizer: its fingerprint. admissions, notes: counts of what was
-    read and left out. seconds: by stage."""
+    """The manifest of prepare.
+
+    tokenizer: fingerprint of the tokenizer. admissions, notes: name -> number of rows that were
+    read or left out. seconds: by stage.
+    """
 
     JOB = "prepare"
 
@@ -126,22 +132,21 @@ class Prepared(Manifest):
 
     @property
     def windows(self) -> tuple[str, ...]:
-        """The windows that documents were made for."""
+        """The windows with documents."""
         return self.config.windows
 
     @property
     def max_tokens(self) -> int:
-        """The most tokens of a chunk."""
+        """The largest number of tokens of a chunk, with special tokens."""
         return self.config.model.max_tokens
 
     @property
     def split_name(self) -> str:
-        """What decided who is in the test split; see `config.split_name`."""
+        """The name of the split; see `config.split_name`."""
         return split_name(self.config.model_dump())
 
     def check_window(self, window: str, key: str) -> None:
-        """UserError where documents of `window`, the value of configuration key `key`, are
-        missing."""
+        """Raise a UserError if there are no documents of `window`, the value of `key`."""
         if window not in self.windows:
             raise UserError(
                 f"{key} is {window}: prepare made {', '.join(self.windows)}; set one of these, or "
@@ -159,15 +164,18 @@ class _VoteSection(_Part):
 
 
 class ScoredConfig(_Part):
-    """The configuration of score, as far as later jobs depend on it."""
+    """The part of score's configuration that later jobs depend on."""
 
     score: _ScoreSection
     vote: _VoteSection
 
 
 class Scored(Manifest):
-    """What score published. model: name/version. fingerprint: of the model. prepared: the run of
-    prepare whose chunks were scored."""
+    """The manifest of score.
+
+    model: name of the model. fingerprint: of its weights and configuration. prepared: the run of
+    prepare whose chunks were scored.
+    """
 
     JOB = "score"
 
@@ -179,7 +187,7 @@ class Scored(Manifest):
 
     @property
     def c(self) -> float:
-        """c of the vote."""
+        """The c of the vote."""
         return self.config.vote.c
 
 
@@ -190,15 +198,18 @@ class _NightlySection(_Part):
 
 
 class NightConfig(_Part):
-    """The configuration of a night, as far as later jobs depend on it."""
+    """The part of nightly's configuration that later jobs depend on."""
 
     nightly: _NightlySection
 
 
 class Night(Manifest):
-    """What nightly published for one as-of time. model: name, weights, precision and max_tokens.
-    basis: hash of everything that makes two patient scores comparable. backend: what computed the
-    new probabilities; None where there were none. tokens_scored: in the new chunks."""
+    """The manifest of one night, which nightly published for one as-of time.
+
+    model: name, fingerprint, precision and max_tokens. basis: hash of everything that makes two
+    patient scores comparable. backend: name of the engine that computed the new probabilities; None
+    if there were no new chunks. tokens_scored: tokens of the new chunks.
+    """
 
     JOB = "nightly"
 
@@ -213,7 +224,7 @@ class Night(Manifest):
 
 
 class Compared(Manifest):
-    """What compare published. models: model -> key of everything its scores depend on."""
+    """The manifest of compare. models: name -> key of everything that its scores depend on."""
 
     JOB = "compare"
 
@@ -221,7 +232,7 @@ class Compared(Manifest):
 
 
 class PretrainExamples(Manifest):
-    """What pretrain made of the notes. made_of: everything that the examples depend on."""
+    """The manifest of pretraining examples. made_of: everything that they depend on."""
 
     JOB = "pretrain"
 

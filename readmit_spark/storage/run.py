@@ -1,4 +1,4 @@
-"""One run of a job: what it computes with, and how its result is published."""
+"""One run of a job: its session and configuration, its progress output and its published result."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from readmit_spark.storage.session import tasks_done
 
 
 class Run:
-    """One run of one job. Use it as a context manager: leaving it removes what the run wrote and
-    did not publish, and releases the job's lock.
+    """One run of one job, which holds the job's lock.
 
-    spark, config, progress: of this run. now: the clock. path: the folder of this run.
+    Use it as a context manager: at the end of the block it deletes what was written but not
+    published, and releases the lock. now: returns the current time. path: the run folder.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class Run:
         now: Callable[[], datetime],
         overwrite: bool = True,
     ) -> None:
-        """name: the job, or `job/part` where a job publishes many results side by side. overwrite:
-        whether an earlier result of that name is replaced.
+        """Take the job's lock.
 
-        UserError where there is an earlier result and `overwrite` is false, or where another run of
-        the job is active.
+        name: the job, or `job/part` if the job publishes several results. overwrite: replace an
+        earlier result of this name. Raise a UserError if there is one and `overwrite` is false, or
+        if another run of the job is active.
         """
         self.spark, self.config, self.progress, self.now = spark, config, progress, now
         self._started = now()
@@ -56,29 +56,34 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._publication.abandon()  # keeps what was published
+        self._publication.abandon()  # does nothing after `publish`
 
     def stage(self, name: str) -> AbstractContextManager[None]:
-        """A numbered, timed stage of the progress output, with Spark's tasks counted in it."""
+        """Number, print and time one stage, and print how many Spark tasks are done."""
         return self.progress.stage(name, tasks_done(self.spark))
 
     def say(self, line: str) -> None:
-        """Print one line of progress."""
+        """Print one line, prefixed with the job's name."""
         self.progress.say(line)
 
     def write_table(self, frame: DataFrame, name: str) -> DataFrame:
-        """Write a table of `output_tables` into the run folder and return it as written."""
+        """Write a table of `output_tables` into the run folder and return it as written.
+
+        Raise a RuntimeError if `frame` does not have the table's schema.
+        """
         table = output_table(self._job, name)
         check_schema(frame.schema, table, f"{self._job}/{name}")
         return self._publication.write_table(frame, name, table.partition_by)
 
     def add_table(self, name: str, rows: int) -> None:
-        """Register a table that was written to `path`/`name` without Spark."""
+        """Register a table of `rows` rows that was written to `path`/`name` without Spark."""
         self._publication.add_table(name, rows)
 
     def write_temp(self, frame: DataFrame, name: str) -> DataFrame:
-        """Write a temporary table and return it as written: computed once, read many times. It is
-        deleted when the run ends."""
+        """Write a temporary table, so that it is computed only once; return it as written.
+
+        It is deleted when the run ends.
+        """
         return self._publication.write_temp(frame, name)
 
     def publish(
@@ -87,15 +92,15 @@ class Run:
         files: Mapping[str, str | bytes] | None = None,
         root_copies: bool = True,
     ) -> dict[str, Any]:
-        """Make this run's tables and files the current result; return the manifest's facts.
+        """Make this run's tables and files the current result; return all facts of the manifest.
 
-        facts: for the manifest, beside the times, the configuration and the seconds of each stage.
-        files: name -> content of pages, pictures and metrics; root_copies puts a copy of each at
+        facts: the job's own; times, configuration and the seconds of each stage are added. files:
+        name -> content of pages, pictures and metrics. root_copies: also copy each file to
         output.root.
         """
         with tempfile.TemporaryDirectory() as folder:
-            local = [_write(Path(folder) / name, text) for name, text in (files or {}).items()]
-            for file in local:
+            local_files = [_write(Path(folder) / name, c) for name, c in (files or {}).items()]
+            for file in local_files:
                 self._publication.put(file, file.name)
             complete = {
                 "started": self._started.isoformat(timespec="seconds"),
@@ -104,7 +109,7 @@ class Run:
                 "seconds": self.progress.seconds,
                 **facts,
             }
-            self._publication.publish(complete, root_copies=local if root_copies else ())
+            self._publication.publish(complete, root_copies=local_files if root_copies else ())
         return complete
 
 

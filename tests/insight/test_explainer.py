@@ -23,6 +23,7 @@ from readmit_spark.insight.explainer import Explainer
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer import Scorer
+from readmit_spark.storage.output_tables import EXPLAINED
 from tests.tiny import VOCABULARY
 
 # From the article.
@@ -181,7 +182,7 @@ def test_a_word_past_the_models_limit_is_not_read(
     row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
     explained = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]
     assert explained is not None
-    schema = to_arrow_schema(explanations.EXPLAINED)
+    schema = to_arrow_schema(EXPLAINED)
     (explained,) = pa.RecordBatch.from_pylist([explained], schema).to_pylist()  # as in an executor
     assert [word["read"] for word in explained["words"]] == [True] * 6 + [False] * 2
     assert [word["attribution"] for word in explained["words"]][6:] == [0.0, 0.0]

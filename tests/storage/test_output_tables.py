@@ -12,10 +12,10 @@ from readmit_spark.storage.output_tables import (
     PASSAGE,
     OutputTable,
     check_schema,
-    columns,
     examples_name,
     output_table,
 )
+from readmit_spark.storage.schemas import struct_type
 
 TABLES = [
     pytest.param(table, id=f"{job}/{name}")
@@ -33,7 +33,7 @@ def test_key_and_partition_columns_are_columns_and_names_are_distinct(table: Out
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_table_has_a_key_of_distinct_columns(table: OutputTable) -> None:
+def test_every_table_has_a_key_of_distinct_struct_type(table: OutputTable) -> None:
     assert table.key
     assert len(set(table.key)) == len(table.key)
 
@@ -60,16 +60,16 @@ def test_a_table_is_found_by_job_and_name() -> None:
 
 
 def test_schemas_are_compared_by_name_order_and_type_but_not_by_nullability() -> None:
-    table = OutputTable(columns(hadm_id=T.LongType(), score=T.DoubleType()), key=("hadm_id",))
+    table = OutputTable(struct_type(hadm_id=T.LongType(), score=T.DoubleType()), key=("hadm_id",))
     required = T.StructType(
         [T.StructField("hadm_id", T.LongType(), False), T.StructField("score", T.DoubleType())]
     )
     check_schema(required, table, "score/x")
     for other in (
-        columns(score=T.DoubleType(), hadm_id=T.LongType()),
-        columns(hadm_id=T.IntegerType(), score=T.DoubleType()),
-        columns(hadm_id=T.LongType()),
-        columns(hadm_id=T.LongType(), score=T.DoubleType(), label=T.IntegerType()),
+        struct_type(score=T.DoubleType(), hadm_id=T.LongType()),
+        struct_type(hadm_id=T.IntegerType(), score=T.DoubleType()),
+        struct_type(hadm_id=T.LongType()),
+        struct_type(hadm_id=T.LongType(), score=T.DoubleType(), label=T.IntegerType()),
     ):
         with pytest.raises(RuntimeError, match=r"score/x has the columns .* and readers expect"):
             check_schema(other, table, "score/x")
