@@ -33,7 +33,7 @@ def test_key_and_partition_columns_are_columns_and_names_are_distinct(table: Out
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_every_table_has_a_key_of_distinct_struct_type(table: OutputTable) -> None:
+def test_every_table_has_a_key_of_distinct_columns(table: OutputTable) -> None:
     assert table.key
     assert len(set(table.key)) == len(table.key)
 
