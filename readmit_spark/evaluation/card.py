@@ -32,8 +32,8 @@ def model_card(
     """Return the contents of the card of `model`.
 
     scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`.
-    facts: more lines of the card. unseen: True where the model was not trained on validation and
-    test patients, False where nobody knows.
+    facts: more lines of the card. unseen: True if the model was not trained on validation and test
+    patients, False if that is unknown.
     """
     groups = _read(prepared, "subgroups").set_index("hadm_id")
     return Card(
@@ -74,8 +74,7 @@ def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config)
 
 
 def _flow(prepared: Prepared) -> list[FlowStep]:
-    """Count the admissions that were read, those in the cohort, and those on each side of the
-    split."""
+    """Count the admissions in the input, in the cohort, and on each side of the split."""
     cohort = _read(prepared, "cohort")
     reasons = Counter(_read(prepared, "exclusions").reason)
     left_out = sorted(reasons.items())

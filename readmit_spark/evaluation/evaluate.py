@@ -43,11 +43,13 @@ def evaluate_windows(
     windows: Sequence[str],
     config: Config,
 ) -> list[Evaluation]:
-    """Compute the metrics of each window: at natural and balanced prevalence, those of chunks, and
-    the attainable AUROC where the true risks are known.
+    """Compute the metrics of each window.
+
+    These are the metrics at natural and balanced prevalence, the chunks' accuracy and loss, and the
+    attainable AUROC if the true risks are known.
 
     measured: window, subject_id, hadm_id, score, label. chunk_facts: window, accuracy, loss. risks:
-    hadm_id -> true risk; None where they are unknown.
+    hadm_id -> true risk; None if they are unknown.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []

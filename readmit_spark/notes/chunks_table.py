@@ -69,8 +69,10 @@ def cut(cleaned: str, chunk: Chunk, tokenizer: ChunkTokenizer) -> list[str]:
 
 
 def _cut_rows(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
-    """Replace each document's text by chunk_index, text and n_words: one row a chunk, or one row of
-    nulls without a chunk."""
+    """Replace each document's text by chunk_index, text and n_words of its chunks.
+
+    There is one row per chunk; a document without a chunk has one row of nulls.
+    """
     # Rows are built in Arrow: Spark's explode would copy the texts once more.
     kept = [name for name in documents.columns if name != "text"]
     schema = T.StructType([*(documents.schema[name] for name in kept), *_CHUNK])

@@ -33,8 +33,11 @@ STAGES = 3
 
 
 def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
-    """Publish the cohort, exclusions, subgroups, documents and chunks; return the manifest's facts
-    with counts of what was read, left out and made."""
+    """Publish the cohort, exclusions, subgroups, documents and chunks.
+
+    Return the manifest's facts, with the numbers of rows that were read or left out. Raise a
+    UserError for a missing or damaged table, or an unknown window.
+    """
     config = run.config
     for name in config.windows:
         parse_window(name)
@@ -59,7 +62,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
 
 
 def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
-    """All admissions with their labels, as a temporary table, and counts of the input."""
+    """Return all admissions with labels, as a temporary table, and counts of the input rows."""
     distinct, rows = all_admissions(run.spark, run.config)
     labelled = run.write_temp(label_admissions(distinct, run.config), "admissions")
     unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
@@ -76,8 +79,10 @@ def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
 
 
 def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]:
-    """The distinct rows of data.admissions, and the number of rows. UserError where there is none,
-    or where the file cannot be read completely."""
+    """Return the distinct rows of data.admissions, and the number of rows before.
+
+    Raise a UserError if there is no row or the file cannot be read completely.
+    """
     path = required(config.data.admissions, "data.admissions")
     expected = expected_records(spark, path, "data.admissions")
     read = read_admissions(spark, path)
@@ -124,8 +129,8 @@ def _notes(
     counts, repeated = Observation("notes"), Observation("repeated")
     expected = expected_records(run.spark, path, "data.notes")
     documents = documents_table(notes, cohort, labelled, config, counts, repeated)
-    # One pass over the text makes two tables. The rows between lie on disk, so that memory does not
-    # grow with the cohort.
+    # Both tables come from one pass over the texts. Its rows are written to disk, so that memory
+    # does not grow with the cohort.
     rows = run.write_temp(chunk_rows(documents, config.chunk, tokenizer), "rows")
     found = counts.get | repeated.get
     run.write_table(chunks_table(rows), "chunks")

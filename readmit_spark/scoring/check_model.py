@@ -13,7 +13,7 @@ SAMPLE = 64  # chunks on which a 16-bit precision is compared with fp32
 
 
 def check_tokens(model: Model, prepared: Prepared) -> None:
-    """UserError where the chunks were tokenised for another model."""
+    """Raise a UserError if the chunks were tokenised for another model."""
     if model.tokenizer(prepared.max_tokens).fingerprint != prepared.tokenizer:
         raise UserError(
             f"model.path: {model.name} has another tokenizer than the one that made the chunks in "
@@ -22,10 +22,10 @@ def check_tokens(model: Model, prepared: Prepared) -> None:
 
 
 def check_unseen(model: Model, split: str | None) -> bool:
-    """UserError where the model was trained with another split, so it has seen test patients.
+    """Raise a UserError if the model was trained with another split, so has seen test patients.
 
-    split: `Prepared.split_name`; None in cross-validation, which tests every patient. Returns False
-    where nobody knows which patients the model was trained on.
+    split: `Prepared.split_name`; None in cross-validation, which tests every patient. Return False
+    if it is unknown which patients the model was trained on, else True.
     """
     trained_with = model.seen_split
     if trained_with is not None and split is None:
@@ -45,7 +45,7 @@ def check_unseen(model: Model, split: str | None) -> bool:
 def check_before_test(model: Model, prepared: Prepared, progress: Progress) -> bool:
     """Call `check_tokens` and `check_unseen` for a model that will score test patients.
 
-    Returns False, and prints a line, where nobody knows whether the model has seen them.
+    Return False, and print a line, if it is unknown whether the model has seen them; else True.
     """
     check_tokens(model, prepared)
     unseen = check_unseen(model, prepared.split_name)
@@ -60,8 +60,10 @@ def check_before_test(model: Model, prepared: Prepared, progress: Progress) -> b
 def check_precision(
     config: Config, probe: PrecisionProbe, threshold: float, progress: Progress
 ) -> None:
-    """Print the backend and how far a 16-bit precision is from fp32. UserError where it is too
-    far."""
+    """Print the backend and how much a 16-bit precision moves probabilities away from fp32.
+
+    Raise a UserError if it moves one by more than score.max_probability_shift.
+    """
     progress.say(f"scoring with {probe.backend}; ready in {probe.load_seconds:.1f} s")
     if not probe.n:
         return

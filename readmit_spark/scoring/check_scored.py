@@ -1,4 +1,4 @@
-"""Checks that the last scores were made by this model, with this configuration."""
+"""Check that the last scores were made by this model with this configuration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from readmit_spark.storage.manifests import ChunkFacts, Prepared, Scored
 def check_scored(
     config: Config, model: Model, prepared: Prepared, scored: Scored
 ) -> ChunkTokenizer:
-    """Return the tokenizer that the scores were made with. UserError where the model, its weights,
-    the chunks or the precision differ from those of the scores."""
+    """Return the tokenizer that the scores were made with.
+
+    Raise a UserError if they were made with another model, other weights, chunks or precision.
+    """
     if scored.model != model.name:
         raise UserError(f"model.path: the scores were made by {scored.model}, not by {model.name}")
     if scored.fingerprint != model.fingerprint:

@@ -11,8 +11,10 @@ LABEL = "readmission"
 
 
 def read_settings(folder: str) -> Any:
-    """config.json of a model folder, as a transformers PretrainedConfig. UserError where it is
-    missing or cannot be read."""
+    """Read config.json of a model folder or hub id as a transformers PretrainedConfig.
+
+    Raise a UserError if it is missing or cannot be read.
+    """
     from transformers import AutoConfig
 
     if Path(folder).is_dir() and not (Path(folder) / "config.json").exists():
@@ -25,13 +27,13 @@ def read_settings(folder: str) -> Any:
 
 
 def is_classifier(settings: Any) -> bool:
-    """True where the settings are of a sequence classifier, of readmission or anything else."""
+    """Return whether the model is a sequence classifier, of readmission or anything else."""
     architectures = settings.architectures or []
     return any(name.endswith("ForSequenceClassification") for name in architectures)
 
 
 def check_one_logit(settings: Any, folder: str) -> None:
-    """UserError unless the settings, read from `folder`, are of a classifier with one logit."""
+    """Raise a UserError unless the model in `folder` is a classifier with one logit."""
     if not is_classifier(settings):
         raise UserError(
             f"model.path: {folder} has no classification head; fine-tune it with jobs/finetune.py"
@@ -44,8 +46,11 @@ def check_one_logit(settings: Any, folder: str) -> None:
 
 
 def load_for_training(folder: str) -> Any:
-    """Load the encoder with one logit and binary cross-entropy; with a new head where it has
-    none."""
+    """Load the model with one logit and binary cross-entropy as its loss.
+
+    An encoder without a classification head gets a new one. Raise a UserError if the folder cannot
+    be read or has a head with more logits.
+    """
     from transformers import AutoModelForSequenceClassification
 
     settings = read_settings(folder)

@@ -18,8 +18,11 @@ KEY = "readmission"  # of config.json
 
 @dataclass(frozen=True)
 class FittedSettings:
-    """window: the window that the model was trained on. max_tokens: tokens a chunk. vote_c: c of
-    the vote. alerts: window -> `evaluation.thresholds.operating_points` on validation."""
+    """What fine-tuning fitted.
+
+    window: the window that the model was trained on. max_tokens: most tokens of a chunk. vote_c: c
+    of the vote. alerts: window -> `evaluation.thresholds.operating_points` on validation.
+    """
 
     window: str
     max_tokens: int
@@ -27,17 +30,19 @@ class FittedSettings:
     alerts: Mapping[str, Sequence[Threshold]]
 
     def threshold(self, window: str, precision: float) -> Threshold | None:
-        """The alert threshold of `window` for this precision; None where validation never reached
-        it. KeyError for a window without fitted thresholds."""
+        """Return the window's alert threshold for this precision; None if none reached it.
+
+        Raise a KeyError for a window without fitted thresholds.
+        """
         return pick(self.alerts[window], precision)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+        """Return the settings as plain JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FittedSettings:
-        """The inverse of `to_dict`; KeyError or TypeError for anything else."""
+        """Restore settings from the result of `to_dict`; KeyError or TypeError for other values."""
         alerts = {
             window: [Threshold(**point) for point in points]
             for window, points in values["alerts"].items()

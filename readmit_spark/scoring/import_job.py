@@ -19,8 +19,11 @@ have seen some of them."""
 
 
 def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[str, str]:
-    """Convert the folder `source` and register it: a readmission classifier as `model.name`, an
-    encoder to fine-tune as `model.name`-encoder. Return name/version and the alias."""
+    """Convert the folder `source` and register the model; return name/version and the alias.
+
+    A readmission classifier is registered as `model.name`, an encoder as `model.name`-encoder.
+    Errors: as `convert`.
+    """
     from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
     def tokenizer_folder() -> str:

@@ -1,4 +1,4 @@
-"""A model folder and everything that is read from it, resolved once a run."""
+"""A model folder with everything read from it, resolved once per run."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from readmit_spark.scoring.registry import CHAMPION, fetch
 from readmit_spark.storage.s3 import fetch_folder, is_s3
 
 SEEN_SPLIT = "readmit_split"  # key of config.json: the split that the model was trained with
-_ALERT_PRECISION = 0.80  # what an alert threshold should reach, where the configuration names none
+_ALERT_PRECISION = 0.80  # precision of the default alert threshold
 _DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Model:
-    """A Hugging Face folder on this machine's disk. What is read from it is read once.
+    """A Hugging Face folder on the local disk; its files are read at most once.
 
-    name: how tables and reports call the model. source: the s3:// folder that `folder` is a copy
-    of; a node can fetch the model from there.
+    name: the model's name in tables and reports. source: the s3:// folder that `folder` is a copy
+    of, from which nodes can fetch the model; None if there is none.
     """
 
     folder: str
@@ -39,7 +39,7 @@ class Model:
 
     @cached_property
     def settings(self) -> Any:
-        """config.json, as a transformers PretrainedConfig. UserError where it cannot be read."""
+        """config.json as a transformers PretrainedConfig; UserError if it cannot be read."""
         return read_settings(self.folder)
 
     @cached_property
@@ -49,36 +49,37 @@ class Model:
 
     @property
     def has_head(self) -> bool:
-        """True where the model is a classifier, of readmission or of anything else."""
+        """Whether the model is a sequence classifier, of readmission or anything else."""
         return is_classifier(self.settings)
 
     @cached_property
     def fitted(self) -> FittedSettings | None:
-        """What fine-tuning fitted besides the weights; None where this program did not train the
-        model."""
+        """What fine-tuning fitted besides the weights; None if the model has no such settings."""
         values = getattr(self.settings, KEY, None)
         return FittedSettings.from_dict(values) if values else None
 
     @property
     def seen_split(self) -> str | None:
-        """The split whose training patients the model has seen; None where that is unknown."""
+        """The name of the split that the model was trained with; None if it is unknown."""
         split: str | None = getattr(self.settings, SEEN_SPLIT, None)
         return split
 
     def tokenizer(self, max_tokens: int) -> ChunkTokenizer:
-        """The model's tokenizer, for chunks of at most `max_tokens`. Errors: `load_tokenizer`."""
+        """Load the tokenizer for chunks of at most `max_tokens`. Errors: as `load_tokenizer`."""
         return load_tokenizer(self.folder, max_tokens, self.settings)
 
     def vote_c(self, config: Config) -> float:
-        """c of the vote: `vote.c`, else the fitted one, else the published 2."""
+        """Return c of the vote: `vote.c`, else the fitted c, else the published 2."""
         if config.vote.c is not None:
             return config.vote.c
         return self.fitted.vote_c if self.fitted else PUBLISHED_C
 
     def alert_threshold(self, config: Config, windows: Sequence[str]) -> float:
-        """The score from which on an alert is raised: `score.alert_threshold`, else the one that
-        reached a precision of 0.80 on validation in the first of `windows` that has such a
-        threshold, else 0.5."""
+        """Return the lowest score that raises an alert.
+
+        This is `score.alert_threshold`; else, of the first of `windows` that has one, the threshold
+        with precision 0.80 on validation; else 0.5.
+        """
         if config.score.alert_threshold is not None:
             return config.score.alert_threshold
         alerts = self.fitted.alerts if self.fitted else {}
@@ -90,11 +91,11 @@ class Model:
 
 
 def resolve_model(config: Config, path: str | None = None) -> Model:
-    """The model at `path` (default: `model.path`), on this machine's disk.
+    """Return the model at `path` (default: `model.path`); fetch it to the local disk if needed.
 
-    package:NAME is the folder in an installed package; models:/NAME@ALIAS and models:/NAME/VERSION
-    come from the registry at `tracking.uri`; an s3:// folder is fetched; an existing folder is used
-    where it is; anything else is a hub id. UserError where the model cannot be found.
+    package:NAME is a folder in an installed package; models:/NAME@ALIAS and models:/NAME/VERSION
+    come from the registry at `tracking.uri`; an s3:// folder is fetched; an existing local folder
+    is used directly; anything else is a hub id. Raise a UserError if the model cannot be found.
     """
     path = path or config.model.path
     if path.startswith("package:"):
@@ -115,8 +116,11 @@ def resolve_model(config: Config, path: str | None = None) -> Model:
 
 
 def resolve_scorer(config: Config) -> Model:
-    """The model to score with: `model.path` where it has a classification head, else the champion
-    of `model.name` in the registry. UserError where it is no classifier with one logit."""
+    """Return the model to score with.
+
+    This is `model.path` if it has a classification head, else the champion of `model.name` in the
+    registry. Raise a UserError if it is not a classifier with one logit.
+    """
     model = resolve_model(config)
     if not model.has_head:
         model = resolve_model(config, f"models:/{config.model.name}@{CHAMPION}")
@@ -125,8 +129,10 @@ def resolve_scorer(config: Config) -> Model:
 
 
 def fingerprint(folder: str) -> str:
-    """12 hex digits of the weights and configuration in `folder`: they tell apart two models of one
-    name."""
+    """Hash the weights and configuration in `folder` to 12 hex digits.
+
+    The hash distinguishes models of the same name.
+    """
     digest = hashlib.sha256()
     for file in sorted(Path(folder).iterdir()):
         if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
@@ -136,7 +142,7 @@ def fingerprint(folder: str) -> str:
 
 
 def _from_hub(name: str) -> str:
-    """The folder in the hub's local cache; fetched where it is not there yet."""
+    """Return the model's folder in the hub's local cache; fetch it first if it is missing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 

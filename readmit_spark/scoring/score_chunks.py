@@ -39,8 +39,7 @@ class ChunkScorer(Protocol):
 
 @dataclass(frozen=True)
 class ScorerSettings:
-    """Everything a worker needs to build its model. A process builds one model for equal
-    settings."""
+    """Everything a worker needs to build its scorer, which it builds once for equal settings."""
 
     model: ShippedModel
     backend: str
@@ -53,7 +52,7 @@ def build_scorer(settings: ScorerSettings) -> ChunkScorer:
     """Build the model of this worker.
 
     With `device` auto it uses the GPU that Spark assigned to the task, else any GPU, else the CPU.
-    UserError where the assigned GPU does not work: a job that pays for GPUs must not run on CPUs.
+    UserError if the assigned GPU does not work: a job that pays for GPUs must not run on CPUs.
     """
     device = task_device(settings)
     from readmit_spark.scoring.scorer import Scorer
@@ -88,7 +87,7 @@ def task_device(settings: ScorerSettings) -> str | None:
 
 
 def check_gpus(spark: SparkSession) -> None:
-    """UserError where Spark gives GPUs, but not exactly one to each executor and each task.
+    """Raise a UserError if Spark assigns GPUs, but not exactly one per executor and per task.
 
     A Python worker runs any task of its executor and keeps its model on the GPU of its first task.
     With two GPUs in an executor, two models could end up on the same GPU.
@@ -299,8 +298,10 @@ def _actionable(windows: Sequence[str]) -> Column:
 
 
 def lasts(days: Column) -> Column:
-    """True where duration_days is at least `days` or null: a stay that has not ended, or whose end
-    is unknown."""
+    """Return whether duration_days is at least `days`.
+
+    True also for null: the stay has not ended, or its end is unknown.
+    """
     return F.coalesce(F.col("duration_days") >= days, F.lit(True))
 
 

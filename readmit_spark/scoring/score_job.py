@@ -42,7 +42,11 @@ class ScoreResult:
 
 
 def score(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
-    """Publish the tables, metrics, pictures, report and model card."""
+    """Score the prepared chunks; publish tables, metrics, pictures, report and model card.
+
+    Raise a UserError for an unprepared window, or a model that has another tokenizer, has seen test
+    patients, or loses too much precision in 16 bits.
+    """
     windows = _windows(run.config, prepared)
     unseen = check_before_test(model, prepared, run.progress)
     config = replace(run.config, vote=Vote(model.vote_c(run.config)))
@@ -107,7 +111,7 @@ def _chunks_to_score(config: Config, prepared: Prepared, windows: Sequence[str])
 
 
 def _score_chunks(run: Run, model: Model, chunks: DataFrame, windows: Sequence[str]) -> DataFrame:
-    """The table `chunk_scores`, as written."""
+    """Write the table `chunk_scores` and return it as written."""
     check_gpus(run.spark)
     settings = scorer_settings(run, model)
     with run.stage("start"):
@@ -129,7 +133,10 @@ def _score_chunks(run: Run, model: Model, chunks: DataFrame, windows: Sequence[s
 def _counts(
     ledger: DataFrame, prepared: Prepared, windows: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """Admissions by window and status. RuntimeError where one is missing or counted twice."""
+    """Count admissions by window and status.
+
+    Raise a RuntimeError if one has chunks but no score, is missing or is counted twice.
+    """
     counts: dict[str, dict[str, int]] = {
         window: {"scored": 0, "unscored": 0, "excluded": 0} for window in windows
     }
@@ -149,7 +156,7 @@ def _counts(
 
 
 def _measured(patients: DataFrame, config: Config) -> DataFrame:
-    """The admissions that are measured: outcome known, actionable, in the split."""
+    """Select the admissions to measure: outcome known, actionable, in the split."""
     split = "test" if config.score.split == "all" else config.score.split
     return patients.where(
         F.col("label").isNotNull() & F.col("actionable") & (F.col("split") == split)
@@ -157,7 +164,7 @@ def _measured(patients: DataFrame, config: Config) -> DataFrame:
 
 
 def _token_loss(chunks: DataFrame) -> Mapping[str, TokenLoss]:
-    """By window: how many tokens did not fit into their chunk."""
+    """Count by window the tokens that did not fit into their chunk."""
     cut = F.col("n_tokens_cut")
     rows = chunks.groupBy("window").agg(
         F.count(F.lit(1)).alias("chunks"),

@@ -29,7 +29,7 @@ class ShippedModel:
     source: str | None = None
 
     def folder(self) -> str:
-        """Return the folder on this node; fetch it first where that was not done yet."""
+        """Return the folder on this node; fetch it first if it is not there yet."""
         if self.source:
             return str(fetch_folder(self.source, version=self.name))
         return SparkFiles.get(self.name) if self.archived else self.name
@@ -38,7 +38,7 @@ class ShippedModel:
 def ship(spark: SparkSession, folder: str, source: str | None = None) -> ShippedModel:
     """Make `folder` available to all executors. In local mode they read the folder itself.
 
-    source: the s3:// folder that `folder` is a copy of; None where there is none.
+    source: the s3:// folder that `folder` is a copy of; None if there is none.
     """
     context = spark.sparkContext
     if (context.master or "").split("[")[0] == "local":
