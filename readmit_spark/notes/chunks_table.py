@@ -52,7 +52,7 @@ def chunks_table(rows: DataFrame) -> DataFrame:
 
 
 def document_facts(rows: DataFrame) -> DataFrame:
-    """Build window, subject_id, hadm_id, n_notes, n_chunks: one row a document."""
+    """Build window, subject_id, hadm_id, n_notes, n_chunks: one row per document."""
     return rows.groupBy("window", "subject_id", "hadm_id").agg(
         F.first("n_notes").alias("n_notes"), F.count("chunk_index").alias("n_chunks")
     )

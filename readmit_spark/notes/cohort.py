@@ -1,4 +1,4 @@
-"""The cohort, one row an admission with label, split and fold, and the exclusions."""
+"""The cohort, one row per admission with label, split and fold, and the exclusions."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _ETHNICITIES = (
 def subgroups_table(
     cohort: DataFrame, demographics: DataFrame, patients: DataFrame | None
 ) -> DataFrame:
-    """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row an admission.
+    """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row per admission.
 
     A missing value is "unknown". demographics: from `read_demographics`. patients: from
     `read_patients`; without it, sex and age are unknown.

@@ -93,7 +93,7 @@ def _with_admission(notes: DataFrame, cohort: DataFrame, admissions: DataFrame) 
 
 
 def _gather(notes: DataFrame, rules: Sequence[NoteRule], *aggregates: Column) -> DataFrame:
-    """Collect the notes that any rule accepts: one row an admission, with the array `notes`.
+    """Collect the notes that any rule accepts: one row per admission, with the array `notes`.
 
     Notes are sorted and distinct; the field `windows` of each names the windows that may hold it.
     """
