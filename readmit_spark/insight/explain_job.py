@@ -19,8 +19,8 @@ from readmit_spark.insight.explanations import ExplainSettings, explain, publish
 from readmit_spark.nightly import in_house
 from readmit_spark.nightly.model_in_use import model_in_use
 from readmit_spark.nightly.published_nights import find_nights
+from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.documents_table import window_notes
-from readmit_spark.notes.prepare_job import all_admissions
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model

@@ -19,8 +19,8 @@ from readmit_spark.nightly.monitor_stays import TABLES, last_scores, new_stays
 from readmit_spark.nightly.night_risk import outcomes
 from readmit_spark.nightly.outcome_charts import outcome_charts
 from readmit_spark.nightly.published_nights import NIGHT_NAME, find_nights
+from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.cohort import label_admissions
-from readmit_spark.notes.prepare_job import all_admissions
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.run import Run
 

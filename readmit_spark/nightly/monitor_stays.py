@@ -6,39 +6,14 @@ from collections.abc import Sequence
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    BooleanType,
-    DateType,
-    DoubleType,
-    IntegerType,
-    LongType,
-    StringType,
-    TimestampType,
-)
 
 from readmit_spark.nightly.in_house import document_digests
 from readmit_spark.nightly.published_nights import tables_of_nights
 from readmit_spark.storage.manifests import Night
-from readmit_spark.storage.schemas import struct_type
 
 TABLES = ("patient_risk", "unscored", "notes", "chunks")  # the tables of a night that are read here
 LAST_NEW_DAY = 2  # a stay is new on the day of admission and on the day after it
 CATEGORY_SEPARATOR = " + "  # the page splits the categories of a stay again
-
-
-_IDS = {"subject_id": LongType(), "hadm_id": LongType()}
-_RISK = struct_type(
-    **_IDS, day_of_stay=IntegerType(), score=DoubleType(), alert=BooleanType(), basis=StringType()
-)
-_UNSCORED = struct_type(**_IDS, day_of_stay=IntegerType())
-_NOTES = struct_type(
-    **_IDS, row_id=LongType(), category=StringType(), chartdate=DateType(),
-    charttime=TimestampType(), digest=StringType(),
-)  # fmt: skip
-_CHUNKS = struct_type(
-    document=StringType(), digest=StringType(), n_tokens=IntegerType(),
-    n_tokens_cut=IntegerType(), n_unknown=IntegerType(),
-)  # fmt: skip
 
 
 def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
@@ -50,8 +25,8 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
     score and tokens are null if the night had none. categories: the distinct categories of the
     notes, sorted and joined.
     """
-    risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
-    unscored = tables_of_nights(spark, nights, "unscored", _UNSCORED)
+    risk = tables_of_nights(spark, nights, "patient_risk")
+    unscored = tables_of_nights(spark, nights, "unscored")
     present = risk.select("night", "hadm_id", "day_of_stay", "score").unionByName(
         unscored.select("night", "hadm_id", "day_of_stay"), allowMissingColumns=True
     )
@@ -61,7 +36,7 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
         .where((F.col("nth") == 1) & (F.col("day_of_stay") <= LAST_NEW_DAY))
         .drop("nth", "day_of_stay")
     )
-    notes = tables_of_nights(spark, nights, "notes", _NOTES).join(
+    notes = tables_of_nights(spark, nights, "notes").join(
         new.select("night", "hadm_id"), ["night", "hadm_id"], "left_semi"
     )
     categories = notes.groupBy("hadm_id").agg(
@@ -71,7 +46,7 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
     )
     documents = document_digests(notes).select("hadm_id", "n_notes", "document")
     tokens = (
-        tables_of_nights(spark, nights, "chunks", _CHUNKS)
+        tables_of_nights(spark, nights, "chunks")
         .where(F.col("digest").isNotNull())
         .groupBy("night", "document")
         .agg(*(F.sum(name).alias(name) for name in ("n_tokens", "n_tokens_cut", "n_unknown")))
@@ -91,7 +66,7 @@ def last_scores(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
 
     The table `followed` of a night holds the same, until a patient is no longer followed.
     """
-    risk = tables_of_nights(spark, nights, "patient_risk", _RISK)
+    risk = tables_of_nights(spark, nights, "patient_risk")
     return risk.groupBy("subject_id", "hadm_id", "basis").agg(
         F.max_by("score", "night").alias("score"), F.max("alert").alias("alerted")
     )

@@ -25,19 +25,19 @@ from readmit_spark.notes.passage_rows import passage_rows
 from readmit_spark.notes.provenance import document, passages
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import with_digest
-from readmit_spark.storage.output_tables import NIGHTLY, PASSAGE
-from readmit_spark.storage.schemas import struct_type
+from readmit_spark.storage.output_tables import NIGHTLY
 
-# A document too short for a chunk has one row, with a null chunk_index.
-_PREPARED = struct_type(
-    document=T.StringType(), chunk_index=T.IntegerType(), n_tokens=T.IntegerType(),
-    n_tokens_cut=T.IntegerType(), n_unknown=T.IntegerType(), passages=T.ArrayType(PASSAGE),
-    input_ids=T.ArrayType(T.IntegerType()),
+CHUNKS = NIGHTLY["chunks"].schema
+# The chunks of new documents before they are scored. A document too short for a chunk has one row,
+# with a null chunk_index.
+_PREPARED = T.StructType(
+    [
+        *(CHUNKS[name] for name in (
+            "document", "chunk_index", "n_tokens", "n_tokens_cut", "n_unknown", "passages")),
+        T.StructField("input_ids", T.ArrayType(T.IntegerType())),
+    ]
 )  # fmt: skip
 REUSED = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
-# The `chunks` table of a night. document: digest of an admission's notes. digest: of a chunk's
-# token ids.
-CHUNKS = NIGHTLY["chunks"].schema
 
 
 def preparation_key(chunk: Chunk, tokenizer: ChunkTokenizer) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.nightly.alerts import AlertRule
 from readmit_spark.notes.cohort import DAY
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.scoring.score_chunks import vote
-from readmit_spark.storage.manifests import Night
 
 DRIVERS = 3  # chunks shown for each patient; the first has the highest probability
 
@@ -189,33 +188,6 @@ def outcomes(
         .join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner")
         .select("subject_id", "hadm_id", "score", "alerted", "label", "dischtime")
     )
-
-
-def risk_before(spark: SparkSession, previous: Night | None) -> DataFrame:
-    """Read the `patient_risk` table of the night before; no rows without one."""
-    return _table(
-        spark, previous, "patient_risk",
-        "hadm_id bigint, score double, basis string, "
-        "history array<struct<as_of: timestamp, score: double, basis: string>>",
-    )  # fmt: skip
-
-
-def followed_before(spark: SparkSession, previous: Night | None) -> DataFrame:
-    """Read the `followed` table of the night before; no rows without one."""
-    return _table(
-        spark, previous, "followed",
-        "subject_id bigint, hadm_id bigint, score double, alerted boolean, basis string, "
-        "as_of timestamp",
-    )  # fmt: skip
-
-
-def notes_before(spark: SparkSession, previous: Night | None) -> DataFrame:
-    """Read the `notes` table of the night before; no rows without one."""
-    return _table(spark, previous, "notes", "hadm_id bigint, row_id bigint, digest string")
-
-
-def _table(spark: SparkSession, night: Night | None, name: str, schema: str) -> DataFrame:
-    return night.table(name) if night else spark.createDataFrame([], schema)
 
 
 def _alerted(alert: AlertRule) -> Column:

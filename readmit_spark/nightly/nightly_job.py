@@ -21,13 +21,14 @@ from readmit_spark.nightly.published_nights import (
     Nights,
     find_nights,
     restore_root_copies,
+    table_of_night,
     tables_of_nights,
 )
 from readmit_spark.nightly.replay import differences
 from readmit_spark.nightly.worklist_contents import outcome_figures, worklist
 from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
+from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.cohort import label_admissions
-from readmit_spark.notes.prepare_job import all_admissions
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import score_chunks
 from readmit_spark.scoring.scorer_settings import check_scorer
@@ -161,7 +162,7 @@ class _NightRun:
         run, in_use = self.run, self.in_use
         with run.stage("new text"):
             earlier = night_chunks.earlier_chunks(
-                tables_of_nights(run.spark, self.nights.used, "chunks", night_chunks.CHUNKS),
+                tables_of_nights(run.spark, self.nights.used, "chunks"),
                 in_use.preparation,
                 in_use.score_key,
             )
@@ -249,14 +250,14 @@ class _NightRun:
         risk = run.write_table(
             night_risk.patient_risk(
                 chunks, notes.documents, admissions.in_house,
-                night_risk.risk_before(run.spark, previous), self.as_of, self.in_use.basis,
+                table_of_night(run.spark, previous, "patient_risk"), self.as_of, self.in_use.basis,
                 self.in_use.c, self.alert,
             ),
             "patient_risk",
         )  # fmt: skip
         unscored = night_risk.unscored(admissions.in_house, notes.documents, risk)
         followed = night_risk.followed(
-            risk, night_risk.followed_before(run.spark, previous), admissions.admissions_at,
+            risk, table_of_night(run.spark, previous, "followed"), admissions.admissions_at,
             self.as_of, FOLLOWED_DAYS,
         )  # fmt: skip
         return {

@@ -8,11 +8,11 @@ from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.files import Files
 from readmit_spark.storage.manifests import Night
+from readmit_spark.storage.output_tables import NIGHTLY
 from readmit_spark.storage.run import Run
 
 NIGHT_NAME = "%Y-%m-%dT%H%M%S"  # sorts by time; Hadoop allows no colon in a path
@@ -23,18 +23,22 @@ def night_name(as_of: datetime) -> str:
     return f"{Night.JOB}/{as_of:{NIGHT_NAME}}"
 
 
-def tables_of_nights(
-    spark: SparkSession, nights: Sequence[Night], name: str, schema: StructType
-) -> DataFrame:
+def tables_of_nights(spark: SparkSession, nights: Sequence[Night], name: str) -> DataFrame:
     """Read the table `name` of many nights as one table, with a column `night` that sorts by time.
 
     All files are read at once, because planning a union takes time for each table.
     """
+    schema = NIGHTLY[name].schema
     if not nights:
         return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
     rows = spark.read.schema(schema).parquet(*(f"{night.path}/{name}" for night in nights))
     night = F.regexp_extract("_metadata.file_path", rf".*/{Night.JOB}/([^/]+)/[^/]+/{name}/", 1)
     return rows.withColumn("night", night)
+
+
+def table_of_night(spark: SparkSession, night: Night | None, name: str) -> DataFrame:
+    """The table `name` of a night; without a night, the same columns and no rows."""
+    return night.table(name) if night else spark.createDataFrame([], NIGHTLY[name].schema)
 
 
 @dataclass(frozen=True)

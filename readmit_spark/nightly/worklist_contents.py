@@ -16,8 +16,8 @@ from readmit_spark.config import Config
 from readmit_spark.evaluation.metrics import evaluate, wilson
 from readmit_spark.nightly.alerts import AlertRule, effect_on_validation
 from readmit_spark.nightly.model_in_use import ModelInUse
-from readmit_spark.nightly.night_risk import new_notes, notes_before, passage_texts
-from readmit_spark.nightly.published_nights import Nights
+from readmit_spark.nightly.night_risk import new_notes, passage_texts
+from readmit_spark.nightly.published_nights import Nights, table_of_night
 from readmit_spark.nightly.worklist_types import (
     Alert,
     Change,
@@ -81,7 +81,7 @@ def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[in
         return {}
     listed = {row["hadm_id"] for row in _rows(previous.table("patient_risk"))}
     added: dict[int, list[NewNote]] = {}
-    for row in _rows(new_notes(notes, notes_before(run.spark, previous))):
+    for row in _rows(new_notes(notes, table_of_night(run.spark, previous, "notes"))):
         if row["hadm_id"] in listed:
             note = NewNote(row["row_id"], row["category"] or "", _time(row["charttime"]))
             added.setdefault(row["hadm_id"], []).append(note)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config, required
+from readmit_spark.config import required
 from readmit_spark.errors import UserError
+from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table, document_facts
 from readmit_spark.notes.cohort import (
     cohort_table,
-    distinct_admissions,
     exclusions_table,
     label_admissions,
 )
@@ -22,7 +22,6 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.check_csv import check_records, expected_records, large_csv_bytes
 from readmit_spark.storage.input_tables import (
-    read_admissions,
     read_demographics,
     read_notes,
     read_patients,
@@ -76,27 +75,6 @@ def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
         "duplicate_rows": rows - counts["distinct"],
         **{name: counts[name] for name in unparsed},
     }
-
-
-def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]:
-    """Return the distinct rows of data.admissions, and the number of rows before.
-
-    Raise a UserError if there is no row or the file cannot be read completely.
-    """
-    path = required(config.data.admissions, "data.admissions")
-    expected = expected_records(spark, path, "data.admissions")
-    read = read_admissions(spark, path)
-    found = read.agg(
-        F.count(F.lit(1)).alias("rows"),
-        F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
-        F.count("hadm_id"),  # Spark refuses a query of a CSV's broken records alone
-    ).first()
-    assert found is not None  # an aggregate without groups always has one row
-    rows = found["rows"]
-    if rows == 0:
-        raise UserError(f"data.admissions: {path} has no rows")
-    check_records(path, "data.admissions", expected, rows, found["malformed"])
-    return distinct_admissions(read.drop("malformed")), rows
 
 
 def _warn_if_large(run: Run) -> None:

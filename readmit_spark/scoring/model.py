@@ -65,8 +65,14 @@ class Model:
         return split
 
     def tokenizer(self, max_tokens: int) -> ChunkTokenizer:
-        """Load the tokenizer for chunks of at most `max_tokens`. Errors: as `load_tokenizer`."""
-        return load_tokenizer(self.folder, max_tokens, self.settings)
+        """The model's tokenizer, for chunks of at most `max_tokens`. Errors: `load_tokenizer`."""
+        if max_tokens not in self._tokenizers:
+            self._tokenizers[max_tokens] = load_tokenizer(self.folder, max_tokens, self.settings)
+        return self._tokenizers[max_tokens]
+
+    @cached_property
+    def _tokenizers(self) -> dict[int, ChunkTokenizer]:
+        return {}
 
     def vote_c(self, config: Config) -> float:
         """Return c of the vote: `vote.c`, else the fitted c, else the published 2."""

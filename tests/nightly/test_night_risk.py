@@ -16,9 +16,9 @@ from readmit_spark.nightly.night_risk import (
     outcomes,
     passage_texts,
     patient_risk,
-    risk_before,
     unscored,
 )
+from readmit_spark.nightly.published_nights import table_of_night
 from tests.literal_rows import literal_rows
 
 pytestmark = pytest.mark.spark4
@@ -54,7 +54,7 @@ def risk(spark: SparkSession, before: DataFrame, alert: AlertRule) -> DataFrame:
 
 
 def test_score_rank_and_drivers(spark: SparkSession) -> None:
-    table = risk(spark, risk_before(spark, None), AlertRule("capacity", 1, None))
+    table = risk(spark, table_of_night(spark, None, "patient_risk"), AlertRule("capacity", 1, None))
     first, second = table.orderBy("rank").collect()
     probabilities = [0.2, 0.9, 0.5, 0.9]
     score = vote_score(probabilities, 2.0)
@@ -79,7 +79,8 @@ def test_a_night_carries_the_history_over_and_compares_scores_of_its_basis_only(
             (21, 0.3, "another", [(LAST_NIGHT, 0.3, "another")]),
             (99, 0.7, "basis", [(LAST_NIGHT, 0.7, "basis")]),  # no longer in the house
         ],
-        risk_before(spark, None).schema,
+        "hadm_id long, score double, basis string, "
+        "history array<struct<as_of: timestamp, score: double, basis: string>>",
     )
     table = risk(spark, before, AlertRule("threshold", 0.4, 0.4))
     rows = {row.hadm_id: row for row in table.collect()}
