@@ -1,4 +1,4 @@
-"""Invented nights of any size, equal for equal seeds."""
+"""Synthetic nights of any size, equal for equal seeds."""
 
 from __future__ import annotations
 

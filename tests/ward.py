@@ -1,4 +1,4 @@
-"""A small invented hospital, prepared once for the tests of what is made of prepared chunks."""
+"""A small synthetic hospital, prepared once for the tests of what is made of prepared chunks."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_more_readmissions_at_equal_scores_are_flagged(
 
 
 def test_false_alarms_are_as_rare_as_stated() -> None:
-    """Fifteen invented hospitals at a rate of three each: 1 to 45 alarms."""
+    """Fifteen synthetic hospitals at a rate of three each: 1 to 45 alarms."""
     rules = Rules(REFERENCE, false_alarm_rate=3)
     nights = NIGHTS
     alarms = 0
