@@ -151,6 +151,17 @@ def test_the_job_exits_with_2_if_a_check_fails(ward: Ward, tmp_path: Path) -> No
     assert "FAILED" in page and "://" not in page
 
 
+def score_facts(ward: Ward) -> dict[str, Any]:
+    """The facts of a score manifest that other jobs read."""
+    return {
+        "prepared": ward.prepared.run,
+        "finished": "2026-01-01T00:00:00",
+        "model": "none",
+        "fingerprint": "none",
+        "config": {"score": {"windows": None, "precision": "fp32"}, "vote": {"c": 2.0}},
+    }
+
+
 def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
     """Scores equal to the number of words, then the same scores in reverse."""
     words = read(spark, ward, "chunks").groupby(["window", "hadm_id", "split"], as_index=False)
@@ -162,7 +173,7 @@ def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_p
         publication = Publication(spark, str(folder / "out"), "score", True, datetime.now)
         turned = spark.createDataFrame(scores.assign(score=scores.score * float(sign)))
         publication.write_table(turned, "patient_scores")
-        publication.publish({"prepared": ward.prepared.run}, root_copies=[])
+        publication.publish(score_facts(ward), root_copies=[])
         check = checks_of(spark, ward, folder, {})[name, "3days"]
         assert check.passed is None
         assert check.found.startswith(f"rho {sign:+.2f} over "), check

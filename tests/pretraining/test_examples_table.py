@@ -53,17 +53,17 @@ def test_the_notes_and_patients_to_learn_from(
     ]
     counts = Observation()
     notes = frame(spark, rows + left_out)
-    rows = segments_table(notes, config, tokenizer, counts).collect()
+    documents = segments_table(notes, config, tokenizer, counts).collect()
     sides = {i: oracles.split(i, 3) for i in people}
-    assert {row.subject_id: row.split for row in rows} == {
+    assert {row.subject_id: row.split for row in documents} == {
         i: side for i, side in sides.items() if side != "test"
     }
     assert set(sides.values()) == {"train", "validation", "test"}
     pain, no = (tokenizer.pieces([" ".join(text.split())])[0] for text in (SENTENCE, OTHER))
-    for row in rows:
+    for row in documents:
         # In the order of the admission's notes; a note without an admission is a document.
         assert row.segments == ([pain] if row.hadm_id is None else [pain, no])
-    assert len(rows) == 2 * len({row.subject_id for row in rows})
+    assert len(documents) == 2 * len({row.subject_id for row in documents})
     tested = sum(sides[row[1]] == "test" for row in rows)  # the note delivered twice counts twice
     learnt = len(rows) - tested
     assert counts.get == {
