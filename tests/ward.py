@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.demo import make_hospital, write_hospital
@@ -36,6 +38,16 @@ class Ward:
 def run_job(name: str, ward: Ward, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """jobs/NAME.py as a program of its own, on the ward."""
     return run_program(name, [*ward.overrides, *more], folder)
+
+
+def call_job(name: str, ward: Ward, *more: str) -> int:
+    """Run the main function of jobs/NAME.py on the ward in this process, with the tests' Spark
+    session, and return the exit code."""
+    job = runpy.run_path(str(ROOT / "jobs" / f"{name}.py"))
+    argv = ["--config", os.devnull]
+    for override in (*ward.overrides, *more):
+        argv += ["--set", override]
+    return cli.run(name, job["__doc__"], job["main"], argv)
 
 
 def run_program(

@@ -17,7 +17,7 @@ from readmit_spark.comparison.audit_job import Check, audit, table
 from readmit_spark.config import Config
 from readmit_spark.storage.publish import Publication
 from tests.runs import start_run
-from tests.ward import Ward, run_job
+from tests.ward import Ward, call_job
 
 CANARY = "zqxcanary"
 
@@ -139,12 +139,15 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
             assert CANARY.encode() not in file.read_bytes()
 
 
-def test_the_job_exits_with_2_if_a_check_fails(ward: Ward, tmp_path: Path) -> None:
+def test_the_job_exits_with_2_if_a_check_fails(
+    spark: SparkSession, ward: Ward, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The limit of AUROC is 0, which every word and length exceeds."""
-    leaky = run_job("audit", ward, tmp_path, "audit.max_duplicates=1", "audit.max_auroc=0")
-    assert leaky.returncode == 2, leaky.stderr
-    assert "patients on both sides of the split" in leaky.stdout
-    (line,) = (line for line in leaky.stderr.splitlines() if "the cohort leaks: " in line)
+    code = call_job("audit", ward, "audit.max_duplicates=1", "audit.max_auroc=0")
+    output, log = capsys.readouterr()
+    assert code == 2, log
+    assert "patients on both sides of the split" in output
+    (line,) = (line for line in log.splitlines() if "the cohort leaks: " in line)
     assert line.startswith("audit: ") and "length: number of words alone" in line
     assert "both sides" not in line
     page = (ward.root / "audit.html").read_text()

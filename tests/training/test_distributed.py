@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,6 +21,9 @@ from readmit_spark.training.plan import Trained, TrainingPlan
 from tests.prepared import WINDOW, learnable, plan
 
 EQUAL = 1e-3
+
+
+LEARNING_RATE = 2e-4
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +43,51 @@ def with_two(spark: SparkSession, plan: TrainingPlan) -> Trained:
     return train_on_ranks(spark, 2, plan, quiet, finetune)
 
 
+class Undisturbed(NamedTuple):
+    """A training of two processes as children of the driver. recorded: the steps that its log got.
+    output: what was printed."""
+
+    plan: TrainingPlan
+    trained: Trained
+    recorded: list[int]
+    output: str
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    spark: SparkSession, tiny_model: str, folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> Undisturbed:
+    work = tmp_path_factory.mktemp("children")
+    children = plan(tiny_model, folder, work, log_every=1, learning_rate=LEARNING_RATE)
+    recorded: list[int] = []
+    with redirect_stdout(io.StringIO()) as output:
+        trained = train_on_ranks(
+            spark, 2, children, lambda values, step, steps: recorded.append(step), finetune
+        )
+    return Undisturbed(children, trained, recorded, output.getvalue())
+
+
 def test_one_and_two_processes_train_alike(
     spark: SparkSession,
     tiny_model: str,
     folder: str,
+    undisturbed: Undisturbed,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """With dropout. In the driver; as its children; and as tasks of a barrier stage."""
     plans = [
-        plan(tiny_model, folder, tmp_path / name, log_every=1, learning_rate=2e-4)
-        for name in ("one", "children", "tasks")
+        plan(tiny_model, folder, tmp_path / name, log_every=1, learning_rate=LEARNING_RATE)
+        for name in ("one", "tasks")
     ]
     one = train_here(plans[0], quiet, quiet)
     assert len(losses(one)) >= 20
-    recorded: list[int] = []
-    children = train_on_ranks(
-        spark, 2, plans[1], lambda values, step, steps: recorded.append(step), finetune
-    )
-    assert recorded == [step for step, _ in children.history]
+    children = undisturbed.trained
+    assert undisturbed.recorded == [step for step, _ in children.history]
     # Only the first rank prints.
-    assert capfd.readouterr().out.count("step 3/") == 1
+    assert undisturbed.output.count("step 3/") == 1
     monkeypatch.setattr(launch, "is_local", lambda spark: False)
-    tasks = with_two(spark, plans[2])
+    tasks = with_two(spark, plans[1])
     assert (tmp_path / "tasks" / "model" / "config.json").exists()
     for two in (children, tasks):
         assert losses(two) == pytest.approx(losses(one), abs=EQUAL)
@@ -144,7 +171,7 @@ def test_a_killed_rank_is_distinguished_from_one_that_lost_its_connection(
 
 
 def test_two_killed_processes_resume_and_end_with_the_same_weights(
-    spark: SparkSession, tiny_model: str, folder: str, tmp_path: Path
+    spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     """A real kill -9 of the first rank, in step 7, which ends the other rank too."""
 
@@ -161,16 +188,17 @@ def test_two_killed_processes_resume_and_end_with_the_same_weights(
 
         return finetune(plan, ranks, stop)
 
-    whole, killed = (
-        plan(tiny_model, folder, tmp_path / name, log_every=1, checkpoint_minutes=minutes)
-        for name, minutes in (("whole", 1e9), ("killed", 0.0))
+    whole = undisturbed.plan
+    killed = replace(
+        whole,
+        checkpoint_folder=str(tmp_path),
+        settings=replace(whole.settings, checkpoint_minutes=0.0),
     )
-    undisturbed = with_two(spark, whole)
     with pytest.raises(RuntimeError, match="ended without an error message: it was killed"):
         train_on_ranks(spark, 2, killed, quiet, killed_in_step_seven)
     assert 0 < Checkpoints(killed.checkpoint_folder).load({}, "cpu").step <= 7
     ended = with_two(spark, killed)
-    assert ended.history == undisturbed.history
+    assert ended.history == undisturbed.trained.history
     pairs = zip(*(load_best_model(p).parameters() for p in (whole, killed)), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
