@@ -22,7 +22,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The test files that take longest, longest first. Processes take the files in this order, so that
 # none of them still has a long one when the others are done.
-LONGEST: tuple[str, ...] = ()
+LONGEST = (
+    "nightly/test_nightly_job.py",
+    "jobs/test_programs.py",
+    "nightly/test_monitor_job.py",
+    "insight/test_explain_job.py",
+    "comparison/test_compare_job.py",
+    "jobs/test_main_path.py",
+    "training/test_distributed.py",
+    "comparison/test_audit_job.py",
+    "pretraining/test_pretrain_job.py",
+    "notes/test_prepare_job.py",
+    "training/test_choose_model.py",
+    "training/test_finetune.py",
+    "storage/test_ingest_job.py",
+    "nightly/test_control_charts.py",
+    "storage/test_input_tables.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,6 +40,7 @@ def first_alarms(charts: list[Chart]) -> dict[tuple[str, int], datetime]:
     }
 
 
+@pytest.mark.slow
 def test_a_hundred_quiet_nights_of_the_demo_hospital_raise_no_alarm(
     quiet: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
@@ -110,6 +111,7 @@ def chance(nights: Any, tonight: Any, draws: int = 250_000) -> float:
     return float(max(as_far))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "share"), [("unknown_words", 0.2), ("score", 0.3), ("token_loss", 0.15)]
 )
@@ -166,6 +168,7 @@ def test_more_readmissions_at_equal_scores_are_flagged(
     assert (high.values > high.high).any()
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_stated() -> None:
     """Fifteen synthetic hospitals at a rate of three each: 1 to 45 alarms."""
     rules = Rules(REFERENCE, false_alarm_rate=3)

@@ -95,6 +95,7 @@ def watched(
     yield Watched(spark, folder, settings)
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_program(watched: Watched, tmp_path: Path) -> None:
     done = run_program("monitor", watched.settings, tmp_path)
     assert done.returncode == 0, done.stderr
@@ -143,7 +144,9 @@ def test_without_a_complete_reference_nothing_is_tested(watched: Watched) -> Non
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("missing", ["the folder", "a part file"])
+@pytest.mark.parametrize(
+    "missing", ["the folder", pytest.param("a part file", marks=pytest.mark.slow)]
+)
 def test_a_damaged_night_is_left_out_with_a_message(
     watched: Watched, tmp_path: Path, table: str, missing: str
 ) -> None:

@@ -120,6 +120,7 @@ def test_accuracies_are_those_counted_by_hand(still: str, folder: str, tmp_path:
     assert result.before["nsp_accuracy"] == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_both_accuracies_rise(tiny_model: str, folder: str, tmp_path: Path) -> None:
     result = run(plan(tiny_model, folder, tmp_path, 150))
     assert result.after["mlm_accuracy"] > result.before["mlm_accuracy"] + 0.3
@@ -127,6 +128,7 @@ def test_both_accuracies_rise(tiny_model: str, folder: str, tmp_path: Path) -> N
     assert result.history[-1][0] == 150
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_step_ends_with_the_same_weights(
     tiny_model: str, folder: str, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_every_note_is_counted_and_a_broken_table_is_refused(
     assert not (tmp_path / "broken" / "_manifests").exists()
 
 
+@pytest.mark.slow
 def test_a_job_killed_in_the_second_phase_resumes_there(
     spark: SparkSession,
     ward: Ward,
@@ -214,6 +215,7 @@ def test_one_and_two_processes_train_alike(
         assert two.before[key] == one.before[key]
 
 
+@pytest.mark.slow
 def test_the_job_prints_accuracies_and_no_text(ward: Ward, long_model: str, tmp_path: Path) -> None:
     more = [*SHORT, f"model.path={long_model}"]
     job = run_job("pretrain", ward, tmp_path, f"output.root={tmp_path}/out", *more)

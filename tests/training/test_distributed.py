@@ -170,6 +170,7 @@ def test_a_killed_rank_is_distinguished_from_one_that_lost_its_connection(
         with_two(spark, plan(tiny_model, folder, tmp_path))
 
 
+@pytest.mark.slow
 def test_two_killed_processes_resume_and_end_with_the_same_weights(
     spark: SparkSession, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
