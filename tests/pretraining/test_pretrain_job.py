@@ -119,16 +119,22 @@ def test_examples_are_made_once(
     other = replace(config, pretrain=replace(config.pretrain, copies=2))
     with pytest.raises(UserError, match="has a result of pretrain already"):
         examples_and_log(spark, other, tokenizer)
-    nobody = replace(other, pretrain=replace(config.pretrain, categories=("nobody",)))
-    with pytest.raises(UserError, match=r"none of the categories in pretrain\.categories"):
-        examples_and_log(
-            spark, replace(nobody, output=replace(config.output, overwrite=True)), tokenizer
-        )
     nowhere = replace(config, data=replace(config.data, notes="/none/notes"))
     with pytest.raises(UserError, match=r"data\.notes: /none/notes does not exist"):
         examples_and_log(spark, nowhere, tokenizer)
     overwrite = replace(other, output=replace(config.output, overwrite=True))
     assert examples_and_log(spark, overwrite, tokenizer)[0].run != again.run
+
+
+def test_categories_without_a_note_are_a_user_error(
+    spark: SparkSession, ward: Ward, tokenizer: ChunkTokenizer, long_model: str, tmp_path: Path
+) -> None:
+    config = settings(ward, tmp_path, "pretrain.categories=[nobody]")
+    examples, _ = examples_and_log(spark, config, tokenizer)
+    with pytest.raises(UserError, match=r"none of the categories in pretrain\.categories"):
+        pretrain_and_register(
+            config, Model(long_model, "tiny"), examples, Progress("p", 4, io.StringIO())
+        )
 
 
 def test_every_note_is_counted_and_a_broken_table_is_refused(

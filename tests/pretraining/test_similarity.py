@@ -59,4 +59,4 @@ def test_the_job(tiny_model: str, tmp_path: Path) -> None:
         job, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "are equal: no rank" in done.stderr
+    assert "are equal, so there is no rank" in done.stderr
