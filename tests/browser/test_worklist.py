@@ -98,7 +98,7 @@ def test_details_show_passages_and_every_night(show: Show) -> None:
     button = page.get_by_role("button", name=f"Details of patient {patient.subject_id},")
     button.click()
     details = page.locator(".details")
-    # The page does not lay out rows before they are on the screen, and until then they have no text.
+    # Rows are laid out once they are on the screen, and have no text until then.
     page.wait_for_function("document.querySelector('.details').innerText.trim() !== ''")
     text = " ".join(details.inner_text().split())
     assert f"{patient.n_notes} notes, read as {patient.n_chunks} chunks" in text
