@@ -177,7 +177,7 @@ def test_killed_at_any_moment_and_run_again_the_night_is_the_same(
         else:  # the job had published before it was killed
             assert killed.tables() == undisturbed.tables()
             killed = before.copy(tmp_path / "out")
-    assert hits >= KILLS - 2  # in the last stage the job may end before the kill
+    assert hits >= KILLS - 1  # in the last stage the job may end before the kill
     killed.run()
     assert killed.tables() == undisturbed.tables()
     (_,) = killed.root.glob(f"nightly/{NIGHT.replace(':', '')}/*")
