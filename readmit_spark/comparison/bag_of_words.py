@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyspark import SparkContext
 from pyspark.ml import Pipeline
-from pyspark.ml.classification import LogisticRegression
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel
 from pyspark.ml.feature import (
     IDF,
     CountVectorizer,
@@ -101,7 +102,7 @@ def logistic(
     """
     candidates = []
     for penalty in PENALTIES:
-        model = LogisticRegression(regParam=penalty, maxIter=100).fit(train)
+        model = _without_summary(LogisticRegression(regParam=penalty, maxIter=100).fit(train))
         probability = vector_to_array("probability")[1]
         scored = model.transform(rows.drop("label")).select(
             "window", "hadm_id", "chunk_index", "part", probability.alias("probability")
@@ -110,6 +111,15 @@ def logistic(
         candidates.append((auroc, -penalty, c, scored))
     _, penalty, c, best = max(candidates, key=lambda candidate: candidate[:2])
     return best, -penalty, c
+
+
+def _without_summary(model: LogisticRegressionModel) -> LogisticRegressionModel:
+    """Remove the training summary. It holds the Spark session, which Spark 4 cannot send to
+    executors once the session has observed a metric."""
+    java_model = model._java_obj
+    assert java_model is not None and SparkContext._jvm is not None  # fitted here
+    java_model.setSummary(SparkContext._jvm.scala.Option.empty())
+    return model
 
 
 def word_vectors(

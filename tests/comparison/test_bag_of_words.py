@@ -6,7 +6,8 @@ from math import log1p
 
 import pytest
 from pyspark.ml.linalg import Vectors
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 
 from readmit_spark.comparison.bag_of_words import length_rows, logistic
 
@@ -52,6 +53,8 @@ def test_logistic_returns_the_best_penalty_and_c_on_validation(spark: SparkSessi
         validation.append(row.probability)
         return aurocs[len(validation) - 1]
 
+    observed = Observation()  # after it, Spark 4 cannot send its session to executors
+    rows.observe(observed, F.count(F.lit(1)).alias("n")).collect()
     train, others = rows.where("part = 'train'"), rows.where("part != 'train'")
     scores, penalty, c = logistic(train, others, best_c)
     assert (penalty, c) == (0.01, 2.0)
