@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
          $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
-.PHONY: demo nights compare test test-slow test-spark4 test-cluster test-s3 emr-env lint clean
+.PHONY: demo nights compare test test-slow test-killed test-spark4 test-cluster test-s3 emr-env lint clean
 
 demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_data.py --config conf/demo.yaml
@@ -48,8 +48,14 @@ OTHERS  := --ignore tests/cluster --ignore tests/s3
 test: $(VENV)/.installed  ## all tests but the slow ones and those of `test-cluster` and `test-s3`
 	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) -m "not slow"
 
-test-slow: $(VENV)/.installed  ## the slow tests: long simulations, and the nightly job killed at twenty moments
-	$(call PYTEST,$(VENV)) -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(OTHERS) -m slow
+test-slow: $(VENV)/.installed  ## the slow tests: long simulations, resumed trainings, repeated program runs
+	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) --ignore $(KILLED) -m slow
+
+# Some thirty driver processes are killed: a quarter of an hour, so not part of .ci/run.
+KILLED := tests/nightly/test_nightly_killed.py
+
+test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments
+	$(call PYTEST,$(VENV)) $(KILLED)
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
 	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m spark4
