@@ -15,9 +15,10 @@ from readmit_spark.progress import Progress
 from readmit_spark.storage.check_csv import is_csv
 from readmit_spark.storage.csv_file import CsvFile, read_again, read_batches, read_header
 from readmit_spark.storage.digest import TableDigest, digest_table
-from readmit_spark.storage.input_tables import ADMISSIONS, NOTES, check_columns
+from readmit_spark.storage.input_tables import ADMISSIONS, NOTES
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.s3 import filesystem_of
+from readmit_spark.storage.table_source import check_columns
 
 STAGES_PER_TABLE = 2
 

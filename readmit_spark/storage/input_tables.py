@@ -5,18 +5,11 @@ Unreadable values become null and are marked where they matter.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from readmit_spark.errors import UserError
-from readmit_spark.storage.check_csv import is_csv, unreadable_error
-from readmit_spark.storage.publish import has_result, read_manifest
+from readmit_spark.storage.table_source import read_columns
 
 ADMISSIONS = (
     "SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
@@ -28,9 +21,6 @@ _STORED = "STORETIME"  # optional: when a note was saved, and so became readable
 
 _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
-# Spark reads this value as null. It never occurs, so that `""` stays an empty text.
-_NULL_VALUE = "\u0000null"
-_MALFORMED = "_malformed_record"
 
 
 def read_admissions(spark: SparkSession, path: str) -> DataFrame:
@@ -41,7 +31,7 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
     deathtime_unparsed (boolean: the source has a value that is unreadable); malformed (boolean: a
     CSV row with more or fewer fields than the header).
     """
-    raw = _read(spark, path, ADMISSIONS, "data.admissions")
+    raw = read_columns(spark, path, "data.admissions", ADMISSIONS)
     return raw.select(
         _number(raw, "SUBJECT_ID"),
         _number(raw, "HADM_ID"),
@@ -59,7 +49,7 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
     (timestamp, null if the table has no such column); category (trimmed, lower case); iserror
     (boolean); text; malformed (boolean: a CSV row with more or fewer fields than the header).
     """
-    raw = _read(spark, path, NOTES, "data.notes", optional=[_STORED])
+    raw = read_columns(spark, path, "data.notes", NOTES, optional=[_STORED])
     is_error = F.trim(raw["ISERROR"].cast("string"))
     return raw.select(
         _number(raw, "ROW_ID"),
@@ -79,14 +69,15 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
 
 def read_demographics(spark: SparkSession, path: str) -> DataFrame:
     """Read hadm_id (long), ethnicity and insurance (text or null) of ADMISSIONS."""
-    raw = _read(spark, path, ("HADM_ID",), "data.admissions", ("ETHNICITY", "INSURANCE"))
-    texts = (F.trim(name).alias(name.lower()) for name in ("ETHNICITY", "INSURANCE"))
+    optional = ("ETHNICITY", "INSURANCE")
+    raw = read_columns(spark, path, "data.admissions", ("HADM_ID",), optional)
+    texts = (F.trim(name).alias(name.lower()) for name in optional)
     return raw.select(_number(raw, "HADM_ID"), *texts)
 
 
 def read_patients(spark: SparkSession, path: str) -> DataFrame:
     """Read subject_id (long), gender (F or M) and dob (date or null) of PATIENTS."""
-    raw = _read(spark, path, ("SUBJECT_ID", "GENDER", "DOB"), "data.patients")
+    raw = read_columns(spark, path, "data.patients", ("SUBJECT_ID", "GENDER", "DOB"))
     gender = F.upper(F.trim("GENDER")).alias("gender")
     return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
 
@@ -95,82 +86,9 @@ def read_true_risks(spark: SparkSession, path: str | None) -> dict[int, float] |
     """HADM_ID -> true risk of a synthetic cohort; None where `path` is None."""
     if path is None:
         return None
-    raw = _read(spark, path, ("HADM_ID", "RISK"), "data.truth")
+    raw = read_columns(spark, path, "data.truth", ("HADM_ID", "RISK"))
     rows = raw.select(_number(raw, "HADM_ID"), raw["RISK"].cast("double").alias("risk"))
     return {row.hadm_id: row.risk for row in rows.collect()}
-
-
-def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
-    """Raise a UserError if a needed column is not among `names`, ignoring case."""
-    names = list(names)
-    missing = [name for name in needed if name not in {n.strip().upper() for n in names}]
-    if missing:
-        raise UserError(
-            f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_list_columns(names)}"
-        )
-
-
-def _read(
-    spark: SparkSession, path: str, needed: Sequence[str], key: str, optional: Sequence[str] = ()
-) -> DataFrame:
-    """Read the needed and optional columns under upper-case names, and `malformed`.
-
-    A missing optional column is null. Raise a UserError if a needed column is missing.
-    """
-    try:
-        frame = (
-            _csv(spark, path) if is_csv(path) else spark.read.parquet(_table_path(spark, path, key))
-        )
-        names = {name.strip().upper(): name for name in frame.columns}
-    except (PySparkException, Py4JJavaError) as error:
-        raise unreadable_error(path, key, error) from None
-    check_columns(frame.columns, needed, path, key)
-    malformed = F.col(_MALFORMED).isNotNull() if is_csv(path) else F.lit(False)
-    return frame.select(
-        *(F.col(f"`{names[name]}`").alias(name) for name in needed),
-        *(
-            (F.col(f"`{names[name]}`") if name in names else F.lit(None).cast("string")).alias(name)
-            for name in optional
-        ),
-        malformed.alias("malformed"),
-    )
-
-
-def _table_path(spark: SparkSession, path: str, key: str) -> str:
-    """Return `path`, or the path of the key's table if jobs/ingest.py published to `path`."""
-    if not has_result(spark, path, "ingest"):
-        return path
-    ingested = read_manifest(spark, path, "ingest")
-    name = key.removeprefix("data.")
-    if name not in ingested["tables"]:
-        raise UserError(
-            f"{key}: jobs/ingest.py wrote no table of {key} under {path}, only of "
-            f"{', '.join(ingested['tables'])}; run it with {key} set"
-        )
-    return f"{ingested['path']}/{name}"
-
-
-def _csv(spark: SparkSession, path: str) -> DataFrame:
-    """Read all columns as text, and rows with a wrong number of fields into _MALFORMED."""
-    reader = spark.read.options(
-        header=True,
-        multiLine=True,
-        escape='"',
-        nullValue=_NULL_VALUE,
-        columnNameOfCorruptRecord=_MALFORMED,
-    )
-    header = reader.csv(path)
-    if not header.columns:
-        return header
-    return reader.schema(header.schema.add(_MALFORMED, T.StringType())).csv(path)
-
-
-def _list_columns(columns: Iterable[str]) -> str:
-    """Return the column names for a message, unless they may be text of a note."""
-    names = [name for name in columns if name != _MALFORMED]
-    if not all(re.fullmatch(r"\w{1,40}", name.strip()) for name in names):
-        return f"{len(names)} columns, but its first line is not a header"
-    return ", ".join(names) or "none"
 
 
 def _number(frame: DataFrame, name: str) -> Column:
