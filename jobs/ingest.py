@@ -14,8 +14,8 @@ from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("ingest", STAGES_PER_TABLE * len(sources(config)))
     spark = build_session("ingest")
+    progress = Progress("ingest", STAGES_PER_TABLE * len(sources(spark, config)))
     with Run(spark, config, "ingest", progress, datetime.now, config.output.overwrite) as run:
         facts = ingest(run)
     for name, table in facts["sources"].items():

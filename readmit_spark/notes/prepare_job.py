@@ -79,7 +79,7 @@ def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
 
 def _warn_if_large(run: Run) -> None:
     path = required(run.config.data.notes, "data.notes")
-    size = large_csv_bytes(run.spark, path)
+    size = large_csv_bytes(run.spark, path, "data.notes")
     if size:
         run.say(
             f"data.notes: {path} has {size >> 20:,} MB and is read by one task, because texts span "

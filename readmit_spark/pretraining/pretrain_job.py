@@ -31,12 +31,13 @@ from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.storage.check_csv import check_records, expected_records, table_bytes
+from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.manifests import PretrainExamples
 from readmit_spark.storage.output_tables import examples_name
 from readmit_spark.storage.publish import has_result
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.table_source import find_table
 from readmit_spark.training.choose_model import absolute_path
 from readmit_spark.training.launch import choose_launch
 from readmit_spark.training.loop import Log, progress_line
@@ -82,13 +83,10 @@ def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     """Return everything that the examples depend on, in the form that JSON reads back."""
     config = run.config
     path = required(config.data.notes, "data.notes").rstrip("/")
-    size = table_bytes(run.spark, path)
-    if size is None:
-        raise UserError(f"data.notes: {path} does not exist")
     made_of = {
         "version": _VERSION,
         "notes": path,
-        "bytes": size,
+        "bytes": find_table(run.spark, path, "data.notes").size,
         "tokenizer": tokenizer.fingerprint,
         "split": config.split_name,
         "seed": config.train.seed,

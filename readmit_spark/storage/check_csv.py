@@ -7,7 +7,7 @@ before the file is parsed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -18,34 +18,27 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.files import Files
+from readmit_spark.storage.input_files import AS_IT_STANDS
 from readmit_spark.storage.quote_counts import QuoteCounts, add_lines
+from readmit_spark.storage.table_source import find_table
 
 _LARGE = 256 << 20  # bytes of text; a compressed file has about a quarter of it
 
 
-def table_bytes(spark: SparkSession, path: str) -> int | None:
-    """Return the size of a table's files in bytes, or None if `path` does not exist."""
-    folder, _, name = path.rstrip("/").rpartition("/")
-    files = Files(spark, folder or ("/" if path.startswith("/") else "."))
-    return sum(files.sizes(name).values()) if files.exists(name) else None
-
-
-def large_csv_bytes(spark: SparkSession, path: str) -> int | None:
+def large_csv_bytes(spark: SparkSession, path: str, key: str) -> int | None:
     """Return the size of a CSV that one Spark task would read for minutes; None for other tables.
 
-    The limit is 256 MB for `.csv` and 64 MB for `.csv.gz`.
+    The limit is 256 MB for `.csv` and 64 MB for `.csv.gz`, of one file.
     """
-    if not is_csv(path):
+    table = find_table(spark, path, key)
+    if table.kind != "csv":
         return None
-    limit = _LARGE // 4 if path.lower().endswith(".gz") else _LARGE
-    size = table_bytes(spark, path) or 0
-    return size if size > limit else None
-
-
-def is_csv(path: str) -> bool:
-    """Return True for `.csv` and `.csv.gz`; any other path is read as Parquet."""
-    return path.lower().endswith((".csv", ".csv.gz"))
+    large = [
+        file.size
+        for file in table.files
+        if file.size > (_LARGE // 4 if file.path.lower().endswith(".gz") else _LARGE)
+    ]
+    return table.size if large else None
 
 
 @dataclass(frozen=True)
@@ -63,12 +56,16 @@ def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
     UserError if the file is missing or cut off, or has a misplaced quote. `key` is the
     configuration key of the path, for the message.
     """
-    if not is_csv(path):
+    table = find_table(spark, path, key)
+    if table.kind != "csv":
         return None
     try:
-        count = count_records(spark, path)
-    except (PySparkException, Py4JJavaError) as error:
-        raise unreadable_error(path, key, error) from None
+        count = count_records(spark, [file.path for file in table.files])
+    except (PySparkException, Py4JJavaError):  # its message may contain note text
+        raise UserError(
+            f"{key}: {path} cannot be read to its end: it must be a complete .csv, .csv.gz or "
+            "Parquet table"
+        ) from None
     if count.misplaced:
         raise UserError(
             f"{key}: {path} has {count.misplaced:,} lines with a quote in the middle of a field: "
@@ -96,17 +93,21 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
     )
 
 
-def count_records(spark: SparkSession, path: str) -> RecordCount:
-    """Count the records of an RFC 4180 file, or folder of files, in parallel.
+def count_records(spark: SparkSession, paths: Sequence[str]) -> RecordCount:
+    """Count the records of RFC 4180 files in parallel.
 
     Headers and blank lines are not records. Spark reads a file in splits. A split does not know
     whether it begins inside a quoted field, so it is counted for both cases. The counts of a file's
     splits are then combined in order.
     """
-    lines = spark.read.text(path).select(
-        F.xxhash64("_metadata.file_path").alias("file"),
-        F.col("_metadata.file_block_start").alias("start"),
-        F.col("value"),
+    lines = (
+        spark.read.options(**AS_IT_STANDS)
+        .text(list(paths))
+        .select(
+            F.xxhash64("_metadata.file_path").alias("file"),
+            F.col("_metadata.file_block_start").alias("start"),
+            F.col("value"),
+        )
     )
     counts = lines.mapInArrow(_count_splits, _SPLIT_SCHEMA).collect()
     records = misplaced = 0
@@ -144,13 +145,3 @@ def _count_splits(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
         {"file": file, "start": start, **count._asdict()} for (file, start), count in counts.items()
     ]
     yield pa.RecordBatch.from_pylist(rows, _SPLIT_ARROW)
-
-
-def unreadable_error(path: str, key: str, error: Exception) -> UserError:
-    """Return a UserError without the text of `error`, which may contain note text."""
-    if "PATH_NOT_FOUND" in str(error):
-        return UserError(f"{key}: {path} does not exist")
-    return UserError(
-        f"{key}: {path} cannot be read to its end: it must be a complete .csv, .csv.gz or Parquet "
-        "table"
-    )

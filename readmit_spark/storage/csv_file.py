@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from readmit_spark.errors import UserError
+from readmit_spark.storage.csv_headers import header_names
 from readmit_spark.storage.quote_counts import QuoteCounts, add_lines, first_misplaced
 
 _BLOCK = 32 << 20  # bytes parsed at a time; a longer record is an error
@@ -58,20 +59,29 @@ class Header:
 def read_header(file: CsvFile) -> Header:
     """Read the first line.
 
-    Raise a UserError if it is not a header. The message does not show the line, which may be part
-    of a note.
+    A column whose name is empty or there already, as pandas' index, gets the name `column_N`, with
+    its place from 1. Raise a UserError if the file is empty or damaged.
     """
     with _complete(file), file.stream() as stream:
         line = io.BytesIO(stream.read(1 << 20)).readline()
     end = re.search(rb"\r\n?|\n", line)
     newline = end.group() if end else b"\n"
-    text = line[: end.start() if end else None].decode("utf-8-sig", "replace")
-    names = [name.strip() for name in next(csv.reader([text]), [])]
-    if not names or not all(re.fullmatch(r"\w{1,40}", name) for name in names):
-        raise UserError(f"{file.name}: its first line is not a header of column names")
-    if len({name.upper() for name in names}) < len(names):
-        raise UserError(f"{file.name}: its header names a column more than once")
-    return Header(tuple(names), newline)
+    names = [name.strip() for name in header_names(line)]
+    if not names:
+        raise UserError(f"{file.name} is empty")
+    taken = {name.upper() for name in names}
+    return Header(tuple(_unique(names, taken)), newline)
+
+
+def _unique(names: list[str], taken: set[str]) -> Iterator[str]:
+    seen = {""}
+    for place, name in enumerate(names, start=1):
+        if name.upper() in seen:
+            name = f"column_{place}"
+            while name.upper() in taken:
+                name += "_"
+        seen.add(name.upper())
+        yield name
 
 
 def read_batches(file: CsvFile, header: Header, block: int = _BLOCK) -> Iterator[pa.RecordBatch]:

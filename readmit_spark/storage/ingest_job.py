@@ -2,101 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
-from readmit_spark.storage.check_csv import is_csv
-from readmit_spark.storage.csv_file import CsvFile, read_again, read_batches, read_header
+from readmit_spark.storage.csv_file import CsvFile, Header, read_again, read_batches, read_header
 from readmit_spark.storage.digest import TableDigest, digest_table
-from readmit_spark.storage.input_tables import ADMISSIONS, NOTES
+from readmit_spark.storage.input_files import InputFile, InputFiles
+from readmit_spark.storage.input_tables import ADMISSIONS, NOTES, PATIENTS
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.s3 import filesystem_of
-from readmit_spark.storage.table_source import check_columns
+from readmit_spark.storage.table_source import check_headers, find_table
 
 STAGES_PER_TABLE = 2
 
 _PART_BYTES = 128 << 20  # size of a Parquet file: what Spark reads in one task
 _ROW_GROUP_BYTES = 32 << 20  # text that is held in memory and compressed together
 _BUFFER_BYTES = 8 << 20  # size of a request to S3
-_NEEDED_COLUMNS = {"admissions": ADMISSIONS, "notes": NOTES, "patients": ()}
+_NEEDED_COLUMNS = {"admissions": ADMISSIONS, "notes": NOTES, "patients": PATIENTS}
 
 
-def sources(config: Config) -> dict[str, str]:
-    """Return the configured CSV files by table name.
+def sources(spark: SparkSession, config: Config) -> dict[str, InputFiles]:
+    """Return the configured CSV tables by name.
 
-    Raise a UserError if there is none, or if one does not exist.
+    Raise a UserError if there is none, or if one does not exist or lacks columns.
     """
-    configured = {name: getattr(config.data, name) for name in _NEEDED_COLUMNS}
-    csv_files = {name: path for name, path in configured.items() if path and is_csv(path)}
-    if not csv_files:
+    found = {}
+    for name, needed in _NEEDED_COLUMNS.items():
+        path = getattr(config.data, name)
+        table = find_table(spark, path, f"data.{name}") if path else None
+        if table is not None and table.kind == "csv":
+            check_headers(spark, table, f"data.{name}", needed)  # before minutes are spent on any
+            found[name] = table
+    if not found:
         raise UserError(
             "there is nothing to ingest: none of data.admissions, data.notes and data.patients is "
             "a .csv or .csv.gz"
         )
-    for name, path in csv_files.items():
-        _find_file(f"data.{name}", path)  # fail before minutes are spent on the first one
-    return csv_files
+    return found
 
 
 def ingest(run: Run) -> dict[str, Any]:
     """Publish one Parquet table for each CSV; return the manifest's facts."""
     converted = {}
-    for name, path in sources(run.config).items():
-        converted[name] = _convert(name, path, f"{run.path}/{name}", run.progress)
+    for name, table in sources(run.spark, run.config).items():
+        converted[name] = _convert(name, table, f"{run.path}/{name}", run.progress)
         run.add_table(name, converted[name]["rows"])
     return run.publish({"sources": converted})
 
 
-def _find_file(key: str, path: str) -> tuple[fs.FileSystem, fs.FileInfo]:
-    system, inner_path = filesystem_of(path)
-    info = system.get_file_info(inner_path)
-    if info.type != fs.FileType.File:
-        raise UserError(f"{key}: {path} does not exist, or is not a single file")
-    return system, info
+@dataclass(frozen=True)
+class _Source:
+    """One CSV file, its header, and its size and time of change before it was read."""
+
+    file: CsvFile
+    header: Header
+    version: tuple[int, Any]
+    now: Callable[[], tuple[int, Any]]
 
 
-def _convert(name: str, path: str, folder: str, progress: Progress) -> dict[str, Any]:
+def _source(file: InputFile, before: int, key: str, position: _ReadPosition) -> _Source:
+    system, inner_path = filesystem_of(file.name)
+
+    def open_source() -> BinaryIO:
+        # Buffered, because gzip starts by reading two bytes, which would be a request to S3.
+        stream = system.open_input_stream(inner_path, compression=None, buffer_size=_BUFFER_BYTES)
+        return position.watch(stream, before)
+
+    def now() -> tuple[int, Any]:
+        info = system.get_file_info(inner_path)
+        return info.size, info.mtime
+
+    version = now()
+    csv_file = CsvFile(f"{key}: {file.name}", file.path.lower().endswith(".gz"), open_source)
+    return _Source(csv_file, read_header(csv_file), version, now)
+
+
+def _convert(name: str, table: InputFiles, folder: str, progress: Progress) -> dict[str, Any]:
     """Write one table's Parquet files to `folder` and check them against a second reading.
 
     Return the source's entry in the manifest.
     """
     key = f"data.{name}"
-    system, before = _find_file(key, path)
-    position = _ReadPosition(before.size)
-
-    def open_source() -> BinaryIO:
-        # Buffered, because gzip starts by reading two bytes, which would be a request to S3.
-        stream = system.open_input_stream(before.path, compression=None, buffer_size=_BUFFER_BYTES)
-        return position.watch(stream)
-
-    file = CsvFile(f"{key}: {path}", path.lower().endswith(".gz"), open_source)
-    header = read_header(file)
-    check_columns(header.names, _NEEDED_COLUMNS[name], path, key)
+    position = _ReadPosition(table.size)
+    before = accumulate((file.size for file in table.files), initial=0)
+    files = [_source(file, b, key, position) for file, b in zip(table.files, before, strict=False)]
+    names = _all_names(files)
     with progress.stage(f"{key}: write Parquet", position.status):
-        rows, nulls = _write(read_batches(file, header), header.names, folder, position)
+        rows, nulls = _write(_rows(files, names, read_batches), names, folder, position)
     with progress.stage(f"{key}: check against the source", position.status):
-        source = digest_table(read_again(file, header))
+        source = digest_table(_rows(files, names, read_again))
         written = digest_table(_read_parts(folder))
-    after = system.get_file_info(before.path)
-    if (after.size, after.mtime) != (before.size, before.mtime):
-        raise UserError(f"{key}: {path} changed while it was read; run jobs/ingest.py again")
-    _compare(file.name, rows, nulls, source, written)
+    if any(file.now() != file.version for file in files):
+        raise UserError(f"{key}: {table.path} changed while it was read; run jobs/ingest.py again")
+    _compare(f"{key}: {table.path}", rows, nulls, source, written)
     return {
-        "path": path,
-        "bytes": before.size,
+        "path": table.path,
+        "bytes": table.size,
         "rows": rows,
         "columns": {
             name: {"sha256": digest.hex(), "nulls": digest.nulls}
             for name, digest in written.columns.items()
         },
     }
+
+
+def _all_names(files: Sequence[_Source]) -> tuple[str, ...]:
+    """Return the columns of all files, each in the spelling of the first file that has it."""
+    names: dict[str, str] = {}
+    for file in files:
+        for name in file.header.names:
+            names.setdefault(name.upper(), name)
+    return tuple(names.values())
+
+
+def _rows(
+    files: Sequence[_Source],
+    names: Sequence[str],
+    read: Callable[[CsvFile, Header], Iterator[pa.RecordBatch]],
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all files with the columns `names`; one that a file lacks is null."""
+    for file in files:
+        places = {name.upper(): i for i, name in enumerate(file.header.names)}
+        for batch in read(file.file, file.header):
+            missing = pa.nulls(len(batch), pa.string())
+            columns = [
+                batch.column(places[n.upper()]) if n.upper() in places else missing for n in names
+            ]
+            yield pa.RecordBatch.from_arrays(columns, list(names))
 
 
 def _write(
@@ -202,10 +244,12 @@ class _ReadPosition:
     def __init__(self, size: int) -> None:
         self.rows = 0
         self._size = size
+        self._before = 0
         self._file: Any = None
 
-    def watch(self, file: Any) -> Any:
-        """Report the position of `file` from now on; return `file`."""
+    def watch(self, file: Any, before: int) -> Any:
+        """Report the position of `file` from now on; return it. before: bytes of earlier files."""
+        self._before = before
         self._file = file
         return file
 
@@ -213,4 +257,5 @@ class _ReadPosition:
         """Return the share read, for `Progress.stage`; "" between two readings."""
         if self._file is None or self._file.closed or not self._size:
             return ""
-        return f"{self._file.tell() / self._size:.0%} of {self._size:,} bytes, {self.rows:,} rows"
+        read = (self._before + self._file.tell()) / self._size
+        return f"{read:.0%} of {self._size:,} bytes, {self.rows:,} rows"

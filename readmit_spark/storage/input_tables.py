@@ -17,6 +17,7 @@ ADMISSIONS = (
 NOTES = (
     "ROW_ID", "SUBJECT_ID", "HADM_ID", "CHARTDATE", "CHARTTIME", "CATEGORY", "ISERROR", "TEXT",
 )  # fmt: skip
+PATIENTS = ("SUBJECT_ID", "GENDER", "DOB")
 _STORED = "STORETIME"  # optional: when a note was saved, and so became readable
 
 _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
@@ -77,7 +78,7 @@ def read_demographics(spark: SparkSession, path: str) -> DataFrame:
 
 def read_patients(spark: SparkSession, path: str) -> DataFrame:
     """Read subject_id (long), gender (F or M) and dob (date or null) of PATIENTS."""
-    raw = read_columns(spark, path, "data.patients", ("SUBJECT_ID", "GENDER", "DOB"))
+    raw = read_columns(spark, path, "data.patients", PATIENTS)
     gender = F.upper(F.trim("GENDER")).alias("gender")
     return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
 

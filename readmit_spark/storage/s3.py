@@ -40,8 +40,11 @@ def filesystem_of(path: str) -> tuple[fs.FileSystem, str]:
     """Return pyarrow's file system and its path for a local path, s3://, hdfs:// or file://."""
     if "://" not in path:
         return fs.LocalFileSystem(), path
-    system, inner_path = fs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", path))
-    return system, inner_path
+    if is_s3(path):  # the name of an object need not be a valid URI
+        bucket, key = split_s3(path)
+        system, _ = fs.FileSystem.from_uri(f"s3://{bucket}")
+        return system, f"{bucket}/{key}"
+    return fs.FileSystem.from_uri(path)  # type: ignore[no-any-return]
 
 
 def etag(path: str) -> str | None:

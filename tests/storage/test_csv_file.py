@@ -157,13 +157,12 @@ def test_a_file_that_is_cut_off_is_an_error_without_its_text() -> None:
         assert len(str(error.value)) < 150
 
 
-@pytest.mark.parametrize("first", [f'1,1,"{SECRET} and more"', "", "\n"])
-def test_a_first_line_that_is_not_a_header_is_not_shown(first: str) -> None:
-    with pytest.raises(UserError, match="its first line is not a header") as error:
-        read_header(csv_of(f"{first}\n".encode() if first else b""))
-    assert SECRET not in str(error.value)
+@pytest.mark.parametrize("first", ["", "\n"])
+def test_a_file_without_a_first_line_is_an_error(first: str) -> None:
+    with pytest.raises(UserError, match=r"n\.csv is empty"):
+        read_header(csv_of(first.encode()))
 
 
-def test_a_column_name_that_occurs_twice_is_an_error() -> None:
-    with pytest.raises(UserError, match="names a column more than once"):
-        read_header(csv_of(b"TEXT,Text\n"))
+def test_a_column_without_a_name_or_with_one_that_is_there_already_gets_one() -> None:
+    names = read_header(csv_of(b",TEXT,Text,a b (%),,column_5\n")).names
+    assert names == ("column_1", "TEXT", "column_3", "a b (%)", "column_5_", "column_5")

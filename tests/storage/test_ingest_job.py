@@ -130,7 +130,7 @@ def test_prepare_recommends_ingest_for_a_large_csv(
 ) -> None:
     write_csv(tmp_path / "a.csv", [stay(1, 10, "2020-01-01", "2020-01-05")])
     write_csv(tmp_path / "n.csv", [note(1, 1, 10, words(20))])
-    assert check_csv.large_csv_bytes(spark, f"{tmp_path}/n.csv") is None
+    assert check_csv.large_csv_bytes(spark, f"{tmp_path}/n.csv", "data.notes") is None
     monkeypatch.setattr(check_csv, "_LARGE", 100)
     out = io.StringIO()
     config = load_config(
@@ -179,8 +179,9 @@ def test_a_missing_column_is_named_before_anything_is_written(run: Ingest, tmp_p
 def test_a_missing_file_and_nothing_to_ingest_are_errors(run: Ingest, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.notes: .*none\.csv does not exist"):
         run(f"{tmp_path}/none.csv")
+    pq.write_table(pa.table({"ROW_ID": [1]}), tmp_path / "n.parquet")
     with pytest.raises(UserError, match="nothing to ingest"):
-        run(f"{tmp_path}/parquet")
+        run(f"{tmp_path}/n.parquet")
 
 
 def test_a_missing_file_is_an_error_before_another_is_read(
@@ -277,7 +278,7 @@ def test_tables_of_an_ingest_that_died_are_not_read(
         with pytest.raises(KeyboardInterrupt):
             run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
     assert result_files(tmp_path / "raw") == ["part-00000.zstd.parquet"]
-    with pytest.raises(UserError, match="cannot be read to its end"):
+    with pytest.raises(UserError, match="holds the folder .*, not the files of one table"):
         read_notes(spark, f"{tmp_path}/raw")
     run(f"{tmp_path}/n.csv")
     assert read_notes(spark, f"{tmp_path}/raw").count() == 1
