@@ -278,7 +278,7 @@ def test_tables_of_an_ingest_that_died_are_not_read(
         with pytest.raises(KeyboardInterrupt):
             run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
     assert result_files(tmp_path / "raw") == ["part-00000.zstd.parquet"]
-    with pytest.raises(UserError, match="holds the folder .*, not the files of one table"):
+    with pytest.raises(UserError, match=r"holds the folder .*, not the files of one table"):
         read_notes(spark, f"{tmp_path}/raw")
     run(f"{tmp_path}/n.csv")
     assert read_notes(spark, f"{tmp_path}/raw").count() == 1
