@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pandas as pd
+import pyspark
 
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
@@ -152,7 +153,9 @@ def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, s
         "split.seed": str(config.split.seed),
         "notes read": f"{prepared.notes['notes']:,}",
         "prepared": prepared.finished,
-        **{name: version(name) for name in ("pyspark", "torch", "transformers")},
+        # A cluster's pyspark is a zip without package metadata.
+        "pyspark": pyspark.__version__,
+        **{name: version(name) for name in ("torch", "transformers")},
         "Python": platform.python_version(),
     }
 

@@ -27,6 +27,7 @@ from readmit_spark.storage.java import java_home
 ROOT = Path(__file__).parents[2]
 SPARK = Path(pyspark.__file__).parent
 _START = 300.0  # seconds
+_NOT_ON_NODES = ("pyspark", "py4j", "readmit", "__editable__", "__pycache__")
 # These Java processes end before code of the second compiler would pay off.
 _SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
@@ -166,11 +167,16 @@ class Cluster:
 
 
 def _python(folder: Path) -> Path:
-    """Create a Python environment with the dependencies of this clone, without the clone."""
+    """Create a Python environment like that of EMR's nodes.
+
+    It has the dependencies of this clone, but neither the clone nor pyspark: those come from the
+    zip files that Spark puts on the path, and a zip has no package metadata.
+    """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    # A plain path, so that .pth files in it (an editable install of the clone) have no effect.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.lower().startswith(_NOT_ON_NODES) and path.suffix != ".pth":
+            (site / path.name).symlink_to(path)
     return folder / "bin/python"
 
 
