@@ -13,7 +13,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.config import Config, to_dict
+from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
+from readmit_spark.storage.executors import ExecutorWatch
 from readmit_spark.storage.output_tables import check_schema, output_table
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
@@ -23,7 +25,8 @@ class Run:
     """One run of one job, which holds the job's lock.
 
     Use it as a context manager: at the end of the block it deletes what was written but not
-    published, and releases the lock. now: returns the current time. path: the run folder.
+    published, and releases the lock. On a cluster it raises a UserError if the job had to wait too
+    long for an executor. now: returns the current time. path: the run folder.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Run:
         self._job = name.partition("/")[0]
         self._publication = Publication(spark, config.output_root, name, overwrite, now)
         self.path = self._publication.path
+        self._watch = ExecutorWatch(spark, progress.say)
 
     def __enter__(self) -> Run:
+        self._watch.start()
         return self
 
     def __exit__(
@@ -56,7 +61,10 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._watch.stop()
         self._publication.abandon()  # does nothing after `publish`
+        if error is not None and self._watch.failure:
+            raise UserError(self._watch.failure) from None
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Number, print and time one stage, and print how many Spark tasks are done."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from readmit_spark.storage.java import java_home
@@ -25,12 +26,17 @@ _SETTINGS = {
     "spark.sql.adaptive.optimizer.excludedRules": (
         "org.apache.spark.sql.execution.adaptive.AQEPropagateEmptyRelation"
     ),
-    # Training that needs more slots than the cluster has fails within seconds; Spark's default is
-    # 40 checks, 15 s apart. Several checks, because executors may still be starting.
-    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "3s",
-    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "5",
     # The jobs print their own progress, in lines that also suit a log file.
     "spark.ui.showConsoleProgress": "false",
+}
+
+# These apply where spark-submit brings no other value.
+_DEFAULTS = {
+    # Training that needs more slots than the cluster has fails within seconds; Spark's default is
+    # 40 checks, 15 s apart. Several checks, because executors may still be starting. On EMR the
+    # checks go on for as long as GPU nodes may take to arrive.
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "3s",
+    "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "5",
 }
 
 # For a plain Python program on one machine; spark-submit brings its own settings.
@@ -51,6 +57,13 @@ _SILENCED_LOGGERS = (
     "org.apache.spark.sql.execution.python.ArrowPythonRunner",
 )
 
+# A job that hangs for want of machines is explained by these loggers alone. They hold no text.
+_WARNING_LOGGERS = (
+    "org.apache.spark.deploy.yarn",
+    "org.apache.spark.scheduler.TaskSchedulerImpl",
+    "org.apache.spark.scheduler.cluster",
+)
+
 _LOG4J = Path(__file__).parents[2] / "conf" / "log4j2.properties"
 
 
@@ -69,7 +82,7 @@ def build_session(app: str) -> SparkSession:
         if _LOG4J.exists():  # only in a clone; covers log lines before the session exists
             java = f"-Dlog4j2.configurationFile={_LOG4J.as_uri()}"
             builder = builder.config("spark.driver.extraJavaOptions", java)
-    for key, value in _SETTINGS.items():
+    for key, value in {**_DEFAULTS, **_submitted(_DEFAULTS), **_SETTINGS}.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     # EMR configures s3:// itself. Elsewhere no file system is registered for it.
@@ -79,7 +92,17 @@ def build_session(app: str) -> SparkSession:
     log4j = session._jvm.org.apache.logging.log4j
     for logger in _SILENCED_LOGGERS:
         log4j.core.config.Configurator.setLevel(logger, log4j.Level.OFF)
+    for logger in _WARNING_LOGGERS:
+        log4j.core.config.Configurator.setLevel(logger, log4j.Level.WARN)
     return session
+
+
+def _submitted(keys: Iterable[str]) -> dict[str, str]:
+    """Return the values that spark-submit was given for these keys."""
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return {}
+    conf = SparkConf()  # of the Java process that spark-submit started
+    return {key: str(conf.get(key)) for key in keys if conf.contains(key)}
 
 
 def tasks_done(spark: SparkSession) -> Callable[[], str]:
