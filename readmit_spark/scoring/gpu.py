@@ -6,9 +6,12 @@ have no padding, one graph for each pack size serves chunks of any length.
 
 from __future__ import annotations
 
+import logging
 import shutil
+import sysconfig
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +21,8 @@ from torch import Tensor
 from readmit_spark.scoring.batching import Ids, Index, pack, token_packs
 from readmit_spark.scoring.bert import Attend, PackedBert
 from readmit_spark.scoring.engines import Engine, PaddedTorch
+
+log = logging.getLogger(__name__)
 
 # 3 * 44 tiles of 128 tokens: matrix products of width 768, 2304 and 3072 (tiles of 256) then keep
 # all 132 multiprocessors of an H100 busy in every round.
@@ -75,9 +80,11 @@ def _flash_attend(longest: int) -> Attend | None:
 
 
 def _can_compile() -> bool:
+    """Return whether this machine has what Triton compiles its launchers with."""
     from torch.utils._triton import has_triton
 
-    return has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
+    headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return headers and has_triton() and any(map(shutil.which, ("cc", "gcc", "clang")))
 
 
 def cuda_capture() -> Capture:
@@ -166,9 +173,32 @@ class PackedGraphs:
     def _capture(self, size: int) -> _Graph:
         inputs = torch.zeros(self._input_size(size), dtype=torch.int32, device=self.device)
         ids, positions, bounds = inputs[:size], inputs[size : 2 * size], inputs[2 * size :]
-        replay, logits = self.capture(lambda: self.bert(ids, positions, bounds))
+
+        def run() -> Tensor:
+            return cast(Tensor, self.bert(ids, positions, bounds))
+
+        try:
+            replay, logits = self.capture(run)
+        except RuntimeError as error:
+            if not _failed_to_compile(error):
+                raise
+            self._run_uncompiled(error)
+            replay, logits = self.capture(run)
         self._graphs[size] = _Graph(inputs, replay, logits)
         return self._graphs[size]
+
+    def _run_uncompiled(self, error: RuntimeError) -> None:
+        for layer in self.bert.layers:
+            layer._compiled_call_impl = None  # what layer.compile() set
+        self.name = self.name.replace("compiled, ", "")
+        log.warning("torch.compile failed (%s): the model runs uncompiled, which is slower",
+                    type(error).__name__)  # fmt: skip
+
+
+def _failed_to_compile(error: RuntimeError) -> bool:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    return isinstance(error, BackendCompilerFailed)
 
 
 class _HostBuffers:

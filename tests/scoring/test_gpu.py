@@ -96,3 +96,43 @@ def test_unused_rows_are_empty_chunks_after_the_last_one(engine, chunks) -> None
     engine.submit(chunks[:2])  # 66 tokens: another size, buffers used before
     bounds = engine._graphs[128].inputs[256:]
     assert bounds.tolist() == [0, 64] + [66] * (engine.rows - 1)
+
+
+def test_a_model_that_does_not_compile_runs_uncompiled(engine, chunks, caplog) -> None:
+    """As on a node whose compiler has no Python.h."""
+    expected = score(engine, chunks)
+    engine._graphs.clear()
+
+    def no_header(graph, inputs):
+        raise RuntimeError("fatal error: Python.h: No such file")
+
+    engine.name = "torch bf16, cuda, packed, compiled, CUDA graphs"
+    for layer in engine.bert.layers:
+        layer.compile(backend=no_header, dynamic=True)
+    np.testing.assert_array_equal(score(engine, chunks), expected)
+    assert engine.name == "torch bf16, cuda, packed, CUDA graphs"
+    (line,) = [record.getMessage() for record in caplog.records if "compile" in record.message]
+    assert line.endswith("the model runs uncompiled, which is slower")
+
+
+def test_other_errors_of_a_capture_are_raised(engine, chunks) -> None:
+    def broken(run):
+        raise RuntimeError("CUDA error")
+
+    engine.capture = broken
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        score(engine, chunks)
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"), [(None, True), ("gcc", False), ("Python.h", False)]
+)
+def test_compiling_needs_a_compiler_and_pythons_headers(
+    tmp_path, monkeypatch, missing, expected
+) -> None:
+    if missing != "Python.h":
+        (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(gpu.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(gpu.shutil, "which", lambda name: None if missing == "gcc" else name)
+    monkeypatch.setattr("torch.utils._triton.has_triton", lambda: True)
+    assert gpu._can_compile() is expected
