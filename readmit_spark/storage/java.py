@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 
 from readmit_spark.errors import UserError
@@ -42,13 +44,34 @@ def _packaged_java() -> list[Path]:
 
 
 def _major_version(java: Path) -> int | None:
-    try:
-        text = subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    match = re.search(r'version "(\d+)', text)
+    match = re.search(r'version "(\d+)', _version_text(java))
     return int(match.group(1)) if match else None
 
 
+def age_warning(version_text: str, today: date) -> str | None:
+    """Return a line for people if a Java was released over a year ago, else None.
+
+    version_text: what `java -version` prints. A Java gets security updates each quarter.
+    """
+    match = re.search(r'version "([^"]+)" (\d{4}-\d\d-\d\d)', version_text)
+    if not match or today - date.fromisoformat(match[2]) <= timedelta(days=365):
+        return None
+    return (
+        f"Java {match[1]} is of {match[2]} and lacks later security updates: install a current one "
+        "of this line and set JAVA_HOME"
+    )
+
+
+def _version_text(java: Path) -> str:
+    try:
+        return subprocess.run([java, "-version"], capture_output=True, text=True, check=True).stderr
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 if __name__ == "__main__":
-    print(java_home(os.environ))
+    home = java_home(os.environ)
+    print(home)
+    warning = age_warning(_version_text(home / "bin" / "java"), date.today())
+    if warning:
+        print(warning, file=sys.stderr)

