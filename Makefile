@@ -2,7 +2,6 @@
 PYTHON ?= python3.11
 VENV   := .venv
 VENV4  := .venv-spark4
-SPARK4 := 4.1.1
 BIN    := $(VENV)/bin
 OUT    := output/demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -75,26 +74,43 @@ build/s3/.fetched: $(VENV)/.installed
 test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
 	$(call PYTEST,$(VENV)) tests/cluster
 
-emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env.tar.gz
-	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist/readmit-env.tar.gz $(PIP_OPTIONS)
+emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env-SHA256.tar.gz
+	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist $(PIP_OPTIONS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-$(VENV)/.installed: setup.py requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r requirements.txt
-	$(BIN)/pip install --quiet --no-deps -e .
-	touch $@
+# Every file is checked by its hash, also of what builds packages without a wheel. torch is fetched first
+# and checked then: where PyPI and another index have different files of one version, pip would prefer
+# PyPI's of gigabytes. An installed torch of this version stays. PyPI's needs libraries of its own.
+LOCKED  := $(wildcard requirements/*.txt)
+TORCH   := $(shell grep -o '^torch==[^ ]*' requirements/torch.txt)
+NO_TORCH   = import importlib.metadata as m, sys; \
+             sys.exit("$(TORCH)" in ["torch==" + d.version.split("+")[0] for d in m.distributions(name="torch")])
+NEEDS_CUDA = import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))
+CHECKED    = --quiet --no-deps --require-hashes
+define INSTALL
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/pip install $(CHECKED) -r requirements/build.txt
+	if $(1)/bin/python -c '$(NO_TORCH)'; then \
+	  $(1)/bin/pip download --quiet --no-deps --dest $(1)/torch $(TORCH) \
+	  && $(1)/bin/pip install $(CHECKED) --no-index --find-links $(1)/torch -r requirements/torch.txt \
+	  && rm -r $(1)/torch; fi
+	if $(1)/bin/python -c '$(NEEDS_CUDA)'; then \
+	  $(1)/bin/pip install $(CHECKED) -r requirements/cuda.txt; fi
+	$(1)/bin/pip install $(CHECKED) --no-build-isolation \
+	  $(foreach part,run $(2) demo test,-r requirements/$(part).txt)
+	$(1)/bin/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $(1)/.installed
+endef
 
-$(VENV4)/.installed: setup.py requirements.txt
-	$(PYTHON) -m venv $(VENV4)
-	sed 's/^pyspark==.*/pyspark==$(SPARK4)/; /^py4j==/d' requirements.txt > $(VENV4)/requirements.txt
-	$(VENV4)/bin/pip install --quiet -r $(VENV4)/requirements.txt
-	$(VENV4)/bin/pip install --quiet --no-deps -e .
-	touch $@
+$(VENV)/.installed: setup.py $(LOCKED)
+	$(call INSTALL,$(VENV),spark)
+
+$(VENV4)/.installed: setup.py $(LOCKED)
+	$(call INSTALL,$(VENV4),spark4)
 
 clean:
 	rm -rf output build dist *.egg-info

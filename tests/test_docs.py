@@ -16,7 +16,7 @@ import yaml
 from readmit_spark import cli
 from readmit_spark.config import flatten
 from readmit_spark.config_file import base_yaml, load_config
-from readmit_spark.emr import request
+from readmit_spark.emr import steps
 from readmit_spark.nightly.worklist_page import CSV_COLUMNS
 from readmit_spark.storage.output_tables import EXAMPLES, OUTPUT_TABLES
 
@@ -72,7 +72,7 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def repository_files() -> list[str]:
-    folders = ("bench", "conf", "docs", "jobs", "readmit_spark", "tests")
+    folders = ("bench", "conf", "docs", "jobs", "readmit_spark", "requirements", "tests")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
     found += [path for path in ROOT.iterdir() if path.is_file()]
     return [path.relative_to(ROOT).as_posix() for path in found]
@@ -173,7 +173,7 @@ def arguments_of(job: str) -> Callable[[argparse.ArgumentParser], object] | None
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "arguments"]
     if not functions:
         return None
-    names = {"argparse": argparse, "Path": Path, "CONF": ROOT / "conf", "request": request}
+    names = {"argparse": argparse, "Path": Path, "CONF": ROOT / "conf", "steps": steps}
     exec(compile(ast.Module(functions, type_ignores=[]), job, "exec"), names)
     return names["arguments"]  # type: ignore[return-value]
 
