@@ -273,6 +273,8 @@ class Emr:
     cpu_nodes: PositiveInt
     gpu_nodes: PositiveInt
     idle_minutes: PositiveInt
+    max_hours: PositiveInt
+    environment: Text | None
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)

@@ -48,6 +48,14 @@ class Estimate:
         return sum(fleet.dollars for fleet in self.fleets)
 
 
+def estimate_text(
+    config: Config, template: Mapping[str, Any], shape: Mapping[str, str], path: Path
+) -> str:
+    """Return the estimate from the table in `path` as lines for a terminal; see `estimate_run`."""
+    table = read_table(path)
+    return format_estimate(estimate_run(config, template, shape, table), table)
+
+
 def read_table(path: Path) -> dict[str, Any]:
     """Read workload, rates and prices from conf/aws/estimate.yaml."""
     try:

@@ -9,31 +9,19 @@ GPU jobs.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from readmit_spark.config import Config, required
-from readmit_spark.emr.code import BOOTSTRAP, PACKAGE, RUN_CONFIG, Code
+from readmit_spark.emr.checks import check_run
+from readmit_spark.emr.code import BOOTSTRAP, Code
+from readmit_spark.emr.steps import SHAPES, RunOrder, build_step
 from readmit_spark.emr.validate import validate
 from readmit_spark.errors import UserError
 
-# Job: its shape.
-SHAPES = {
-    "ingest": "prepare",
-    "prepare": "prepare",
-    "finetune": "score",
-    "score": "score",
-    "nightly": "score",
-}
-JOBS_WITH_AS_OF = {"nightly"}
-
-# Names appear in bills, consoles and log paths. This pattern does not allow text of a note.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Tag of a cluster with the submission of its RunOrder.
+SUBMISSION = "readmit-submission"
 
 
 def read_template(path: Path) -> dict[str, Any]:
@@ -66,20 +54,6 @@ def read_shape(path: Path) -> dict[str, str]:
     return properties
 
 
-@dataclass(frozen=True)
-class RunOrder:
-    """Which jobs to run, and where.
-
-    as_of: value of --as-of for the jobs that have it; cluster: id of a running cluster, or None
-    for a new one; keep: the new cluster does not end after its EMR steps.
-    """
-
-    jobs: Sequence[str]
-    as_of: str
-    cluster: str | None = None
-    keep: bool = False
-
-
 def build_request(
     config: Config,
     order: RunOrder,
@@ -91,63 +65,26 @@ def build_request(
 
     Raise a UserError for settings that would fail only on the cluster, or that EMR would reject.
     """
-    _check_run(config, order.jobs)
-    steps = [_step(config, job, order, shapes[SHAPES[job]], code) for job in order.jobs]
+    check_run(config, order)
+    steps = [build_step(config, job, order, shapes[SHAPES[job]], code) for job in order.jobs]
     if order.cluster:
         request: dict[str, Any] = {"JobFlowId": order.cluster, "Steps": steps}
     else:
-        request = {**_cluster(config, template, code, order.keep), "Steps": steps}
+        request = {**_cluster(config, template, code, order), "Steps": steps}
     validate("emr", "AddJobFlowSteps" if order.cluster else "RunJobFlow", request)
     return request
 
 
-def _step(
-    config: Config, job: str, order: RunOrder, shape: Mapping[str, str], code: Code
+def submission(request: Mapping[str, Any]) -> str:
+    """Return the submission of the RunOrder that a request was built for."""
+    args = request["Steps"][0]["HadoopJarStep"]["Args"]
+    tag: str = next(a for a in args if a.startswith("spark.yarn.tags="))
+    return tag.removeprefix("spark.yarn.tags=").rpartition("-")[0]
+
+
+def _cluster(
+    config: Config, template: Mapping[str, Any], code: Code, order: RunOrder
 ) -> dict[str, Any]:
-    """Return an EMR step; if it fails, the cluster ends or, if it stays, cancels later steps."""
-    stays = bool(order.cluster) or order.keep
-    return {
-        "Name": f"{config.emr.name}-{job}",
-        "ActionOnFailure": "CANCEL_AND_WAIT" if stays else "TERMINATE_CLUSTER",
-        "HadoopJarStep": {
-            "Jar": "command-runner.jar",
-            "Args": _spark_submit(config, job, code, shape, order.as_of),
-        },
-    }
-
-
-def _spark_submit(
-    config: Config, job: str, code: Code, shape: Mapping[str, str], as_of: str
-) -> list[str]:
-    region = required(config.emr.region, "emr.region")
-    properties = {
-        **shape,
-        "spark.yarn.appMasterEnv.TZ": config.emr.time_zone,
-        # boto3 does not find the region of an EC2 instance by itself.
-        "spark.yarn.appMasterEnv.AWS_DEFAULT_REGION": region,
-        "spark.executorEnv.AWS_DEFAULT_REGION": region,
-    }
-    if SHAPES[job] == "score":
-        gpus = config.emr.gpu_nodes
-        properties["spark.executor.instances"] = str(gpus)
-        properties["spark.default.parallelism"] = str(gpus)
-        if gpus == 1:
-            properties["spark.excludeOnFailure.enabled"] = "false"
-    return [
-        "spark-submit",
-        "--deploy-mode", "cluster",
-        "--name", f"{config.emr.name}-{job}",
-        # Single options, because spark-submit reads a properties file only from the local disk.
-        *(part for key, value in properties.items() for part in ("--conf", f"{key}={value}")),
-        "--py-files", code.uri(PACKAGE),
-        "--files", code.uri(RUN_CONFIG),
-        code.uri(f"{job}.py"),
-        "--config", RUN_CONFIG,
-        *(("--as-of", as_of) if job in JOBS_WITH_AS_OF else ()),
-    ]  # fmt: skip
-
-
-def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool) -> dict[str, Any]:
     """Return RunJobFlow's request without EMR steps.
 
     The cluster ends after its EMR steps, or with `keep` after emr.idle_minutes without work.
@@ -168,19 +105,21 @@ def _cluster(config: Config, template: Mapping[str, Any], code: Code, keep: bool
         "Instances": {
             "InstanceFleets": _fleets(config, template),
             "Ec2SubnetIds": list(emr.subnets or required(None, "emr.subnets")),
-            "KeepJobFlowAliveWhenNoSteps": keep,
+            "KeepJobFlowAliveWhenNoSteps": order.keep,
             "TerminationProtected": False,
         },
-        "AutoTerminationPolicy": {"IdleTimeout": emr.idle_minutes * 60},
         "BootstrapActions": [{
             "Name": "readmit-bootstrap",
             "ScriptBootstrapAction": {
                 "Path": code.uri(BOOTSTRAP),
-                "Args": [f"{prefix}/readmit-env.tar.gz"],
+                "Args": [f"{prefix}/{required(emr.environment, 'emr.environment')}"],
             },
         }],
         **{key: value for key, value in template.items()
            if key not in ("InstanceFleets", "GpuNodeConfigurations")},
+        "Tags": [*template["Tags"], {"Key": SUBMISSION, "Value": order.submission}],
+        # A cluster that is not kept ends with its EMR steps; the scheduler has no right to this.
+        **({"AutoTerminationPolicy": {"IdleTimeout": emr.idle_minutes * 60}} if order.keep else {}),
     }  # fmt: skip
 
 
@@ -203,65 +142,6 @@ def _fleets(config: Config, template: Mapping[str, Any]) -> list[dict[str, Any]]
             ]
         fleets.append(fleet)
     return fleets
-
-
-def _check_run(config: Config, jobs: Sequence[str]) -> None:
-    """Raise a UserError for settings that would fail only on the cluster, minutes later."""
-    unknown = [job for job in jobs if job not in SHAPES]
-    if unknown:
-        raise UserError(f"{', '.join(unknown)} cannot run on a cluster; use {', '.join(SHAPES)}")
-    if not _NAME.fullmatch(config.emr.name):
-        raise UserError(
-            f"emr.name is {config.emr.name!r}: use at most 64 letters, digits, '.', '_', '-'"
-        )
-    if config.emr.time_zone not in available_timezones():
-        raise UserError(
-            f"emr.time_zone is {config.emr.time_zone}: use a name such as Europe/Amsterdam"
-        )
-    if config.emr.idle_minutes > 7 * 24 * 60:
-        raise UserError(f"emr.idle_minutes is {config.emr.idle_minutes}: EMR allows 7 days at most")
-    if config.emr.logs and not config.emr.logs.startswith("s3://"):
-        raise UserError(f"emr.logs is {config.emr.logs}: write it as s3://BUCKET/FOLDER")
-    _check_paths(config)
-    if set(jobs) != {"ingest"}:  # ingest does not read a model
-        _check_model(config, jobs)
-    if "finetune" in jobs:
-        _check_training(config)
-
-
-def _check_paths(config: Config) -> None:
-    paths = {
-        "output.root": config.output_root,
-        "data.admissions": required(config.data.admissions, "data.admissions"),
-        "data.notes": required(config.data.notes, "data.notes"),
-        "data.patients": config.data.patients,
-    }
-    for key, path in paths.items():
-        if path and not path.startswith(("s3://", "s3a://", "hdfs://")):
-            raise UserError(f"{key} is {path}: a cluster reads and writes s3://, not this machine")
-
-
-def _check_model(config: Config, jobs: Sequence[str]) -> None:
-    """Raise a UserError unless the nodes can reach the model, the registry and nothing local."""
-    path, registered = config.model.path, config.model.path.startswith("models:/")
-    if not registered and not path.startswith(("s3://", "s3a://")):
-        raise UserError(f"model.path is {path}, which a cluster's nodes cannot reach: use a folder "
-                        "on s3://, or models:/NAME@ALIAS")  # fmt: skip
-    # `tracking_uri` raises a UserError if it is not set; these jobs need a registry.
-    uri = config.tracking_uri if registered or "finetune" in jobs else config.tracking.uri
-    if uri and urlsplit(uri).scheme in ("", "file", "sqlite"):
-        raise UserError(f"tracking.uri is {uri}, a file of one machine: a cluster needs an MLflow "
-                        "server, https://HOST")  # fmt: skip
-
-
-def _check_training(config: Config) -> None:
-    processes, gpus = config.train.processes, config.emr.gpu_nodes
-    if not 1 < processes <= gpus:
-        raise UserError(
-            f"train.processes is {processes} and emr.gpu_nodes is {gpus}: finetune needs one GPU "
-            "node per process, and a single process would train on the driver's CPU; set "
-            "train.processes to 2 or more, at most emr.gpu_nodes"
-        )
 
 
 def _without_comments(value: Any) -> Any:

@@ -6,28 +6,38 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from readmit_spark.config import Config, required
 from readmit_spark.emr.code import Code
-from readmit_spark.errors import UserError
+from readmit_spark.emr.send import ENDING, Submitted, describe, list_steps, send
 from readmit_spark.progress import Progress
 
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_ENDING = {"TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS"}
 
 
-def clients(config: Config) -> tuple[Any, Any]:
-    """Return boto3's EMR and S3 clients, which retry after throttling and lost connections."""
+class Clients(NamedTuple):
+    """boto3's clients. `emr` and `s3` repeat calls that failed; `once`, also of EMR, never does."""
+
+    emr: Any
+    s3: Any
+    once: Any
+
+
+def clients(config: Config) -> Clients:
+    """Return the clients for the region of the configuration."""
     import boto3
     from botocore.config import Config as ClientConfig
 
     region = required(config.emr.region, "emr.region")
-    retrying = ClientConfig(retries={"mode": "standard", "max_attempts": 10})
-    return tuple(boto3.client(name, region_name=region, config=retrying) for name in ("emr", "s3"))
+
+    def client(name: str, attempts: int) -> Any:
+        retries = {"mode": "standard", "total_max_attempts": attempts}
+        return boto3.client(name, region_name=region, config=ClientConfig(retries=retries))
+
+    return Clients(client("emr", 10), client("s3", 10), client("emr", 1))
 
 
 def upload(s3: Any, code: Code) -> None:
@@ -38,50 +48,20 @@ def upload(s3: Any, code: Code) -> None:
 
 
 def submit(
-    emr: Any, s3: Any, request: Mapping[str, Any], code: Code, progress: Progress, terminate: bool
+    aws: Clients, request: Mapping[str, Any], code: Code, progress: Progress, terminate: bool
 ) -> bool:
     """Upload the code, send the request and follow the EMR steps; return True if all completed.
 
     terminate: end the running cluster afterwards, also if an EMR step failed.
     """
     with progress.stage(f"code to {code.folder}"):
-        upload(s3, code)
+        upload(aws.s3, code)
     try:
-        with progress.stage("EMR steps"), running(emr, request, progress) as submitted:
-            return follow(emr, submitted, progress)
+        with progress.stage("EMR steps"), running(aws, request, progress) as submitted:
+            return follow(aws.emr, submitted, progress)
     finally:
         if terminate:
-            end_cluster(emr, request["JobFlowId"], progress)
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """EMR steps on a cluster.
-
-    steps: ids in order; empty for the first steps of a new cluster, whose ids EMR lists later;
-    count: number of submitted steps; ours: this process started the cluster and must end it.
-    """
-
-    cluster: str
-    steps: tuple[str, ...]
-    count: int
-    ours: bool
-    logs: str
-
-
-def send(emr: Any, request: Mapping[str, Any]) -> Submitted:
-    """Send a RunJobFlow or AddJobFlowSteps request; raise a UserError if the cluster is ending."""
-    count = len(request["Steps"])
-    if "JobFlowId" not in request:
-        cluster = emr.run_job_flow(**request)["JobFlowId"]
-        return Submitted(cluster, (), count, ours=True, logs=request["LogUri"])
-    cluster = request["JobFlowId"]
-    description = _describe(emr, cluster)
-    state = description["Status"]["State"]
-    if state in _ENDING:
-        raise UserError(f"cluster {cluster} is {state}: it accepts no more EMR steps")
-    ids = emr.add_job_flow_steps(**request)["StepIds"]
-    return Submitted(cluster, tuple(ids), count, ours=False, logs=description.get("LogUri", ""))
+            end_cluster(aws.emr, request["JobFlowId"], progress)
 
 
 def follow(
@@ -99,17 +79,17 @@ def follow(
     printed: dict[str, str] = {}
     ids = submitted.steps
     while True:
-        cluster = _describe(emr, submitted.cluster)
+        cluster = describe(emr, submitted.cluster)
         state = cluster["Status"]["State"]
         if len(ids) < submitted.count:  # EMR may list a new cluster's steps a little later
-            ids = _list_steps(emr, submitted.cluster)[: submitted.count]
+            ids = list_steps(emr, submitted.cluster)[: submitted.count]
         steps = [emr.describe_step(ClusterId=submitted.cluster, StepId=step)["Step"]
                  for step in ids]  # fmt: skip
         printed = _print_changes(printed, submitted.cluster, state, steps, progress)
         complete = len(steps) == submitted.count
         if complete and all(step["Status"]["State"] in _ENDED for step in steps):
             break
-        if state in _ENDING - {"TERMINATING"}:
+        if state in ENDING - {"TERMINATING"}:
             break
         sleep(seconds)
     failed = [step for step in steps if step["Status"]["State"] != "COMPLETED"]
@@ -161,8 +141,8 @@ def _reason(item: Mapping[str, Any]) -> str | None:
 def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
     """End the cluster; raise a RuntimeError if it does not start to end."""
     emr.terminate_job_flows(JobFlowIds=[cluster])
-    state = _describe(emr, cluster)["Status"]["State"]
-    if state not in _ENDING:
+    state = describe(emr, cluster)["Status"]["State"]
+    if state not in ENDING:
         raise RuntimeError(
             f"cluster {cluster} is still {state} after the request to end; check it in the console"
         )
@@ -170,7 +150,7 @@ def end_cluster(emr: Any, cluster: str, progress: Progress) -> None:
 
 
 @contextmanager
-def running(emr: Any, request: Mapping[str, Any], progress: Progress) -> Iterator[Submitted]:
+def running(aws: Clients, request: Mapping[str, Any], progress: Progress) -> Iterator[Submitted]:
     """Send the request; clean up if Ctrl-C or SIGTERM ends the block.
 
     A cluster that we started is ended. On another cluster our EMR steps are cancelled, which ends
@@ -180,13 +160,13 @@ def running(emr: Any, request: Mapping[str, Any], progress: Progress) -> Iterato
     submitted = None
     try:
         with _delayed_signals():
-            submitted = send(emr, request)
+            submitted = send(aws.emr, aws.once, request, progress.say)
         with _sigterm_as_interrupt():
             yield submitted
     except KeyboardInterrupt:
         if submitted:
             with _delayed_signals():
-                _clean_up(emr, submitted, progress)
+                _clean_up(aws.emr, submitted, progress)
         raise
     except Exception:
         if submitted:
@@ -237,14 +217,3 @@ def _handlers(handlers: Mapping[signal.Signals, Callable[[int, Any], object]]) -
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _describe(emr: Any, cluster: str) -> dict[str, Any]:
-    description: dict[str, Any] = emr.describe_cluster(ClusterId=cluster)["Cluster"]
-    return description
-
-
-def _list_steps(emr: Any, cluster: str) -> tuple[str, ...]:
-    """Return the ids in order of submission; EMR lists the last one first."""
-    pages = emr.get_paginator("list_steps").paginate(ClusterId=cluster)
-    return tuple(step["Id"] for page in pages for step in page["Steps"])[::-1]

@@ -8,9 +8,11 @@ import pytest
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.emr.code import Code, with_run_config
-from readmit_spark.emr.request import SHAPES, RunOrder, build_request, read_shapes, read_template
+from readmit_spark.emr.request import build_request, read_shapes, read_template
+from readmit_spark.emr.steps import SHAPES, RunOrder
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = f"readmit-env-{'ab' * 32}.tar.gz"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1b2c3d4e"
 ACCOUNT = [
     "data.admissions=s3://ward/raw/ADMISSIONS.parquet",
@@ -19,7 +21,8 @@ ACCOUNT = [
     "model.path=s3://ward/models/champion",
     "emr.region=eu-west-1",
     "emr.prefix=s3://ward/readmit-spark",
-    "emr.subnets=[subnet-0a, subnet-0b]",
+    "emr.subnets=[subnet-0a0a0a0a, subnet-0b0b0b0b0b0b0b0b0]",
+    f"emr.environment={ENVIRONMENT}",
     f"emr.log_key={KEY}",
 ]
 

