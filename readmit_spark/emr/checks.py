@@ -19,7 +19,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SUBNET = re.compile(r"subnet-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _CLUSTER = re.compile(r"j-[A-Z0-9]{1,20}")
 # S3's rules for a bucket's name. Placeholders such as BUCKET are upper case.
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_BUCKET = re.compile(r"(?!.*\.\.)(?!(?:\d+\.){3}\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ROLE = re.compile(r"(?:arn:aws[a-z-]*:iam::\d{12}:(?:role|instance-profile)/)?[\w+=,.@-]{1,64}")
 # From 7.10 on, EMR reads s3:// with the connector that the jobs were written for.
 _RELEASE = re.compile(r"emr-7\.[1-9]\d\.\d+")
 _KEY = re.compile(r"arn:aws[a-z-]*:kms:(?P<region>[a-z0-9-]+):\d{12}:key/[0-9a-zA-Z-]+")
@@ -31,6 +32,8 @@ def check_run(config: Config, order: RunOrder) -> None:
     unknown = [job for job in order.jobs if job not in SHAPES]
     if unknown:
         raise UserError(f"{', '.join(unknown)} cannot run on a cluster; use {', '.join(SHAPES)}")
+    if len(set(order.jobs)) < len(order.jobs):
+        raise UserError(f"{', '.join(order.jobs)}: a job can be named only once")
     if order.cluster and not _CLUSTER.fullmatch(order.cluster):
         raise UserError(f"--cluster {order.cluster}: an EMR cluster's id is like j-2AXXXXXXGAPLF")
     _check_settings(config.emr)
@@ -75,6 +78,9 @@ def _check_account(emr: Emr, new_cluster: bool) -> None:
     for subnet in emr.subnets or required(None, "emr.subnets"):
         if not _SUBNET.fullmatch(subnet):
             raise UserError(f"emr.subnets has {subnet}: write each as subnet-0123456789abcdef0")
+    for name in ("service_role", "instance_profile"):
+        if not _ROLE.fullmatch(getattr(emr, name)):
+            raise UserError(f"emr.{name} is {getattr(emr, name)!r}: give its name in IAM, or ARN")
     key = _KEY.fullmatch(required(emr.log_key, "emr.log_key"))
     if not key:
         raise UserError(
@@ -108,6 +114,12 @@ def _check_paths(config: Config, new_cluster: bool) -> None:
             _check_s3(key, path)
         elif new_cluster and not urlsplit(path).netloc:
             raise UserError(f"{key} is {path}, on the disks of a cluster that ends: use s3://")
+    prefix, root = (f"{p}/" for p in (_bare(config.emr.prefix), _bare(config.output_root)))
+    if prefix.startswith(root) or root.startswith(prefix):
+        raise UserError(
+            f"output.root is {config.output_root} and emr.prefix {config.emr.prefix}: keep "
+            "patients' data and code in folders apart"
+        )
 
 
 def _check_model(config: Config, jobs: Sequence[str]) -> None:
@@ -125,9 +137,16 @@ def _check_model(config: Config, jobs: Sequence[str]) -> None:
     if urlsplit(uri).scheme in ("", "file", "sqlite"):
         raise UserError(f"tracking.uri is {uri}, a file of one machine: a cluster needs an MLflow "
                         "server, https://HOST")  # fmt: skip
-    host = urlsplit(uri).netloc
-    if host.isupper() or not host:
-        raise UserError(f"tracking.uri names no server: replace {host or 'the empty host'}")
+    host = urlsplit(uri).hostname or ""
+    if not host or urlsplit(uri).netloc.isupper() or host in ("localhost", "127.0.0.1", "::1"):
+        raise UserError(
+            f"tracking.uri names no server that the nodes can reach but {host or 'nothing'}"
+        )
+    artifacts = config.tracking.artifacts
+    if artifacts and urlsplit(artifacts).scheme in ("", "file"):
+        raise UserError(
+            f"tracking.artifacts is {artifacts}, which the nodes cannot reach: use s3://"
+        )
 
 
 def _check_training(config: Config) -> None:
@@ -146,6 +165,11 @@ def _check_s3(key: str, uri: str) -> None:
     named = parts.scheme in ("s3", "s3a") and parts.path.strip("/")
     if not named or not _BUCKET.fullmatch(parts.netloc):
         raise UserError(f"{key} is {uri}: write it as s3://my-bucket/FOLDER, with your bucket")
+
+
+def _bare(uri: str | None) -> str:
+    """Return the URI without its scheme and the slashes around it."""
+    return (uri or "").partition("://")[2].strip("/")
 
 
 def _emr_regions() -> set[str]:

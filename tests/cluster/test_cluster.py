@@ -31,12 +31,13 @@ def executor_of(pid: int) -> psutil.Process:
     )
 
 
-def test_the_nodes_python_cannot_import_the_clone(cluster: Cluster) -> None:
+@pytest.mark.parametrize("package", ["readmit_spark", "pyspark", "py4j"])
+def test_the_nodes_python_has_neither_the_clone_nor_spark(cluster: Cluster, package: str) -> None:
     python = subprocess.run(
-        [cluster.python, "-c", "import torch, pyspark, readmit_spark"],
+        [cluster.python, "-c", f"import torch, {package}"],
         capture_output=True, text=True, cwd="/", env={},
     )  # fmt: skip
-    assert "No module named 'readmit_spark'" in python.stderr
+    assert f"No module named '{package}'" in python.stderr
 
 
 def test_scores_equal_those_of_local_mode_bit_for_bit(undisturbed: Ran, local: Ran) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -32,15 +31,6 @@ def run_job(cluster: Cluster, name: str, *arguments: str, **conf: str) -> tuple[
 
 def settings(*overrides: str) -> list[str]:
     return ["--config", "/dev/null", *(p for s in overrides for p in ("--set", s))]
-
-
-def test_the_nodes_python_has_no_pyspark(cluster: Cluster) -> None:
-    for package in ("pyspark", "py4j"):
-        done = subprocess.run(
-            [cluster.python, "-c", f"import torch, {package}"],
-            capture_output=True, text=True, cwd="/", env={},
-        )  # fmt: skip
-        assert f"No module named '{package}'" in done.stderr
 
 
 def test_every_job_of_emr_runs_to_its_end(

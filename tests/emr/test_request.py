@@ -300,8 +300,18 @@ def test_a_setting_without_a_value_is_an_error(tmp_path: Path) -> None:
         ("data.notes=s3://BUCKET/raw/NOTES", "data.notes is s3://BUCKET/raw/NOTES"),
         ("data.truth=TRUTH.csv", "data.truth is TRUTH.csv"),
         ("model.path=s3://BUCKET/models/NAME", "model.path is s3://BUCKET/models/NAME"),
-        ("tracking.uri=https://MLFLOW", "tracking.uri names no server: replace MLFLOW"),
+        (
+            "tracking.uri=https://MLFLOW",
+            "tracking.uri names no server that the nodes can reach but mlflow",
+        ),
         ("tracking.uri=https://", "tracking.uri names no server"),
+        ("tracking.uri=http://localhost:5000", "but localhost"),
+        ("emr.prefix=s3://192.168.1.1/x", "emr.prefix is s3://192.168.1.1/x"),
+        ("data.notes=s3://wa..rd/x", r"data.notes is s3://wa\.\.rd/x"),
+        ("output.root=s3://ward/readmit-spark/out", "folders apart"),
+        ("emr.prefix=s3://ward/readmission/code/", "folders apart"),
+        ("emr.service_role=a role", "emr.service_role is 'a role'"),
+        ("emr.instance_profile=arn:x", "emr.instance_profile is 'arn:x'"),
         ("emr.log_key=alias/foo", "emr.log_key is alias/foo"),
         (f"emr.log_key={KEY.replace('eu-west-1', 'us-east-1')}", "a key of us-east-1, the clust"),
         ("emr.environment=null", "emr.environment is not set"),
@@ -358,6 +368,17 @@ def test_a_training_without_registry_or_gpu_nodes_is_an_error(
 def test_a_training_on_gpu_nodes_with_a_server_is_valid() -> None:
     built = request(configured("tracking.uri=https://mlflow", "train.processes=2"), "finetune")
     assert [step["Name"] for step in built["Steps"]] == ["readmit-finetune"]
+
+
+def test_a_local_folder_of_artifacts_is_an_error() -> None:
+    config = configured("tracking.uri=https://mlflow", "tracking.artifacts=out/artifacts")
+    with pytest.raises(UserError, match=r"tracking\.artifacts is out"):
+        request(config)
+
+
+def test_a_job_that_is_named_twice_is_an_error(config: Config) -> None:
+    with pytest.raises(UserError, match="score, score: a job can be named only once"):
+        request(config, "score", "score")
 
 
 def test_an_unknown_job_is_an_error(config: Config) -> None:
