@@ -15,6 +15,7 @@ import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -46,6 +47,14 @@ def _text_from_date(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime.date) else value
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise PydanticCustomError("zone", "a zone is needed, such as Europe/Amsterdam") from None
+    return name
+
+
 def _list_like(example: str) -> Callable[[object], tuple[object, ...]]:
     """Return a validator that converts a list to a tuple and refuses empty lists."""
 
@@ -68,6 +77,7 @@ def _each_once(windows: tuple[str, ...]) -> tuple[str, ...]:
 # Strict types: `true` and 2.0 are not whole numbers, and 7 is not text.
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), BeforeValidator(_text_from_date)]
+Zone = Annotated[Text, AfterValidator(_zone)]
 PositiveInt = Annotated[int, Strict(), Field(gt=0)]
 NotNegativeInt = Annotated[int, Strict(), Field(ge=0)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]  # the range that numpy and torch accept
@@ -91,6 +101,8 @@ _STRICT_KEYS = ConfigDict(extra="forbid")
 class Data:
     admissions: Text | None
     notes: Text | None
+    integer_times: Literal["seconds", "milliseconds", "microseconds", "nanoseconds"] | None
+    time_zone: Zone | None
     patients: Text | None
     truth: Text | None
 

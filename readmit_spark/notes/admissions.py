@@ -10,6 +10,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.notes.cohort import distinct_admissions
 from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.input_tables import read_admissions
+from readmit_spark.storage.parquet_columns import Reading
 
 
 def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]:
@@ -19,7 +20,7 @@ def all_admissions(spark: SparkSession, config: Config) -> tuple[DataFrame, int]
     """
     path = required(config.data.admissions, "data.admissions")
     expected = expected_records(spark, path, "data.admissions")
-    read = read_admissions(spark, path)
+    read = read_admissions(spark, path, Reading.of(config))
     found = read.agg(
         F.count(F.lit(1)).alias("rows"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),

@@ -26,6 +26,7 @@ from readmit_spark.storage.input_tables import (
     read_notes,
     read_patients,
 )
+from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
 
 STAGES = 3
@@ -41,7 +42,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     for name in config.windows:
         parse_window(name)
     # A missing file or column is an error before any work.
-    notes = read_notes(run.spark, required(config.data.notes, "data.notes"))
+    notes = read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
     with run.stage("admissions: labels and split"):
         labelled, admission_counts = _admissions(run)
         cohort = run.write_table(cohort_table(labelled, config), "cohort")
@@ -89,8 +90,9 @@ def _warn_if_large(run: Run) -> None:
 
 def _subgroups(run: Run, cohort: DataFrame) -> DataFrame:
     data = run.config.data
-    people = read_demographics(run.spark, required(data.admissions, "data.admissions"))
-    patients = read_patients(run.spark, data.patients) if data.patients else None
+    reading = Reading.of(run.config)
+    people = read_demographics(run.spark, required(data.admissions, "data.admissions"), reading)
+    patients = read_patients(run.spark, data.patients, reading) if data.patients else None
     return subgroups_table(cohort, people, patients)
 
 

@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, required
 from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.input_tables import read_notes
+from readmit_spark.storage.parquet_columns import Reading
 
 _KEY = "data.notes"
 
@@ -43,7 +44,7 @@ def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
     These checks come first because Spark's own messages could contain note text.
     """
     path, counts = required(config.data.notes, _KEY), Observation("checked_notes")
-    rows = read_notes(spark, path)
+    rows = read_notes(spark, path, Reading.of(config))
     expected = expected_records(spark, path, _KEY)
     observed = rows.observe(
         counts,

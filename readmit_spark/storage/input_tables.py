@@ -9,6 +9,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from readmit_spark.storage.ids import whole_number
+from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.table_source import read_columns
 
 ADMISSIONS = (
@@ -24,7 +26,7 @@ _TIME = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}:\d{2}(\.\d+)?$"
 _DATE = r"^\d{4}-\d{2}-\d{2}([ T].*)?$"
 
 
-def read_admissions(spark: SparkSession, path: str) -> DataFrame:
+def read_admissions(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read ADMISSIONS, one row per source row.
 
     Columns: subject_id, hadm_id (long); admittime, dischtime, deathtime (timestamp, null if
@@ -32,7 +34,7 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
     deathtime_unparsed (boolean: the source has a value that is unreadable); malformed (boolean: a
     CSV row with more or fewer fields than the header).
     """
-    raw = read_columns(spark, path, "data.admissions", ADMISSIONS)
+    raw = read_columns(spark, path, "data.admissions", ADMISSIONS, reading=reading)
     return raw.select(
         _number(raw, "SUBJECT_ID"),
         _number(raw, "HADM_ID"),
@@ -43,14 +45,14 @@ def read_admissions(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
-def read_notes(spark: SparkSession, path: str) -> DataFrame:
+def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read NOTEEVENTS, one row per source row.
 
     Columns: row_id, subject_id, hadm_id (long); chartdate (date); charttime (timestamp); storetime
     (timestamp, null if the table has no such column); category (trimmed, lower case); iserror
     (boolean); text; malformed (boolean: a CSV row with more or fewer fields than the header).
     """
-    raw = read_columns(spark, path, "data.notes", NOTES, optional=[_STORED])
+    raw = read_columns(spark, path, "data.notes", NOTES, optional=[_STORED], reading=reading)
     is_error = F.trim(raw["ISERROR"].cast("string"))
     return raw.select(
         _number(raw, "ROW_ID"),
@@ -68,17 +70,17 @@ def read_notes(spark: SparkSession, path: str) -> DataFrame:
     )
 
 
-def read_demographics(spark: SparkSession, path: str) -> DataFrame:
+def read_demographics(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read hadm_id (long), ethnicity and insurance (text or null) of ADMISSIONS."""
     optional = ("ETHNICITY", "INSURANCE")
-    raw = read_columns(spark, path, "data.admissions", ("HADM_ID",), optional)
+    raw = read_columns(spark, path, "data.admissions", ("HADM_ID",), optional, reading)
     texts = (F.trim(name).alias(name.lower()) for name in optional)
     return raw.select(_number(raw, "HADM_ID"), *texts)
 
 
-def read_patients(spark: SparkSession, path: str) -> DataFrame:
+def read_patients(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read subject_id (long), gender (F or M) and dob (date or null) of PATIENTS."""
-    raw = read_columns(spark, path, "data.patients", PATIENTS)
+    raw = read_columns(spark, path, "data.patients", PATIENTS, reading=reading)
     gender = F.upper(F.trim("GENDER")).alias("gender")
     return raw.select(_number(raw, "SUBJECT_ID"), gender, _date(raw, "DOB"))
 
@@ -93,10 +95,7 @@ def read_true_risks(spark: SparkSession, path: str | None) -> dict[int, float] |
 
 
 def _number(frame: DataFrame, name: str) -> Column:
-    """Parse a whole number, also one written as 100001.0, as pandas does in columns with nulls."""
-    text = F.trim(frame[name].cast("string"))
-    digits = F.regexp_extract(text, r"^(\d{1,18})(\.0*)?$", 1)
-    return F.when(digits != "", digits).cast("long").alias(name.lower())
+    return whole_number(frame, name).alias(name.lower())
 
 
 def _time(frame: DataFrame, name: str) -> Column:
@@ -108,8 +107,6 @@ def _date(frame: DataFrame, name: str) -> Column:
 
 
 def _parsed(frame: DataFrame, name: str, pattern: str, kind: T.DataType) -> Column:
-    if isinstance(frame.schema[name].dataType, T.LongType):  # nanoseconds, see session.py
-        return F.timestamp_micros((frame[name] / 1000).cast("long")).cast(kind)
     if not isinstance(frame.schema[name].dataType, T.StringType):
         return frame[name].cast(kind)
     text = F.trim(frame[name])

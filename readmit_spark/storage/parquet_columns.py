@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.storage.input_files import InputFile
 from readmit_spark.storage.parquet_footers import ParquetColumn
@@ -22,7 +22,6 @@ TIMES = (
     "ADMITTIME", "DISCHTIME", "DEATHTIME", "CHARTDATE", "CHARTTIME", "STORETIME", "DOB", "DOD",
 )  # fmt: skip
 IDS = ("ROW_ID", "SUBJECT_ID", "HADM_ID")
-Unit = Literal["seconds", "milliseconds", "microseconds", "nanoseconds"]
 _A_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 _NUMBERS = ("whole", "real", "decimal")
 _EXACT = 2**53  # above, not every whole number is a floating-point number
@@ -37,8 +36,13 @@ class Reading:
     hospital's, in which instants are shown.
     """
 
-    integer_times: Unit | None = None
+    integer_times: str | None = None
     time_zone: str | None = None
+
+    @classmethod
+    def of(cls, config: Config) -> Reading:
+        """Return the keys of a configuration."""
+        return cls(config.data.integer_times, config.data.time_zone)
 
 
 def check_types(
@@ -86,7 +90,7 @@ def convert(
         return F.date_format(value, "yyyy-MM-dd HH:mm:ss.SSSSSS")
     if column.kind not in ("real", "decimal"):
         return value.cast(_TEXT)
-    return _whole_text(value, _EXACT if column.kind == "real" else 10**20)
+    return _whole_text(value, exact=column.kind == "decimal")
 
 
 def _check_type(
@@ -161,7 +165,7 @@ def _divided(count: Column, divisor: int) -> Column:
     return F.call_function("div", count - below, F.lit(divisor))
 
 
-def _whole_text(value: Column, largest: int) -> Column:
-    """Write whole numbers up to `largest` without decimals and exponent."""
-    whole = F.when(F.abs(value) <= largest, F.floor(value))
+def _whole_text(value: Column, exact: bool) -> Column:
+    """Write whole numbers without decimals and exponent. exact: they are, whatever their size."""
+    whole = F.floor(value) if exact else F.when(F.abs(value) <= _EXACT, F.floor(value))
     return F.when(value == whole, whole.cast("string")).otherwise(value.cast("string"))

@@ -147,10 +147,11 @@ def _column(leaf: Any, arrow: pa.DataType | None, by_spark: bool) -> ParquetColu
 def _timestamp(
     leaf: Any, logical: dict[str, Any], arrow: pa.DataType | None, by_spark: bool
 ) -> ParquetColumn:
-    """INT96, and times of writers older than the format's rule for zones, are wall clock."""
+    """Times of writers older than the format's rule for zones are wall clock."""
     adjusted = bool(logical.get("isAdjustedToUTC"))
     unmarked = leaf.physical_type == "INT96" or logical.get("is_from_converted_type")
-    instant = adjusted and not unmarked
+    int96_by_spark = leaf.physical_type == "INT96" and by_spark
+    instant = int96_by_spark or (adjusted and not unmarked)
     nanoseconds = logical.get("timeUnit") == "nanoseconds"
     spark_type: T.DataType = T.TimestampType()
     if nanoseconds:

@@ -18,7 +18,7 @@ _SETTINGS = {
     # of stay.
     "spark.sql.session.timeZone": "UTC",
     # pandas writes nanoseconds, for which Spark has no type. They are read as numbers and then
-    # converted (see input_tables).
+    # converted (see parquet_columns).
     "spark.sql.legacy.parquet.nanosAsLong": "true",
     # Documents differ much in size. Small Arrow batches limit the memory of a worker.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "256",
