@@ -24,7 +24,7 @@ from readmit_spark.notes.documents_table import window_notes
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.score_chunks import ScorerSettings, check_gpus
+from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
 from readmit_spark.storage.files import Files
@@ -71,7 +71,6 @@ class _Selection:
     """
 
     admissions: DataFrame
-    settings: ScorerSettings
     c: float
     label: str
     source: CheckedNotes | None = None
@@ -81,10 +80,10 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
     """Publish the page and the table `explanations`; return the summary lines. Call
     `request.check` first."""
     config = run.config
-    check_gpus(run.spark)
+    scorer = scorer_settings(run, model, config.model.max_tokens)
     tokenizer = model.tokenizer(config.model.max_tokens)
     with run.stage("notes"):
-        selection = _select(run, model, request)
+        selection = _select(run, model, request, scorer)
         admissions = run.write_temp(selection.admissions, "admissions")
         if selection.source:
             selection.source.check()
@@ -98,7 +97,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
             config.chunk, tokenizer, selection.c, config.explain.steps, config.explain.deletion,
             config.explain.include_text, config.split.seed,
         )  # fmt: skip
-        explained = run.write_temp(explain(admissions, settings, selection.settings), "explained")
+        explained = run.write_temp(explain(admissions, settings, scorer), "explained")
         _check_scores(explained, admissions, config)
         run.write_table(published(explained), "explanations")
     with run.stage("page"):
@@ -132,7 +131,7 @@ def _files(
     return {**arrays, PAGE: page}
 
 
-def _select(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+def _select(run: Run, model: Model, request: ExplainRequest, scorer: ScorerSettings) -> _Selection:
     if request.text is not None:
         rows = [(None, None, None, [(None, "text", request.text)])]
         schema = (
@@ -140,12 +139,10 @@ def _select(run: Run, model: Model, request: ExplainRequest) -> _Selection:
             "notes array<struct<row_id: bigint, category: string, text: string>>"
         )
         frame = run.spark.createDataFrame(rows, schema)
-        return _Selection(
-            frame, scorer_settings(run, model), model.vote_c(run.config), "the text given"
-        )
+        return _Selection(frame, model.vote_c(run.config), "the text given")
     if run.config.explain.source == "score":
         return _select_scored(run, model, request)
-    return _select_from_night(run, model, request)
+    return _select_from_night(run, model, request, scorer)
 
 
 def _select_scored(run: Run, model: Model, request: ExplainRequest) -> _Selection:
@@ -164,10 +161,12 @@ def _select_scored(run: Run, model: Model, request: ExplainRequest) -> _Selectio
     texts = window_notes(source.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
     label = f"the scores of {window}, {scored.finished}"
-    return _Selection(joined, scorer_settings(run, model), scored.c, label, source)
+    return _Selection(joined, scored.c, label, source)
 
 
-def _select_from_night(run: Run, model: Model, request: ExplainRequest) -> _Selection:
+def _select_from_night(
+    run: Run, model: Model, request: ExplainRequest, scorer: ScorerSettings
+) -> _Selection:
     config = run.config
     nights = find_nights(run, request.as_of or datetime.max, 1).used
     if not nights:
@@ -181,7 +180,7 @@ def _select_from_night(run: Run, model: Model, request: ExplainRequest) -> _Sele
             f"--as-of {request.as_of}: this night was not published; the one before it is "
             f"{night.as_of}"
         )
-    in_use = model_in_use(run, model)
+    in_use = model_in_use(config, model, scorer)
     if night.basis != in_use.basis:
         raise UserError(
             f"the night of {night.as_of} was made by {night.model} (or with other chunks, window "
@@ -201,7 +200,7 @@ def _select_from_night(run: Run, model: Model, request: ExplainRequest) -> _Sele
     )
     documents = in_house.document_notes(notes, in_house.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")
-    return _Selection(joined, in_use.settings, in_use.c, f"the night of {night.as_of}", source)
+    return _Selection(joined, in_use.c, f"the night of {night.as_of}", source)
 
 
 def _choose(scores: DataFrame, config: Config, request: ExplainRequest) -> DataFrame:

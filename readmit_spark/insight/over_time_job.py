@@ -22,7 +22,7 @@ from readmit_spark.notes.documents_table import documents_table
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.score_chunks import check_gpus, score_chunks
+from readmit_spark.scoring.score_chunks import score_chunks
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.scoring.workload import unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
@@ -43,7 +43,6 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
     prepared = Prepared.read(run.spark, config.output_root)
     scored = Scored.read(run.spark, config.output_root)
     tokenizer = check_scored(config, model, prepared, scored)
-    check_gpus(run.spark)
     chunk_scores = scored.table("chunk_scores")
     cohort = _cohort(prepared.table("cohort"), chunk_scores, admission)
     with run.stage("notes, day by day"):
@@ -96,7 +95,7 @@ def _all_scores(
     )
     if not work.distinct:
         return earlier, 0
-    settings = scorer_settings(run, model)
+    settings = scorer_settings(run, model, run.config.model.max_tokens)
     new = score_chunks(new_chunks, work.tasks, settings, model.name).drop("model")
     return earlier.unionByName(run.write_temp(new, "scores")), work.distinct
 

@@ -6,13 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from readmit_spark.errors import UserError
+from readmit_spark.config import Config
 from readmit_spark.nightly.night_chunks import preparation_key
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.score_chunks import ScorerSettings, check_gpus
-from readmit_spark.scoring.scorer_settings import scorer_settings
-from readmit_spark.storage.run import Run
+from readmit_spark.scoring.score_chunks import ScorerSettings
 
 
 @dataclass(frozen=True)
@@ -33,17 +31,11 @@ class ModelInUse:
     basis: str
 
 
-def model_in_use(run: Run, model: Model) -> ModelInUse:
-    """Return the model and keys that the nights of this configuration use. UserError if the model
-    was fine-tuned on chunks of another length, or if GPUs are configured wrongly."""
-    config = run.config
-    fitted = model.fitted
-    if fitted and fitted.max_tokens != config.model.max_tokens:
-        raise UserError(
-            f"model.max_tokens is {config.model.max_tokens}, and {model.name} was fine-tuned on "
-            f"chunks of {fitted.max_tokens}: set model.max_tokens={fitted.max_tokens}"
-        )
-    check_gpus(run.spark)
+def model_in_use(config: Config, model: Model, settings: ScorerSettings) -> ModelInUse:
+    """Return the model and keys that the nights of this configuration use.
+
+    settings: the result of `scorer_settings`.
+    """
     tokenizer = model.tokenizer(config.model.max_tokens)
     score_key = (
         f"{model.name}@{model.fingerprint} {config.score.precision} {config.model.max_tokens}"
@@ -57,7 +49,7 @@ def model_in_use(run: Run, model: Model) -> ModelInUse:
         model=model,
         # One chunk a batch: other chunks in a batch change the last bits of a probability, and a
         # chunk must get the same probability on any night.
-        settings=replace(scorer_settings(run, model), batch_tokens=1),
+        settings=replace(settings, batch_tokens=1),
         tokenizer=tokenizer,
         c=c,
         score_key=score_key,

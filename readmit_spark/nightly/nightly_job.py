@@ -31,7 +31,7 @@ from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.cohort import label_admissions
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import score_chunks
-from readmit_spark.scoring.scorer_settings import check_scorer
+from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
 from readmit_spark.scoring.workload import Workload, unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.run import Run
@@ -49,7 +49,8 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     of the night estimate.
     """
     config = run.config
-    in_use = model_in_use(run, model)
+    settings = scorer_settings(run, model, config.model.max_tokens)
+    in_use = model_in_use(config, model, settings)
     alert = alert_rule(
         config.nightly.alert, config.nightly.alert_value, config.nightly.window, model.fitted
     )

@@ -19,6 +19,7 @@ from readmit_spark.config import Pretrain, Train
 from readmit_spark.errors import UserError
 from readmit_spark.pretraining.read_examples import Example, read_examples, read_index
 from readmit_spark.scoring.batching import Index, pad, token_batches
+from readmit_spark.scoring.classifier import read_settings
 from readmit_spark.training.checkpoints import Checkpoints
 from readmit_spark.training.loop import Log, TrainingLoop
 from readmit_spark.training.optimisation import (
@@ -126,9 +127,7 @@ def _batch_size(settings: Pretrain, tokens: int) -> int:
 
 def check_bert(folder: str, tokens: int) -> None:
     """UserError if `folder` is not a BERT, or accepts fewer than `tokens` tokens."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
+    config = read_settings(folder)
     if config.model_type != "bert":
         raise UserError(
             f"model.path: pretraining needs a BERT, not {config.model_type}: next-sentence "
@@ -142,14 +141,19 @@ def check_bert(folder: str, tokens: int) -> None:
 
 
 def load_start_model(plan: PretrainPlan) -> Any:
-    """Return the start model with both pretraining heads; missing heads get random weights."""
-    from transformers import AutoConfig, BertForPreTraining
+    """Return the start model with both pretraining heads; missing heads get random weights.
 
-    config = AutoConfig.from_pretrained(plan.start_model)
+    UserError if any other weight is missing.
+    """
+    from transformers import AutoModelForPreTraining, BertForPreTraining
+
+    from readmit_spark.scoring.whole_model import load_whole
+
+    config = read_settings(plan.start_model)
     set_seed(plan.train.seed)  # for random weights
     if plan.scratch:
         return BertForPreTraining(config)
-    return BertForPreTraining.from_pretrained(plan.start_model)
+    return load_whole(AutoModelForPreTraining, plan.start_model, config, other_head=True)
 
 
 class _BertLogits(nn.Module):

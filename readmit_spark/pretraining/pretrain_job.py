@@ -27,6 +27,7 @@ from readmit_spark.pretraining.pretrain import (
 )
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_unseen
+from readmit_spark.scoring.load_tokenizer import read_tokenizer
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
@@ -120,8 +121,6 @@ def pretrain_and_register(
 ) -> tuple[str, str, list[Pretrained]]:
     """Train the phases one after another, starting from `model`. Return the registered encoder as
     name/version, its alias, and the result of each phase."""
-    from transformers import AutoTokenizer
-
     launch = choose_launch(spark, config.train.processes, pretrain)
     plans: list[PretrainPlan] = []
     phases: list[Pretrained] = []
@@ -147,7 +146,7 @@ def pretrain_and_register(
             name, alias = register(
                 mlflow,
                 encoder,
-                AutoTokenizer.from_pretrained(model.folder),
+                read_tokenizer(model.folder),
                 f"{config.model.name}-encoder",
                 {"from": model.name, "split": config.split_name, **phases[-1].after},
                 task="feature-extraction",

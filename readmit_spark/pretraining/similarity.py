@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from readmit_spark.errors import UserError
+from readmit_spark.scoring.classifier import read_settings
+from readmit_spark.scoring.load_tokenizer import read_tokenizer
 
 _LAYERS = 4  # the last four are summed, as in Devlin et al. 2019, section 5.3
 _BATCH = 256
@@ -20,12 +21,15 @@ def embed(folder: str, terms: Sequence[str]) -> NDArray[np.float64]:
     """Return a vector for each term: [terms, hidden].
 
     The sum of the model's last four hidden layers, averaged over the tokens of the term without
-    special tokens. UserError if a term has no tokens.
+    special tokens. UserError if a term has no tokens or the encoder is not whole.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model: Any = AutoModel.from_pretrained(folder, output_hidden_states=True).eval()
+    from readmit_spark.scoring.whole_model import load_whole
+
+    tokenizer = read_tokenizer(folder)
+    settings = read_settings(folder, output_hidden_states=True)
+    model = load_whole(AutoModel, folder, settings, other_head=True)
     vectors = []
     for start in range(0, len(terms), _BATCH):
         encoded = tokenizer(

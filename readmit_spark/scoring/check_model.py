@@ -21,6 +21,17 @@ def check_tokens(model: Model, prepared: Prepared) -> None:
         )
 
 
+def check_fitted_length(model: Model, max_tokens: int) -> None:
+    """Raise a UserError if the model was fine-tuned on chunks of another length."""
+    fitted = model.fitted
+    if fitted and fitted.max_tokens != max_tokens:
+        raise UserError(
+            f"model.max_tokens: the chunks have up to {max_tokens} tokens, and {model.name} was "
+            f"fine-tuned on chunks of {fitted.max_tokens}: set model.max_tokens="
+            f"{fitted.max_tokens}, for jobs/prepare.py too"
+        )
+
+
 def check_unseen(model: Model, split: str | None) -> bool:
     """Raise a UserError if the model was trained with another split, so has seen test patients.
 

@@ -7,9 +7,7 @@ published ClinicalBERT is one. The weights file is a pickle, and no code in it i
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
+from transformers import BertConfig, BertForSequenceClassification, BertModel
 from transformers.activations import ACT2FN
 
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.classifier import LABEL
+from readmit_spark.scoring.load_tokenizer import read_tokenizer
+from readmit_spark.scoring.weight_files import check_numbers, read_file
 
 CONFIG, WEIGHTS, VOCABULARY = "bert_config.json", "pytorch_model.bin", "vocab.txt"
 
@@ -32,11 +32,6 @@ _SHAPE = (
 )  # fmt: skip
 _OPTIONS = (
     "hidden_act", "hidden_dropout_prob", "attention_probs_dropout_prob", "initializer_range",
-)  # fmt: skip
-# Errors that torch.load raises for a truncated or damaged file.
-_DAMAGED = (
-    RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError,
-    struct.error,
 )  # fmt: skip
 _PRETRAINING = "cls."  # prefix of the heads for masked words and next sentences
 _RENAMED = ((".gamma", ".weight"), (".beta", ".bias"))
@@ -67,7 +62,7 @@ def convert(source: str, target: str, tokenizer: Callable[[], str]) -> Converted
         if not (folder / name).is_file():
             raise UserError(f"{source} has no {name}: not a pytorch_pretrained_bert checkpoint")
     config = _read_config(folder / CONFIG)
-    weights, left_out = _rename(_read_weights(folder / WEIGHTS))
+    weights, left_out = _rename(read_file(folder / WEIGHTS))
     has_head = "classifier.weight" in weights
     model = _build_model(config, weights, has_head, folder / WEIGHTS)
     model.save_pretrained(target)
@@ -98,25 +93,8 @@ def _read_config(path: Path) -> BertConfig:
     return BertConfig(**{k: values[k] for k in (*_SHAPE, *_OPTIONS) if k in values}, **head)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # The full message would explain how to run the code in the file anyway.
-        if "Unsupported" in str(error) or "weights only" in str(error).lower():
-            reason = "contains more than weights, or no weights; no code in it was run"
-        else:
-            reason = "was not written by torch.save, or is damaged"
-        raise UserError(f"{path} {reason}") from None
-    except _DAMAGED:
-        raise UserError(f"{path} is damaged or truncated: download it again") from None
-    if not isinstance(stored, Mapping) or not all(torch.is_tensor(t) for t in stored.values()):
-        raise UserError(f"{path} is not a dictionary of weights by name (a state_dict)")
-    return dict(stored)
-
-
 def _rename(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Return the weights in fp32 under transformers' names, and the names left out."""
+    """Return the weights under transformers' names, and the names left out."""
     weights, left_out = {}, []
     for name, tensor in stored.items():
         name = name.removeprefix("module.")  # added by training on several GPUs
@@ -128,7 +106,7 @@ def _rename(stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]
             continue
         if not name.startswith(("bert.", "classifier.")):
             name = f"bert.{name}"  # an encoder saved without a head
-        weights[name] = tensor.float()
+        weights[name] = tensor
     return weights, left_out
 
 
@@ -149,8 +127,7 @@ def _build_model(config: BertConfig, weights: dict[str, Tensor], has_head: bool,
                 f"{path}: {name} has shape {list(tensor.shape)}, but {CONFIG} requires "
                 f"{list(expected[name].shape)}"
             )
-        if not tensor.isfinite().all():
-            raise UserError(f"{path}: {name} has a number that is not finite: it is damaged")
+    check_numbers(weights, str(path))
     model.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items()})
     return model.eval()
 
@@ -171,13 +148,13 @@ def _write_tokenizer(source: Path, target: Path, other: Callable[[], str], size:
         except UnicodeDecodeError:
             raise UserError(f"{vocabulary} is not UTF-8: it is damaged") from None
         shutil.copy(vocabulary, target)
-        tokenizer = AutoTokenizer.from_pretrained(str(target))
+        tokenizer = read_tokenizer(str(target))
         # transformers may silently ignore a vocabulary; the tokenizer then has five tokens.
         if tokenizer.get_vocab() != {word: i for i, word in enumerate(words)}:
             raise UserError(f"{vocabulary} is not a WordPiece vocabulary, one token in each line")
         origin = str(vocabulary)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(other())
+        tokenizer = read_tokenizer(other())
         origin = f"{source} has no {VOCABULARY}, and the tokenizer of model.path"
     if len(tokenizer) != size:
         raise UserError(

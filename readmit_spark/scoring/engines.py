@@ -6,22 +6,20 @@ Each worker builds one engine. `batches` groups chunks and `submit` computes one
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.batching import Ids, Index, pack, pad, token_batches
 from readmit_spark.scoring.bert import PackedBert
 from readmit_spark.scoring.classifier import check_one_logit, read_settings
+from readmit_spark.scoring.whole_model import load_whole, quiet
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TOKENS = 2048  # with more, the widest activations no longer fit in the third-level cache
@@ -48,20 +46,13 @@ def load_model(
     """Load the classifier in `folder`, in eval mode on the CPU.
 
     attention: transformers' `attn_implementation`; None lets transformers choose. UserError if the
-    folder has no model or the model does not have exactly one logit.
+    folder does not hold the whole model or the model does not have exactly one logit.
     """
-    check_one_logit(read_settings(folder), folder)
-    with _quiet():
-        try:
-            model: Any = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=dtype, attn_implementation=attention
-            )
-        except (OSError, ValueError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise UserError(
-                f"model.path: {folder}: the model cannot be loaded ({reason})"
-            ) from None
-    loaded: PreTrainedModel = model.eval()
+    settings = read_settings(folder)
+    check_one_logit(settings, folder)
+    loaded: PreTrainedModel = load_whole(
+        AutoModelForSequenceClassification, folder, settings, dtype=dtype, attention=attention
+    )
     return loaded
 
 
@@ -127,7 +118,7 @@ class OpenVino:
         import openvino
 
         ids = torch.full((2, 16), model.config.pad_token_id or 0)
-        with torch.inference_mode(), _quiet():
+        with torch.inference_mode(), quiet():
             graph = openvino.convert_model(
                 _LogitOnly(model), example_input=(ids, torch.ones_like(ids))
             )
@@ -163,17 +154,3 @@ class _LogitOnly(torch.nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits[:, 0]
         return logits
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide progress bars and tracer warnings from a worker's log."""
-    had_progress_bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        if had_progress_bar:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

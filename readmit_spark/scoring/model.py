@@ -16,13 +16,20 @@ from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.classifier import check_one_logit, is_classifier, read_settings
 from readmit_spark.scoring.fitted_settings import KEY, FittedSettings
-from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.scoring.hub import fetch_from_hub
+from readmit_spark.scoring.load_tokenizer import (
+    check_length,
+    package_folder,
+    tokenizer_definition,
+)
 from readmit_spark.scoring.registry import CHAMPION, fetch
+from readmit_spark.scoring.weight_files import find_weights
 from readmit_spark.storage.s3 import fetch_folder, is_s3
 
 SEEN_SPLIT = "readmit_split"  # key of config.json: the split that the model was trained with
 _ALERT_PRECISION = 0.80  # precision of the default alert threshold
 _DEFAULT_THRESHOLD = 0.5
+_DECIDE_WEIGHTS = (".safetensors", ".bin", ".index.json")
 
 
 @dataclass(frozen=True)
@@ -54,25 +61,36 @@ class Model:
 
     @cached_property
     def fitted(self) -> FittedSettings | None:
-        """What fine-tuning fitted besides the weights; None if the model has no such settings."""
+        """What fine-tuning fitted besides the weights; None if the model has no such settings.
+
+        UserError if a value is of another type or out of range.
+        """
         values = getattr(self.settings, KEY, None)
-        return FittedSettings.from_dict(values) if values else None
+        if values is None:
+            return None
+        try:
+            return FittedSettings.from_dict(values)
+        except UserError as error:
+            raise UserError(f"model.path: {self.folder}/config.json: {error}") from None
 
     @property
     def seen_split(self) -> str | None:
         """The name of the split that the model was trained with; None if it is unknown."""
-        split: str | None = getattr(self.settings, SEEN_SPLIT, None)
+        split = getattr(self.settings, SEEN_SPLIT, None)
+        if split is not None and not isinstance(split, str):
+            raise UserError(
+                f"model.path: {self.folder}/config.json: {SEEN_SPLIT} is no name of a split"
+            )
         return split
 
     def tokenizer(self, max_tokens: int) -> ChunkTokenizer:
         """The model's tokenizer, for chunks of at most `max_tokens`. Errors: `load_tokenizer`."""
-        if max_tokens not in self._tokenizers:
-            self._tokenizers[max_tokens] = load_tokenizer(self.folder, max_tokens, self.settings)
-        return self._tokenizers[max_tokens]
+        check_length(self.folder, self.settings, max_tokens)
+        return ChunkTokenizer(self._tokenizer, max_tokens)
 
     @cached_property
-    def _tokenizers(self) -> dict[int, ChunkTokenizer]:
-        return {}
+    def _tokenizer(self) -> str:
+        return tokenizer_definition(self.folder, self.settings)
 
     def vote_c(self, config: Config) -> float:
         """Return c of the vote: `vote.c`, else the fitted c, else the published 2."""
@@ -100,8 +118,9 @@ def resolve_model(config: Config, path: str | None = None) -> Model:
     """Return the model at `path` (default: `model.path`); fetch it to the local disk if needed.
 
     package:NAME is a folder in an installed package; models:/NAME@ALIAS and models:/NAME/VERSION
-    come from the registry at `tracking.uri`; an s3:// folder is fetched; an existing local folder
-    is used directly; anything else is a hub id. Raise a UserError if the model cannot be found.
+    come from the registry at `tracking.uri`; hub:NAME@REVISION comes from the Hugging Face hub; an
+    s3:// folder is fetched; anything else is a local folder. Raise a UserError if the model cannot
+    be found.
     """
     path = path or config.model.path
     if path.startswith("package:"):
@@ -109,51 +128,44 @@ def resolve_model(config: Config, path: str | None = None) -> Model:
         return Model(package_folder(name), name)
     if path.startswith("models:/"):
         return Model(*fetch(path, config.tracking_uri))
+    if path.startswith("hub:"):
+        return Model(*fetch_from_hub(path))
     if is_s3(path):
         try:
             return Model(str(fetch_folder(path)), path.rstrip("/").rpartition("/")[2], path)
         except UserError as error:
             raise UserError(f"model.path: {error}") from None
-    if Path(path).is_dir():
-        return Model(path, Path(path).name)
-    if path.startswith(("/", ".", "~")) or path.count("/") > 1:
-        raise UserError(f"model.path: the folder {path} does not exist")
-    return Model(_from_hub(path), path)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"model.path: the folder {path} does not exist (a model of the Hugging Face hub is "
+            "written hub:NAME@REVISION)"
+        )
+    return Model(str(folder), folder.absolute().name)
 
 
 def resolve_scorer(config: Config) -> Model:
     """Return the model to score with.
 
     This is `model.path` if it has a classification head, else the champion of `model.name` in the
-    registry. Raise a UserError if it is not a classifier with one logit.
+    registry. Raise a UserError if it is not a classifier with one logit, or has no weights.
     """
     model = resolve_model(config)
     if not model.has_head:
         model = resolve_model(config, f"models:/{config.model.name}@{CHAMPION}")
     check_one_logit(model.settings, model.folder)
+    find_weights(model.folder)  # workers read them, minutes later
     return model
 
 
 def fingerprint(folder: str) -> str:
-    """Hash the weights and configuration in `folder` to 12 hex digits.
+    """Hash the weights, their index and config.json in `folder` to 12 hex digits.
 
-    The hash distinguishes models of the same name.
+    The hash distinguishes models of the same name. The tokenizer has a fingerprint of its own.
     """
     digest = hashlib.sha256()
     for file in sorted(Path(folder).iterdir()):
-        if file.name == "config.json" or file.suffix in (".safetensors", ".bin"):
+        if file.name == "config.json" or file.name.endswith(_DECIDE_WEIGHTS):
             with file.open("rb") as content:
                 digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:12]
-
-
-def _from_hub(name: str) -> str:
-    """Return the model's folder in the hub's local cache; fetch it first if it is missing."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        return str(snapshot_download(name))
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(f"model.path: {name} cannot be loaded: {reason}") from None

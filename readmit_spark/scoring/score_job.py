@@ -18,7 +18,6 @@ from readmit_spark.scoring.check_model import check_before_test
 from readmit_spark.scoring.ledger import ledger_table
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
-    check_gpus,
     chunk_facts,
     distinct_chunks,
     patient_scores,
@@ -51,7 +50,7 @@ def score(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
     unseen = check_before_test(model, prepared, run.progress)
     config = replace(run.config, vote=Vote(model.vote_c(run.config)))
     chunks = _chunks_to_score(config, prepared, windows)
-    chunk_scores = _score_chunks(run, model, chunks, windows)
+    chunk_scores = _score_chunks(run, model, chunks, prepared.max_tokens, windows)
     with run.stage("patient scores and ledger"):
         cohort = prepared.table("cohort")
         patients = run.write_table(
@@ -110,10 +109,11 @@ def _chunks_to_score(config: Config, prepared: Prepared, windows: Sequence[str])
     return chunks.where(F.col("split") == config.score.split)
 
 
-def _score_chunks(run: Run, model: Model, chunks: DataFrame, windows: Sequence[str]) -> DataFrame:
+def _score_chunks(
+    run: Run, model: Model, chunks: DataFrame, max_tokens: int, windows: Sequence[str]
+) -> DataFrame:
     """Write the table `chunk_scores` and return it as written."""
-    check_gpus(run.spark)
-    settings = scorer_settings(run, model)
+    settings = scorer_settings(run, model, max_tokens)
     with run.stage("start"):
         # Chunks are read and grouped by their tokens once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")

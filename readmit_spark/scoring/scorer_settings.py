@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from readmit_spark.scoring.check_model import SAMPLE, check_precision
+from readmit_spark.scoring.check_model import SAMPLE, check_fitted_length, check_precision
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
@@ -23,8 +23,14 @@ from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
 
 
-def scorer_settings(run: Run, model: Model) -> ScorerSettings:
-    """Send the model to the nodes and return the settings that a worker builds it from."""
+def scorer_settings(run: Run, model: Model, max_tokens: int) -> ScorerSettings:
+    """Send the model to the nodes and return the settings that a worker builds it from.
+
+    max_tokens: of the chunks to score. UserError if the model was fine-tuned on chunks of another
+    length, or if GPUs are configured wrongly.
+    """
+    check_fitted_length(model, max_tokens)
+    check_gpus(run.spark)
     score = run.config.score
     return ScorerSettings(
         ship(run.spark, model.folder, model.source),
@@ -53,7 +59,6 @@ def scores_of_test_split(
 
     c of the vote is `model.vote_c`.
     """
-    check_gpus(run.spark)
     chunks = prepared.table("chunks").where(
         F.col("window").isin(list(windows))
         & (F.col("split") == "test")
@@ -61,7 +66,7 @@ def scores_of_test_split(
     )
     name = "-".join(["distinct", *windows, *model.name.split("/")])
     distinct = run.write_temp(distinct_chunks(chunks), name)
-    settings = scorer_settings(run, model)
+    settings = scorer_settings(run, model, prepared.max_tokens)
     check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
     scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
     return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))

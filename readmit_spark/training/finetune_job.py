@@ -19,6 +19,7 @@ from readmit_spark.pages.html import window_title
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.fitted_settings import KEY
+from readmit_spark.scoring.load_tokenizer import read_tokenizer
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
@@ -94,15 +95,13 @@ def _register(
 ) -> tuple[str, str]:
     """Register the best model. Its config.json holds the split it has seen and the fitted settings.
     Return name/version and the alias."""
-    from transformers import AutoTokenizer
-
     weights = load_best_model(best.plan)
     setattr(weights.config, SEEN_SPLIT, prepared.split_name)
     setattr(weights.config, KEY, best.fitted(config.model.max_tokens).to_dict())
     return register(
         mlflow,
         weights,
-        AutoTokenizer.from_pretrained(base.folder),
+        read_tokenizer(base.folder),
         config.model.name,
         {
             "window": config.train.window,

@@ -11,7 +11,7 @@ import pytest
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import Threshold
-from readmit_spark.scoring import load_tokenizer, model
+from readmit_spark.scoring import model
 from readmit_spark.scoring.fitted_settings import KEY, FittedSettings
 from readmit_spark.scoring.model import SEEN_SPLIT, Model, resolve_model
 from tests.tiny import save_tiny_model
@@ -37,19 +37,18 @@ def test_config_json_and_the_weights_are_read_once(
 ) -> None:
     tiny, config = fitted(tmp_path, {"3days": [HIGH]}), load_config()
     reads: list[str] = []
-    for module, name in ((model, "read_settings"), (load_tokenizer, "read_settings"),
-                         (model, "fingerprint")):  # fmt: skip
-        read = getattr(module, name)
+    for name in ("read_settings", "tokenizer_definition", "fingerprint"):
+        read = getattr(model, name)
         monkeypatch.setattr(
-            module, name, lambda folder, name=name, read=read: (reads.append(name), read(folder))[1]
+            model, name, lambda *of, name=name, read=read: (reads.append(name), read(*of))[1]
         )
     for _ in range(2):
         assert tiny.has_head
         assert tiny.seen_split is None
         assert (tiny.vote_c(config), tiny.alert_threshold(config, ["3days"])) == (4.0, 0.7)
-        assert tiny.tokenizer(64).max_tokens == 64
+        assert (tiny.tokenizer(64).max_tokens, tiny.tokenizer(32).max_tokens) == (64, 32)
         assert len(tiny.fingerprint) == 12
-    assert sorted(reads) == ["fingerprint", "read_settings"]
+    assert sorted(reads) == ["fingerprint", "read_settings", "tokenizer_definition"]
 
 
 def test_c_is_the_configured_one_then_the_fitted_one_then_the_published_one(
@@ -104,20 +103,110 @@ def test_a_folder_is_named_after_its_last_part(tmp_path: Path) -> None:
     assert resolve_model(load_config(), folder) == Model(folder, "readmit")
 
 
-def test_a_hub_id_that_cannot_be_fetched_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(name: str) -> str:
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_model_of_the_hub_carries_its_commit_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def download(name: str, revision: str, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        return save_tiny_model(tmp_path / "snapshots" / COMMIT)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    model = resolve_model(load_config(), "hub:someone/bert@v1.0")
+    assert asked == [("someone/bert", "v1.0")]
+    assert model == Model(str(tmp_path / "snapshots" / COMMIT), "someone/bert@0123456789ab")
+
+
+def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def offline(name: str, **_: Any) -> str:
         raise OSError(f"no connection for {name}\nand a long explanation\nof many lines")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     with pytest.raises(UserError) as error:
-        resolve_model(load_config(overrides=["model.path=someone/bert"]))
+        resolve_model(load_config(overrides=["model.path=hub:someone/bert@main"]))
     assert str(error.value) == (
-        "model.path: someone/bert cannot be loaded: no connection for someone/bert"
+        "model.path: hub:someone/bert@main cannot be fetched: no connection for someone/bert"
     )
 
 
-def test_a_hub_id_is_the_name_of_its_model(
-    tiny_model: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("someone/bert", r"the folder someone/bert does not exist .*hub:NAME@REVISION"),
+        ("bert-base-uncased", r"the folder bert-base-uncased does not exist"),
+        ("~/nowhere/model", r"the folder ~/nowhere/model does not exist"),
+        ("hub:someone/bert", r"write it hub:NAME@REVISION"),
+        ("hub:someone/bert@", r"write it hub:NAME@REVISION"),
+        ("hub:../../etc@main", r"write it hub:NAME@REVISION"),
+        ("package:../../etc", r"needs the name of an installed package"),
+        ("package:os.path", r"needs the name of an installed package"),
+        ("package:", r"needs the name of an installed package"),
+        ("package:json", r"contains no Hugging Face model folder"),
+        ("package:abc", r"the package abc is not installed"),
+    ],
+)
+def test_a_slip_in_the_path_is_one_line_and_never_a_download(
+    path: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name: tiny_model)
-    assert resolve_model(load_config(), "someone/bert") == Model(tiny_model, "someone/bert")
+    def download(*_: Any, **__: Any) -> str:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(UserError, match=message) as error:
+        resolve_model(load_config(), path)
+    assert "\n" not in str(error.value)
+
+
+POINT = {"threshold": 0.4, "precision": 0.6, "recall": 0.9, "share_alerted": 0.2, "n": 50}
+RIGHT = {"window": "3days", "max_tokens": 64, "vote_c": 4.0, "alerts": {"3days": [POINT]}}
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (RIGHT | {"vote_c": 0}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": -2}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": float("nan")}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": float("inf")}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": 1e-320}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": "2; drop"}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": "4"}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": True}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": [4.0]}, r"readmission\.vote_c"),
+        (RIGHT | {"vote_c": None}, r"readmission\.vote_c"),
+        (RIGHT | {"max_tokens": "64"}, r"readmission\.max_tokens"),
+        (RIGHT | {"max_tokens": 64.5}, r"readmission\.max_tokens"),
+        (RIGHT | {"max_tokens": 0}, r"readmission\.max_tokens"),
+        (RIGHT | {"window": 3}, r"readmission\.window"),
+        (RIGHT | {"window": "3 days"}, r"unknown window"),
+        (RIGHT | {"alerts": {"days": []}}, r"unknown window"),
+        (RIGHT | {"alerts": [POINT]}, r"readmission\.alerts"),
+        (
+            RIGHT | {"alerts": {"3days": [POINT | {"threshold": 1.5}]}},
+            r"alerts\.3days\.0\.threshold",
+        ),
+        (RIGHT | {"alerts": {"3days": [POINT | {"precision": "0.8"}]}}, r"0\.precision"),
+        (RIGHT | {"alerts": {"3days": [{"threshold": 0.4}]}}, r"0\.precision"),
+        ({}, r"readmission\.window: field required"),
+        ("fitted", r"readmission: "),
+    ],
+)
+def test_what_fine_tuning_fitted_is_finite_and_in_range_or_refused(
+    tmp_path: Path, stored: Any, message: str
+) -> None:
+    assert with_settings(tmp_path, **{KEY: RIGHT}).vote_c(load_config()) == 4.0
+    with pytest.raises(UserError, match=message) as error:
+        _ = with_settings(tmp_path, **{KEY: stored}).fitted
+    assert str(error.value).startswith(f"model.path: {tmp_path}/config.json: ")
+    assert "\n" not in str(error.value)
+
+
+def test_the_split_that_a_model_has_seen_is_a_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"readmit_split is no name of a split"):
+        _ = with_settings(tmp_path, **{SEEN_SPLIT: 7}).seen_split

@@ -174,7 +174,10 @@ def test_fp32_equals_itself(tiny_bert, chunks) -> None:
 
 def test_a_logit_that_is_not_finite_is_an_error(tiny_bert, chunks, tmp_path) -> None:
     model = load_model(tiny_bert)
-    model.classifier.bias.data.fill_(float("nan"))
+    model.classifier.weight.data.fill_(3e38)  # finite, and their sum is not
+    model.classifier.weight.data[:, ::2] *= -1
+    model.bert.pooler.dense.bias.data.fill_(9.0)
+    model.classifier.bias.data.fill_(3e38)
     model.save_pretrained(tmp_path)
     scorer = Scorer(str(tmp_path), device="cpu")
     with pytest.raises(UserError, match="no finite number for 40 of 40 chunks"):
@@ -218,7 +221,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path) -> None:
 
 def test_a_folder_without_weights_is_refused(tmp_path) -> None:
     (Path(save_bert(tmp_path)) / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="the model cannot be loaded"):
+    with pytest.raises(UserError, match="has no weights"):
         Scorer(str(tmp_path), device="cpu")
 
 
