@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
-import transformers
 from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
@@ -39,8 +38,10 @@ def load_whole(
     their number.
     """
     weights = read_weights(folder)
-    empty = _empty(kind, folder, settings, len(weights))
+    _check_size(folder, settings, len(weights))
+    empty = _empty(folder, lambda: kind.from_config(settings, trust_remote_code=False))
     weights = without_wrapper(weights, empty.base_model_prefix)
+    target: Any = type(empty)
     size, stored = empty.num_parameters(), sum(tensor.numel() for tensor in weights.values())
     if size > _MOST_WEIGHTS * stored:
         raise UserError(
@@ -50,7 +51,7 @@ def load_whole(
     with quiet():
         try:
             # Without a folder, so that transformers reads no file that was not checked here.
-            model, report = type(empty).from_pretrained(
+            model, report = target.from_pretrained(
                 None, config=settings, state_dict=weights, dtype=dtype,
                 attn_implementation=attention, output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported, and refused below
@@ -81,22 +82,26 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _empty(kind: Any, folder: str, settings: Any, tensors: int) -> Any:
-    """Return the model that the settings describe, without memory for its weights."""
+def _empty(folder: str, build: Callable[[], PreTrainedModel]) -> PreTrainedModel:
+    """Return the model that config.json describes, without memory for its weights."""
+    try:
+        with quiet(), torch.device("meta"):
+            return build()
+    except Exception as error:  # whatever it is, it comes from config.json
+        raise UserError(
+            f"model.path: {folder}/config.json describes no model that can be built "
+            f"({reason(error)})"
+        ) from None
+
+
+def _check_size(folder: str, settings: Any, tensors: int) -> None:
+    """UserError before time is spent on many more layers than the files can hold."""
     layers = getattr(settings, "num_hidden_layers", None) or 0
     if layers > tensors:
         raise UserError(
             f"model.path: {folder}: config.json describes {layers:,} layers, and the files hold "
             f"{tensors:,} weights: they do not belong together"
         )
-    try:
-        with quiet(), torch.device("meta"):
-            return kind.from_config(settings, trust_remote_code=False)
-    except Exception as error:  # whatever it is, it comes from config.json
-        raise UserError(
-            f"model.path: {folder}/config.json describes no model that can be built "
-            f"({reason(error)})"
-        ) from None
 
 
 def _check_whole(
@@ -105,9 +110,9 @@ def _check_whole(
     own = f"{empty.base_model_prefix}."
     missing, unknown = set(report["missing_keys"]), set(report["unexpected_keys"])
     if other_head:
-        encoder, stored = _encoder_names(folder, settings)
+        encoder, required = _encoder_names(folder, settings)
         parts = {name.partition(".")[0] for name in encoder}
-        missing = {n for n in missing if n.removeprefix(own) in encoder & stored}
+        missing = {n for n in missing if n.removeprefix(own) in required}
         unknown = {
             n
             for n in unknown
@@ -126,18 +131,16 @@ def _check_whole(
 
 
 def _encoder_names(folder: str, settings: Any) -> tuple[set[str], set[str]]:
-    """Return the names of the encoder's weights, and those that the folder's own architecture has.
+    """Return the names of the encoder's weights, and those of them that the folder must have.
 
-    They differ where that architecture has no pooler, as a model for masked words.
+    A model for masked words is published without a pooler, which is then new, like the head.
     """
-    encoder = _empty(AutoModel, folder, settings, tensors=settings.num_hidden_layers)
+    encoder = _empty(folder, lambda: AutoModel.from_config(settings, trust_remote_code=False))
     names = set(encoder.state_dict())
-    declared = getattr(transformers, (settings.architectures or [""])[0], None)
-    if declared is None or getattr(declared, "config_class", None) is not type(settings):
+    declared = (settings.architectures or [""])[0]
+    if not declared.endswith("ForMaskedLM"):
         return names, names
-    with quiet(), torch.device("meta"):
-        own = declared(settings)
-    return names, {n.removeprefix(f"{own.base_model_prefix}.") for n in own.state_dict()}
+    return names, {name for name in names if not name.startswith("pooler.")}
 
 
 def _refuse(folder: str, verb: str, names: Collection[str]) -> None:

@@ -305,6 +305,13 @@ def test_an_encoder_of_another_task_keeps_its_weights_and_gets_a_new_head(
         (lambda f: set_config(f, num_hidden_layers=1), r"has unknown weights: .* and 15 more"),
         (lambda f: rewrite(f, prefixed("roberta.")), r"lacks weights: .* and 38 more"),
         (cut, r"is damaged or truncated"),
+        (
+            lambda f: (
+                set_config(f, architectures=["BertPreTrainedModel"]),
+                rewrite(f, without("layer.1.")),
+            ),
+            r"lacks weights: .* and 15 more",
+        ),
     ],
 )
 def test_an_encoder_that_is_not_whole_is_refused_by_every_job(
