@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,25 @@ def test_jobs_that_score_do_not_wait_for_training_to_be_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert process.stdout.strip() == "[]"
+
+
+# The loaders, which run no code of a folder and check what they get; the last reads what it wrote.
+MAY_LOAD = {
+    "scoring/whole_model.py", "scoring/load_tokenizer.py", "scoring/classifier.py",
+    "scoring/convert_checkpoint.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", modules(), ids=module_name)
+def test_only_the_loaders_read_a_model_folder(path: Path) -> None:
+    source = path.read_text()
+    loads = re.findall(r"(?<!Embedding)\.from_pretrained\(|torch\.load\(|load_file\(", source)
+    relative = str(path.relative_to(PACKAGE))
+    assert not loads or relative in MAY_LOAD | {
+        "scoring/weight_files.py",
+        "training/checkpoints.py",
+    }
+    assert all(
+        "trust_remote_code=False" in call
+        for call in re.findall(r"Auto\w+\.from_\w+\([^)]*", source)
+    )

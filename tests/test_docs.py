@@ -137,7 +137,7 @@ def test_configuration_keys_exist(page: Path) -> None:
     sections = {key.partition(".")[0] for key in known if "." in key}
     for span in code_spans(page.read_text()):
         match = re.match(r"([a-z_]+)\.([a-z_]+)(?:=.*)?$", span)
-        file = match and match.group(2) in {"json", "html", "py", "csv", "md", "png"}
+        file = match and match.group(2) in {"json", "html", "py", "csv", "md", "png", "safetensors"}
         if match and not file and match.group(1) in sections:
             assert f"{match.group(1)}.{match.group(2)}" in known, f"there is no key {span}"
 

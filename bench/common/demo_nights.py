@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from pyspark.sql import SparkSession
-from transformers import AutoTokenizer
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
@@ -25,7 +24,7 @@ from readmit_spark.nightly.nightly_job import STAGES, nightly
 from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training
-from readmit_spark.scoring.load_tokenizer import package_folder
+from readmit_spark.scoring.load_tokenizer import package_folder, read_tokenizer
 from readmit_spark.scoring.model import Model
 from readmit_spark.storage.run import Run
 
@@ -65,7 +64,7 @@ def make_model(folder: Path, layers: int = 6) -> Path:
     model.bert.encoder.layer = model.bert.encoder.layer[:layers]
     model.config.num_hidden_layers = layers
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    read_tokenizer(source).save_pretrained(folder)
     return folder
 
 

@@ -182,7 +182,7 @@ def _column(probability: Column) -> Score:
 def _tokenizer(folder: str) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 @cache
@@ -190,7 +190,7 @@ def _model(folder: str, attention: str) -> Any:
     from transformers import AutoModelForSequenceClassification
 
     return AutoModelForSequenceClassification.from_pretrained(
-        folder, attn_implementation=attention
+        folder, attn_implementation=attention, trust_remote_code=False
     ).eval()
 
 

@@ -12,14 +12,14 @@ import pandas as pd
 import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 from bench.common.peers import MAX_TOKENS, TASKS
 from bench.common.texts import load_sentences, write_cohort
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
-from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder, read_tokenizer
 from readmit_spark.scoring.score_chunks import with_digest
 
 POOL_NOTES = 400
@@ -78,7 +78,7 @@ def _save_model(folder: Path, layers: int, logged: Path) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(package_folder(VOCABULARY))
+    tokenizer: Any = read_tokenizer(package_folder(VOCABULARY))
     tokenizer.model_max_length = MAX_TOKENS
     torch.manual_seed(0)
     model = BertForSequenceClassification(

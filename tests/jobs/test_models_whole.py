@@ -46,7 +46,7 @@ def cut(folder: Path) -> None:
 
 
 @pytest.mark.spark4
-def test_score_and_nightly_refuse_the_same_models_in_one_line(
+def test_a_model_that_is_not_whole_or_does_not_fit_the_chunks_is_one_line(
     ward: Ward, tiny_model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The ward's chunks have up to 128 tokens."""
@@ -61,8 +61,9 @@ def test_score_and_nightly_refuse_the_same_models_in_one_line(
         folder = copy_model(tiny_model, tmp_path / change.__name__)
         change(folder)
         assert call_job("score", ward, f"model.path={folder}", "output.overwrite=true") == 2
-        lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("score: ")]
-        assert len(lines) == 1 and lines[0].endswith(message)
+        said = capsys.readouterr().err
+        assert said.splitlines()[-1].startswith("score: ") and said.endswith(f"{message}\n")
+        assert "Traceback (" not in said.rpartition("score: ")[2]
 
 
 def test_every_worker_scores_as_a_second_load_of_the_folder(
