@@ -70,14 +70,16 @@ def finetune_and_register(
 
             best, candidates = choose(config, model, prepared, launch, watch)
         with progress.stage("register"):
-            _log_choice(mlflow, best, config, progress)
+            _log_choice(mlflow, best, config, prepared, progress)
             name, alias = _register(mlflow, best, config, model, prepared)
             _log_card(mlflow, name, best, config, prepared, model.name)
             delete_checkpoints(candidates)
     return name, alias
 
 
-def _log_choice(mlflow: Any, best: Candidate, config: Config, progress: Progress) -> None:
+def _log_choice(
+    mlflow: Any, best: Candidate, config: Config, prepared: Prepared, progress: Progress
+) -> None:
     """Print and log which training was chosen; log its fitted settings and pictures."""
     rate = best.plan.settings.learning_rate
     progress.say(
@@ -86,7 +88,7 @@ def _log_choice(mlflow: Any, best: Candidate, config: Config, progress: Progress
     )
     chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
     mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
-    mlflow.log_dict(best.fitted(config.model.max_tokens).to_dict(), "learnt.json")
+    mlflow.log_dict(best.fitted(prepared.max_tokens).to_dict(), "learnt.json")
     _log_pictures(mlflow, best, config)
 
 
@@ -97,7 +99,7 @@ def _register(
     Return name/version and the alias."""
     weights = load_best_model(best.plan)
     setattr(weights.config, SEEN_SPLIT, prepared.split_name)
-    setattr(weights.config, KEY, best.fitted(config.model.max_tokens).to_dict())
+    setattr(weights.config, KEY, best.fitted(prepared.max_tokens).to_dict())
     return register(
         mlflow,
         weights,
@@ -105,7 +107,7 @@ def _register(
         config.model.name,
         {
             "window": config.train.window,
-            "max_tokens": config.model.max_tokens,
+            "max_tokens": prepared.max_tokens,
             "from": base.name,
             "split": prepared.split_name,
         },
