@@ -21,8 +21,9 @@ def main(config: Config) -> None:
     overwrite = config.output.overwrite
     with Run(spark, config, "prepare", progress, datetime.now, overwrite) as run:
         facts = prepare(run, tokenizer)
-    run.say(f"admissions {facts['admissions']}")
-    run.say(f"notes {facts['notes']}")
+    for table in ("admissions", "notes"):
+        counts = {name: n for name, n in facts[table].items() if n}
+        run.say(f"{table} {counts}")
     run.say(f"tables are in {run.path}")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -74,16 +75,31 @@ def _each_once(windows: tuple[str, ...]) -> tuple[str, ...]:
     return windows
 
 
+def _folded(codes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the codes in lower case with single blanks, as the tables' codes are compared."""
+    return tuple(" ".join(code.split()).lower() for code in codes)
+
+
+def _a_folder(root: str) -> str:
+    if re.fullmatch(r"\s*(\w+:)?[/\s]*", root):
+        raise PydanticCustomError("folder", "a folder of its own is needed, such as /data/readmit")
+    return root
+
+
+_LARGEST = 2**31 - 1  # the largest whole number of Spark's int
+
 # Strict types: `true` and 2.0 are not whole numbers, and 7 is not text.
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), BeforeValidator(_text_from_date)]
 Zone = Annotated[Text, AfterValidator(_zone)]
-PositiveInt = Annotated[int, Strict(), Field(gt=0)]
-NotNegativeInt = Annotated[int, Strict(), Field(ge=0)]
+PositiveInt = Annotated[int, Strict(), Field(gt=0, le=_LARGEST)]
+NotNegativeInt = Annotated[int, Strict(), Field(ge=0, le=_LARGEST)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]  # the range that numpy and torch accept
 Number = Annotated[float, Strict(), AllowInfNan(False), BeforeValidator(_number_from_text)]
-PositiveNumber = Annotated[Number, Field(gt=0)]
-NotNegativeNumber = Annotated[Number, Field(ge=0)]
+PositiveNumber = Annotated[Number, Field(gt=0, le=1e9)]
+NotNegativeNumber = Annotated[Number, Field(ge=0, le=1e9)]
+Days = Annotated[Number, Field(gt=0, le=3650)]
+VoteC = Annotated[PositiveNumber, Field(ge=1e-6)]
 Share = Annotated[Number, Field(gt=0, lt=1)]
 ShareOrZero = Annotated[Number, Field(ge=0, lt=1)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
@@ -93,6 +109,10 @@ Windows = Annotated[
 ]
 PositiveInts = Annotated[tuple[PositiveInt, ...], BeforeValidator(_list_like("[1, 2]"))]
 PositiveNumbers = Annotated[tuple[PositiveNumber, ...], BeforeValidator(_list_like("[0.5, 1]"))]
+VoteCs = Annotated[tuple[VoteC, ...], BeforeValidator(_list_like("[0.5, 1]"))]
+CodeList = Annotated[
+    tuple[Text, ...], AfterValidator(_folded), BeforeValidator(_list_like("[elective]"))
+]
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
 
@@ -105,17 +125,40 @@ class Data:
     time_zone: Zone | None
     patients: Text | None
     truth: Text | None
+    max_unread_share: ShareOrZero
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
+class Codes:
+    planned: CodeList
+    unplanned: CodeList
+    newborn: CodeList
+    discharge_summary: CodeList
+    other_categories: CodeList
+
+    @model_validator(mode="after")
+    def _one_meaning_for_each_code(self) -> Self:
+        for keys in (
+            ("planned", "unplanned", "newborn"),
+            ("discharge_summary", "other_categories"),
+        ):
+            codes = [code for key in keys for code in set(getattr(self, key))]
+            for code in codes:
+                if codes.count(code) > 1:
+                    names = " and ".join(f"codes.{k}" for k in keys if code in getattr(self, k))
+                    raise ValueError(f"{names} both list {code!r}: a code has one meaning")
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Output:
-    root: Text | None
+    root: Annotated[Text, AfterValidator(_a_folder)] | None
     overwrite: Bool
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Label:
-    horizon_days: PositiveNumber
+    horizon_days: Days
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -135,7 +178,7 @@ class Split:
 class Model:
     path: Text
     name: Text
-    max_tokens: Annotated[int, Strict(), Field(ge=8)]
+    max_tokens: Annotated[int, Strict(), Field(ge=8, le=_LARGEST)]
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -158,7 +201,7 @@ class Train:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Pretrain:
-    categories: Texts
+    categories: Annotated[Texts, AfterValidator(_folded)]
     copies: PositiveInt
     masked: Share
     whole_words: Bool
@@ -182,7 +225,7 @@ class Pretrain:
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Tune:
     learning_rates: PositiveNumbers | None
-    vote_c: PositiveNumbers | None
+    vote_c: VoteCs | None
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -208,7 +251,7 @@ class Score:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Vote:
-    c: PositiveNumber | None
+    c: VoteC | None
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -294,6 +337,7 @@ class Config:
     profile: Literal["default", "paper"]
     windows: Windows
     data: Data
+    codes: Codes
     output: Output
     label: Label
     chunk: Chunk

@@ -59,6 +59,8 @@ def _read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"config file {path} is not valid YAML{where}") from None
+    except RecursionError:
+        raise UserError(f"config file {path} nests lists or sections too deeply") from None
     except ValueError as error:  # a date such as 2101-13-01
         raise UserError(f"config file {path} is not valid YAML: {error}") from None
     if values is not None and not isinstance(values, dict):
@@ -74,6 +76,8 @@ def _parse_override(text: str) -> dict[str, Any]:
         parsed: Any = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError):  # ValueError: a date such as 2101-13-01
         raise UserError(f"--set {text}: the value is not valid YAML; quote it") from None
+    except RecursionError:
+        raise UserError(f"--set {key}: the value nests lists too deeply") from None
     for part in reversed(key.strip().split(".")):
         parsed = {part: parsed}
     return typing.cast(dict[str, Any], parsed)

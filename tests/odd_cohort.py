@@ -110,8 +110,57 @@ STAYS = [
         ],
     ),
     Case(
-        "a DEATHTIME that is no time is null, so the stay is kept",
-        [stay(16, 161, "2020-01-01", "2020-01-05", died="yes")],
+        "a DEATHTIME that is no time is a death all the same; one of the year 9999 is none",
+        [
+            stay(16, 161, "2020-01-01", "2020-01-05", died="9999-12-31 00:00:00"),
+            stay(16, 162, "2020-01-11", "2020-01-15", died="yes"),
+        ],
+    ),
+    Case(
+        "a death after discharge is none in the hospital",
+        [stay(22, 221, "2020-01-01", "2020-01-05", died="2020-01-05 12:00:01")],
+    ),
+    Case(
+        "a stay after the death in an earlier one is left out, and no readmission of the first",
+        [
+            stay(23, 231, "2020-01-01", "2020-01-05"),
+            stay(23, 232, "2020-01-08", "2020-01-10", "ELECTIVE", died="2020-01-10"),
+            stay(23, 233, "2020-01-20", "2020-01-22"),
+        ],
+    ),
+    Case(
+        "a stay that begins in the moment of death",
+        [
+            stay(24, 241, "2020-01-01", "2020-01-05", died="2020-01-05"),
+            stay(24, 242, "2020-01-05", "2020-01-07"),
+            stay(24, 243, "2020-01-05 12:00:01", "2020-01-07"),
+        ],
+    ),
+    Case(
+        "after a death whose time is not understood, the stay's end counts",
+        [
+            stay(25, 251, "2020-01-01", "2020-01-05", died="in the night"),
+            stay(25, 252, "2020-01-05 11:00:00", "2020-01-07"),
+            stay(25, 253, "2020-01-06", "2020-01-07"),
+        ],
+    ),
+    Case(
+        "codes in other spellings",
+        [
+            stay(26, 261, "2020-01-01", "2020-01-05"),
+            stay(26, 262, "2020-01-08", "2020-01-10", "\u00a0Elective\t"),
+            stay(26, 263, "2020-01-12", "2020-01-13", "new born"),
+            stay(26, 264, "2020-01-14", "2020-01-15", " newborn "),
+        ],
+    ),
+    Case(
+        "words for null, times without seconds, dates alone, and a discharge of the year 9999",
+        [
+            stay(27, 271, "2020-01-01 08:30", "2020-01-03T09:15", died="NULL"),
+            {**stay(27, 272, None, None, "None"), "ADMITTIME": "2020-01-08", "DISCHTIME": "\\N"},
+            stay(28, 281, "2020-01-01", "9999-12-31 00:00:00", died="NaT"),
+            stay(28, 282, "2020-01-08", "1900-01-01 00:00:00", died="<NA>"),
+        ],
     ),
     Case(
         "discharged before admitted",
@@ -190,17 +239,23 @@ NOTES = [
             note(10502, 105, 1051, words(12, 20), iserror="1"),
             note(10503, 105, 1051, words(12, 40), iserror="0"),
             note(10504, 105, 1051, words(12, 60), iserror="1.0"),
+            note(10505, 105, 1051, words(12, 80), iserror="t"),
+            note(10506, 105, 1051, words(12, 99), iserror="False"),
+            note(10507, 105, 1051, words(12, 120), iserror="\\N"),
+            note(10508, 105, 1051, words(12, 140), iserror="withdrawn"),
         ],
     ),
     Case("nothing but a note marked as an error", [stay(106, 1061, *_WHOLE)],
          [note(10601, 106, 1061, words(12), iserror="1")]),
     Case(
-        "CATEGORY with trailing blanks",
+        "CATEGORY with blanks of every kind",
         [stay(107, 1071, *_WHOLE)],
         [
             note(10701, 107, 1071, words(12, 0), category="Physician "),
             note(10702, 107, 1071, words(12, 20), category="Discharge summary  "),
             note(10703, 107, 1071, words(12, 40), category=None),
+            note(10704, 107, 1071, words(12, 60), category="Discharge\u00a0 summary\t"),
+            note(10705, 107, 1071, words(12, 80), category="\ufeffDischarge\tsummary"),
         ],
     ),
     Case(

@@ -23,7 +23,12 @@ from typing import Any, NamedTuple
 Row = Mapping[str, str | None]
 
 DAY = timedelta(days=1)
-TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?")
+TIME = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})([ T]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(\.[0-9]{1,9})?)?"
+)
+NULLS = {"", "null", "(null)", "[null]", "<null>", "\\n", "nat", "nan", "none", "na", "<na>", "n/a",
+         "#n/a", "nil", "."}  # fmt: skip
+YEARS = range(1971, 2300)
 
 
 class Cohort(NamedTuple):
@@ -55,36 +60,60 @@ def read_csv(path: str | Path) -> list[dict[str, str | None]]:
         ]
 
 
-def parse_time(text: str | None) -> datetime | None:
-    """Parse `yyyy-MM-dd HH:mm:ss`, with a blank or T between; None for anything else.
+def there(text: str | None) -> str | None:
+    """Return the value without white space at its ends; None for what programs write for a null."""
+    stripped = (text or "").strip(" \t\r\n\u00a0\ufeff")
+    return None if stripped.lower() in NULLS else stripped
 
-    An optional fraction of a second is cut to microseconds.
+
+def parse_code(text: str | None) -> str | None:
+    """Return the code in upper case with single blanks; None for a null."""
+    folded = " ".join((there(text) or "").split()).upper()
+    return folded or None
+
+
+def parse_time(text: str | None, *, end_of_day: bool = False) -> datetime | None:
+    """Parse `yyyy-MM-dd HH:mm:ss`, with a blank or T between; None for anything else, and for a
+    year that databases write for "none".
+
+    The seconds may be missing. A fraction is cut to microseconds. A date alone is midnight, or with
+    end_of_day the last microsecond of the day.
     """
-    match = TIME.fullmatch(text or "")
+    match = TIME.fullmatch(there(text) or "")
     if match is None:
         return None
-    day, clock, fraction = match.groups()
+    day, _, minutes, seconds, fraction = match.groups()
+    if fraction and not seconds:
+        return None
     try:
-        whole = datetime.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S")
+        whole = datetime.strptime(
+            f"{day} {minutes or '00:00'}{seconds or ':00'}", "%Y-%m-%d %H:%M:%S"
+        )
     except ValueError:  # 30 February, 25 o'clock, second 60
         return None
+    if whole.year not in YEARS:
+        return None
+    if minutes is None and end_of_day:
+        return whole + DAY - timedelta(microseconds=1)
     return whole + timedelta(microseconds=int((fraction or ".0")[1:7].ljust(6, "0")))
 
 
 def parse_date(text: str | None) -> date | None:
-    """Parse `yyyy-MM-dd`; text after a blank is ignored. None for anything else."""
-    day = (text or "").split(" ")[0]
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
-        return None
-    try:
-        return date.fromisoformat(day)
-    except ValueError:
-        return None
+    """Return the day of a date or a time; None for anything else."""
+    time = parse_time(text)
+    return time.date() if time else None
+
+
+def parse_flag(text: str | None) -> bool:
+    """Return whether the value marks a note as an error: any value that does not say no."""
+    flag = (there(text) or "no").lower()
+    number = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", flag)
+    return float(flag) != 0 if number else flag not in ("f", "false", "n", "no", "b'0'")
 
 
 def parse_id(text: str | None) -> int | None:
     """Parse a whole number, also `100001.0`, as pandas writes a column with nulls."""
-    match = re.fullmatch(r"(-?[0-9]+)(\.0+)?", text or "")
+    match = re.fullmatch(r"(-?[0-9]+)(\.0+)?", there(text) or "")
     return int(match[1]) if match else None
 
 
@@ -141,7 +170,8 @@ def cohort(
                 "admittime": parse_time(row["ADMITTIME"]),
                 "dischtime": parse_time(row["DISCHTIME"]),
                 "deathtime": parse_time(row["DEATHTIME"]),
-                "admission_type": row["ADMISSION_TYPE"],
+                "death": _is_event(row["DEATHTIME"]),
+                "admission_type": parse_code(row["ADMISSION_TYPE"]),
             }
         )
     if len({stay["hadm_id"] for stay in stays}) < len(stays):
@@ -150,6 +180,10 @@ def cohort(
     of_subject: dict[Any, list[dict[str, Any]]] = {}
     for stay in stays:
         of_subject.setdefault(stay["subject_id"], []).append(stay)
+
+    for stay in stays:
+        others = of_subject[stay["subject_id"]]
+        stay["after_death"] = profile == "default" and _begins_after_death(stay, others)
 
     result = Cohort({}, [])
     for stay in stays:
@@ -162,7 +196,11 @@ def cohort(
         unknown = stay["dischtime"] is None and profile == "default"
         key = stay["subject_id"] if level == "patient" else stay["hadm_id"]
         result.rows[stay["hadm_id"]] = {
-            **{name: value for name, value in stay.items() if name != "deathtime"},
+            **{
+                name: value
+                for name, value in stay.items()
+                if name not in ("deathtime", "death", "after_death")
+            },
             "next_admittime": following,
             "days_next_admit": days,
             "label": None if unknown else label(days, horizon_days=horizon_days),
@@ -178,12 +216,41 @@ def _why_excluded(stay: Mapping[str, Any], profile: str) -> str | None:
         return "admittime_unparsed"
     if stay["admission_type"] == "NEWBORN":
         return "newborn"
-    if stay["deathtime"] is not None:
+    if _died(stay, profile):
         return "died_in_hospital"
+    if stay["after_death"]:
+        return "after_death"
     backwards = stay["dischtime"] is not None and stay["dischtime"] < stay["admittime"]
     if backwards and profile == "default":
         return "discharge_before_admission"
     return None
+
+
+def _is_event(text: str | None) -> bool:
+    """Return whether a value is there and is no year of "not yet", such as 9999."""
+    match = re.match(r"([0-9]{4})-[0-9]{2}-[0-9]{2}", there(text) or "")
+    return there(text) is not None and not (match and int(match[1]) >= YEARS.stop)
+
+
+def _died(stay: Mapping[str, Any], profile: str) -> bool:
+    """Return whether the patient died in the stay; a time of death that cannot be read counts."""
+    if not stay["death"]:
+        return False
+    times = (stay["deathtime"], stay["dischtime"])
+    return profile == "paper" or None in times or times[0] <= times[1]
+
+
+def _begins_after_death(stay: Mapping[str, Any], stays_of_subject: list[dict[str, Any]]) -> bool:
+    if stay["admittime"] is None:
+        return False
+    for other in stays_of_subject:
+        earlier = other["admittime"] is None or (
+            (other["admittime"], other["hadm_id"]) < (stay["admittime"], stay["hadm_id"])
+        )
+        died_at = other["deathtime"] or other["dischtime"]
+        if earlier and _died(other, "default") and died_at and died_at < stay["admittime"]:
+            return True
+    return False
 
 
 def _next_unplanned(
@@ -191,13 +258,15 @@ def _next_unplanned(
 ) -> datetime | None:
     """Return the ADMITTIME of the subject's first later admission that is not ELECTIVE.
 
-    An admission without ADMITTIME is ignored; one of unknown type is not ELECTIVE."""
+    An admission without ADMITTIME, or after the subject's death, is ignored; one of unknown type is
+    not ELECTIVE."""
     place = (stay["admittime"], stay["hadm_id"])
     later = sorted(
         (other["admittime"], other["hadm_id"])
         for other in stays_of_subject
         if other["admittime"] is not None
         and other["admission_type"] != "ELECTIVE"
+        and not other["after_death"]
         and (other["admittime"], other["hadm_id"]) > place
     )
     return later[0][0] if later else None
@@ -220,7 +289,7 @@ def documents(
         stay = rows.get(hadm_id) if hadm_id is not None else None
         if stay is None or stay["subject_id"] != parse_id(note["SUBJECT_ID"]) or text is None:
             continue
-        if profile == "default" and parse_id(note["ISERROR"]) == 1:
+        if profile == "default" and parse_flag(note["ISERROR"]):
             continue
         if _in_window(note, stay, window, profile):
             of_stay.setdefault(stay["hadm_id"], []).append((_place(note), text))
@@ -231,7 +300,7 @@ def documents(
 
 
 def _in_window(note: Row, stay: Mapping[str, Any], window: str, profile: str) -> bool:
-    is_summary = (note["CATEGORY"] or "").strip() == "Discharge summary"
+    is_summary = parse_code(note["CATEGORY"]) == "DISCHARGE SUMMARY"
     if window == "discharge":
         return is_summary
     charted = parse_date(note["CHARTDATE"])
@@ -244,7 +313,7 @@ def _place(note: Row) -> tuple[Any, ...]:
     """Sort key: CHARTDATE, CHARTTIME, ROW_ID; null comes last."""
     known: list[Any] = [
         parse_date(note["CHARTDATE"]),
-        parse_time(note["CHARTTIME"]),
+        parse_time(note["CHARTTIME"], end_of_day=True),
         parse_id(note["ROW_ID"]),
     ]
     return tuple((value is None, value or 0) for value in known)

@@ -151,6 +151,24 @@ WRONG = {
     "monitor.false_alarm_rate=0.0001":
         "monitor.false_alarm_rate is 0.0001: it must be 0.001 or more",
     "emr.idle_minutes=0": "emr.idle_minutes is 0: it must be above 0",
+    "label.horizon_days=3651": "label.horizon_days is 3651: it must be 3650 or less",
+    "label.horizon_days=true": "label.horizon_days is True (bool): a number is needed",
+    "vote.c=1e-7": "vote.c is '1e-7': it must be 1e-06 or more",
+    "vote.c=1e10": "vote.c is '1e10': it must be 1000000000.0 or less",
+    "chunk.words=2147483648": "chunk.words is 2147483648: it must be 2147483647 or less",
+    "data.max_unread_share=1": "data.max_unread_share is 1: it must be below 1",
+    f"vote.c={'[' * 20000}": "--set vote.c: the value nests lists too deeply",
+    # a folder
+    "output.root=/": "output.root is '/': a folder of its own is needed, such as /data/readmit",
+    "output.root=''": "output.root is '': a folder of its own is needed, such as /data/readmit",
+    "output.root=' //'":
+        "output.root is ' //': a folder of its own is needed, such as /data/readmit",
+    "output.root=s3://":
+        "output.root is 's3://': a folder of its own is needed, such as /data/readmit",
+    # codes
+    "codes.planned=elective": "codes.planned is 'elective': a list is needed, such as [elective]",
+    "codes.planned=[ELECTIVE, ' Urgent ']":
+        "codes.planned and codes.unplanned both list 'urgent': a code has one meaning",
 }  # fmt: skip
 
 
@@ -182,6 +200,8 @@ def test_no_number_may_be_infinite_or_undefined(key: str, value: str) -> None:
         ("split.level=null", None),
         ("output.overwrite=yes", True),
         ("pretrain.steps=[1, 2]", (1, 2)),
+        ("codes.newborn=[' New  born', BABY]", ("new born", "baby")),
+        ("output.root=s3://bucket", "s3://bucket"),
     ],
 )
 def test_a_value_is_read_as_its_type(override: str, value: object) -> None:

@@ -64,8 +64,13 @@ def test_quoted_text_keeps_its_commas_quotes_and_line_breaks(tmp_path: Path, nam
         ("2101-10-20T19:08:00", datetime(2101, 10, 20, 19, 8)),
         ("2101-10-20 19:08:00.25", datetime(2101, 10, 20, 19, 8, 0, 250_000)),
         ("2101-10-20 19:08:00.1234567", datetime(2101, 10, 20, 19, 8, 0, 123_456)),
-        ("2101-10-20", None),
-        ("2101-10-20 19:08", None),
+        ("2101-10-20", datetime(2101, 10, 20)),
+        ("2101-10-20 19:08", datetime(2101, 10, 20, 19, 8)),
+        ("2101-10-20 19:08.5", None),
+        ("\\N", None),
+        (" NULL ", None),
+        ("1900-01-01 00:00:00", None),
+        ("9999-12-31 00:00:00", None),
         ("2101-2-3 19:08:00", None),
         ("2101-02-30 19:08:00", None),
         ("2101-10-20 24:00:00", None),
@@ -75,7 +80,7 @@ def test_quoted_text_keeps_its_commas_quotes_and_line_breaks(tmp_path: Path, nam
         (None, None),
     ],
 )
-def test_a_time_is_read_in_one_format_only(text: str | None, expected: datetime | None) -> None:
+def test_a_time_is_read_in_few_forms_only(text: str | None, expected: datetime | None) -> None:
     assert oracles.parse_time(text) == expected
 
 
@@ -84,13 +89,14 @@ def test_a_time_is_read_in_one_format_only(text: str | None, expected: datetime 
     [
         ("2101-10-20", date(2101, 10, 20)),
         ("2101-10-20 00:00:00", date(2101, 10, 20)),
-        ("2101-10-20T00:00:00", None),
+        ("2101-10-20T23:30", date(2101, 10, 20)),
+        ("2101-10-20x", None),
         ("2101-13-20", None),
         ("20101-10-20", None),
         (None, None),
     ],
 )
-def test_a_chart_date_ends_at_the_first_blank(text: str | None, expected: date | None) -> None:
+def test_a_chart_date_is_the_day_of_a_time(text: str | None, expected: date | None) -> None:
     assert oracles.parse_date(text) == expected
 
 
@@ -141,10 +147,10 @@ def test_a_stay_that_is_excluded_still_labels_the_one_before() -> None:
 
 def test_death_after_an_unparsed_admission_time_is_counted_once_by_its_first_reason() -> None:
     result = cohort(
-        stay(1, None, "2020-01-05", "NEWBORN", died="2020-01-05"),
-        stay(2, "2020-01-01", "2019-01-05", "NEWBORN", died="2020-01-05"),
-        stay(3, "2020-01-01", "2019-01-05", died="2020-01-05"),
-        stay(4, "2020-01-01", "2019-01-05"),
+        stay(1, None, "2020-01-05", "NEWBORN", died="2020-01-05", subject=1),
+        stay(2, "2020-01-01", "2019-01-05", "NEWBORN", died="2019-01-05", subject=2),
+        stay(3, "2020-01-01", "2019-01-05", died="2019-01-05", subject=3),
+        stay(4, "2020-01-01", "2019-01-05", subject=4),
     )
     assert result.exclusions == [
         (1, "admittime_unparsed"),
@@ -152,6 +158,30 @@ def test_death_after_an_unparsed_admission_time_is_counted_once_by_its_first_rea
         (3, "died_in_hospital"),
         (4, "discharge_before_admission"),
     ]
+
+
+def test_a_death_counts_unless_it_is_after_discharge_or_not_yet() -> None:
+    stays = [
+        {**stay(1, "2020-01-01", "2020-01-05", subject=1), "DEATHTIME": "in the night"},
+        {**stay(2, "2020-01-01", "2020-01-05", subject=2), "DEATHTIME": "9999-12-31"},
+        stay(3, "2020-01-01", "2020-01-05", died="2020-01-05", subject=3),
+        stay(4, "2020-01-01", "2020-01-05", died="2020-01-06", subject=4),
+        stay(5, "2020-01-01", None, died="2020-01-06", subject=5),
+    ]
+    died = [(i, "died_in_hospital") for i in (1, 3, 5)]
+    assert cohort(*stays).exclusions == died
+    assert cohort(*stays, profile="paper").exclusions == sorted([*died, (4, "died_in_hospital")])
+
+
+def test_a_stay_after_death_is_left_out_and_is_no_readmission() -> None:
+    stays = [
+        stay(1, "2020-01-01", "2020-01-05"),
+        stay(2, "2020-01-08", "2020-01-10", "ELECTIVE", died="2020-01-10"),
+        stay(3, "2020-01-20", "2020-01-21"),
+    ]
+    assert cohort(*stays).exclusions == [(2, "died_in_hospital"), (3, "after_death")]
+    assert labels(*stays) == {1: 0}
+    assert labels(*stays, profile="paper") == {1: 1, 3: 0}
 
 
 def test_the_paper_profile_keeps_a_discharge_before_admission() -> None:
@@ -222,9 +252,10 @@ def test_error_notes_and_discharge_summaries_are_in_the_paper_profile_only() -> 
         note(1, "a"),
         note(2, "wrong", iserror="1"),
         note(3, "summary", category="Discharge summary"),
+        note(4, "right", iserror=" F"),
     ]
-    assert documents(*notes) == {1: "a"}
-    assert documents(*notes, profile="paper") == {1: "a wrong summary"}
+    assert documents(*notes) == {1: "a right"}
+    assert documents(*notes, profile="paper") == {1: "a wrong summary right"}
 
 
 def test_discharge_is_the_last_summary_only() -> None:

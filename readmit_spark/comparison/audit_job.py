@@ -79,9 +79,9 @@ def _text_out_of_window(run: Run, prepared: Prepared) -> list[Check]:
     source = read_checked_notes(run.spark, run.config)
     documents = leaks.out_of_window(
         prepared.table("chunks"), source.rows, prepared.table("cohort"), early,
-        run.config.audit.sample,
+        run.config.audit.sample, run.config.codes.discharge_summary,
     ).toPandas()  # fmt: skip
-    source.check()
+    source.check(run.say)
     return _out_of_window(documents, early)
 
 

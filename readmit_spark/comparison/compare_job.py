@@ -32,6 +32,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
     Transformers of another `model.name` stay in the table.
     """
     config = run.config
+    prepared.check_codes()
     missing = [window for window in config.windows if window not in prepared.windows]
     if missing:
         raise UserError(

@@ -49,6 +49,7 @@ def crossval(
     Learning rate, epoch and c are tuned on each fold's own validation patients. The results of
     finished folds are stored, so a job that was killed continues in the fold where it stopped.
     """
+    prepared.check_codes()
     check_tokens(model, prepared)
     check_unseen(model, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)

@@ -5,7 +5,7 @@ No function returns note text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 from pyspark.sql import DataFrame, Window
@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.comparison.shingles import MIN_SHINGLES, Note, find_out_of_window, shingles
-from readmit_spark.notes.note_rule import days_after_admission, is_discharge_summary
+from readmit_spark.notes.note_rule import days_after_admission
 from readmit_spark.notes.windows import parse_window
+from readmit_spark.storage.codes import is_one_of
 
 MIN_SHARED = 0.8  # share of equal hashes of near-duplicates; it estimates Jaccard's index
 # 128 hashes. Two chunks with a Jaccard index of 0.8 share a band with probability 0.95.
@@ -80,12 +81,18 @@ def _signatures(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def out_of_window(
-    chunks: DataFrame, notes: DataFrame, cohort: DataFrame, windows: list[str], sample: int
+    chunks: DataFrame,
+    notes: DataFrame,
+    cohort: DataFrame,
+    windows: list[str],
+    sample: int,
+    summaries: Sequence[str],
 ) -> DataFrame:
     """Apply `find_out_of_window` to the early documents of a sample of admissions.
 
     notes: the source table, including notes marked as errors. The sample: the `sample` admissions
-    with the smallest hashes, the same in every run. Returns window, hadm_id, and whether the
+    with the smallest hashes, the same in every run. summaries: the categories of discharge
+    summaries. Returns window, hadm_id, and whether the
     document holds text of a discharge summary (discharge) or of a later note (late).
     """
     sampled = (
@@ -95,7 +102,7 @@ def out_of_window(
     )
     note = F.struct(
         days_after_admission().alias("day"),
-        is_discharge_summary().alias("discharge"),
+        is_one_of("category", summaries).alias("discharge"),
         "text",
     )
     notes_by_admission = (

@@ -130,8 +130,16 @@ def build_report(
             )
         ],
         bad_rows={
-            **{k: v for k, v in prepared.admissions.items() if k.endswith("_unparsed")},
-            **{f"notes: {k}": v for k, v in prepared.notes.items() if k != "notes"},
+            **{
+                f"admissions: {k}": v
+                for k, v in prepared.admissions.items()
+                if v and k not in ("rows", "duplicate_rows")
+            },
+            **{
+                f"notes: {k}": v
+                for k, v in prepared.notes.items()
+                if v and k not in ("notes", "discharge_summaries")
+            },
         },
         facts=_report_facts(config, model, prepared),
         seconds={

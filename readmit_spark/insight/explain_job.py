@@ -86,7 +86,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
         selection = _select(run, model, request, scorer)
         admissions = run.write_temp(selection.admissions, "admissions")
         if selection.source:
-            selection.source.check()
+            selection.source.check(run.say)
         if not admissions.count():
             subject = (
                 "nothing" if request.admission is None else f"no admission {request.admission}"
@@ -188,8 +188,10 @@ def _select_from_night(
         )
     risk = night.table("patient_risk").select("subject_id", "hadm_id", "score")
     chosen = _choose(risk, config, request)
-    distinct, _ = all_admissions(run.spark, config)
-    house = in_house.in_house(in_house.admissions_at(distinct, night.as_of), night.as_of)
+    distinct, _ = all_admissions(run.spark, config, run.say)
+    house = in_house.in_house(
+        in_house.admissions_at(distinct, night.as_of), night.as_of, config.codes.newborn
+    )
     admissions = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
     source = read_checked_notes(run.spark, config)
     notes = in_house.night_notes(

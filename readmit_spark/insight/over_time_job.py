@@ -76,7 +76,7 @@ def _chunks_by_day(run: Run, cohort: DataFrame, tokenizer: ChunkTokenizer) -> Da
         source.rows, cohort, cohort, by_day, Observation("notes"), Observation("repeated")
     )
     chunks = run.write_temp(day_chunks(documents, run.config.chunk, tokenizer), "chunks")
-    source.check()
+    source.check(run.say)
     if not chunks.count():
         raise UserError("over_time: no admission has a chunk to score")
     return chunks

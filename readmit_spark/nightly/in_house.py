@@ -7,9 +7,10 @@ they are written, so a clock change has no effect.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from pyspark.sql import DataFrame, Observation, Window
+from pyspark.sql import Column, DataFrame, Observation, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
@@ -22,6 +23,7 @@ from readmit_spark.notes.note_rule import (
     timestamp,
 )
 from readmit_spark.notes.windows import parse_window
+from readmit_spark.storage.codes import is_one_of
 
 _IDS = ("subject_id", "hadm_id")
 _REASONS = (
@@ -33,30 +35,64 @@ _REASONS = (
 def admissions_at(admissions: DataFrame, as_of: datetime) -> DataFrame:
     """Return ADMISSIONS as recorded at `as_of`: without later admissions, and with DISCHTIME and
     DEATHTIME null if they are later."""
-    now = timestamp(as_of)
-    past = admissions.where(F.col("admittime") <= now)
-    for name in ("dischtime", "deathtime"):
-        past = past.withColumn(name, F.when(F.col(name) <= now, F.col(name)))
-    return past
+    return _without_later_ends(admissions.where(F.col("admittime") <= timestamp(as_of)), as_of)
 
 
-def in_house(admissions: DataFrame, as_of: datetime) -> DataFrame:
+def in_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> DataFrame:
     """Build subject_id, hadm_id, admittime, day_of_stay (1 on the day of admission): one row for
     each admission that has not ended, newborns left out.
 
-    admissions: from `admissions_at`. An admission with an unreadable DISCHTIME may have ended, so
-    it is left out; reading the table counts it.
+    admissions: from `admissions_at`. newborn: their admission types (`codes.newborn`). Admissions
+    that may have ended are left out; `count_uncertain` counts them.
     """
-    present = (
-        F.col("dischtime").isNull()
-        & F.col("deathtime").isNull()
-        & ~F.col("dischtime_unparsed")
-        & ~F.col("admission_type").eqNullSafe("NEWBORN")
+    present = _not_ended(newborn) & ~_uncertain()
+    day = F.datediff(timestamp(as_of), F.to_date("admittime")) + 1
+    return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
+
+
+def count_uncertain(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> int:
+    """Count the admissions that may be in the house and are left out, because a time of theirs is
+    not understood, or the end lies before ADMITTIME.
+
+    admissions: all of them, also those without an ADMITTIME.
+    """
+    begun = F.col("unread.admittime") | (F.col("admittime") <= timestamp(as_of))
+    recorded = _without_later_ends(admissions.where(begun), as_of)
+    return recorded.where(_not_ended(newborn) & _uncertain()).count()
+
+
+def _without_later_ends(admissions: DataFrame, as_of: datetime) -> DataFrame:
+    """Return the admissions with DISCHTIME and DEATHTIME null if they are later than `as_of`."""
+    for name in ("dischtime", "deathtime"):
+        recorded = F.when(F.col(name) <= timestamp(as_of), F.col(name))
+        admissions = admissions.withColumn(name, recorded)
+    return admissions
+
+
+def _not_ended(newborn: Sequence[str]) -> Column:
+    """Return whether the admission has no end that can be believed, and both ids."""
+    ended = _at_or_after_admission("dischtime") | _at_or_after_admission("deathtime")
+    return (
+        ~ended
+        & ~is_one_of("admission_type", newborn)
         & F.col("subject_id").isNotNull()
         & F.col("hadm_id").isNotNull()
     )
-    day = F.datediff(timestamp(as_of), F.to_date("admittime")) + 1
-    return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
+
+
+def _at_or_after_admission(name: str) -> Column:
+    return F.col(name).isNotNull() & F.coalesce(F.col(name) >= F.col("admittime"), F.lit(True))
+
+
+def _uncertain() -> Column:
+    """Return whether a time that decides who is in the house is not understood or impossible."""
+    impossible = F.least("dischtime", "deathtime") < F.col("admittime")  # `least` ignores nulls
+    return (
+        F.col("unread.admittime")
+        | F.col("unread.dischtime")
+        | F.col("unread.deathtime")
+        | F.coalesce(impossible, F.lit(False))
+    )
 
 
 def night_rule(config: Config, as_of: datetime) -> NoteRule:
@@ -66,7 +102,7 @@ def night_rule(config: Config, as_of: datetime) -> NoteRule:
         raise UserError(
             "nightly.window: a patient in the house has no discharge summary yet; set Ndays"
         )
-    return NoteRule(config.profile, window, as_of)
+    return NoteRule(config.profile, window, config.codes.discharge_summary, as_of)
 
 
 def night_notes(
@@ -82,7 +118,7 @@ def night_notes(
     admitted = F.broadcast(house.select(*_IDS, "admittime"))
     reason = F.coalesce(rule.reason(), F.lit("usable"))
     usable = (
-        notes.drop("malformed")
+        notes.drop("malformed", "unread")
         .join(admitted, list(_IDS), "inner")
         .withColumn("reason", reason)
         .observe(counts, *count_reasons(F.col("reason"), _REASONS))

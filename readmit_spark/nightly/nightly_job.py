@@ -13,6 +13,7 @@ from typing import Any
 from pyspark.sql import DataFrame, Observation
 
 from readmit_spark.code_version import code_version
+from readmit_spark.errors import UserError
 from readmit_spark.nightly import in_house, night_chunks, night_risk
 from readmit_spark.nightly.alerts import AlertRule, alert_rule
 from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
@@ -72,22 +73,28 @@ class _Admissions:
     """Tables of admissions.
 
     admissions_at: all admissions as recorded at as-of. in_house: those of patients in the house.
+    uncertain: number of admissions that may be in the house and are left out. counts: of the rows
+    that were read.
     """
 
     admissions_at: DataFrame
     in_house: DataFrame
+    uncertain: int
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
 class _Notes:
     """The notes that the night reads.
 
-    notes: with their texts. documents: a digest for each admission. counts: notes by reason.
+    notes: with their texts. documents: a digest for each admission. counts: notes by reason. read:
+    counts of all notes of the table.
     """
 
     notes: DataFrame
     documents: DataFrame
     counts: dict[str, int]
+    read: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -138,12 +145,19 @@ class _NightRun:
     def admissions(self) -> _Admissions:
         run = self.run
         with run.stage("patients in the house"):
-            distinct, _ = all_admissions(run.spark, run.config)
-            admissions_at = in_house.admissions_at(
-                run.write_temp(distinct, "admissions"), self.as_of
-            )
-            house = run.write_temp(in_house.in_house(admissions_at, self.as_of), "house")
-            return _Admissions(admissions_at, house)
+            newborn = run.config.codes.newborn
+            distinct, counts = all_admissions(run.spark, run.config, run.say)
+            table = run.write_temp(distinct, "admissions")
+            admissions_at = in_house.admissions_at(table, self.as_of)
+            house = run.write_temp(in_house.in_house(admissions_at, self.as_of, newborn), "house")
+            uncertain = in_house.count_uncertain(table, self.as_of, newborn)
+            if uncertain and house.isEmpty():
+                raise UserError(
+                    f"data.admissions: {uncertain:,} admissions may be in the house, but a time of "
+                    "each is not understood or lies before ADMITTIME, so the list would be empty; "
+                    "correct ADMITTIME, DISCHTIME and DEATHTIME"
+                )
+            return _Admissions(admissions_at, house, uncertain, counts)
 
     def notes(self, house: DataFrame) -> _Notes:
         run = self.run
@@ -155,9 +169,9 @@ class _NightRun:
                 ),
                 "text",
             )
-            source.check()
+            read = source.check(run.say)
             documents = run.write_temp(in_house.document_digests(notes), "documents")
-            return _Notes(notes, documents, dict(counts.get))
+            return _Notes(notes, documents, counts.get, read)
 
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
@@ -287,9 +301,12 @@ class _NightRun:
             "basis": self.in_use.basis,
             "c": self.in_use.c,
             "backend": chunks.backend,
+            "admissions": admissions.counts,
             "notes": notes.counts,
+            "notes_read": notes.read,
             "counts": {
                 "in_house": admissions.in_house.count(),
+                "uncertain": admissions.uncertain,
                 "scored": tables["patient_risk"].count(),
                 "alerts": tables["patient_risk"].where("alert").count(),
                 "chunks": chunks.n,
@@ -302,9 +319,14 @@ class _NightRun:
 
 def _summary_lines(facts: dict[str, Any], root: str) -> str:
     counts = facts["counts"]
-    return (
+    lines = [
         f"night of {facts['as_of']}: {counts['in_house']:,} patients in the house, "
         f"{counts['scored']:,} scored, {counts['alerts']:,} alerts; {counts['chunks']:,} chunks, "
-        f"{counts['chunks_to_score']:,} of them new\n"
-        f"worklist  {root}/{PAGES[0]}"
-    )
+        f"{counts['chunks_to_score']:,} of them new"
+    ]
+    if counts["uncertain"]:
+        lines.append(
+            f"{counts['uncertain']:,} more admissions may be in the house: a time of each is not "
+            "understood or lies before ADMITTIME"
+        )
+    return "\n".join([*lines, f"worklist  {root}/{PAGES[0]}"])

@@ -70,6 +70,7 @@ def worklist(
         outcomes=facts["outcomes"],
         facts=_facts_of_page(facts, config),
         seconds=run.progress.seconds,
+        uncertain=facts["counts"]["uncertain"],
         horizon_days=config.label.horizon_days,
     )
 
@@ -238,6 +239,12 @@ def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
             f"notes: {reason.replace('_', ' ')}": f"{n:,}"
             for reason, n in facts["notes"].items()
             if n
+        },
+        **{
+            f"{table}: {name.replace('_', ' ')}": f"{n:,}"
+            for table, key in (("admissions", "admissions"), ("all notes", "notes_read"))
+            for name, n in facts[key].items()
+            if n and name.endswith(("_unread", "_placeholder"))
         },
     }
 

@@ -110,7 +110,8 @@ class Alert:
 class Worklist:
     """Everything on the page.
 
-    unscored: reason -> number of admissions in hospital without a score. outcomes: figures of the
+    unscored: reason -> number of admissions in hospital without a score. uncertain: number of
+    further admissions that may be in hospital. outcomes: figures of the
     admissions on earlier lists whose outcome is known: n, readmitted, from and to (ISO dates of
     discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
     None, "reason" may explain it. Raises ValueError if the number of alerted patients is not
@@ -128,6 +129,7 @@ class Worklist:
     outcomes: Mapping[str, Any] | None
     facts: Mapping[str, str]  # name -> value: versions, configuration
     seconds: Mapping[str, float]  # stage -> wall-clock seconds
+    uncertain: int = 0
     horizon_days: float = 30  # readmissions earlier than this count
 
     def __post_init__(self) -> None:

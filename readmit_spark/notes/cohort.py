@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.storage.codes import is_one_of
 
 DAY = 86_400_000_000  # microseconds
 FOLDS = 5
@@ -28,33 +29,57 @@ def distinct_admissions(admissions: DataFrame) -> DataFrame:
     return distinct
 
 
-def label_admissions(admissions: DataFrame, config: Config) -> DataFrame:
+def label_admissions(
+    admissions: DataFrame, config: Config, patients: DataFrame | None = None
+) -> DataFrame:
     """Add next_admittime, days_next_admit, label, duration_days and exclusion to all admissions.
 
     next_admittime: the subject's first later admission (by ADMITTIME, then HADM_ID) that is not
-    ELECTIVE. label: 1 if it starts less than `label.horizon_days` after DISCHTIME, also if the two
-    overlap, else 0. Without a DISCHTIME the label is null (0 in the paper profile).
-    exclusion: the reason to leave the admission out of the cohort, or null.
+    planned and does not begin after the subject's death. label: 1 if it starts less than
+    `label.horizon_days` after DISCHTIME, also if the two overlap, else 0. Without a DISCHTIME the
+    label is null (0 in the paper profile). exclusion: the reason to leave the admission out of the
+    cohort, or null.
+
+    patients: from `read_patients`, for deaths outside the hospital; None: only deaths in the
+    hospital are known.
     """
     later_first = (
         Window.partitionBy("subject_id")
         .orderBy(F.col("admittime").desc(), F.col("hadm_id").desc())
         .rowsBetween(Window.unboundedPreceding, -1)
     )
-    unplanned = ~F.col("admission_type").eqNullSafe("ELECTIVE")
+    planned = is_one_of("admission_type", config.codes.planned)
     # An admission without ADMITTIME has no place in the order, so it is never the next one.
-    next_admittime = F.last(F.when(unplanned, F.col("admittime")), ignorenulls=True)
+    possible = F.when(~planned & ~F.col("after_death"), F.col("admittime"))
+    next_admittime = F.last(possible, ignorenulls=True)
     days_next = _days("dischtime", "next_admittime")
     label = F.when(F.col("days_next_admit") < config.label.horizon_days, 1).otherwise(0)
     if config.profile == "default":
         label = F.when(F.col("dischtime").isNotNull(), label)
     return (
-        admissions.withColumn("next_admittime", next_admittime.over(later_first))
+        _with_after_death(admissions, patients, config.profile)
+        .withColumn("next_admittime", next_admittime.over(later_first))
         .withColumn("days_next_admit", days_next)
         .withColumn("label", label.cast("int"))
         .withColumn("duration_days", _days("admittime", "dischtime"))
         .withColumn("exclusion", _exclusion(config))
+        .drop("after_death")
     )
+
+
+def died_in_hospital(profile: str) -> Column:
+    """Return whether the patient died in this stay. Never null.
+
+    A DEATHTIME that is there and not understood is a death all the same. One after DISCHTIME is a
+    death outside the hospital, but not in the paper profile.
+    """
+    died = F.col("unread.deathtime") | F.col("deathtime").isNotNull()
+    return died & ~died_after_discharge() if profile == "default" else died
+
+
+def died_after_discharge() -> Column:
+    """Return whether DEATHTIME is after DISCHTIME. Never null."""
+    return F.coalesce(F.col("deathtime") > F.col("dischtime"), F.lit(False))
 
 
 def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
@@ -97,13 +122,36 @@ def _exclusion(config: Config) -> Column:
         F.when(F.col("hadm_id").isNull(), "hadm_id_missing")
         .when(F.col("subject_id").isNull(), "subject_id_missing")
         .when(F.col("admittime").isNull(), "admittime_unparsed")
-        .when(F.col("admission_type") == "NEWBORN", "newborn")
-        .when(F.col("deathtime").isNotNull(), "died_in_hospital")
+        .when(is_one_of("admission_type", config.codes.newborn), "newborn")
+        .when(died_in_hospital(config.profile), "died_in_hospital")
+        .when(F.col("after_death"), "after_death")
     )
     if config.profile == "default":
         # The published code keeps these, although the stay has no length.
         reason = reason.when(F.col("dischtime") < F.col("admittime"), "discharge_before_admission")
     return reason
+
+
+def _with_after_death(admissions: DataFrame, patients: DataFrame | None, profile: str) -> DataFrame:
+    """Add after_death: whether the stay begins after the subject's death, in an earlier stay or, by
+    the date of death in `patients`, on a day before. False in the paper profile."""
+    if profile == "paper":
+        return admissions.withColumn("after_death", F.lit(False))
+    # Where the time of a death in hospital is not understood, the stay's end is its latest moment.
+    died = F.when(died_in_hospital(profile), F.coalesce("deathtime", "dischtime"))
+    # An earlier stay's: a stay of a donor may begin after its own DEATHTIME.
+    own = Window.partitionBy("subject_id").orderBy("admittime", "hadm_id")
+    earlier = F.min(died).over(own.rowsBetween(Window.unboundedPreceding, -1))
+    after = F.col("subject_id").isNotNull() & F.coalesce(F.col("admittime") > earlier, F.lit(False))
+    if patients is None:
+        return admissions.withColumn("after_death", after)
+    days = patients.groupBy("subject_id").agg(F.min("dod").alias("dod"))
+    after_day = F.coalesce(F.to_date("admittime") > F.col("dod"), F.lit(False))
+    return (
+        admissions.join(days, "subject_id", "left")
+        .withColumn("after_death", after | after_day)
+        .drop("dod")
+    )
 
 
 def _days(start: str, end: str) -> Column:

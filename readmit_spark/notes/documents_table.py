@@ -16,6 +16,7 @@ from readmit_spark.notes.note_rule import (
     unusable,
 )
 from readmit_spark.notes.windows import parse_window
+from readmit_spark.storage.codes import is_one_of
 
 _IDS = ("subject_id", "hadm_id")
 
@@ -34,13 +35,14 @@ def documents_table(
     Notes join on (subject_id, hadm_id). `note_rule.NoteRule` selects and orders them; a window of
     discharge summaries holds the last one only. A note delivered twice counts once.
     `admissions` has the ids of all admissions: it separates notes of excluded admissions from notes
-    of unknown ones. `counts` (notes by reason) and `repeated` (notes delivered twice) are filled
-    when the table is computed.
+    of unknown ones. `counts` (discharge summaries, and notes by reason) and `repeated` (notes
+    delivered twice) are filled when the table is computed.
     """
-    rules = [NoteRule(config.profile, parse_window(name)) for name in config.windows]
+    summaries = config.codes.discharge_summary
+    rules = [NoteRule(config.profile, parse_window(name), summaries) for name in config.windows]
     of_cohort = (
         _with_admission(notes, cohort, admissions)
-        .observe(counts, *_counts(config.profile))
+        .observe(counts, *_counts(config))
         .where(F.col("admittime").isNotNull())
     )
     gathered = _gather(
@@ -75,7 +77,7 @@ def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Confi
 
     cohort: subject_id, hadm_id and admittime of the admissions.
     """
-    rule = NoteRule(config.profile, parse_window(window))
+    rule = NoteRule(config.profile, parse_window(window), config.codes.discharge_summary)
     admitted = F.broadcast(cohort.select(*_IDS, "admittime"))
     gathered = _gather(notes.join(admitted, list(_IDS), "inner"), [rule])
     in_window = F.transform(
@@ -113,21 +115,21 @@ def _in_window(rule: NoteRule) -> Column:
     return F.slice(notes, -1, 1) if rule.window.days is None else notes
 
 
-def _counts(profile: str) -> list[Column]:
+def _counts(config: Config) -> list[Column]:
     """Return the aggregates for the manifest. Each note counts under the first reason only."""
     admission = (
         F.when(F.col("hadm_id").isNull(), "no_hadm_id")
         .when(F.col("known").isNull(), "unknown_admission")
         .when(F.col("admittime").isNull(), "excluded_admission")
     )
+    summary = is_one_of("category", config.codes.discharge_summary)
     undated = F.when(F.col("chartdate").isNull(), "chartdate_unparsed")
     names = (
         "no_hadm_id", "unknown_admission", "excluded_admission", "text_missing", "marked_as_error",
         "chartdate_unparsed",
     )  # fmt: skip
     return [
-        F.count(F.lit(1)).alias("notes"),
-        F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
+        F.count(F.when(summary, 1)).alias("discharge_summaries"),
         F.count(F.when(F.length("text") == 0, 1)).alias("text_empty"),
-        *count_reasons(F.coalesce(admission, unusable(profile), undated), names),
+        *count_reasons(F.coalesce(admission, unusable(config.profile), undated), names),
     ]

@@ -14,8 +14,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.notes.provenance import NOTE_SEPARATOR
 from readmit_spark.notes.windows import Window
-
-DISCHARGE_SUMMARY = "discharge summary"
+from readmit_spark.storage.codes import is_one_of
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,13 @@ class NoteRule:
 
     profile: `paper` reproduces the published behaviour: it keeps notes marked as errors, and
     discharge summaries in early windows. `default` leaves both out.
+    summaries: the categories of discharge summaries (`codes.discharge_summary`).
     as_of: at night, a note counts only if it was available by then; None: all notes count.
     """
 
     profile: str
     window: Window
+    summaries: Sequence[str]
     as_of: datetime | None = None
 
     def reason(self) -> Column:
@@ -40,7 +41,7 @@ class NoteRule:
         return F.coalesce(unusable(self.profile, self.as_of), self._outside_window())
 
     def _outside_window(self) -> Column:
-        summary = is_discharge_summary()
+        summary = is_one_of("category", self.summaries)
         if self.window.days is None:
             return F.when(~summary, "not_a_discharge_summary")
         dropped = summary if self.profile == "default" else F.lit(False)
@@ -71,11 +72,6 @@ def available_from() -> Column:
     """
     end_of_day = F.date_add("chartdate", 1).cast("timestamp")
     return F.coalesce("storetime", "charttime", end_of_day)
-
-
-def is_discharge_summary() -> Column:
-    """Return whether the note is a discharge summary, by its category. Never null."""
-    return F.col("category").eqNullSafe(DISCHARGE_SUMMARY)
 
 
 def days_after_admission() -> Column:

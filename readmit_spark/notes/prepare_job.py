@@ -13,6 +13,7 @@ from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table, document_facts
 from readmit_spark.notes.cohort import (
     cohort_table,
+    died_after_discharge,
     exclusions_table,
     label_admissions,
 )
@@ -20,7 +21,8 @@ from readmit_spark.notes.demographics import subgroups_table
 from readmit_spark.notes.documents_table import documents_table
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.notes.windows import parse_window
-from readmit_spark.storage.check_csv import check_records, expected_records, large_csv_bytes
+from readmit_spark.storage.check_csv import large_csv_bytes
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.input_tables import (
     read_demographics,
     read_notes,
@@ -28,6 +30,7 @@ from readmit_spark.storage.input_tables import (
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.unread import check_unread, unread_counts, unread_line
 
 STAGES = 3
 
@@ -42,7 +45,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     for name in config.windows:
         parse_window(name)
     # A missing file or column is an error before any work.
-    notes = read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
+    read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
     with run.stage("admissions: labels and split"):
         labelled, admission_counts = _admissions(run)
         cohort = run.write_table(cohort_table(labelled, config), "cohort")
@@ -50,7 +53,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
         run.write_table(_subgroups(run, cohort), "subgroups")
     with run.stage("notes: documents, chunks, tokens"):
         _warn_if_large(run)
-        note_counts = _notes(run, notes, tokenizer, labelled, cohort)
+        note_counts = _notes(run, tokenizer, labelled, cohort)
     with run.stage("publish"):
         return run.publish(
             {
@@ -63,18 +66,19 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
 
 def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
     """Return all admissions with labels, as a temporary table, and counts of the input rows."""
-    distinct, rows = all_admissions(run.spark, run.config)
-    labelled = run.write_temp(label_admissions(distinct, run.config), "admissions")
-    unparsed = [name for name in labelled.columns if name.endswith("_unparsed")]
+    distinct, read = all_admissions(run.spark, run.config, run.say)
+    patients = _patients(run)
+    _check_patients(run, patients)
+    labelled = run.write_temp(label_admissions(distinct, run.config, patients), "admissions")
     counts = labelled.agg(
         F.count(F.lit(1)).alias("distinct"),
-        *(F.count(F.when(F.col(name), 1)).alias(name) for name in unparsed),
+        F.count(F.when(died_after_discharge(), 1)).alias("died_after_discharge"),
     ).first()
     assert counts is not None  # an aggregate without groups always has one row
     return labelled, {
-        "rows": rows,
-        "duplicate_rows": rows - counts["distinct"],
-        **{name: counts[name] for name in unparsed},
+        **read,
+        "duplicate_rows": read["rows"] - counts["distinct"],
+        "died_after_discharge": counts["died_after_discharge"],
     }
 
 
@@ -89,33 +93,50 @@ def _warn_if_large(run: Run) -> None:
 
 
 def _subgroups(run: Run, cohort: DataFrame) -> DataFrame:
+    path = required(run.config.data.admissions, "data.admissions")
+    people = read_demographics(run.spark, path, Reading.of(run.config))
+    return subgroups_table(cohort, people, _patients(run))
+
+
+def _patients(run: Run) -> DataFrame | None:
+    path = run.config.data.patients
+    return read_patients(run.spark, path, Reading.of(run.config)) if path else None
+
+
+def _check_patients(run: Run, patients: DataFrame | None) -> None:
+    """Raise a UserError if too many values of data.patients are not understood."""
+    if patients is None:
+        return
+    counts = patients.agg(*unread_counts(patients)).first()
+    assert counts is not None  # an aggregate without groups always has one row
     data = run.config.data
-    reading = Reading.of(run.config)
-    people = read_demographics(run.spark, required(data.admissions, "data.admissions"), reading)
-    patients = read_patients(run.spark, data.patients, reading) if data.patients else None
-    return subgroups_table(cohort, people, patients)
+    path, key = required(data.patients, "data.patients"), "data.patients"
+    unread = check_unread(key, path, counts.asDict(), data.max_unread_share)
+    line = unread_line(key, unread)
+    if line:
+        run.say(line)
 
 
 def _notes(
-    run: Run,
-    notes: DataFrame,
-    tokenizer: ChunkTokenizer,
-    labelled: DataFrame,
-    cohort: DataFrame,
+    run: Run, tokenizer: ChunkTokenizer, labelled: DataFrame, cohort: DataFrame
 ) -> dict[str, int]:
     """Write the tables chunks and documents; return counts of the notes."""
     config = run.config
-    path = required(config.data.notes, "data.notes")
     counts, repeated = Observation("notes"), Observation("repeated")
-    expected = expected_records(run.spark, path, "data.notes")
-    documents = documents_table(notes, cohort, labelled, config, counts, repeated)
+    source = read_checked_notes(run.spark, config)
+    documents = documents_table(source.rows, cohort, labelled, config, counts, repeated)
     # Both tables come from one pass over the texts. Its rows are written to disk, so that memory
     # does not grow with the cohort.
     rows = run.write_temp(chunk_rows(documents, config.chunk, tokenizer), "rows")
-    found = counts.get | repeated.get
+    found = source.check(run.say) | counts.get | repeated.get
+    if found["notes"] == 0:
+        raise UserError(f"data.notes: {source.path} has no rows")
+    if not found["discharge_summaries"] and "discharge" in config.windows:
+        raise UserError(
+            f"windows: `discharge` needs discharge summaries, and no note of {source.path} is one: "
+            f"no CATEGORY is {' or '.join(config.codes.discharge_summary)}; set "
+            "codes.discharge_summary, or leave `discharge` out of windows"
+        )
     run.write_table(chunks_table(rows), "chunks")
     run.write_table(document_facts(rows), "documents")
-    if found["notes"] == 0:
-        raise UserError(f"data.notes: {path} has no rows")
-    check_records(path, "data.notes", expected, found["notes"], found.pop("malformed"))
     return found

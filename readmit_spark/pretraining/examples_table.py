@@ -40,8 +40,8 @@ def segments_table(
     A document is all notes of an admission, because many notes are too short for a pair. The notes
     of a patient without an admission make one document. It holds usable notes of
     `pretrain.categories` in order, each ROW_ID once. Patients of the test split are left out.
-    `counts` is filled when the table is computed: notes, malformed, and three counts of the usable
-    notes of these categories: learnt (in the table), nameless (without ROW_ID or SUBJECT_ID) and
+    `counts` is filled when the table is computed, with three counts of the usable notes of these
+    categories: learnt (in the table), nameless (without ROW_ID or SUBJECT_ID) and
     tested (of the test split).
     """
     readable = unusable(config.profile).isNull() & F.col("category").isin(
@@ -54,8 +54,6 @@ def segments_table(
         notes.withColumn("split", split_of(config))
         .observe(
             counts,
-            F.count(F.lit(1)).alias("notes"),
-            F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
             F.count(F.when(to_learn, 1)).alias("learnt"),
             F.count(F.when(readable & ~named, 1)).alias("nameless"),
             F.count(F.when(readable & named & tested, 1)).alias("tested"),

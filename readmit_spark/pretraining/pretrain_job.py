@@ -32,11 +32,9 @@ from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
 from readmit_spark.scoring.registry import nested_run, register
 from readmit_spark.storage.atomic_files import FileStore
-from readmit_spark.storage.check_csv import check_records, expected_records
-from readmit_spark.storage.input_tables import read_notes
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.manifests import PretrainExamples
 from readmit_spark.storage.output_tables import examples_name
-from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.publish import has_result
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.table_source import find_table
@@ -100,14 +98,10 @@ def _made_of(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
 
 def _segments(run: Run, tokenizer: ChunkTokenizer) -> tuple[DataFrame, dict[str, int]]:
     """Write the segments to learn from to a temporary table; return it and counts of the notes."""
-    path, counts = required(run.config.data.notes, "data.notes").rstrip("/"), Observation("notes")
-    expected = expected_records(run.spark, path, "data.notes")
-    segments = segments_table(
-        read_notes(run.spark, path, Reading.of(run.config)), run.config, tokenizer, counts
-    )
+    source, counts = read_checked_notes(run.spark, run.config), Observation("notes")
+    segments = segments_table(source.rows, run.config, tokenizer, counts)
     segments = run.write_temp(segments, "segments")
-    notes = dict(counts.get)
-    check_records(path, "data.notes", expected, notes["notes"], notes.pop("malformed"))
+    notes = source.check(run.say) | counts.get
     run.say(_note_counts(notes))
     return segments, notes
 

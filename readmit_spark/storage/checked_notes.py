@@ -1,7 +1,8 @@
-"""Read data.notes together with a check that the CSV parser lost no note."""
+"""Read data.notes together with checks that no note was lost and that its values are understood."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -9,8 +10,10 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, required
 from readmit_spark.storage.check_csv import check_records, expected_records
+from readmit_spark.storage.codes import known_categories, unknown_values
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.parquet_columns import Reading
+from readmit_spark.storage.unread import CodeColumn, check_unread, unread_counts, unread_line
 
 _KEY = "data.notes"
 
@@ -19,22 +22,36 @@ _KEY = "data.notes"
 class CheckedNotes:
     """Notes and what is needed to check them.
 
-    rows: columns of `read_notes`; expected: records of the CSV by its quotes, None for Parquet;
-    counts: metrics that Spark fills when `rows` are computed.
+    rows: columns of `read_notes`; source: the same without counting; expected: records of the CSV
+    by its quotes, None for Parquet; counts: metrics that Spark fills when `rows` are computed.
     """
 
     rows: DataFrame
+    source: DataFrame
     path: str
     expected: int | None
     counts: Observation
+    config: Config
 
-    def check(self) -> None:
-        """Raise a UserError if the CSV parser lost, merged or split notes.
+    def check(self, say: Callable[[str], None]) -> dict[str, int]:
+        """Return the number of notes, and of unread values by column (NAME_unread).
 
-        Call after a table was written from `rows` and before publishing.
+        Raise a UserError if the CSV parser lost, merged or split notes, or if too many values of a
+        column are not understood. Print a line if any is not. Call after a table was written from
+        `rows` and before publishing.
         """
         counts = self.counts.get
         check_records(self.path, _KEY, self.expected, counts["notes"], counts["malformed"])
+        unknown = ""
+        if counts["category_unread"]:
+            known = known_categories(self.config.codes)
+            unknown = unknown_values(self.source, "category", known)
+        share = self.config.data.max_unread_share
+        unread = check_unread(_KEY, self.path, counts, share, unknown)
+        line = unread_line(_KEY, unread, unknown)
+        if line:
+            say(line)
+        return {"notes": counts["notes"], **unread}
 
 
 def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
@@ -44,11 +61,13 @@ def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
     These checks come first because Spark's own messages could contain note text.
     """
     path, counts = required(config.data.notes, _KEY), Observation("checked_notes")
-    rows = read_notes(spark, path, Reading.of(config))
+    source = read_notes(spark, path, Reading.of(config))
     expected = expected_records(spark, path, _KEY)
-    observed = rows.observe(
+    category = CodeColumn("category", known_categories(config.codes))
+    observed = source.observe(
         counts,
         F.count(F.lit(1)).alias("notes"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
+        *unread_counts(source, category),
     )
-    return CheckedNotes(observed, path, expected, counts)
+    return CheckedNotes(observed, source, path, expected, counts, config)

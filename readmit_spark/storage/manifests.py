@@ -145,6 +145,21 @@ class Prepared(Manifest):
         """The name of the split; see `config.split_name`."""
         return split_name(self.config.model_dump())
 
+    def check_codes(self) -> None:
+        """Raise a UserError if a code was in no list when the tables were prepared: a model must
+        not learn from labels and windows that depend on it."""
+        unknown = {
+            "ADMISSION_TYPE": self.admissions.get("admission_type_unread", 0),
+            "CATEGORY": self.notes.get("category_unread", 0),
+        }
+        found = " and ".join(f"{n:,} values of {name}" for name, n in unknown.items() if n)
+        if found:
+            raise UserError(
+                f"codes: {found} are in no list, so planned admissions, newborns or discharge "
+                "summaries may be missed; jobs/prepare.py names them: list them under codes.*, and "
+                "run it again with output.overwrite=true before training"
+            )
+
     def check_window(self, window: str, key: str) -> None:
         """Raise a UserError if there are no documents of `window`, the value of `key`."""
         if window not in self.windows:

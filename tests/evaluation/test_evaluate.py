@@ -107,7 +107,7 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
             "chunk": {"mode": "words", "words": 318, "min_tail_words": 10},
             "model": {"max_tokens": 512},
         },
-        "admissions": {"rows": 9, "duplicate_rows": 1, "admittime_unparsed": 2},
+        "admissions": {"rows": 9, "duplicate_rows": 1, "admittime_unread": 2},
         "notes": {"notes": 1234, "marked_as_error": 5}, "seconds": {"cohort": 1.5},
     })  # fmt: skip
     early = evaluations()[:1]
@@ -123,7 +123,7 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
         FlowStep("scored", 5, [("other_split_too_short_or_no_outcome", 1)]),
         FlowStep("measured (test split)", 4),
     ]
-    assert report.bad_rows == {"admittime_unparsed": 2, "notes: marked_as_error": 5}
+    assert report.bad_rows == {"admissions: admittime_unread": 2, "notes: marked_as_error": 5}
     assert report.facts["trained and scored with"] == "chunks of 318 words, at most 512 tokens"
     assert (report.facts["vote"], report.facts["notes read"]) == ("c = 2.0", "1,234")
     assert report.seconds == {"prepare: cohort": 1.5, "score: start": 0.5}

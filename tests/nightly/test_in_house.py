@@ -14,6 +14,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.nightly.in_house import (
     admissions_at,
+    count_uncertain,
     document_digests,
     document_notes,
     in_house,
@@ -40,7 +41,7 @@ def days_in_house(
     spark: SparkSession, folder: Path, stays: Sequence[Row], night: datetime = NIGHT
 ) -> dict[int, int]:
     """Return the day of stay by hadm_id."""
-    house = in_house(admissions_at(admissions(spark, folder, stays), night), night)
+    house = in_house(admissions_at(admissions(spark, folder, stays), night), night, ["newborn"])
     return {row["hadm_id"]: row["day_of_stay"] for row in house.collect()}
 
 
@@ -60,6 +61,28 @@ def test_patients_in_the_house(spark: SparkSession, tmp_path: Path) -> None:
         stay(12, 121, "2020-01-01", None, None),  # a type that nobody entered
     ]
     assert days_in_house(spark, tmp_path, stays) == {11: 3, 21: 3, 41: 1, 81: 3, 121: 3}
+
+
+def test_patients_who_may_be_in_the_house_are_counted(spark: SparkSession, tmp_path: Path) -> None:
+    stays = [
+        stay(1, 11, "2020-01-01", None),
+        stay(2, 21, "2020-01-01", "the 5th"),
+        stay(3, 31, "2020-01-01", None, died="in the night"),
+        stay(4, 41, "soon", None),
+        stay(5, 51, "2020-01-01", "1900-01-01 00:00:00"),  # a database's word for "none"
+        stay(6, 61, "2020-01-01", "2019-12-01"),
+        stay(7, 71, "2020-01-01", "9999-12-31 00:00:00"),  # has not happened
+        stay(8, 81, "2020-01-01", "NULL", died="\\N"),
+        # These are gone, or a night does not list them:
+        stay(9, 91, "2020-01-01", "2020-01-02", died="in the night"),
+        stay(10, 101, "soon", "2020-01-02"),
+        stay(11, 111, "2020-01-01", "the 5th", "Newborn "),
+        stay(12, 121, "2020-01-09", "the 5th"),
+        stay(13, 131, None, None),
+    ]
+    assert days_in_house(spark, tmp_path, stays) == {11: 3, 71: 3, 81: 3}
+    everyone = admissions(spark, tmp_path, stays)
+    assert count_uncertain(everyone, NIGHT, ["newborn"]) == 5
 
 
 def test_a_patient_discharged_and_back_is_in_the_house_once(
@@ -122,7 +145,7 @@ def night_table(
     window: str = "3days",
     profile: str = "default",
 ) -> tuple[DataFrame, Any]:
-    house = in_house(admissions_at(admissions(spark, folder, STAYS), night), night)
+    house = in_house(admissions_at(admissions(spark, folder, STAYS), night), night, ["newborn"])
     counts = Observation("notes")
     read = read_notes(spark, write_csv(folder / "NOTES.csv", notes))
     config = load_config(overrides=[f"nightly.window={window}", f"profile={profile}"])

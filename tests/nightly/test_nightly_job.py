@@ -89,7 +89,9 @@ class House(NamedTuple):
                 f"data.notes={write_csv(self.folder / 'NOTES.csv', notes)}",
                 f"output.root={self.root()}", f"model.path={model or self.model}",
                 "model.max_tokens=128", f"chunk.words={WORDS}", "chunk.min_tail_words=3",
-                "nightly.alert_value=1", "score.bootstrap=20", *more,
+                "nightly.alert_value=1", "score.bootstrap=20",
+                "data.max_unread_share=0.2",  # one category is in no list
+                *more,
             ]
         )  # fmt: skip
         log = io.StringIO()
@@ -309,6 +311,32 @@ def test_a_damaged_night_is_left_out_with_a_message(
     assert {h: r["score"] for h, r in other_house.risk(THIRD).items()} == {
         h: r["score"] for h, r in house.risk(THIRD).items()
     }
+
+
+def test_an_empty_list_because_no_discharge_is_understood_is_an_error(
+    spark: SparkSession, tiny_model: str, tmp_path: Path
+) -> None:
+    ward = House(spark, tmp_path, tiny_model)
+    here = [stay(i, i * 10 + 1, "2020-01-01", "-") for i in (1, 2)]
+    gone = [stay(i, i * 10 + 1, "2019-01-01", "2019-01-02") for i in range(3, 30)]
+    with pytest.raises(UserError) as error:
+        ward.run(FIRST, stays=[*here, *gone])
+    assert "2 admissions may be in the house" in str(error.value)
+    with pytest.raises(UserError, match="2 of 2 values of DISCHTIME are not understood"):
+        ward.run(FIRST, stays=here)
+    assert not (ward.root() / "worklist.html").exists()
+    here.append(stay(2, 22, "2020-01-01", None))
+    lines, _ = ward.run(FIRST, "data.max_unread_share=0.1", stays=[*here, *gone],
+                        notes=[note(1, 2, 22, words(20)), *(note(i, 3, 31, "a") for i in range(20)),
+                               note(21, 1, 11, "b", category="zqx")])  # fmt: skip
+    assert "1 patients in the house" in lines
+    assert "2 more admissions may be in the house" in lines
+    facts = ward.manifest(FIRST)
+    assert facts["counts"]["uncertain"] == facts["admissions"]["dischtime_unread"] == 2
+    assert facts["notes_read"]["category_unread"] == 1
+    page = (ward.root() / "worklist.html").read_text()
+    for text in ("2 more admissions may be", "admissions: dischtime unread", "category unread"):
+        assert text in page
 
 
 def test_a_night_without_patients_is_published(

@@ -209,6 +209,12 @@ def test_only_unscored_patients() -> None:
     assert "Nobody has a score tonight." in words
 
 
+def test_admissions_that_may_be_in_hospital_are_counted() -> None:
+    more = "more admissions may be in hospital, but are not on this page"
+    assert f"3 {more}" in page(uncertain=3).text
+    assert more not in page().text
+
+
 def test_two_thousand_patients_are_all_listed() -> None:
     full = night(2000)
     source = render_worklist(full)

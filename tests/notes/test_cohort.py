@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import date, datetime
 from hashlib import md5
 
 import pytest
@@ -26,6 +26,7 @@ def admissions(spark: SparkSession, patients: int) -> DataFrame:
         (day + F.expr("INTERVAL 3 DAYS")).alias("dischtime"),
         F.lit(None).cast("timestamp").alias("deathtime"),
         F.lit("URGENT").alias("admission_type"),
+        F.struct(F.lit(False).alias("deathtime")).alias("unread"),
     )
 
 
@@ -95,7 +96,8 @@ def test_labels_and_exclusions_of_a_few_admissions(spark: SparkSession) -> None:
         "subject_id long, hadm_id long, admittime timestamp, dischtime timestamp, "
         "deathtime timestamp, admission_type string",
     )
-    table = label_admissions(admissions, load_config()).collect()
+    read = admissions.withColumn("unread", F.struct(F.lit(False).alias("deathtime")))
+    table = label_admissions(read, load_config()).collect()
     assert {r.hadm_id: (r.days_next_admit, r.label, r.exclusion) for r in table} == {
         11: (15.0, 1, None),
         12: (9.0, 1, None),
@@ -104,3 +106,24 @@ def test_labels_and_exclusions_of_a_few_admissions(spark: SparkSession) -> None:
         22: (None, None, None),  # not discharged
         31: (None, 0, "newborn"),
     }
+
+
+def test_a_stay_that_begins_after_the_day_of_death_is_left_out(spark: SparkSession) -> None:
+    two_stays = admissions(spark, 3)
+    later = F.when(F.col("hadm_id") % 2 == 1, F.col("admittime") + F.expr("INTERVAL 9 DAYS"))
+    for name in ("admittime", "dischtime"):
+        two_stays = two_stays.withColumn(name, F.coalesce(later, name))
+    patients = spark.createDataFrame(
+        [(0, date(2020, 1, 9)), (1, date(2020, 1, 10)), (2, None)], "subject_id long, dod date"
+    )
+    table = label_admissions(two_stays, load_config(), patients).collect()
+    assert {row.hadm_id: (row.label, row.exclusion) for row in table} == {
+        0: (0, None),
+        1: (0, "after_death"),  # begins a day after
+        2: (1, None),
+        3: (0, None),  # begins on that day
+        4: (1, None),
+        5: (0, None),
+    }
+    paper = label_admissions(two_stays, load_config(overrides=["profile=paper"]), patients)
+    assert paper.where("exclusion is not null").count() == 0

@@ -58,7 +58,7 @@ def test_documents_and_counts(spark: SparkSession) -> None:
         "discharge": (1, "bye"),
     }
     assert counts.get | repeated.get == {
-        "notes": 12, "malformed": 0, "text_empty": 0, "no_hadm_id": 1, "unknown_admission": 1,
+        "discharge_summaries": 2, "text_empty": 0, "no_hadm_id": 1, "unknown_admission": 1,
         "excluded_admission": 1, "text_missing": 1, "marked_as_error": 1, "chartdate_unparsed": 1,
         "identical_duplicate": 1,
     }  # fmt: skip

@@ -60,11 +60,11 @@ def test_an_early_document_of_each_profile(spark: SparkSession) -> None:
         (6, "pain", False, "nursing", 3, None, None),  # the third day: admitted on the first
     )
     two_days = parse_window("2days")
-    assert reasons(notes, NoteRule("default", two_days)) == {
+    assert reasons(notes, NoteRule("default", two_days, [SUMMARY])) == {
         1: None, 2: "text_missing", 3: "marked_as_error", 4: "discharge_summary",
         5: "chartdate_unparsed", 6: "after_the_window",
     }  # fmt: skip
-    assert reasons(notes, NoteRule("paper", two_days)) == {
+    assert reasons(notes, NoteRule("paper", two_days, [SUMMARY])) == {
         1: None, 2: "text_missing", 3: None, 4: None,
         5: "chartdate_unparsed", 6: "after_the_window",
     }  # fmt: skip
@@ -80,12 +80,12 @@ def test_a_discharge_document_holds_summaries_of_any_day(spark: SparkSession) ->
     )
     discharge = parse_window("discharge")
     other = {3: "not_a_discharge_summary", 4: "not_a_discharge_summary"}
-    assert reasons(notes, NoteRule("default", discharge)) == {
+    assert reasons(notes, NoteRule("default", discharge, [SUMMARY])) == {
         1: None,
         2: "marked_as_error",
         **other,
     }
-    assert reasons(notes, NoteRule("paper", discharge)) == {1: None, 2: None, **other}
+    assert reasons(notes, NoteRule("paper", discharge, [SUMMARY])) == {1: None, 2: None, **other}
 
 
 @pytest.mark.parametrize("profile", ["default", "paper"])
@@ -99,7 +99,7 @@ def test_at_night_only_available_notes_count(spark: SparkSession, profile: str) 
         (5, "pain", False, "nursing", None, None, None),
         (6, "pain", False, "nursing", 1, None, None),  # the day has ended
     )
-    rule = NoteRule(profile, parse_window("2days"), datetime(2020, 1, 2, 12))
+    rule = NoteRule(profile, parse_window("2days"), [SUMMARY], datetime(2020, 1, 2, 12))
     late = "not_yet_written"
     assert reasons(notes, rule) == {
         1: None, 2: late, 3: late, 4: late, 5: "without_a_time", 6: None,
@@ -113,7 +113,7 @@ def test_the_first_reason_counts(spark: SparkSession) -> None:
         (2, "bye", True, SUMMARY, 9, None, None),
         (3, "bye", False, SUMMARY, None, None, None),
     )
-    rule = NoteRule("default", parse_window("2days"))
+    rule = NoteRule("default", parse_window("2days"), [SUMMARY])
     expected = {1: "text_missing", 2: "marked_as_error", 3: "discharge_summary"}
     assert reasons(notes, rule) == expected
     counts = notes.agg(*count_reasons(rule.reason(), ["text_missing", "after_the_window"])).first()

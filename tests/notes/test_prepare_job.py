@@ -17,6 +17,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.publish import read_manifest
 from tests.runs import run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
@@ -165,3 +166,45 @@ def test_chunks_of_whole_segments_cut_no_token(run: Prepare, tmp_path: Path) -> 
     assert {row["n_tokens_cut"] for row in rows} == {0}
     assert max(row["n_tokens"] for row in rows) <= 128
     assert " ".join(row["text"] for row in rows) == (sentence * 12).strip()
+
+
+def test_discharge_needs_a_note_that_is_a_discharge_summary(run: Prepare, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no CATEGORY is discharge summary; set codes\."):
+        run(STAYS, NOTES, "windows=[2days, discharge]")
+    other = "codes.other_categories=[radiology]"
+    facts = run(STAYS, NOTES, "windows=[discharge]", "codes.discharge_summary=[NURSING]", other)
+    assert facts["notes"]["discharge_summaries"] == 2
+    assert pq.read_table(at(tmp_path, "documents")).num_rows == 2
+
+
+def test_codes_that_no_key_lists_stop_training(
+    spark: SparkSession, run: Prepare, tmp_path: Path
+) -> None:
+    stays = [*STAYS, stay(3, 31, "2020-01-01", "2020-01-05", "OBSERVATION")]
+    notes = [*NOTES, note(3, 3, 31, words(20), category="Progress")]
+    with pytest.raises(UserError, match="1 of 3 values of ADMISSION_TYPE"):
+        run(stays, notes)
+    facts = run(stays, notes, "data.max_unread_share=0.4")
+    assert facts["admissions"]["admission_type_unread"] == facts["notes"]["category_unread"] == 1
+    with pytest.raises(UserError) as error:
+        Prepared.read(spark, f"{tmp_path}/out").check_codes()
+    assert str(error.value).startswith(
+        "codes: 1 values of ADMISSION_TYPE and 1 values of CATEGORY are in no list, so planned "
+    )
+    run(STAYS, NOTES, "output.overwrite=true")
+    Prepared.read(spark, f"{tmp_path}/out").check_codes()
+
+
+def test_deaths_and_times_that_are_not_understood_are_counted(run: Prepare, tmp_path: Path) -> None:
+    dead = [stay(3, 31, "2020-01-01", "2020-01-05", died="2020-01-04"),
+            stay(3, 32, "2020-01-06", "2020-01-08"),
+            stay(4, 41, "2020-01-01", "2020-01-05", died="2020-01-06"),
+            stay(5, 51, "2020-01-01", "9999-12-31 00:00:00", died="in the night")]  # fmt: skip
+    facts = run([*STAYS, *dead], NOTES, "data.max_unread_share=0.4")
+    assert {name: n for name, n in facts["admissions"].items() if n} == {
+        "rows": 6, "deathtime_unread": 1, "dischtime_placeholder": 1, "died_after_discharge": 1,
+    }  # fmt: skip
+    left_out = pq.read_table(at(tmp_path, "exclusions")).to_pylist()
+    assert {row["hadm_id"]: row["reason"] for row in left_out} == {
+        31: "died_in_hospital", 32: "after_death", 51: "died_in_hospital",
+    }  # fmt: skip

@@ -23,7 +23,7 @@ def test_complete_notes_pass(spark: SparkSession, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "n.csv", [note(1, 1, 10, 'said "no",\n'), note(2, 1, 10, "b")])
     notes = read(spark, path)
     assert len(notes.rows.collect()) == notes.expected == 2
-    notes.check()
+    notes.check(print)
 
 
 def test_a_row_with_too_many_fields_is_an_error_after_reading(
@@ -34,7 +34,7 @@ def test_a_row_with_too_many_fields_is_an_error_after_reading(
     notes = read(spark, str(path))
     assert len(notes.rows.collect()) == 2
     with pytest.raises(UserError, match=r"data\.notes: .*1 rows with more or fewer fields"):
-        notes.check()
+        notes.check(print)
 
 
 def test_a_misplaced_quote_is_an_error_before_reading(spark: SparkSession, tmp_path: Path) -> None:

@@ -338,28 +338,6 @@ def is_valid(raw: bytes) -> bool:
 # --- times, numbers, duplicates -------------------------------------------------------------------
 
 
-def test_times_of_one_format_are_read_and_others_marked_as_unparsed(
-    spark: SparkSession, tmp_path: Path
-) -> None:
-    readable = {
-        "2101-10-20 19:08:00": datetime(2101, 10, 20, 19, 8),
-        "2101-10-20T19:08:00.25": datetime(2101, 10, 20, 19, 8, 0, 250_000),
-        "2024-03-10 02:30:00": datetime(2024, 3, 10, 2, 30),  # no such hour in New York
-    }
-    unreadable = ["2101", "2101-02-30 10:00:00", "2101-10-20 25:00:00", "20/10/2101 10:00:00",
-               "2101-10-20", "yesterday", "2101-10-20 19:08:00 UTC"]  # fmt: skip
-    times = [*readable, *unreadable, None, ""]
-    path = write_csv(
-        tmp_path / "a.csv",
-        [{**stay(1, i, None, None), "ADMITTIME": time} for i, time in enumerate(times)],
-    )
-    rows = read_admissions(spark, path).orderBy("hadm_id").toPandas()
-    admittimes = [None if t is None else t for t in rows.admittime.astype(object).where(
-        rows.admittime.notna(), None)]  # fmt: skip
-    assert admittimes == [*readable.values(), *[None] * 9]
-    assert rows.admittime_unparsed.tolist() == [*[False] * 3, *[True] * 7, False, False]
-
-
 def test_parquet_may_have_columns_of_times_and_numbers(spark: SparkSession, tmp_path: Path) -> None:
     noon = datetime(2020, 1, 1, 12)
     pq.write_table(
@@ -378,7 +356,7 @@ def test_parquet_may_have_columns_of_times_and_numbers(spark: SparkSession, tmp_
     row = read_admissions(spark, str(tmp_path / "a.parquet")).toPandas().iloc[0]
     assert (row.subject_id, row.hadm_id, row.admission_type) == (1, 2, "URGENT")
     assert (row.admittime, row.dischtime) == (noon, noon)
-    assert not (row.admittime_unparsed or row.deathtime_unparsed or row.malformed)
+    assert not any(row.unread) and not row.malformed
 
 
 def test_notes_in_parquet_may_have_dates_numbers_and_flags(
@@ -403,7 +381,7 @@ def test_notes_in_parquet_may_have_dates_numbers_and_flags(
     assert (one.hadm_id, one.chartdate, one.category, one.iserror) == (
         7, date(2020, 1, 1), "physician", True,
     )  # fmt: skip
-    assert (two.hadm_id, two.chartdate, two.category, two.iserror) == (None, None, None, False)
+    assert (two.hadm_id, two.chartdate, two.category, two.iserror) == (None, None, None, None)
 
 
 def test_identical_admissions_count_once_and_different_ones_are_an_error(
