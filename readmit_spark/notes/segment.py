@@ -16,6 +16,10 @@ MIN_WORDS = 20
 
 _WORD = re.compile(r"\S+")
 _CACHE_SIZE = 200_000  # distinct words cached in a process; a full cache is emptied
+# spaCy's time grows with the square of a word's length: 8,000 "$" take 14 s. Of a longer word it
+# gets the end alone, which decides whether a sentence ends there.
+_LONGEST_WORD = 100  # characters
+_END = 50  # characters
 
 
 class _Effect(NamedTuple):
@@ -77,13 +81,20 @@ def _sentences(text: str) -> list[list[str]]:
 
 
 def _add_word(word: str, effects: dict[str, tuple[_Effect, _Effect]]) -> tuple[_Effect, _Effect]:
-    """Add the word to the cache; return its effects without and with a full stop before it."""
-    tokens = _token_kinds(word)
-    by_state = (_effect(tokens, False), _effect(tokens, True))
+    """Return the word's effects without and with a full stop before it; cache them, unless the word
+    is so long that few notes repeat it.
+    """
+    if len(word) > _LONGEST_WORD:
+        return _by_state([(False, False), *_token_kinds(word[-_END:])])
+    by_state = _by_state(_token_kinds(word))
     if len(effects) >= _CACHE_SIZE:
         effects.clear()
     effects[word] = by_state
     return by_state
+
+
+def _by_state(tokens: list[tuple[bool, bool]]) -> tuple[_Effect, _Effect]:
+    return _effect(tokens, False), _effect(tokens, True)
 
 
 def _effect(tokens: list[tuple[bool, bool]], seen_period: bool) -> _Effect:

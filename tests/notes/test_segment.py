@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 import spacy
@@ -70,3 +71,32 @@ def test_an_empty_text_has_no_segment(text: str) -> None:
 
 def test_half_a_surrogate_pair_is_a_word_like_any_other() -> None:
     assert segment("pain \ud800. gone \udc00x", min_words=1) == ["pain \ud800.", "gone \udc00x"]
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["$", "(", ")", "[", "]", '"', "'", "'s", "_", ":", "*", "#", "+", ">", "-", ".", "...", "1",
+     "a", "é", "http://a.", "a@b.", "[(\"'", "x.Y", "\U0001f600", "\u05d0", "\u200f", "字",
+     "Zm9v+/"],
+)  # fmt: skip
+def test_a_word_of_any_length_takes_little_time(piece: str) -> None:
+    """The time is linear: with the square of the length, 100 kB of "$" would take half an hour."""
+    word = (piece * 1_000_000)[:1_000_000]
+    start = time.perf_counter()
+    segments = segment(f"denies pain. {word} home.", min_words=1)
+    assert time.perf_counter() - start < 2
+    assert segments[0] == "denies pain."
+    assert " ".join(segments) == f"denies pain. {word} home."
+
+
+def test_the_end_of_a_long_word_ends_a_sentence() -> None:
+    word = "a" * 5_000
+    assert segment(f"{word}. denies pain", min_words=1) == [f"{word}.", "denies pain"]
+    assert segment(f"{word} denies pain", min_words=1) == [f"{word} denies pain"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.sampled_from(FRAGMENTS), min_size=20, max_size=28).map("".join))
+def test_a_word_of_a_line_equals_spacy(text: str) -> None:
+    """Ordinary notes have no word of more than 100 characters, but lines of 80 dashes."""
+    assert segment(text, 1) == sentencized(text, 1)
