@@ -13,6 +13,7 @@ from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.codes import known_categories, unknown_values
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.parquet_columns import Reading
+from readmit_spark.storage.text_forms import form_counts, forms_line, only_forms
 from readmit_spark.storage.unread import CodeColumn, check_unread, unread_counts, unread_line
 
 _KEY = "data.notes"
@@ -34,11 +35,12 @@ class CheckedNotes:
     config: Config
 
     def check(self, say: Callable[[str], None]) -> dict[str, int]:
-        """Return the number of notes, and of unread values by column (NAME_unread).
+        """Return the number of notes, of unread values by column (NAME_unread), and of texts that
+        are not plain (text_rtf, text_html, text_not_utf8).
 
         Raise a UserError if the CSV parser lost, merged or split notes, or if too many values of a
-        column are not understood. Print a line if any is not. Call after a table was written from
-        `rows` and before publishing.
+        column are not understood. Print a line if any is not, or if a text is not plain. Call after
+        a table was written from `rows` and before publishing.
         """
         counts = self.counts.get
         check_records(self.path, _KEY, self.expected, counts["notes"], counts["malformed"])
@@ -48,10 +50,10 @@ class CheckedNotes:
             unknown = unknown_values(self.source, "category", known)
         share = self.config.data.max_unread_share
         unread = check_unread(_KEY, self.path, counts, share, unknown)
-        line = unread_line(_KEY, unread, unknown)
-        if line:
-            say(line)
-        return {"notes": counts["notes"], **unread}
+        for line in (unread_line(_KEY, unread, unknown), forms_line(_KEY, counts)):
+            if line:
+                say(line)
+        return {"notes": counts["notes"], **unread, **only_forms(counts)}
 
 
 def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
@@ -69,5 +71,6 @@ def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
         F.count(F.lit(1)).alias("notes"),
         F.count(F.when(F.col("malformed"), 1)).alias("malformed"),
         *unread_counts(source, category),
+        *form_counts(),
     )
     return CheckedNotes(observed, source, path, expected, counts, config)

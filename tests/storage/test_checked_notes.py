@@ -42,3 +42,21 @@ def test_a_misplaced_quote_is_an_error_before_reading(spark: SparkSession, tmp_p
     path.write_text(path.read_text() + '2,1,10,,,Nursing,,5" tall\n')
     with pytest.raises(UserError, match=r"data\.notes: .*1 lines with a quote in the middle"):
         read(spark, str(path))
+
+
+def test_texts_that_are_not_plain_are_counted_and_said(spark: SparkSession, tmp_path: Path) -> None:
+    texts = [
+        "plain < 3 and > 2 <b>late</b>", "temp {98}", r"{\rtf1\ansi pain}", "\n {\\rtf1 x}",
+        "<p>no pain</p>", " <!DOCTYPE html><html>", "<BR/>seen", "<pain> scale", "broken ?? byte",
+    ]  # fmt: skip
+    path = Path(write_csv(tmp_path / "n.csv", [note(i, 1, 10, t) for i, t in enumerate(texts)]))
+    path.write_bytes(path.read_bytes().replace(b"??", b"\xe9\xff"))
+    lines: list[str] = []
+    notes = read(spark, str(path))
+    assert len(notes.rows.collect()) == len(texts)
+    counts = notes.check(lines.append)
+    assert (counts["text_rtf"], counts["text_html"], counts["text_not_utf8"]) == (2, 3, 1)
+    assert lines == [
+        "data.notes: notes that are no plain text: 2 are RTF, 3 are HTML, 1 have bytes that are "
+        "not UTF-8; markup is read as words"
+    ]

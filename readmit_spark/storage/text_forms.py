@@ -1,0 +1,42 @@
+"""Count the texts that are not plain: RTF, HTML, and bytes that are not UTF-8.
+
+They are read as they are, so the words of their markup reach the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+# Count -> (what the column `text` of such a note matches, words for a message).
+_FORMS = {
+    "text_rtf": (r"^\s*\{\\rtf", "are RTF"),
+    "text_html": (
+        r"(?i)^\s*<(!doctype|html|head|body|div|p|span|table|font|b|br|h[1-6]|meta|style|\?xml)\b",
+        "are HTML",
+    ),
+    "text_not_utf8": ("\ufffd", "have bytes that are not UTF-8"),
+}
+
+
+def form_counts() -> list[Column]:
+    """Return aggregates of the column `text` for `forms_line`: the notes of each form."""
+    return [
+        F.count(F.when(F.col("text").rlike(pattern), 1)).alias(name)
+        for name, (pattern, _) in _FORMS.items()
+    ]
+
+
+def forms_line(key: str, counts: Mapping[str, int]) -> str | None:
+    """Return a line on the texts that are not plain, or None if all are."""
+    shown = [f"{counts[name]:,} {words}" for name, (_, words) in _FORMS.items() if counts[name]]
+    if not shown:
+        return None
+    return f"{key}: notes that are no plain text: {', '.join(shown)}; markup is read as words"
+
+
+def only_forms(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of `form_counts` alone."""
+    return {name: counts[name] for name in _FORMS}
