@@ -19,6 +19,7 @@ def whole_number(frame: DataFrame, name: str) -> Column:
     text = F.regexp_replace(frame[name].cast("string"), r"^[\s\u00a0]+|[\s\u00a0]+$", "")
     sign, digits = (F.regexp_extract(text, _WHOLE, group) for group in (1, 2))
     # 19 digits may be more than 64 bits hold. A decimal holds them, so that no cast can fail.
-    number = F.concat(sign, digits).cast("decimal(20,0)")
+    # In ANSI mode, the cast of an empty text would fail.
+    number = F.when(digits != "", F.concat(sign, digits)).cast("decimal(20,0)")
     fits = number.between(F.lit(-(2**63)).cast("decimal(20,0)"), F.lit(2**63 - 1))
-    return F.when((digits != "") & fits, number).cast("long")
+    return F.when(fits, number).cast("long")
