@@ -199,6 +199,7 @@ def _select_from_night(
         admissions,
         in_house.night_rule(config, night.as_of),
         Observation("notes"),
+        Observation("repeated"),
     )
     documents = in_house.document_notes(notes, in_house.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")

@@ -106,14 +106,19 @@ def night_rule(config: Config, as_of: datetime) -> NoteRule:
 
 
 def night_notes(
-    notes: DataFrame, house: DataFrame, rule: NoteRule, counts: Observation
+    notes: DataFrame,
+    house: DataFrame,
+    rule: NoteRule,
+    counts: Observation,
+    repeated: Observation,
 ) -> DataFrame:
     """Build subject_id, hadm_id, row_id, category, chartdate, charttime, available, digest, text:
     the notes that the night may read, one row for each ROW_ID.
 
     house: from `in_house`. rule: from `night_rule`. If a note was delivered several times, the
-    version saved last counts. `counts`, the number of notes by reason, is filled when the table is
-    computed.
+    version saved last counts. When the table is computed, `counts` gets the number of notes by
+    reason, and `repeated` that of notes which could not be told from a version: their ROW_ID and
+    time are those of a note with another text.
     """
     admitted = F.broadcast(house.select(*_IDS, "admittime"))
     reason = F.coalesce(rule.reason(), F.lit("usable"))
@@ -129,8 +134,16 @@ def night_notes(
     # Without a ROW_ID, notes with the same text are versions of one note.
     version = Window.partitionBy(*_IDS, F.coalesce(F.col("row_id").cast("string"), "digest"))
     newest_first = version.orderBy(F.desc("available"), F.desc("digest"))
+    other_text = (
+        (F.col("version") > 1)
+        & F.col("row_id").isNotNull()
+        & (F.col("available") == F.col("newest.available"))
+        & (F.col("digest") != F.col("newest.digest"))
+    )
     return (
         usable.withColumn("version", F.row_number().over(newest_first))
+        .withColumn("newest", F.first(F.struct("available", "digest")).over(newest_first))
+        .observe(repeated, F.count(F.when(other_text, 1)).alias("repeated_row_id"))
         .where("version = 1")
         .select(
             *_IDS, "row_id", "category", "chartdate", "charttime", "available", "digest", "text"

@@ -36,6 +36,7 @@ from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
 from readmit_spark.scoring.workload import Workload, unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.unread import check_row_ids
 
 STAGES = 5
 FOLLOWED_DAYS = 120  # after discharge: outcomes take 30 days, and figures need months of them
@@ -163,13 +164,21 @@ class _NightRun:
         run = self.run
         with run.stage("their notes"):
             source, counts = read_checked_notes(run.spark, run.config), Observation("used")
+            repeated, share = Observation("repeated"), run.config.data.max_unread_share
             notes = run.write_temp(
                 in_house.night_notes(
-                    source.rows, house, in_house.night_rule(run.config, self.as_of), counts
+                    source.rows,
+                    house,
+                    in_house.night_rule(run.config, self.as_of),
+                    counts,
+                    repeated,
                 ),
                 "text",
             )
-            read = source.check(run.say)
+            read = source.check(run.say) | repeated.get
+            check_row_ids(
+                source.path, read["repeated_row_id"], counts.get["usable"], share, run.say
+            )
             documents = run.write_temp(in_house.document_digests(notes), "documents")
             return _Notes(notes, documents, counts.get, read)
 

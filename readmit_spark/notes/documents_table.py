@@ -36,7 +36,7 @@ def documents_table(
     discharge summaries holds the last one only. A note delivered twice counts once.
     `admissions` has the ids of all admissions: it separates notes of excluded admissions from notes
     of unknown ones. `counts` (discharge summaries, and notes by reason) and `repeated` (notes
-    delivered twice) are filled when the table is computed.
+    delivered twice, and notes with the ROW_ID of another) are filled when the table is computed.
     """
     summaries = config.codes.discharge_summary
     rules = [NoteRule(config.profile, parse_window(name), summaries) for name in config.windows]
@@ -60,7 +60,11 @@ def documents_table(
         )
     )
     return (
-        gathered.observe(repeated, duplicates.alias("identical_duplicate"))
+        gathered.observe(
+            repeated,
+            duplicates.alias("identical_duplicate"),
+            F.coalesce(F.sum(_with_used_row_id()), F.lit(0)).alias("repeated_row_id"),
+        )
         .select(*_IDS, "label", "split", F.explode(documents).alias("document"))
         .select("*", "document.*")
         .where(F.size("notes") > 0)
@@ -107,6 +111,12 @@ def _gather(notes: DataFrame, rules: Sequence[NoteRule], *aggregates: Column) ->
         .groupBy(*_IDS)
         .agg(F.array_sort(F.array_distinct(F.collect_list(note))).alias("notes"), *aggregates)
     )
+
+
+def _with_used_row_id() -> Column:
+    """Return the number of gathered notes that differ from another one with the same ROW_ID."""
+    row_ids = F.filter(F.transform("notes", lambda note: note["row_id"]), F.isnotnull)
+    return F.size(row_ids) - F.size(F.array_distinct(row_ids))
 
 
 def _in_window(rule: NoteRule) -> Column:

@@ -30,7 +30,7 @@ from readmit_spark.storage.input_tables import (
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.unread import check_unread, unread_counts, unread_line
+from readmit_spark.storage.unread import check_row_ids, check_unread, unread_counts, unread_line
 
 STAGES = 3
 
@@ -131,6 +131,13 @@ def _notes(
     found = source.check(run.say) | counts.get | repeated.get
     if found["notes"] == 0:
         raise UserError(f"data.notes: {source.path} has no rows")
+    check_row_ids(
+        source.path,
+        found["repeated_row_id"],
+        found["notes"],
+        config.data.max_unread_share,
+        run.say,
+    )
     if not found["discharge_summaries"] and "discharge" in config.windows:
         raise UserError(
             f"windows: `discharge` needs discharge summaries, and no note of {source.path} is one: "

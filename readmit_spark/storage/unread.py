@@ -6,7 +6,7 @@ it is a code that no key lists (`codes.py`). No message shows the value.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame
@@ -88,6 +88,28 @@ def unread_line(key: str, unread: Mapping[str, int], unknown: str = "") -> str |
         f"{_named(name.removesuffix('_unread'), unknown)} {n:,}" for name, n in unread.items() if n
     ]
     return f"{key}: values that are not understood: {'; '.join(shown)}" if shown else None
+
+
+def check_row_ids(
+    path: str, repeated: int, notes: int, max_share: float, say: Callable[[str], None]
+) -> None:
+    """Print how many notes have the ROW_ID of another note with another text.
+
+    Their order is not known, and they may be the lines of one note. notes: the number of all notes.
+    Raise a UserError if more than `max_share` of the notes are such.
+    """
+    if not repeated:
+        return
+    line = (
+        f"data.notes: {path}: {repeated:,} of {notes:,} notes have the ROW_ID of another note with "
+        "another text"
+    )
+    if repeated > max_share * notes:
+        raise UserError(
+            f"{line}; nothing was published; join the lines of a note to one TEXT, give each note "
+            f"a ROW_ID of its own, or raise data.max_unread_share (now {max_share:g})"
+        )
+    say(line)
 
 
 def _named(column: str, unknown: str) -> str:

@@ -149,7 +149,8 @@ def night_table(
     counts = Observation("notes")
     read = read_notes(spark, write_csv(folder / "NOTES.csv", notes))
     config = load_config(overrides=[f"nightly.window={window}", f"profile={profile}"])
-    table = night_notes(read, house, night_rule(config, night), counts)
+    repeated = Observation("repeated")
+    table = night_notes(read, house, night_rule(config, night), counts, repeated)
     table.write.parquet(str(folder / "notes"), mode="overwrite")
     return spark.read.parquet(str(folder / "notes")), counts
 
@@ -200,6 +201,24 @@ def test_the_last_saved_version_of_a_note_counts(spark: SparkSession, tmp_path: 
     late = stored(note(1, 1, 11, "later still", "2020-01-02"), "2020-01-04 12:00:00")
     assert night_texts(spark, tmp_path, [final, draft, draft, late])[0] == {1: "final"}
     assert night_texts(spark, tmp_path, [draft, final], datetime(2020, 1, 2, 11))[0] == {1: "draft"}
+
+
+def test_lines_of_a_note_are_counted_as_no_versions(spark: SparkSession, tmp_path: Path) -> None:
+    """They have one ROW_ID and one time. A later version and a repeated delivery have not."""
+    lines = [note(1, 1, 11, t, "2020-01-02", "10:00:00") for t in ("zz", "mm", "aa")]
+    later = stored(note(2, 1, 11, "final", "2020-01-02"), "2020-01-02 12:00:00")
+    draft = stored(note(2, 1, 11, "draft", "2020-01-02"), "2020-01-02 10:00:00")
+    repeated = Observation("repeated")
+    rows = [*({**line, "STORETIME": None} for line in lines), later, later, draft]
+    table = night_notes(
+        read_notes(spark, write_csv(tmp_path / "NOTES.csv", rows)),
+        in_house(admissions_at(admissions(spark, tmp_path, STAYS), NIGHT), NIGHT, ["newborn"]),
+        night_rule(load_config(), NIGHT),
+        Observation("notes"),
+        repeated,
+    )
+    assert table.count() == 2
+    assert repeated.get == {"repeated_row_id": 2}
 
 
 SIX_NOTES = [

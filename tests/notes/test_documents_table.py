@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime
+from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
@@ -29,10 +31,10 @@ NOTES = [
 ]
 
 
-def notes(spark: SparkSession) -> DataFrame:
+def notes(spark: SparkSession, rows: Sequence[tuple[Any, ...]] = NOTES) -> DataFrame:
     return literal_rows(
         spark,
-        [(*row, False) for row in NOTES],
+        [(*row, False) for row in rows],
         "row_id long, subject_id long, hadm_id long, chartdate date, charttime timestamp, "
         "category string, iserror boolean, text string, malformed boolean",
     )
@@ -60,8 +62,27 @@ def test_documents_and_counts(spark: SparkSession) -> None:
     assert counts.get | repeated.get == {
         "discharge_summaries": 2, "text_empty": 0, "no_hadm_id": 1, "unknown_admission": 1,
         "excluded_admission": 1, "text_missing": 1, "marked_as_error": 1, "chartdate_unparsed": 1,
-        "identical_duplicate": 1,
+        "identical_duplicate": 1, "repeated_row_id": 0,
     }  # fmt: skip
+
+
+def test_a_row_id_with_several_texts_is_counted(spark: SparkSession) -> None:
+    day = date(2020, 1, 1)
+    lines = [
+        (1, 1, 11, day, None, "nursing", False, "zz"),
+        (1, 1, 11, day, None, "nursing", False, "mm"),
+        (1, 1, 11, day, None, "nursing", False, "mm"),  # delivered twice
+        (1, 1, 11, day, None, "nursing", False, "aa"),
+        (2, 1, 11, day, None, "nursing", False, "other"),
+        (None, 1, 11, day, None, "nursing", False, "no id"),
+        (None, 1, 11, day, None, "nursing", False, "no id either"),
+    ]
+    admissions = spark.createDataFrame([(1, 11)], "subject_id long, hadm_id long")
+    repeated = Observation("repeated")
+    documents_table(
+        notes(spark, lines), cohort(spark), admissions, load_config(), Observation("n"), repeated
+    ).collect()
+    assert repeated.get == {"identical_duplicate": 1, "repeated_row_id": 2}
 
 
 def test_the_notes_of_a_document(spark: SparkSession) -> None:

@@ -177,6 +177,16 @@ def test_discharge_needs_a_note_that_is_a_discharge_summary(run: Prepare, tmp_pa
     assert pq.read_table(at(tmp_path, "documents")).num_rows == 2
 
 
+def test_lines_of_a_note_under_one_row_id_stop_the_job(run: Prepare, tmp_path: Path) -> None:
+    lines = [*NOTES, *(note(9, 1, 11, f"zqxcanary {text}") for text in ("zz", "mm", "aa"))]
+    with pytest.raises(UserError, match="2 of 5 notes have the ROW_ID of another note") as error:
+        run(STAYS, lines)
+    assert "zqx" not in str(error.value)
+    assert not (tmp_path / "out" / "_manifests").exists()
+    facts = run(STAYS, lines, "data.max_unread_share=0.5")
+    assert facts["notes"]["repeated_row_id"] == 2
+
+
 def test_codes_that_no_key_lists_stop_training(
     spark: SparkSession, run: Prepare, tmp_path: Path
 ) -> None:
