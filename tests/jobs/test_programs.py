@@ -7,8 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.scoring.test_convert_checkpoint import random_weights, write_checkpoint
 from tests.ward import Ward, run_program
+
+pytestmark = pytest.mark.slow  # a dozen programs, each with a Java of its own
 
 CHAMPION = "model.path=models:/readmission@champion"
 
