@@ -17,7 +17,7 @@ MIN_WORDS = 20
 _WORD = re.compile(r"\S+")
 _CACHE_SIZE = 200_000  # distinct words cached in a process; a full cache is emptied
 # spaCy's time grows with the square of a word's length: 8,000 "$" take 14 s. Of a longer word it
-# gets the end alone, which decides whether a sentence ends there.
+# gets the two ends alone: they decide whether a sentence begins or ends there.
 _LONGEST_WORD = 100  # characters
 _END = 50  # characters
 
@@ -85,7 +85,7 @@ def _add_word(word: str, effects: dict[str, tuple[_Effect, _Effect]]) -> tuple[_
     is so long that few notes repeat it.
     """
     if len(word) > _LONGEST_WORD:
-        return _by_state([(False, False), *_token_kinds(word[-_END:])])
+        return _by_state([_token_kinds(word[:_END])[0], *_token_kinds(word[-_END:])])
     by_state = _by_state(_token_kinds(word))
     if len(effects) >= _CACHE_SIZE:
         effects.clear()

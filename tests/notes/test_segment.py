@@ -85,7 +85,8 @@ def test_a_word_of_any_length_takes_little_time(piece: str) -> None:
     start = time.perf_counter()
     segments = segment(f"denies pain. {word} home.", min_words=1)
     assert time.perf_counter() - start < 2
-    assert segments[0] == "denies pain."
+    as_ordinary_word = segment(f"denies pain. {word[:96]} home.", min_words=1)
+    assert len(segments) == len(as_ordinary_word)
     assert " ".join(segments) == f"denies pain. {word} home."
 
 
@@ -93,6 +94,13 @@ def test_the_end_of_a_long_word_ends_a_sentence() -> None:
     word = "a" * 5_000
     assert segment(f"{word}. denies pain", min_words=1) == [f"{word}.", "denies pain"]
     assert segment(f"{word} denies pain", min_words=1) == [f"{word} denies pain"]
+
+
+@pytest.mark.parametrize("character", ["*", "-", "_", "=", "#", ".", "$", "~", "a", "1"])
+@pytest.mark.parametrize("length", [90, 101, 300])
+def test_a_rule_of_any_length_equals_spacy(character: str, length: int) -> None:
+    text = f"denies pain. {character * length} plan: home. {character * length}. next"
+    assert segment(text, 1) == sentencized(text, 1)
 
 
 @settings(max_examples=50, deadline=None)
