@@ -244,7 +244,7 @@ def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:
             f"{table}: {name.replace('_', ' ')}": f"{n:,}"
             for table, key in (("admissions", "admissions"), ("all notes", "notes_read"))
             for name, n in facts[key].items()
-            if n and name.endswith(("_unread", "_placeholder", "_rtf", "_html", "_utf8", "_row_id"))
+            if n and name not in ("rows", "notes")
         },
     }
 

@@ -14,7 +14,7 @@ from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.codes import known_types, unknown_values
 from readmit_spark.storage.input_tables import read_admissions
 from readmit_spark.storage.parquet_columns import Reading
-from readmit_spark.storage.unread import CodeColumn, check_unread, unread_counts, unread_line
+from readmit_spark.storage.unread import CodeColumn, report_unread, unread_counts
 
 _KEY = "data.admissions"
 
@@ -49,9 +49,6 @@ def all_admissions(
     unknown = ""
     if counts["admission_type_unread"]:
         unknown = unknown_values(read, types.name, types.known)
-    unread = check_unread(_KEY, path, counts, config.data.max_unread_share, unknown)
-    line = unread_line(_KEY, unread, unknown)
-    if line:
-        say(line)
+    unread = report_unread(_KEY, path, counts, config.data.max_unread_share, say, unknown)
     facts = {"rows": counts["rows"], **unread, **{name: counts[name] for name in placeholders}}
     return distinct_admissions(read.drop("malformed")), facts

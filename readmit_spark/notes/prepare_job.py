@@ -30,7 +30,7 @@ from readmit_spark.storage.input_tables import (
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.unread import check_row_ids, check_unread, unread_counts, unread_line
+from readmit_spark.storage.unread import check_row_ids, report_unread, unread_counts
 
 STAGES = 3
 
@@ -111,10 +111,7 @@ def _check_patients(run: Run, patients: DataFrame | None) -> None:
     assert counts is not None  # an aggregate without groups always has one row
     data = run.config.data
     path, key = required(data.patients, "data.patients"), "data.patients"
-    unread = check_unread(key, path, counts.asDict(), data.max_unread_share)
-    line = unread_line(key, unread)
-    if line:
-        run.say(line)
+    report_unread(key, path, counts.asDict(), data.max_unread_share, run.say)
 
 
 def _notes(

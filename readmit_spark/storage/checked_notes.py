@@ -14,7 +14,7 @@ from readmit_spark.storage.codes import known_categories, unknown_values
 from readmit_spark.storage.input_tables import read_notes
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.text_forms import form_counts, forms_line, only_forms
-from readmit_spark.storage.unread import CodeColumn, check_unread, unread_counts, unread_line
+from readmit_spark.storage.unread import CodeColumn, report_unread, unread_counts
 
 _KEY = "data.notes"
 
@@ -49,10 +49,10 @@ class CheckedNotes:
             known = known_categories(self.config.codes)
             unknown = unknown_values(self.source, "category", known)
         share = self.config.data.max_unread_share
-        unread = check_unread(_KEY, self.path, counts, share, unknown)
-        for line in (unread_line(_KEY, unread, unknown), forms_line(_KEY, counts)):
-            if line:
-                say(line)
+        unread = report_unread(_KEY, self.path, counts, share, say, unknown)
+        line = forms_line(_KEY, counts)
+        if line:
+            say(line)
         return {"notes": counts["notes"], **unread, **only_forms(counts)}
 
 

@@ -82,6 +82,22 @@ def check_unread(
     return unread
 
 
+def report_unread(
+    key: str,
+    path: str,
+    counts: Mapping[str, int],
+    max_share: float,
+    say: Callable[[str], None],
+    unknown: str = "",
+) -> dict[str, int]:
+    """Return and raise as `check_unread`; print a line if any value is not understood."""
+    unread = check_unread(key, path, counts, max_share, unknown)
+    line = unread_line(key, unread, unknown)
+    if line:
+        say(line)
+    return unread
+
+
 def unread_line(key: str, unread: Mapping[str, int], unknown: str = "") -> str | None:
     """Return a line on the values that were not understood, or None if there are none."""
     shown = [
