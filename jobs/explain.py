@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from datetime import datetime
 
 from readmit_spark import cli
@@ -13,6 +14,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
+from readmit_spark.storage.text_ids import number_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +22,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     target.add_argument("--text", help="explain this text, and show its attention maps")
     target.add_argument(
         "--admission",
-        type=int,
         metavar="HADM_ID",
         help="explain this admission, and show its attention maps",
     )
@@ -31,12 +32,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     as_of = cli.parse_as_of(given.as_of) if given.as_of else None
-    request = ExplainRequest(given.text, given.admission, as_of)
+    request = ExplainRequest(given.text, None, as_of)
     request.check(config.explain.source)
     progress = Progress("explain", STAGES)
     model = resolve_scorer(config)
     progress.say(f"model {model.name}")
     spark = build_session("explain")
+    if given.admission is not None:
+        admission = number_of(spark, config, given.admission, "--admission")
+        request = replace(request, admission=admission)
     with Run(spark, config, "explain", progress, datetime.now) as run:
         print(explain_scores(run, model, request))
 

@@ -13,12 +13,11 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
+from readmit_spark.storage.text_ids import number_of
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--admission", type=int, metavar="HADM_ID", help="score only this admission"
-    )
+    parser.add_argument("--admission", metavar="HADM_ID", help="score only this admission")
 
 
 def main(config: Config, given: argparse.Namespace) -> None:
@@ -26,8 +25,9 @@ def main(config: Config, given: argparse.Namespace) -> None:
     model = resolve_scorer(config)
     progress.say(f"model {model.name}")
     spark = build_session("over_time")
+    admission = given.admission and number_of(spark, config, given.admission, "--admission")
     with Run(spark, config, "over_time", progress, datetime.now) as run:
-        print(over_time(run, model, given.admission))
+        print(over_time(run, model, admission))
 
 
 if __name__ == "__main__":

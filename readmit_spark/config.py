@@ -121,6 +121,7 @@ _STRICT_KEYS = ConfigDict(extra="forbid")
 class Data:
     admissions: Text | None
     notes: Text | None
+    ids: Literal["integers", "text"]
     integer_times: Literal["seconds", "milliseconds", "microseconds", "nanoseconds"] | None
     time_zone: Zone | None
     patients: Text | None

@@ -30,6 +30,7 @@ from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
 from readmit_spark.storage.files import Files
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.text_ids import published_ids, shown, texts_of
 
 STAGES = 3
 PAGE, ARRAYS = "explain.html", "attention.npz"
@@ -67,13 +68,15 @@ class _Selection:
     """The admissions to explain.
 
     admissions: subject_id, hadm_id, score (null for a text), notes. c: of the vote. label: the
-    selection in words. source: the notes that were read; None for a text.
+    selection in words. source: the notes that were read; None for a text. ids: the texts of ids, if
+    the scores were made with data.ids=text.
     """
 
     admissions: DataFrame
     c: float
     label: str
     source: CheckedNotes | None = None
+    ids: DataFrame | None = None
 
 
 def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
@@ -125,10 +128,21 @@ def _files(
     arrays: dict[str, str | bytes] = {}
     if request.text is not None or request.admission is not None:
         attention, arrays[ARRAYS] = _attention(rows[0], model, tokenizer, config)
-    page = render_explain(
-        [explained_of(row) for row in rows], model.name, selection.label, selection.c, attention
-    )
+    explained = [explained_of(row) for row in _with_texts(rows, selection.ids)]
+    page = render_explain(explained, model.name, selection.label, selection.c, attention)
     return {**arrays, PAGE: page}
+
+
+def _with_texts(rows: list[dict[str, Any]], ids: DataFrame | None) -> list[dict[str, Any]]:
+    """Return the rows with the hospital's own ids."""
+    placed = [place for row in rows for word in row["words"] for place in word["places"]]
+    names = ("subject_id", "hadm_id")
+    texts = texts_of(
+        ids, {*(row[n] for row in rows for n in names), *(p["row_id"] for p in placed)}
+    )
+    for place in placed:
+        place["row_id"] = shown(place["row_id"], texts)
+    return [{**row, **{name: shown(row[name], texts) for name in names}} for row in rows]
 
 
 def _select(run: Run, model: Model, request: ExplainRequest, scorer: ScorerSettings) -> _Selection:
@@ -161,7 +175,7 @@ def _select_scored(run: Run, model: Model, request: ExplainRequest) -> _Selectio
     texts = window_notes(source.rows, chosen.join(cohort, "hadm_id"), window, config)
     joined = texts.join(chosen.select("hadm_id", "score"), "hadm_id")
     label = f"the scores of {window}, {scored.finished}"
-    return _Selection(joined, scored.c, label, source)
+    return _Selection(joined, scored.c, label, source, published_ids(prepared))
 
 
 def _select_from_night(
@@ -203,7 +217,8 @@ def _select_from_night(
     )
     documents = in_house.document_notes(notes, in_house.document_digests(notes))
     joined = documents.drop("document").join(chosen, "hadm_id")
-    return _Selection(joined, in_use.c, f"the night of {night.as_of}", source)
+    label = f"the night of {night.as_of}"
+    return _Selection(joined, in_use.c, label, source, published_ids(night))
 
 
 def _choose(scores: DataFrame, config: Config, request: ExplainRequest) -> DataFrame:

@@ -20,7 +20,7 @@ TOP_WORDS, TOP_SEGMENTS = 10, 5
 class Place:
     """The characters ``TEXT[start:end]`` of the note ``row_id`` in NOTEEVENTS."""
 
-    row_id: int | None
+    row_id: int | str | None
     category: str
     start: int
     end: int
@@ -72,8 +72,8 @@ class Explained:
     baseline). steps: points of the integral. complete: whether the error is small.
     """
 
-    subject_id: int | None
-    hadm_id: int | None
+    subject_id: int | str | None
+    hadm_id: int | str | None
     score: float
     chunks: Sequence[Chunk]
     driving: Chunk
@@ -197,7 +197,7 @@ def _segments(words: Sequence[Word]) -> list[Segment]:
 
 def _span(words: Sequence[Word]) -> list[Place]:
     """Return for each note the place from the first to the last character of the words."""
-    spans: dict[tuple[int | None, str], tuple[int, int]] = {}
+    spans: dict[tuple[int | str | None, str], tuple[int, int]] = {}
     for word in words:
         for place in word.places:
             key = (place.row_id, place.category)

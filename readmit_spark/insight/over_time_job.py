@@ -28,6 +28,7 @@ from readmit_spark.scoring.workload import unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.text_ids import published_ids, texts_of
 
 STAGES = 4
 PAGE = "over_time.html"
@@ -54,12 +55,14 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
         risk = run.write_table(risk_by_day(chunks, scores, cohort, scored.c), "risk_by_day")
     with run.stage("page"):
         rows = pd.DataFrame(risk.orderBy("hadm_id", "day").toPandas())
+        shown = _highest(rows, config.explain.top)
         page = OverTime(
             model=model.name,
             rows=rows,
             days=_days(rows, config),
-            shown=_highest(rows, config.explain.top),
+            shown=shown,
             horizon_days=config.label.horizon_days,
+            ids=texts_of(published_ids(prepared), shown),
         )
         run.publish({"model": model.name, "chunks_scored": n_new}, {PAGE: render_over_time(page)})
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,20 +33,23 @@ class Day:
 
 @dataclass(frozen=True)
 class OverTime:
-    """Everything on the page. rows: the table `risk_by_day`. shown: hadm_ids with own lines."""
+    """Everything on the page. rows: the table `risk_by_day`. shown: hadm_ids with own lines. ids:
+    the texts that the page shows for numbers of ids."""
 
     model: str
     rows: pd.DataFrame
     days: Sequence[Day]
     shown: Sequence[int]
     horizon_days: float = 30
+    ids: Mapping[int, str] = field(default_factory=dict)
 
 
 def render_over_time(page: OverTime) -> str:
     """Render the page. All text is escaped."""
     scores = page.rows.pivot(index="hadm_id", columns="day", values="score")
     table = [
-        (hadm, [None if np.isnan(v) else float(v) for v in scores.loc[hadm]]) for hadm in page.shown
+        (page.ids.get(hadm, hadm), [None if np.isnan(v) else float(v) for v in scores.loc[hadm]])
+        for hadm in page.shown
     ]
     pictures = {
         "Scores of the admissions with the highest risk, by day": _lines(page),
@@ -65,7 +68,7 @@ def _lines(page: OverTime) -> bytes:
     for i, hadm in enumerate(page.shown[:_MAX_LINES]):
         rows = page.rows[page.rows.hadm_id == hadm]
         axes.plot(
-            rows.day, rows.score, marker="o", ms=3.5, lw=1.4, label=str(hadm),
+            rows.day, rows.score, marker="o", ms=3.5, lw=1.4, label=str(page.ids.get(hadm, hadm)),
             color=(BLUE, RUST, GREY)[i % 3], ls=("-", "--", ":", "-.")[i // 3],
         )  # fmt: skip
     axes.set_ylim(0, 1.005)

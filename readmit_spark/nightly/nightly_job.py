@@ -36,6 +36,7 @@ from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
 from readmit_spark.scoring.workload import Workload, unscored_chunks, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.text_ids import TABLE, ids_in, ids_of_inputs, published_ids, texts_of
 from readmit_spark.storage.unread import check_row_ids
 
 STAGES = 5
@@ -89,13 +90,14 @@ class _Notes:
     """The notes that the night reads.
 
     notes: with their texts. documents: a digest for each admission. counts: notes by reason. read:
-    counts of all notes of the table.
+    counts of all notes of the table. ids: the texts of all ids, with data.ids=text.
     """
 
     notes: DataFrame
     documents: DataFrame
     counts: dict[str, int]
     read: dict[str, int]
+    ids: DataFrame | None
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class _NightRun:
                 source.path, read["repeated_row_id"], counts.get["usable"], share, run.say
             )
             documents = run.write_temp(in_house.document_digests(notes), "documents")
-            return _Notes(notes, documents, counts.get, read)
+            return _Notes(notes, documents, counts.get, read, ids_of_inputs(run))
 
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
@@ -261,7 +263,7 @@ class _NightRun:
         facts = self._facts(admissions, notes, text, chunks, tables, outcomes)
         page = worklist(
             run, tables, notes.notes, admissions.admissions_at, self.nights, self.in_use,
-            self.alert, facts,
+            self.alert, facts, texts_of(tables.get(TABLE)),
         )  # fmt: skip
         pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
         run.publish(facts, pages, root_copies=self.nights.is_last)
@@ -284,12 +286,25 @@ class _NightRun:
             risk, table_of_night(run.spark, previous, "followed"), admissions.admissions_at,
             self.as_of, FOLLOWED_DAYS,
         )  # fmt: skip
-        return {
+        tables = {
             "patient_risk": risk,
             "unscored": run.write_table(unscored, "unscored"),
             "notes": run.write_table(notes.notes.drop("text"), "notes"),
             "followed": run.write_table(followed, "followed"),
         }
+        if notes.ids is not None:
+            tables[TABLE] = run.write_table(self._ids(notes.ids, tables), TABLE)
+        return tables
+
+    def _ids(self, ids: DataFrame, tables: dict[str, DataFrame]) -> DataFrame:
+        """Return the texts of the ids in the night's tables and on the list before."""
+        previous = self.nights.previous
+        shown = list(tables.values())
+        if previous:
+            earlier = published_ids(previous)
+            ids = ids if earlier is None else ids.unionByName(earlier)
+            shown.append(previous.table("patient_risk"))
+        return ids_in(ids, shown)
 
     def _facts(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,6 +30,7 @@ from readmit_spark.nightly.worklist_types import (
 from readmit_spark.scoring.fitted_settings import FittedSettings
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.text_ids import shown
 
 
 def worklist(
@@ -42,21 +42,24 @@ def worklist(
     in_use: ModelInUse,
     rule: AlertRule,
     facts: Mapping[str, Any],
+    ids: Mapping[int, str],
 ) -> Worklist:
     """Return the contents of the night's page.
 
     tables: the night's tables. notes: its notes with their texts; the page shows texts only if
     nightly.include_text is true. admissions_at: all admissions as recorded at as-of. facts: as in
-    the manifest.
+    the manifest. ids: the texts that the page shows for numbers of ids.
     """
     config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
-    added = _new_notes_of(run, tables["notes"], nights.previous)
+    added = _new_notes_of(run, tables["notes"], nights.previous, ids)
     texts: dict[tuple[int, int, int], str] = {}
     if config.nightly.include_text:
         for row in _rows(passage_texts(tables["patient_risk"], notes)):
             texts[row["row_id"], row["start"], row["end"]] = row["text"]
-    patients = [_patient(row, added.get(row["hadm_id"], []), texts, in_use.basis) for row in rows]
+    patients = [
+        _patient(row, added.get(row["hadm_id"], []), texts, in_use.basis, ids) for row in rows
+    ]
     reasons = tables["unscored"].groupBy("reason").count().collect()
     return Worklist(
         as_of=datetime.fromisoformat(facts["as_of"]),
@@ -64,7 +67,7 @@ def worklist(
         window=config.nightly.window,
         model=facts["model"],
         patients=patients,
-        left=_left(nights.previous, admissions_at),
+        left=_left(nights.previous, admissions_at, ids),
         unscored={row["reason"]: row["count"] for row in sorted(reasons)},
         alert=_alert(in_use.model.fitted, rule, config.nightly.window, patients, nights),
         outcomes=facts["outcomes"],
@@ -75,7 +78,9 @@ def worklist(
     )
 
 
-def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[int, list[NewNote]]:
+def _new_notes_of(
+    run: Run, notes: DataFrame, previous: Night | None, ids: Mapping[int, str]
+) -> dict[int, list[NewNote]]:
     """Return HADM_ID -> notes that came since the night before. Patients who were not listed then
     are left out, because all their notes are new."""
     if not previous:
@@ -84,7 +89,8 @@ def _new_notes_of(run: Run, notes: DataFrame, previous: Night | None) -> dict[in
     added: dict[int, list[NewNote]] = {}
     for row in _rows(new_notes(notes, table_of_night(run.spark, previous, "notes"))):
         if row["hadm_id"] in listed:
-            note = NewNote(row["row_id"], row["category"] or "", _time(row["charttime"]))
+            row_id, written = shown(row["row_id"], ids), _time(row["charttime"])
+            note = NewNote(row_id, row["category"] or "", written)
             added.setdefault(row["hadm_id"], []).append(note)
     return added
 
@@ -121,14 +127,15 @@ def _patient(
     added: list[NewNote],
     texts: Mapping[tuple[int, int, int], str],
     basis: str,
+    ids: Mapping[int, str],
 ) -> Patient:
     change: Change = "new"
     if row["change"] is not None:
         change = "same" if row["change"] == 0 else "risen" if row["change"] > 0 else "fallen"
     return Patient(
         rank=row["rank"],
-        subject_id=row["subject_id"],
-        hadm_id=row["hadm_id"],
+        subject_id=shown(row["subject_id"], ids),
+        hadm_id=shown(row["hadm_id"], ids),
         day_of_stay=row["day_of_stay"],
         n_notes=row["n_notes"],
         n_chunks=row["n_chunks"],
@@ -141,24 +148,30 @@ def _patient(
             for point in row["history"]
             if point["basis"] == basis
         ],
-        drivers=[_driver(driver, texts) for driver in row["drivers"]],
+        drivers=[_driver(driver, texts, ids) for driver in row["drivers"]],
         new_notes=added,
     )
 
 
-def _driver(driver: dict[str, Any], texts: Mapping[tuple[int, int, int], str]) -> Driver:
+def _driver(
+    driver: dict[str, Any], texts: Mapping[tuple[int, int, int], str], ids: Mapping[int, str]
+) -> Driver:
     passages = [
-        Passage(p["row_id"], p["category"] or "", p["start"], p["end"]) for p in driver["passages"]
-    ]
+        Passage(
+            shown(p["row_id"], ids), p["category"] or "", p["start"], p["end"],
+            texts.get((p["row_id"], p["start"], p["end"])),
+        )
+        for p in driver["passages"]
+    ]  # fmt: skip
     return Driver(
         driver["chunk_index"],
         driver["probability"],
         driver["share"],
-        [replace(p, text=texts.get((p.row_id, p.start, p.end))) for p in passages],
+        passages,
     )
 
 
-def _left(previous: Night | None, admissions_at: DataFrame) -> list[Left]:
+def _left(previous: Night | None, admissions_at: DataFrame, ids: Mapping[int, str]) -> list[Left]:
     """Return the patients of the night before who are no longer in the house, with the reason."""
     if not previous:
         return []
@@ -175,8 +188,11 @@ def _left(previous: Night | None, admissions_at: DataFrame) -> list[Left]:
     )
     listed = listed.join(admissions, "hadm_id", "left").withColumn("reason", reason)
     rows = _rows(listed.where(F.col("reason").isNotNull()))
-    left = [Left(r["subject_id"], r["hadm_id"], r["score"], r["reason"]) for r in rows]
-    return sorted(left, key=lambda patient: (-patient.score, patient.hadm_id))
+    rows.sort(key=lambda row: (-row["score"], row["hadm_id"]))
+    return [
+        Left(shown(r["subject_id"], ids), shown(r["hadm_id"], ids), r["score"], r["reason"])
+        for r in rows
+    ]
 
 
 def _alert(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from readmit_spark.nightly.alerts import Rule
 
+Id = int | str  # text only with data.ids=text
 Change = Literal["new", "risen", "fallen", "same"]
 
 
@@ -19,7 +20,7 @@ Change = Literal["new", "risen", "fallen", "same"]
 class Passage:
     """The characters ``TEXT[start:end]`` of the note ``row_id`` in NOTEEVENTS."""
 
-    row_id: int
+    row_id: Id | None
     category: str
     start: int
     end: int
@@ -43,7 +44,7 @@ class Driver:
 class NewNote:
     """A note that last night's score did not include."""
 
-    row_id: int
+    row_id: Id | None
     category: str
     written: datetime | None  # None: unknown
 
@@ -58,8 +59,8 @@ class Patient:
     """
 
     rank: int  # 1 is the highest score
-    subject_id: int
-    hadm_id: int
+    subject_id: Id
+    hadm_id: Id
     day_of_stay: int  # 1 is the day of admission
     n_notes: int
     n_chunks: int
@@ -76,8 +77,8 @@ class Patient:
 class Left:
     """An admission that was on last night's list and is not on this one."""
 
-    subject_id: int
-    hadm_id: int
+    subject_id: Id
+    hadm_id: Id
     score: float  # last night's score
     reason: str  # 'discharged', 'died', 'no longer in the data'
 

@@ -30,6 +30,7 @@ from readmit_spark.storage.input_tables import (
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.text_ids import TABLE, ids_of_inputs
 from readmit_spark.storage.unread import check_row_ids, report_unread, unread_counts
 
 STAGES = 3
@@ -54,6 +55,9 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     with run.stage("notes: documents, chunks, tokens"):
         _warn_if_large(run)
         note_counts = _notes(run, tokenizer, labelled, cohort)
+        ids = ids_of_inputs(run)
+        if ids is not None:
+            run.write_table(ids, TABLE)
     with run.stage("publish"):
         return run.publish(
             {

@@ -69,7 +69,7 @@ def score(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
         evaluations = evaluate_windows(
             measured.toPandas(),
             chunk_facts(chunk_scores, measured).toPandas(),
-            read_true_risks(run.spark, config.data.truth),
+            read_true_risks(run.spark, config),
             windows,
             config,
         )

@@ -7,14 +7,14 @@ type of Parquet: boolean, date, timestamp, or a number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from readmit_spark.storage.ids import whole_number
+from readmit_spark.storage.ids import id_of_text, id_text, whole_number
 
 # What programs write for a null, in lower case: databases, pandas, R, Excel, SAS.
 NULL_WORDS = (
@@ -34,10 +34,11 @@ _LAST_MICROSECOND = 86_399_999_999  # of a day, counted from its midnight
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)$"
 _YES, _NO = ("t", "true", "y", "yes", "b'1'"), ("f", "false", "n", "no", "b'0'")
 
-Kind = Literal["id", "time", "end_time", "note_time", "date", "birth_date", "flag"]
+Kind = Literal["id", "text_id", "time", "end_time", "note_time", "date", "birth_date", "flag"]
 
 FORMS = {
-    "id": "whole numbers of 64 bits",
+    "id": "whole numbers of 64 bits, and with data.ids=text also texts of at most 64 characters "
+    "that begin with a letter or digit",
     "time": "times such as 2101-02-26 02:00:00 of the years 1971 to 2299 (also with T, without "
     "seconds, with decimals, or the date alone)",
     "flag": "1 and 0, true and false, t and f, yes and no, y and n, and numbers",
@@ -47,12 +48,12 @@ FORMS = {
 def parse_columns(raw: DataFrame, kinds: Mapping[str, Kind], *others: Column) -> DataFrame:
     """Parse columns of `raw`, given as name -> kind.
 
-    id: a whole number, see `ids.py`. time: a time, its decimals cut to microseconds; a date alone
-    is its midnight. end_time: a time that may be yet to come: a year after 2299 is a placeholder.
-    note_time: a time; a date alone is the last microsecond of the day, so that nothing counts as
-    known before it was. date: the day of a time. birth_date: the day of a time of any year, as
-    MIMIC-III moves births by centuries. flag: a boolean in the ways that databases write it; a
-    number is true unless it is 0.
+    id: a whole number; text_id: a text or a whole number, see `ids.py`. time: a time, its decimals
+    cut to microseconds; a date alone is its midnight. end_time: a time that may be yet to come: a
+    year after 2299 is a placeholder. note_time: a time; a date alone is the last microsecond of the
+    day, so that nothing counts as known before it was. date: the day of a time. birth_date: the day
+    of a time of any year, as MIMIC-III moves births by centuries. flag: a boolean in the ways that
+    databases write it; a number is true unless it is 0.
 
     Returns the parsed columns under lower-case names, null where missing or unread; `others`; the
     struct `unread` with a boolean for each column; the struct `placeholder` with a boolean for each
@@ -78,10 +79,23 @@ def parse_columns(raw: DataFrame, kinds: Mapping[str, Kind], *others: Column) ->
     )
 
 
+def id_texts(raw: DataFrame, names: Sequence[str]) -> DataFrame:
+    """Build id, text: the different ids of these columns, read as `text_id`."""
+    trimmed = raw.withColumns({name: _trimmed(name, raw.schema[name].dataType) for name in names})
+    texts = F.array(*(_id_text(trimmed[name]) for name in names))
+    rows = trimmed.select(F.explode(texts).alias("text")).where(F.col("text").isNotNull())
+    return rows.distinct().select(id_of_text(F.col("text")).alias("id"), "text")
+
+
 def code(frame: DataFrame, name: str) -> Column:
     """Return a code in upper case with single blanks, or null if it is missing."""
     folded = F.upper(F.trim(F.regexp_replace(frame[name].cast("string"), _FOLDED, " ")))
     return F.when(~F.lower(folded).isin(*NULL_WORDS), folded)
+
+
+def _id_text(trimmed: Column) -> Column:
+    text = trimmed.cast("string")
+    return F.when(~F.lower(text).isin(*NULL_WORDS), id_text(text))
 
 
 def _parsed(name: str) -> str:
@@ -104,6 +118,8 @@ def _parse(trimmed: DataFrame, name: str, kind: Kind) -> Column:
     column, text = trimmed[name], F.lower(trimmed[name].cast("string"))
     if kind == "id":
         return whole_number(trimmed, name)
+    if kind == "text_id":
+        return id_of_text(_id_text(column))
     if kind == "flag":
         return (
             F.when(text.isin(*_YES), True)
@@ -121,7 +137,7 @@ def _parse(trimmed: DataFrame, name: str, kind: Kind) -> Column:
 def _value(name: str, stored: T.DataType, kind: Kind) -> Column:
     """Return the published value from the trimmed and the parsed column."""
     parsed = F.col(_parsed(name))
-    if kind in ("id", "flag"):
+    if kind in ("id", "text_id", "flag"):
         return parsed
     if kind == "birth_date":
         return parsed.cast("date")

@@ -5,11 +5,14 @@ Values that are not understood become null and are marked in the column `unread`
 
 from __future__ import annotations
 
+from functools import reduce
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.storage.column_values import code, parse_columns
-from readmit_spark.storage.parquet_columns import Reading
+from readmit_spark.config import Config
+from readmit_spark.storage.column_values import Kind, code, id_texts, parse_columns
+from readmit_spark.storage.parquet_columns import IDS, Reading
 from readmit_spark.storage.table_source import read_columns
 
 ADMISSIONS = (
@@ -35,8 +38,8 @@ def read_admissions(spark: SparkSession, path: str, reading: Reading | None = No
     return parse_columns(
         raw,
         {
-            "SUBJECT_ID": "id",
-            "HADM_ID": "id",
+            "SUBJECT_ID": _id_kind(reading),
+            "HADM_ID": _id_kind(reading),
             "ADMITTIME": "time",
             "DISCHTIME": "end_time",
             "DEATHTIME": "end_time",
@@ -62,9 +65,9 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
     notes = parse_columns(
         raw,
         {
-            "ROW_ID": "id",
-            "SUBJECT_ID": "id",
-            "HADM_ID": "id",
+            "ROW_ID": _id_kind(reading),
+            "SUBJECT_ID": _id_kind(reading),
+            "HADM_ID": _id_kind(reading),
             "CHARTDATE": "date",
             "CHARTTIME": "note_time",
             _STORED: "note_time",
@@ -84,7 +87,7 @@ def read_demographics(spark: SparkSession, path: str, reading: Reading | None = 
     optional = ("ETHNICITY", "INSURANCE")
     raw = read_columns(spark, path, "data.admissions", ("HADM_ID",), optional, reading)
     codes = (code(raw, name).alias(name.lower()) for name in optional)
-    return parse_columns(raw, {"HADM_ID": "id"}, *codes).drop("unread")
+    return parse_columns(raw, {"HADM_ID": _id_kind(reading)}, *codes).drop("unread")
 
 
 def read_patients(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
@@ -97,16 +100,34 @@ def read_patients(spark: SparkSession, path: str, reading: Reading | None = None
     raw = read_columns(spark, path, "data.patients", PATIENTS, ("DOD",), reading)
     return parse_columns(
         raw,
-        {"SUBJECT_ID": "id", "DOB": "birth_date", "DOD": "date"},
+        {"SUBJECT_ID": _id_kind(reading), "DOB": "birth_date", "DOD": "date"},
         code(raw, "GENDER").alias("gender"),
     )
 
 
-def read_true_risks(spark: SparkSession, path: str | None) -> dict[int, float] | None:
-    """HADM_ID -> true risk of a synthetic cohort; None where `path` is None."""
+def read_id_texts(spark: SparkSession, config: Config) -> DataFrame:
+    """Build id, text: every id of data.admissions, data.notes and data.patients once."""
+    columns = {"admissions": ADMISSIONS, "notes": NOTES, "patients": PATIENTS}
+    tables = []
+    for name, needed in columns.items():
+        path = getattr(config.data, name)
+        if path:
+            ids = [column for column in needed if column in IDS]
+            raw = read_columns(spark, path, f"data.{name}", ids, reading=Reading.of(config))
+            tables.append(id_texts(raw, ids))
+    return reduce(DataFrame.unionByName, tables).distinct()
+
+
+def read_true_risks(spark: SparkSession, config: Config) -> dict[int, float] | None:
+    """HADM_ID -> true risk of a synthetic cohort; None where data.truth is not set."""
+    path, reading = config.data.truth, Reading.of(config)
     if path is None:
         return None
-    raw = read_columns(spark, path, "data.truth", ("HADM_ID", "RISK"))
+    raw = read_columns(spark, path, "data.truth", ("HADM_ID", "RISK"), reading=reading)
     risk = raw["RISK"].cast("double").alias("risk")
-    rows = parse_columns(raw, {"HADM_ID": "id"}, risk)
+    rows = parse_columns(raw, {"HADM_ID": _id_kind(reading)}, risk)
     return {row.hadm_id: row.risk for row in rows.collect()}
+
+
+def _id_kind(reading: Reading | None) -> Kind:
+    return "text_id" if reading and reading.text_ids else "id"

@@ -28,7 +28,11 @@ class OutputTable:
 # Characters start to end (end excluded) of the text of the note row_id.
 PASSAGE = struct_type(row_id=_LONG, category=_STRING, start=_INT, end=_INT)
 
+# With data.ids=text only: the texts for which the numbers in the other tables stand.
+_IDS_TABLE = OutputTable(struct_type(id=_LONG, text=_STRING), key=("id",))
+
 PREPARE = {
+    "ids": _IDS_TABLE,
     "cohort": OutputTable(
         struct_type(
             subject_id=_LONG, hadm_id=_LONG, admittime=_TIME, dischtime=_TIME,
@@ -88,6 +92,7 @@ _DRIVER = struct_type(
 _EARLIER_SCORE = struct_type(as_of=_TIME, score=_DOUBLE, basis=_STRING)
 
 NIGHTLY = {
+    "ids": _IDS_TABLE,
     "patient_risk": OutputTable(
         struct_type(
             as_of=_TIME, subject_id=_LONG, hadm_id=_LONG, day_of_stay=_INT, n_notes=_INT,

@@ -30,19 +30,21 @@ _TEXT = T.StringType()
 
 @dataclass(frozen=True)
 class Reading:
-    """Keys that say what the types of Parquet leave open.
+    """Keys that say what the values leave open.
 
     integer_times: the unit of whole numbers in columns of times, counted from 1970. time_zone: the
-    hospital's, in which instants are shown.
+    hospital's, in which instants are shown. text_ids: ids may be texts.
     """
 
     integer_times: str | None = None
     time_zone: str | None = None
+    text_ids: bool = False
 
     @classmethod
     def of(cls, config: Config) -> Reading:
         """Return the keys of a configuration."""
-        return cls(config.data.integer_times, config.data.time_zone)
+        data = config.data
+        return cls(data.integer_times, data.time_zone, data.ids == "text")
 
 
 def check_types(

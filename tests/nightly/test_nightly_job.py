@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -14,16 +15,19 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import contributions, vote_score
+from readmit_spark.insight.explain_job import ExplainRequest
 from readmit_spark.nightly import nightly_job as nightly
 from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
-from tests.runs import run_nightly
+from readmit_spark.storage.text_ids import number_of
+from tests.runs import run_explain, run_nightly
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.tiny import save_tiny_model
 
@@ -73,17 +77,14 @@ class House(NamedTuple):
     def root(self) -> Path:
         return self.folder / "out"
 
-    def run(
+    def config(
         self,
-        night: datetime,
         *more: str,
         stays: Sequence[Row] = STAYS,
         notes: Sequence[Row] = NOTES,
         model: str | None = None,
-        estimate: bool = False,
-    ) -> tuple[str, str]:
-        """Return the summary lines and the progress lines of the job."""
-        config = load_config(
+    ) -> Config:
+        return load_config(
             overrides=[
                 f"data.admissions={write_csv(self.folder / 'ADMISSIONS.csv', stays)}",
                 f"data.notes={write_csv(self.folder / 'NOTES.csv', notes)}",
@@ -94,6 +95,18 @@ class House(NamedTuple):
                 *more,
             ]
         )  # fmt: skip
+
+    def run(
+        self,
+        night: datetime,
+        *more: str,
+        stays: Sequence[Row] = STAYS,
+        notes: Sequence[Row] = NOTES,
+        model: str | None = None,
+        estimate: bool = False,
+    ) -> tuple[str, str]:
+        """Return the summary lines and the progress lines of the job."""
+        config = self.config(*more, stays=stays, notes=notes, model=model)
         log = io.StringIO()
         done = run_nightly(
             self.spark, config, Model(model or self.model, "tiny"), night, log, estimate
@@ -224,6 +237,44 @@ def test_a_night_with_nothing_new_scores_nothing(
         }
     finally:
         (house.root() / "_manifests" / "nightly" / "2020-01-04T030000.json").unlink(missing_ok=True)
+
+
+ID_COLUMNS = ("SUBJECT_ID", "HADM_ID", "ROW_ID")
+
+
+def with_text_ids(rows: Sequence[Row]) -> list[Row]:
+    return [
+        {name: f"zqx/{v}" if name in ID_COLUMNS and v else v for name, v in row.items()}
+        for row in rows
+    ]
+
+
+def test_the_list_shows_ids_that_are_texts(
+    house: House, spark: SparkSession, tmp_path: Path
+) -> None:
+    other = House(spark, tmp_path, house.model)
+    given = {"stays": with_text_ids(STAYS), "notes": with_text_ids(NOTES)}
+    printed = [other.run(night, "data.ids=text", **given) for night in (FIRST, SECOND, THIRD)]
+    assert "zqx" not in str(printed)
+    runs = [(h, h.manifest(THIRD)["run"]) for h in (house, other)]
+    numbers, texts = (
+        list(csv.DictReader((h.root() / run / "worklist.csv").open(newline=""))) for h, run in runs
+    )
+    assert [row["hadm_id"] for row in texts] == [f"zqx/{row['hadm_id']}" for row in numbers]
+    for number, text in zip(numbers, texts, strict=True):
+        assert {n: v.replace("zqx/", "") for n, v in text.items()} == number
+    page = (other.root() / other.manifest(THIRD)["run"] / "worklist.html").read_text()
+    assert '<th scope="row">zqx/5</th><td>zqx/51</td>' in page  # who left
+    assert '"note":"zqx/7"' in page
+    used = {row["text"] for row in other.table(THIRD, "ids")}
+    assert {"zqx/5", "zqx/51", "zqx/61", "zqx/7"} <= used and "zqx/71" not in used
+    config = other.config("data.ids=text", "explain.steps=8", **given)
+    admission = number_of(spark, config, "zqx/61", "--admission")
+    request = ExplainRequest(admission=admission)
+    run_explain(spark, config, Model(house.model, "tiny"), request)
+    page = (other.root() / "explain.html").read_text()
+    assert "Admission zqx/61, patient zqx/6" in page and "note zqx/7" in page
+    assert str(admission) not in page
 
 
 def test_an_estimate_counts_and_publishes_nothing(house: House) -> None:
