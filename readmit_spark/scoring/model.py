@@ -23,7 +23,7 @@ from readmit_spark.scoring.load_tokenizer import (
     tokenizer_definition,
 )
 from readmit_spark.scoring.registry import CHAMPION, fetch
-from readmit_spark.scoring.weight_files import find_weights
+from readmit_spark.scoring.weight_files import find_head, find_weights
 from readmit_spark.storage.s3 import fetch_folder, is_s3
 
 SEEN_SPLIT = "readmit_split"  # key of config.json: the split that the model was trained with
@@ -152,10 +152,26 @@ def resolve_scorer(config: Config) -> Model:
     """
     model = resolve_model(config)
     if not model.has_head:
+        _check_no_head(model)
         model = resolve_model(config, f"models:/{config.model.name}@{CHAMPION}")
     check_one_logit(model.settings, model.folder)
     find_weights(model.folder)  # workers read them, minutes later
     return model
+
+
+def _check_no_head(model: Model) -> None:
+    """UserError if config.json declares no head but the files have one: the champion is not the
+    model that was asked for."""
+    declared = (model.settings.architectures or [""])[0]
+    if declared and not declared.endswith("Model"):
+        return  # the head of another task
+    head = find_head(model.folder)
+    if head:
+        raise UserError(
+            f"model.path: {model.folder} has a classification head ({head}), but architectures in "
+            f"config.json is {declared or 'missing'}; set it to the class that the model was saved "
+            "with, such as BertForSequenceClassification"
+        )
 
 
 def fingerprint(folder: str) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ _LFS_POINTER = b"version https://git-lfs"
 _WRAPPERS = {"module", "model", "_orig_mod", "_forward_module"}
 # Constants that old versions of transformers saved among the weights.
 _CONSTANTS = ("position_ids", "token_type_ids")
+_LONGEST_HEADER = 100 << 20  # bytes, as safetensors allows
+_HEAD = re.compile(rb"(?<![\w.])(?:\w+\.)*(?:classifier|score|logits_proj)\.(?:\w+\.)*weight")
 _TYPES = ("float32", "bfloat16", "float16", "float64")
 # Errors that torch.load raises for a truncated or damaged file.
 _DAMAGED = (
@@ -49,6 +53,35 @@ def find_weights(folder: str) -> dict[Path, set[str] | None]:
             _check_content(file)
         return dict(files)
     raise UserError(f"model.path: {folder} has no weights ({' or '.join(WEIGHTS)})")
+
+
+def find_head(folder: str) -> str | None:
+    """Return the name of a weight of a classification head, or None if the files have none.
+
+    Only names are read, without torch. Errors of `find_weights`.
+    """
+    for path in find_weights(folder):
+        names = (match.group().decode() for match in _HEAD.finditer(_with_names(path)))
+        found = next(names, None)
+        if found:
+            return found
+    return None
+
+
+def _with_names(path: Path) -> bytes:
+    """Return the part of a file that has the names of its weights."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        if path.suffix == ".safetensors":
+            return file.read(min(int.from_bytes(start, "little"), _LONGEST_HEADER))
+        if start[:2] == b"PK":
+            try:
+                with zipfile.ZipFile(path) as parts:
+                    name = next(n for n in parts.namelist() if n.endswith("/data.pkl"))
+                    return parts.read(name)
+            except (zipfile.BadZipFile, StopIteration, OSError):
+                return b""  # `read_weights` says what is wrong
+        return file.read(_LONGEST_HEADER)  # before version 1.6 of torch the names came first
 
 
 def read_weights(folder: str) -> dict[str, Tensor]:

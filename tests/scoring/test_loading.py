@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.classifier import check_one_logit, load_for_training, read_settings
@@ -78,11 +81,54 @@ def test_a_folder_with_a_head_scores_itself(tiny_model: str) -> None:
     assert model.folder == tiny_model
 
 
-def test_an_encoder_without_a_head_needs_a_champion(tmp_path: Path) -> None:
+Declared = list[str] | None
+
+
+def declare(folder: str, architectures: Declared) -> Config:
+    """Write `architectures` to config.json, or none; return a configuration with this model."""
+    config_file = Path(folder, "config.json")
+    values = json.loads(config_file.read_text()) | {"architectures": architectures}
+    if architectures is None:
+        del values["architectures"]
+    config_file.write_text(json.dumps(values))
+    root = Path(folder).parent
+    return load_config(overrides=[f"model.path={folder}", f"output.root={root}"])
+
+
+@pytest.mark.parametrize("declared", [["BertModel"], None])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_encoder_without_a_head_needs_a_champion(
+    tmp_path: Path, declared: Declared, zipped: bool
+) -> None:
     folder = save_tiny_model(tmp_path / "model")
-    config_file = tmp_path / "model" / "config.json"
-    headless = json.loads(config_file.read_text()) | {"architectures": ["BertModel"]}
-    config_file.write_text(json.dumps(headless))
-    config = load_config(overrides=[f"model.path={folder}", f"output.root={tmp_path}"])
+    weights = load_file(tmp_path / "model/model.safetensors")
+    encoder = {n: w for n, w in weights.items() if not n.startswith("classifier.")}
+    if zipped:
+        torch.save(encoder, tmp_path / "model/pytorch_model.bin")
+        (tmp_path / "model/model.safetensors").unlink()
+    else:
+        save_file(encoder, tmp_path / "model/model.safetensors")
+    config = declare(folder, declared)
     with pytest.raises(UserError, match=r"there is no registry at .*run jobs/finetune\.py first"):
         resolve_scorer(config)
+
+
+@pytest.mark.parametrize("declared", [["BertModel"], [], None])
+@pytest.mark.parametrize("kind", ["safetensors", "zip", "old"])
+def test_a_head_that_is_not_declared_is_no_reason_to_score_with_the_champion(
+    tmp_path: Path, declared: Declared, kind: str
+) -> None:
+    folder = save_tiny_model(tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    if kind != "safetensors":
+        torch.save(
+            load_file(weights), tmp_path / "model/pytorch_model.bin",
+            _use_new_zipfile_serialization=kind == "zip",
+        )  # fmt: skip
+        weights.unlink()
+    config = declare(folder, declared)
+    named = "BertModel" if declared else "missing"
+    with pytest.raises(UserError) as error:
+        resolve_scorer(config)
+    assert "has a classification head (classifier.weight), but architectures" in str(error.value)
+    assert f" is {named}; set it to the class" in str(error.value)
