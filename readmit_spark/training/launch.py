@@ -56,7 +56,7 @@ def train_on_ranks(
     rank_process.delete_failures(plan.checkpoint_folder)
     try:
         shared_plan = plan if is_local(spark) else rank_process.copy_model(plan)
-        trained = run_on_ranks(spark, processes, rank_process.run_rank, shared_plan, train)
+        trained = run_on_ranks(spark, processes, rank_process.run_rank_process, shared_plan, train)
     except UserError:
         raise
     except Exception as error:

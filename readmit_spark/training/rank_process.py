@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import sys
@@ -22,6 +23,18 @@ from readmit_spark.training.loop import progress_line
 from readmit_spark.training.ranks import Ranks
 
 _FAILURE = "failed-"  # prefix of the files in which ranks record their errors
+
+
+def run_rank_process(plan: Any, train: Callable[..., Any]) -> Any:
+    """Run `run_rank` as all that this process does: torchrun calls it in a process of its own.
+
+    After a success the process ends without the clean-up of the C libraries. Threads of gloo can
+    still hold tensors then, and now and then one aborts the process. torchrun takes that for a
+    failed training and waits five minutes for the other ranks.
+    """
+    trained = run_rank(plan, train)
+    atexit.register(_end_at_once)
+    return trained
 
 
 def run_rank(plan: Any, train: Callable[..., Any]) -> Any:
@@ -78,6 +91,15 @@ def copy_model(plan: Any) -> Any:
     target.create_dir(path, recursive=True)
     fs.copy_files(plan.start_model, path, fs.LocalFileSystem(), target)
     return replace(plan, start_model=f"{plan.checkpoint_folder}/model")
+
+
+def _end_at_once() -> None:
+    """End this process with exit code 0, unless an error ended it."""
+    if hasattr(sys, "last_value"):
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _print_log(values: dict[str, float], step: int, steps: int) -> None:

@@ -165,7 +165,7 @@ def test_a_killed_rank_is_distinguished_from_one_that_lost_its_connection(
 
         rank_process.run_rank(plan, killed)
 
-    monkeypatch.setattr(rank_process, "run_rank", second_is_killed)
+    monkeypatch.setattr(rank_process, "run_rank_process", second_is_killed)
     with pytest.raises(RuntimeError, match="ended without an error message: it was killed"):
         with_two(spark, plan(tiny_model, folder, tmp_path))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +100,25 @@ def test_the_model_is_copied_where_all_machines_read_it(tiny_plan: TrainingPlan)
     assert copied.start_model == f"{tiny_plan.checkpoint_folder}/model"
     assert Path(copied.start_model, "config.json").read_text() == "{}"
     assert copied.prepared_folder == tiny_plan.prepared_folder
+
+
+# A process whose C libraries abort when it ends, as threads of gloo sometimes do.
+ABORTS_AT_ITS_END = """
+import ctypes
+from readmit_spark.training import rank_process
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.abort, None, None)
+rank_process.run_rank = lambda plan, train: "trained"
+print(rank_process.run_rank_process(None, None))
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "fails"), [("", False), ("raise OSError('disk full')", True)], ids=["success", "error"]
+)
+def test_a_crash_of_the_clean_up_fails_no_training(more: str, fails: bool) -> None:
+    program = [sys.executable, "-c", ABORTS_AT_ITS_END + more]
+    ended = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert ended.stdout == "trained\n"
+    assert ("OSError: disk full" in ended.stderr) == fails
+    assert (ended.returncode != 0) == fails
