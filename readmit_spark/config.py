@@ -122,6 +122,7 @@ class Data:
     admissions: Text | None
     notes: Text | None
     ids: Literal["integers", "text"]
+    note_line: Text | None
     integer_times: Literal["seconds", "milliseconds", "microseconds", "nanoseconds"] | None
     time_zone: Zone | None
     patients: Text | None

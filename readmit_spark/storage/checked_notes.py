@@ -12,6 +12,7 @@ from readmit_spark.config import Config, required
 from readmit_spark.storage.check_csv import check_records, expected_records
 from readmit_spark.storage.codes import known_categories, unknown_values
 from readmit_spark.storage.input_tables import read_notes
+from readmit_spark.storage.note_lines import join_lines
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.text_forms import form_counts, forms_line, only_forms
 from readmit_spark.storage.unread import CodeColumn, report_unread, unread_counts
@@ -23,7 +24,8 @@ _KEY = "data.notes"
 class CheckedNotes:
     """Notes and what is needed to check them.
 
-    rows: columns of `read_notes`; source: the same without counting; expected: records of the CSV
+    rows: columns of `read_notes`, with data.note_line joined to notes (`note_lines.py`); source: as
+    read, without counting; expected: records of the CSV
     by its quotes, None for Parquet; counts: metrics that Spark fills when `rows` are computed.
     """
 
@@ -73,4 +75,5 @@ def read_checked_notes(spark: SparkSession, config: Config) -> CheckedNotes:
         *unread_counts(source, category),
         *form_counts(),
     )
-    return CheckedNotes(observed, source, path, expected, counts, config)
+    rows = join_lines(observed) if config.data.note_line else observed
+    return CheckedNotes(rows, source, path, expected, counts, config)

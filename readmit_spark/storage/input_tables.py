@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
+from readmit_spark.errors import UserError
 from readmit_spark.storage.column_values import Kind, code, id_texts, parse_columns
 from readmit_spark.storage.parquet_columns import IDS, Reading
 from readmit_spark.storage.table_source import read_columns
@@ -54,11 +55,12 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
 
     Columns: row_id, subject_id, hadm_id (long); chartdate (date); charttime, storetime (timestamp;
     storetime is null if the table has no such column); iserror (boolean; true also where the source
-    has a value that is not understood); category (lower case, single blanks); text; unread (a
-    boolean for each of the columns before category: the source has a value that is not understood);
-    malformed (boolean: a CSV row with more or fewer fields than the header).
+    has a value that is not understood); with `Reading.note_line` line (long); category (lower case,
+    single blanks); text; unread (a boolean for each of the columns before category: the source has
+    a value that is not understood); malformed (boolean: a CSV row with more or fewer fields than
+    the header).
     """
-    raw = read_columns(spark, path, "data.notes", NOTES, [_STORED], reading)
+    raw = _with_line(spark, path, reading)
     # Bytes that are not UTF-8 become replacement characters; otherwise a Python worker would fail
     # on them.
     text = F.encode(raw["TEXT"], "UTF-8").cast("string")
@@ -72,6 +74,7 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
             "CHARTTIME": "note_time",
             _STORED: "note_time",
             "ISERROR": "flag",
+            **({"LINE": "id"} if "LINE" in raw.columns else {}),
         },
         F.lower(code(raw, "CATEGORY")).alias("category"),
         text.alias("text"),
@@ -80,6 +83,16 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
     # A mark that is not understood is a mark all the same.
     marked = F.coalesce("iserror", F.when(F.col("unread.iserror"), True))
     return notes.withColumn("iserror", marked)
+
+
+def _with_line(spark: SparkSession, path: str, reading: Reading | None) -> DataFrame:
+    """Read the columns of NOTES, and with `Reading.note_line` that column as LINE."""
+    line = reading.note_line.strip().upper() if reading and reading.note_line else None
+    if line in (*NOTES, _STORED):
+        raise UserError(f"data.note_line: {line} is no column that numbers the lines of a note")
+    needed = (*NOTES, line) if line else NOTES
+    raw = read_columns(spark, path, "data.notes", needed, [_STORED], reading)
+    return raw.withColumnRenamed(line, "LINE") if line else raw
 
 
 def read_demographics(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:

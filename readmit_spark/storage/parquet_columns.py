@@ -33,18 +33,20 @@ class Reading:
     """Keys that say what the values leave open.
 
     integer_times: the unit of whole numbers in columns of times, counted from 1970. time_zone: the
-    hospital's, in which instants are shown. text_ids: ids may be texts.
+    hospital's, in which instants are shown. text_ids: ids may be texts. note_line: the column that
+    numbers the lines of a note.
     """
 
     integer_times: str | None = None
     time_zone: str | None = None
     text_ids: bool = False
+    note_line: str | None = None
 
     @classmethod
     def of(cls, config: Config) -> Reading:
         """Return the keys of a configuration."""
         data = config.data
-        return cls(data.integer_times, data.time_zone, data.ids == "text")
+        return cls(data.integer_times, data.time_zone, data.ids == "text", data.note_line)
 
 
 def check_types(

@@ -20,7 +20,7 @@ _TIMES = (
     "admittime", "dischtime", "deathtime", "chartdate", "charttime", "storetime", "dob", "dod",
 )  # fmt: skip
 _FORMS = {
-    **dict.fromkeys(("row_id", "subject_id", "hadm_id"), FORMS["id"]),
+    **dict.fromkeys(("row_id", "subject_id", "hadm_id", "line"), FORMS["id"]),
     **dict.fromkeys(_TIMES, FORMS["time"]),
     "iserror": FORMS["flag"],
     "admission_type": "the values of codes.planned, codes.unplanned and codes.newborn",
@@ -122,8 +122,9 @@ def check_row_ids(
     )
     if repeated > max_share * notes:
         raise UserError(
-            f"{line}; nothing was published; join the lines of a note to one TEXT, give each note "
-            f"a ROW_ID of its own, or raise data.max_unread_share (now {max_share:g})"
+            f"{line}; nothing was published; if they are its lines, set data.note_line to the "
+            "column that numbers them; else give each note a ROW_ID of its own, or raise "
+            f"data.max_unread_share (now {max_share:g})"
         )
     say(line)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -185,6 +186,11 @@ def test_lines_of_a_note_under_one_row_id_stop_the_job(run: Prepare, tmp_path: P
     assert not (tmp_path / "out" / "_manifests").exists()
     facts = run(STAYS, lines, "data.max_unread_share=0.5")
     assert facts["notes"]["repeated_row_id"] == 2
+    numbered: list[Row] = [{**n, "LINE": str(9 - i)} for i, n in enumerate(lines)]
+    facts = run(STAYS, numbered, "data.note_line=LINE", "output.overwrite=true")
+    assert facts["notes"]["repeated_row_id"] == 0
+    text = pq.read_table(at(tmp_path, "chunks")).filter(pc.field("hadm_id") == 11)["text"]
+    assert text.to_pylist() == [f"{words(20)} zqxcanary aa zqxcanary mm zqxcanary zz"]
 
 
 def test_codes_that_no_key_lists_stop_training(
