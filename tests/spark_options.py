@@ -8,10 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 # Only Java's first compiler: the code runs too briefly for the second one to pay off. This option
-# replaces the session's own, so it names the file with the log levels again.
+# replaces the session's own, so it names the file with the log levels again. With one compiler Java
+# reserves 48 MB for compiled code, which Spark's generated classes fill after some minutes: then
+# Java looks for code to drop, and stops compiling.
 JAVA_OPTIONS = (
     f"-Dlog4j2.configurationFile={(ROOT / 'conf' / 'log4j2.properties').as_uri()}"
-    " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
 )
 # A task costs more than its few rows.
 _SETTINGS = {
