@@ -274,6 +274,7 @@ class Nightly:
     alert: Literal["capacity", "threshold", "precision"]
     alert_value: Number
     lookback: PositiveInt
+    any_time: Bool
     include_text: Bool
 
 

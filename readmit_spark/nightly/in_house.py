@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.nightly.check_time import DataTimes
 from readmit_spark.notes.note_rule import (
     NoteRule,
     available_from,
@@ -26,6 +27,7 @@ from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.codes import is_one_of
 
 _IDS = ("subject_id", "hadm_id")
+_LAST = "last"
 _REASONS = (
     "text_missing", "without_a_time", "not_yet_written", "marked_as_error", "discharge_summary",
     "chartdate_unparsed", "after_the_window", "usable",
@@ -59,6 +61,18 @@ def count_uncertain(admissions: DataFrame, as_of: datetime, newborn: Sequence[st
     begun = F.col("unread.admittime") | (F.col("admittime") <= timestamp(as_of))
     recorded = _without_later_ends(admissions.where(begun), as_of)
     return recorded.where(_not_ended(newborn) & _uncertain()).count()
+
+
+def admission_times(admissions: DataFrame) -> DataTimes:
+    """Return the first and the last ADMITTIME. admissions: all of them."""
+    # As text: pyspark would convert times to the local time zone.
+    row = admissions.agg(*(end("admittime").cast("string") for end in (F.min, F.max))).first()
+    assert row is not None  # an aggregate without groups always has one row
+    return DataTimes(*map(_time, row))
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _without_later_ends(admissions: DataFrame, as_of: datetime) -> DataFrame:
@@ -118,7 +132,7 @@ def night_notes(
     house: from `in_house`. rule: from `night_rule`. If a note was delivered several times, the
     version saved last counts. When the table is computed, `counts` gets the number of notes by
     reason, and `repeated` that of notes which could not be told from a version: their ROW_ID and
-    time are those of a note with another text.
+    time are those of a note with another text. `split_counts` reads `counts`.
     """
     admitted = F.broadcast(house.select(*_IDS, "admittime"))
     reason = F.coalesce(rule.reason(), F.lit("usable"))
@@ -126,7 +140,11 @@ def night_notes(
         notes.drop("malformed", "unread")
         .join(admitted, list(_IDS), "inner")
         .withColumn("reason", reason)
-        .observe(counts, *count_reasons(F.col("reason"), _REASONS))
+        .observe(
+            counts,
+            *count_reasons(F.col("reason"), _REASONS),
+            F.max(available_from()).cast("string").alias(_LAST),
+        )
         .where("reason = 'usable'")
         .withColumn("available", available_from())
         .withColumn("digest", F.sha2("text", 256))
@@ -149,6 +167,12 @@ def night_notes(
             *_IDS, "row_id", "category", "chartdate", "charttime", "available", "digest", "text"
         )
     )
+
+
+def split_counts(counts: Observation) -> tuple[dict[str, int], datetime | None]:
+    """Return the number of notes by reason, and the time of the last note of any reason."""
+    found = dict(counts.get)
+    return found, _time(found.pop(_LAST))
 
 
 def document_digests(notes: DataFrame) -> DataFrame:

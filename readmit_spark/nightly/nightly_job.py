@@ -16,6 +16,7 @@ from readmit_spark.code_version import code_version
 from readmit_spark.errors import UserError
 from readmit_spark.nightly import in_house, night_chunks, night_risk
 from readmit_spark.nightly.alerts import AlertRule, alert_rule
+from readmit_spark.nightly.check_time import DataTimes, check_anybody, check_not_after_data
 from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
 from readmit_spark.nightly.night_estimate import estimate_lines
 from readmit_spark.nightly.published_nights import (
@@ -60,7 +61,7 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     nights = find_nights(run, as_of, config.nightly.lookback)
     night = _NightRun(run, as_of, in_use, alert, nights)
     admissions = night.admissions()
-    notes = night.notes(admissions.in_house)
+    notes = night.notes(admissions)
     new_text = night.new_text(notes)
     if estimate:
         return estimate_lines(
@@ -75,13 +76,14 @@ class _Admissions:
     """Tables of admissions.
 
     admissions_at: all admissions as recorded at as-of. in_house: those of patients in the house.
-    uncertain: number of admissions that may be in the house and are left out. counts: of the rows
-    that were read.
+    uncertain: number of admissions that may be in the house and are left out. times: of the
+    admissions. counts: of the rows that were read.
     """
 
     admissions_at: DataFrame
     in_house: DataFrame
     uncertain: int
+    times: DataTimes
     counts: dict[str, int]
 
 
@@ -160,9 +162,12 @@ class _NightRun:
                     "each is not understood or lies before ADMITTIME, so the list would be empty; "
                     "correct ADMITTIME, DISCHTIME and DEATHTIME"
                 )
-            return _Admissions(admissions_at, house, uncertain, counts)
+            times = in_house.admission_times(table)
+            if not run.config.nightly.any_time:
+                check_anybody(self.as_of, house.count(), times)
+            return _Admissions(admissions_at, house, uncertain, times, counts)
 
-    def notes(self, house: DataFrame) -> _Notes:
+    def notes(self, admissions: _Admissions) -> _Notes:
         run = self.run
         with run.stage("their notes"):
             source, counts = read_checked_notes(run.spark, run.config), Observation("used")
@@ -170,7 +175,7 @@ class _NightRun:
             notes = run.write_temp(
                 in_house.night_notes(
                     source.rows,
-                    house,
+                    admissions.in_house,
                     in_house.night_rule(run.config, self.as_of),
                     counts,
                     repeated,
@@ -181,8 +186,11 @@ class _NightRun:
             check_row_ids(
                 source.path, read["repeated_row_id"], counts.get["usable"], share, run.say
             )
+            used, last = in_house.split_counts(counts)
+            if not run.config.nightly.any_time:
+                check_not_after_data(self.as_of, admissions.times, last)
             documents = run.write_temp(in_house.document_digests(notes), "documents")
-            return _Notes(notes, documents, counts.get, read, ids_of_inputs(run))
+            return _Notes(notes, documents, used, read, ids_of_inputs(run))
 
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
@@ -252,7 +260,9 @@ class _NightRun:
             tables = self._tables(admissions, notes, chunks.table)
             if self.nights.own and not run.config.output.overwrite:
                 restore_root_copies(run, self.nights, PAGES)
-                return differences(self.nights.own, run)
+                return "\n".join(
+                    [differences(self.nights.own, run), *self._lists(self.nights.own.path)]
+                )
             outcomes = outcome_figures(
                 night_risk.outcomes(
                     tables["followed"], label_admissions(admissions.admissions_at, run.config),
@@ -266,8 +276,19 @@ class _NightRun:
             self.alert, facts, texts_of(tables.get(TABLE)),
         )  # fmt: skip
         pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
-        run.publish(facts, pages, root_copies=self.nights.is_last)
-        return _summary_lines(facts, run.config.output_root)
+        run.publish(facts, pages, root_copies=self.nights.later is None)
+        return "\n".join([*_summary_lines(facts), *self._lists(run.path)])
+
+    def _lists(self, path: str) -> list[str]:
+        """Return lines that say where the night's list is, and whose list is at the root.
+
+        path: the run folder of the night.
+        """
+        at_root, later = f"{self.run.config.output_root}/{PAGES[0]}", self.nights.later
+        own = f"worklist  {path}/{PAGES[0]}"
+        if later:
+            return [own, f"the list at the root stays that of {later.isoformat()}, a later night"]
+        return [own, f"copy      {at_root}"]
 
     def _tables(
         self, admissions: _Admissions, notes: _Notes, chunks: DataFrame
@@ -341,7 +362,7 @@ class _NightRun:
         }
 
 
-def _summary_lines(facts: dict[str, Any], root: str) -> str:
+def _summary_lines(facts: dict[str, Any]) -> list[str]:
     counts = facts["counts"]
     lines = [
         f"night of {facts['as_of']}: {counts['in_house']:,} patients in the house, "
@@ -353,4 +374,4 @@ def _summary_lines(facts: dict[str, Any], root: str) -> str:
             f"{counts['uncertain']:,} more admissions may be in the house: a time of each is not "
             "understood or lies before ADMITTIME"
         )
-    return "\n".join([*lines, f"worklist  {root}/{PAGES[0]}"])
+    return lines

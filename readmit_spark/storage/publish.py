@@ -176,5 +176,13 @@ def _manifest(name: str) -> str:
 def _read(files: Files, name: str) -> dict[str, Any] | None:
     if not files.exists(_manifest(name)):
         return None
-    manifest: dict[str, Any] = json.loads(files.read(_manifest(name)))
+    try:
+        manifest = json.loads(files.read(_manifest(name)))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict) or not {"run", "tables"} <= manifest.keys():
+        raise UserError(
+            f"output.root: {files.path(_manifest(name))} is damaged or no manifest of this "
+            "program; restore it, or move it away"
+        )
     return manifest

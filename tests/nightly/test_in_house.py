@@ -12,7 +12,9 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
+from readmit_spark.nightly.check_time import DataTimes
 from readmit_spark.nightly.in_house import (
+    admission_times,
     admissions_at,
     count_uncertain,
     document_digests,
@@ -20,6 +22,7 @@ from readmit_spark.nightly.in_house import (
     in_house,
     night_notes,
     night_rule,
+    split_counts,
 )
 from readmit_spark.notes.cohort import cohort_table, distinct_admissions, label_admissions
 from readmit_spark.notes.documents_table import documents_table
@@ -133,7 +136,7 @@ def night_texts(
     rows = table[0].where("hadm_id = 11").collect()
     assert len({row["row_id"] for row in rows}) == len(rows)
     return {row["row_id"]: row["text"] for row in rows}, {
-        k: v for k, v in table[1].get.items() if v
+        k: v for k, v in split_counts(table[1])[0].items() if v
     }
 
 
@@ -182,6 +185,28 @@ def test_a_note_counts_from_the_time_it_was_saved(spark: SparkSession, tmp_path:
 def test_without_storetime_the_charttime_counts(spark: SparkSession, tmp_path: Path) -> None:
     texts, _ = night_texts(spark, tmp_path, [note(1, 1, 11, "a", "2020-01-02", "10:00:00")])
     assert texts == {1: "a"}
+
+
+def test_the_last_note_is_that_of_patients_in_the_house_whatever_becomes_of_it(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    notes = [
+        stored(note(1, 1, 11, "a", "2020-01-02"), "2020-01-02 10:00:00"),
+        stored(note(2, 1, 11, "later", "2020-01-09"), "2020-01-09 10:00:00.5"),
+        stored(note(3, 1, 99, "of nobody here", "2020-02-02"), "2020-02-02 10:00:00"),
+    ]
+    _, counts = night_table(spark, tmp_path, notes, NIGHT)
+    assert split_counts(counts)[1] == datetime(2020, 1, 9, 10, 0, 0, 500_000)
+    _, counts = night_table(spark, tmp_path, notes[2:], NIGHT)
+    assert split_counts(counts)[1] is None
+
+
+def test_the_times_of_admissions_are_those_of_all(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [stay(1, 1, "2020-01-05", None), stay(2, 2, "2019-01-01 10:00:00", "2019-01-02"),
+            stay(3, 3, None, None)]  # fmt: skip
+    times = admission_times(admissions(spark, tmp_path, rows))
+    assert times == DataTimes(datetime(2019, 1, 1, 10), datetime(2020, 1, 5, 12))
+    assert admission_times(admissions(spark, tmp_path, rows[2:])) == DataTimes(None, None)
 
 
 def test_the_window_ends_while_the_patient_stays(spark: SparkSession, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ class House(NamedTuple):
         return done, log.getvalue()
 
     def manifest(self, night: datetime) -> dict[str, Any]:
-        path = self.root() / "_manifests" / "nightly" / f"{night:%Y-%m-%dT%H%M%S}.json"
+        path = self.root() / "_manifests" / "nightly" / f"{night.isoformat().replace(':', '')}.json"
         manifest: dict[str, Any] = json.loads(path.read_text())
         return manifest
 
@@ -390,15 +390,45 @@ def test_an_empty_list_because_no_discharge_is_understood_is_an_error(
         assert text in page
 
 
-def test_a_night_without_patients_is_published(
+def test_a_time_that_the_data_does_not_reach_is_refused_unless_told_to(
     house: House, spark: SparkSession, tmp_path: Path
 ) -> None:
     other_house = House(spark, tmp_path, house.model)
-    printed, _ = other_house.run(datetime(2019, 1, 1, 2))
+    before, after = datetime(1, 1, 1, 2), datetime(2120, 1, 4, 2)
+    with pytest.raises(UserError, match=r"nobody is in the house then.*from 2020-01-01"):
+        other_house.run(before)
+    with pytest.raises(UserError, match=r"last admission is of 2020-01-20 .* of 2020-01-03 21:00"):
+        other_house.run(after)
+    assert not (other_house.root() / "worklist.html").exists()
+    printed, _ = other_house.run(before, "nightly.any_time=true")
     assert "0 patients in the house, 0 scored, 0 alerts" in printed
-    assert "<html" in (other_house.root() / "worklist.html").read_text()
-    other_house.run(FIRST)
+    page = (other_house.root() / "worklist.html").read_text()
+    assert "<html" in page
+    other_house.run(after, "nightly.any_time=true")
+    printed, log = other_house.run(FIRST)
+    assert "left out" not in log
+    assert other_house.manifest(FIRST)["previous_night"] == before.isoformat()
     assert len(other_house.risk(FIRST)) == 3
+
+
+def test_the_job_names_the_night_s_own_list_and_whose_list_is_at_the_root(house: House) -> None:
+    """A night before the last one does not touch the list that the ward sees."""
+    night = datetime(2020, 1, 3, 1)
+    at_root = (house.root() / "worklist.html").read_text()
+    try:
+        for _ in ("published", "published before, and computed again"):
+            printed, _ = house.run(night)
+            own = house.root() / house.manifest(night)["run"] / "worklist.html"
+            assert own.exists()
+            assert printed.splitlines()[-2:] == [
+                f"worklist  {own}",
+                f"the list at the root stays that of {THIRD.isoformat()}, a later night",
+            ]
+            assert (house.root() / "worklist.html").read_text() == at_root
+        printed, _ = house.run(THIRD)
+        assert printed.splitlines()[-1] == f"copy      {house.root()}/worklist.html"
+    finally:
+        (house.root() / "_manifests" / "nightly" / "2020-01-03T010000.json").unlink(missing_ok=True)
 
 
 def test_outcomes_of_earlier_lists_are_shown_when_they_are_settled(house: House) -> None:
@@ -407,7 +437,7 @@ def test_outcomes_of_earlier_lists_are_shown_when_they_are_settled(house: House)
     nights = [datetime(2020, 1, 21, 2), datetime(2020, 2, 4, 2), datetime(2020, 2, 4, 13)]
     outcomes = []
     for night in nights:
-        house.run(night)
+        house.run(night, "nightly.any_time=true")  # nobody is admitted any more
         outcomes.append(house.manifest(night)["outcomes"])
     assert outcomes[0] is None
     assert [(o["n"], o["readmitted"]) for o in outcomes[1:]] == [(1, 1), (2, 1)]

@@ -1,0 +1,43 @@
+"""Refuse a time that the data does not reach.
+
+A mistyped --as-of would publish an empty list, or a list that looks later than all true ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from readmit_spark.errors import UserError
+
+_MOST_AFTER_DATA = timedelta(days=1)
+_OR_TOLD_TO = "correct --as-of or the tables, or set nightly.any_time=true to publish it anyway"
+
+
+@dataclass(frozen=True)
+class DataTimes:
+    """The first and the last ADMITTIME of the admissions; None if none is known."""
+
+    first_admission: datetime | None
+    last_admission: datetime | None
+
+
+def check_anybody(as_of: datetime, patients: int, data: DataTimes) -> None:
+    """Raise a UserError if nobody is in the house."""
+    if not patients:
+        raise UserError(
+            f"--as-of {as_of.isoformat()}: nobody is in the house then; data.admissions has "
+            f"admissions from {data.first_admission} to {data.last_admission}; {_OR_TOLD_TO}"
+        )
+
+
+def check_not_after_data(as_of: datetime, data: DataTimes, last_note: datetime | None) -> None:
+    """Raise a UserError if the last admission and the last note are more than a day before
+    `as_of`."""
+    times = [time for time in (data.last_admission, last_note) if time]
+    if not times or as_of - max(times) > _MOST_AFTER_DATA:
+        raise UserError(
+            f"--as-of {as_of.isoformat()} is more than a day after the data: the last admission is "
+            f"of {data.last_admission}, the last note of a patient in the house of {last_note}; "
+            f"{_OR_TOLD_TO}"
+        )
