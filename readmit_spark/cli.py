@@ -13,6 +13,7 @@ from datetime import datetime
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
 from readmit_spark.storage.aws_errors import find_aws_failure
+from readmit_spark.storage.disk_errors import find_disk_failure
 
 # Exit codes.
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -89,6 +90,10 @@ def _report(job: str, error: Exception) -> int:
     if failure:
         _print_error(f"{job}: {failure.message}")
         return FAILED if failure.temporary else USER_ERROR
+    disk_failure = find_disk_failure(error)
+    if disk_failure:
+        _print_error(f"{job}: {disk_failure}")
+        return USER_ERROR
     print(f"{job}: internal error, not a mistake in your input; stack trace:", file=sys.stderr)
     traceback.print_exc()
     return FAILED

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,8 +82,15 @@ def _folded(codes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _a_folder(root: str) -> str:
-    if re.fullmatch(r"\s*(\w+:)?[/\s]*", root):
+    path = root if re.match(r"\w+:", root) else os.path.abspath(root)
+    if re.fullmatch(r"\s*(\w+:)?[/\s]*", root) or path == "/":
         raise PydanticCustomError("folder", "a folder of its own is needed, such as /data/readmit")
+    found = sorted(set(r"{}[]*?\\") & set(path))
+    if found:
+        raise PydanticCustomError(
+            "folder",
+            f"Spark reads {' '.join(found)} in its path as a pattern; choose another folder",
+        )
     return root
 
 

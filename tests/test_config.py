@@ -165,6 +165,17 @@ WRONG = {
         "output.root is ' //': a folder of its own is needed, such as /data/readmit",
     "output.root=s3://":
         "output.root is 's3://': a folder of its own is needed, such as /data/readmit",
+    "output.root=/data/..":
+        "output.root is '/data/..': a folder of its own is needed, such as /data/readmit",
+    "output.root='/data/{a,b}'":
+        "output.root is '/data/{a,b}': Spark reads { } in its path as a pattern; choose another "
+        "folder",
+    "output.root='s3://b/[ab]'":
+        "output.root is 's3://b/[ab]': Spark reads [ ] in its path as a pattern; choose another "
+        "folder",
+    r"output.root='a*b?\c'":
+        r"output.root is 'a*b?\\c': Spark reads * ? \ in its path as a pattern; choose another "
+        "folder",
     # codes
     "codes.planned=elective": "codes.planned is 'elective': a list is needed, such as [elective]",
     "codes.planned=[ELECTIVE, ' Urgent ']":

@@ -27,7 +27,7 @@ from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
-from readmit_spark.storage.files import Files
+from readmit_spark.storage.files import open_files
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.text_ids import published_ids, shown, texts_of
@@ -111,7 +111,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
         facts = {"model": model.name, "of": selection.label, "explained": len(rows)}
         run.publish(facts, files)
         if ARRAYS not in files:  # an earlier run's arrays do not belong to this page
-            Files(run.spark, config.output_root).delete(ARRAYS)
+            open_files(run.spark, config.output_root).delete(ARRAYS)
     return _summary_lines(rows, selection.label, config.output_root, files)
 
 

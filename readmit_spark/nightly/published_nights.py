@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
-from readmit_spark.storage.files import Files
+from readmit_spark.storage.files import open_files
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.output_tables import NIGHTLY
 from readmit_spark.storage.run import Run
@@ -94,9 +94,9 @@ def find_nights(
 def _published_times(run: Run) -> list[datetime]:
     """Return the times in the names of the nights' manifests, the latest first."""
     folder = f"_manifests/{Night.JOB}"
-    names = Files(run.spark, run.config.output_root).names(folder)
+    names = open_files(run.spark, run.config.output_root).names(folder)
     times, others = [], []
-    for name in (name for name in names if not name.endswith(".new")):  # being written
+    for name in names:
         record = _RECORD.fullmatch(name)
         try:
             times.append(datetime.strptime(record[1] if record else name, NIGHT_NAME))
@@ -122,6 +122,4 @@ def _read_night(run: Run, time: datetime, tables: Sequence[str] | None) -> Night
 def restore_root_copies(run: Run, nights: Nights, names: Sequence[str]) -> None:
     """Copy the last night's files to the root again: a run that died may have left older ones."""
     if nights.own and nights.later is None:
-        files = Files(run.spark, run.config.output_root)
-        for name in names:
-            files.write(name, files.read(f"{nights.own.run}/{name}"))
+        run.restore_root_copies(nights.own.run, names)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
+from readmit_spark.storage.local_files import sync
 from readmit_spark.storage.s3 import filesystem_of
 
 
@@ -22,16 +24,22 @@ class FileStore:
         """Call `write` with a binary file that becomes `name`.
 
         A reader sees either the previous or the complete new file: S3 shows an object only when it
-        is complete; elsewhere a temporary file is written and renamed. Its name is always the
-        same, so that a killed process leaves at most one file behind.
+        is complete; elsewhere a temporary file is written, on a disk also flushed, and renamed. Its
+        name is always the same, so that a killed process leaves at most one file behind.
         """
         self._fs.create_dir(self._path, recursive=True)
         target = f"{self._path}/{name}"
         written = target if isinstance(self._fs, fs.S3FileSystem) else f"{target}.new"
         with self._fs.open_output_stream(written) as file:
             write(file)
-        if written != target:
-            self._fs.move(written, target)
+        if written == target:
+            return
+        on_disk = isinstance(self._fs, fs.LocalFileSystem)
+        if on_disk:
+            sync(Path(written))
+        self._fs.move(written, target)
+        if on_disk:
+            sync(Path(self._path))
 
     def read(self, name: str, read: Callable[[Any], Any]) -> Any:
         """Return the result of `read` on the binary file; raise FileNotFoundError if missing."""

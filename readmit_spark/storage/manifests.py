@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.config import split_name
 from readmit_spark.errors import UserError
-from readmit_spark.storage.publish import has_result, read_manifest
+from readmit_spark.storage.publish import read_manifest
 
 
 class _Part(BaseModel):
@@ -75,8 +75,6 @@ class Manifest(_Part):
     @classmethod
     def read_if_complete(cls, spark: SparkSession, root: str) -> Self | None:
         """Read the current manifest like `read`; return None if there is none or it is damaged."""
-        if not has_result(spark, root, cls.JOB):
-            return None
         try:
             return cls.read(spark, root)
         except UserError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from readmit_spark.config import Config, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.storage.executors import ExecutorWatch
+from readmit_spark.storage.files import open_files
 from readmit_spark.storage.output_tables import check_schema, output_table
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
@@ -25,8 +26,9 @@ class Run:
     """One run of one job, which holds the job's lock.
 
     Use it as a context manager: at the end of the block it deletes what was written but not
-    published, and releases the lock. On a cluster it raises a UserError if the job had to wait too
-    long for an executor. now: returns the current time. path: the run folder.
+    published, and releases the lock. After `publish`, files can still be added. On a cluster it
+    raises a UserError if the job had to wait too long for an executor. now: returns the current
+    time. path: the run folder.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class Run:
         self.spark, self.config, self.progress, self.now = spark, config, progress, now
         self._started = now()
         self._job = name.partition("/")[0]
-        self._publication = Publication(spark, config.output_root, name, overwrite, now)
+        files = open_files(spark, config.output_root)
+        self._publication = Publication(files, name, overwrite, now)
         self.path = self._publication.path
         self._watch = ExecutorWatch(spark, progress.say)
 
@@ -62,7 +65,7 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         self._watch.stop()
-        self._publication.abandon()  # does nothing after `publish`
+        self._publication.close()
         if error is not None and self._watch.failure:
             raise UserError(self._watch.failure) from None
 
@@ -106,19 +109,40 @@ class Run:
         name -> content of pages, pictures and metrics. root_copies: also copy each file to
         output.root.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            local_files = [_write(Path(folder) / name, c) for name, c in (files or {}).items()]
-            for file in local_files:
-                self._publication.put(file, file.name)
-            complete = {
-                "started": self._started.isoformat(timespec="seconds"),
-                "finished": self.now().isoformat(timespec="seconds"),
-                "config": to_dict(self.config),
-                "seconds": self.progress.seconds,
-                **facts,
-            }
-            self._publication.publish(complete, root_copies=local_files if root_copies else ())
+        complete = {
+            "started": self._started.isoformat(timespec="seconds"),
+            "finished": self.now().isoformat(timespec="seconds"),
+            "config": to_dict(self.config),
+            "seconds": self.progress.seconds,
+            **facts,
+        }
+        with _local_files(files or {}) as paths:
+            for path in paths:
+                self._publication.put(path, path.name)
+            self._publication.publish(complete)
+            for path in paths if root_copies else ():
+                self._publication.put_root_copy(path, path.name)
         return complete
+
+    def add_files(self, files: Mapping[str, str | bytes], root_copies: bool = True) -> None:
+        """Add files to the published run: name -> content, as in `publish`."""
+        with _local_files(files) as paths:
+            for path in paths:
+                self._publication.put(path, path.name)
+                if root_copies:
+                    self._publication.put_root_copy(path, path.name)
+
+    def restore_root_copies(self, run: str, names: Sequence[str]) -> None:
+        """Copy files of an earlier run folder to the root again."""
+        for name in names:
+            self._publication.restore_root_copy(run, name)
+
+
+@contextmanager
+def _local_files(contents: Mapping[str, str | bytes]) -> Iterator[list[Path]]:
+    """Write the contents to temporary files of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield [_write(Path(folder) / name, content) for name, content in contents.items()]
 
 
 def _write(path: Path, content: str | bytes) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark import SparkConf
@@ -55,6 +57,8 @@ _SILENCED_LOGGERS = (
     "org.apache.spark.executor.Executor",
     "org.apache.spark.scheduler.TaskSetManager",
     "org.apache.spark.sql.execution.python.ArrowPythonRunner",
+    "org.apache.spark.sql.execution.datasources.FileFormatWriter",
+    "org.apache.spark.util.Utils",
 )
 
 # A job that hangs for want of machines is explained by these loggers alone. They hold no text.
@@ -84,7 +88,8 @@ def build_session(app: str) -> SparkSession:
             builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in {**_DEFAULTS, **_submitted(_DEFAULTS), **_SETTINGS}.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
+    with _interrupts_deferred():
+        session = builder.getOrCreate()
     # EMR configures s3:// itself. Elsewhere no file system is registered for it.
     hadoop = session._jsc.hadoopConfiguration()
     hadoop.setIfUnset("fs.s3.impl", "org.apache.hadoop.fs.s3a.S3AFileSystem")
@@ -95,6 +100,32 @@ def build_session(app: str) -> SparkSession:
     for logger in _WARNING_LOGGERS:
         log4j.core.config.Configurator.setLevel(logger, log4j.Level.WARN)
     return session
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Raise a KeyboardInterrupt only at the end, or as soon as Spark handles interrupts itself.
+
+    A Java process that loses this program while it starts would fail, and then live on for ever.
+    """
+    interrupted = False
+
+    def note(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # a Spark of this process handles them, or nobody
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, before)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def _submitted(keys: Iterable[str]) -> dict[str, str]:

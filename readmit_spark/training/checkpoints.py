@@ -50,7 +50,7 @@ class Checkpoints:
         self._store.write(name, lambda file: torch.save(content, file))
         self._store.write_json(_LATEST, name)
         for old in self._store.names():
-            if old.endswith(".pt") and old not in (name, _best_name(state)):
+            if old.endswith((".pt", ".pt.new")) and old not in (name, _best_name(state)):
                 self._store.delete(old)
 
     def load(self, parts: Mapping[str, Any], device: Any) -> TrainingState:

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.comparison.audit_job import Check, audit, table
 from readmit_spark.config import Config
+from readmit_spark.storage.local_files import LocalFiles
 from readmit_spark.storage.publish import Publication
 from tests.runs import start_run
 from tests.ward import Ward, call_job
@@ -173,10 +174,11 @@ def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_p
     for sign in (1, -1):
         folder = tmp_path / str(sign)
         folder.mkdir()
-        publication = Publication(spark, str(folder / "out"), "score", True, datetime.now)
+        publication = Publication(LocalFiles(str(folder / "out")), "score", True, datetime.now)
         turned = spark.createDataFrame(scores.assign(score=scores.score * float(sign)))
         publication.write_table(turned, "patient_scores")
-        publication.publish(score_facts(ward), root_copies=[])
+        publication.publish(score_facts(ward))
+        publication.close()
         check = checks_of(spark, ward, folder, {})[name, "3days"]
         assert check.passed is None
         assert check.found.startswith(f"rho {sign:+.2f} over "), check

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from moto.core.utils import utcnow
+from moto.s3 import models as s3_server_clock
 from pyspark.sql import SparkSession
 
 from readmit_spark import cli
@@ -25,8 +27,10 @@ from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring import scorer_settings as scoring
 from readmit_spark.scoring.model import Model
+from readmit_spark.storage.files import Files, open_files
 from readmit_spark.storage.ingest_job import ingest
 from readmit_spark.storage.input_tables import read_notes
+from readmit_spark.storage.lock import Lock
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.publish import Publication, read_manifest
 from readmit_spark.storage.run import Run
@@ -260,19 +264,73 @@ def test_a_run_that_published_meanwhile_is_not_overwritten(
     s3 = boto3.client("s3")
     if before:
         s3.put_object(**manifest_at, Body=before.encode())
-    publication = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
+    files = open_files(spark, f"{ward}/out")
+    publication = Publication(files, "audit", True, datetime.now)
     publication.write_table(spark.range(3), "checks")
-    other = b'{"run": "audit/other"}'
+    other = b'{"run": "audit/other", "tables": {}}'
     s3.put_object(**manifest_at, Body=other)
     with pytest.raises(UserError, match=r"another run published audit under s3a://ward/out"):
         publication.publish({})
-    publication.abandon()
+    publication.close()
     assert s3.get_object(**manifest_at)["Body"].read() == other
     assert not [key for key in keys("out/audit/") if key.endswith(".parquet")]
-    again = Publication(spark, f"{ward}/out", "audit", True, datetime.now)
+    again = Publication(files, "audit", True, datetime.now)
     again.write_table(spark.range(3), "checks")
     again.publish({})
+    again.close()
     assert read_manifest(spark, f"{ward}/out", "audit")["tables"]["checks"]["rows"] == 3
+
+
+def publish_checks(files: Files, rows: int) -> None:
+    publication = Publication(files, "audit", True, datetime.now)
+    folder = publication.path.partition("ward/")[2]
+    body = b"1" * rows
+    boto3.client("s3").put_object(Bucket="ward", Key=f"{folder}/checks/part-0.parquet", Body=body)
+    publication.add_table("checks", rows)
+    publication.publish({})
+    publication.close()
+
+
+def test_only_objects_of_the_program_are_deleted_and_a_lost_manifest_stops_it(
+    spark: SparkSession, ward: str
+) -> None:
+    s3 = boto3.client("s3")
+    own = ["out/audit/raw/a.csv", "out/audit/20260101T000000-abcdef/a.csv", "out/_work/audit/a.csv"]
+    for key in own:
+        s3.put_object(Bucket="ward", Key=key, Body=b"own")
+    files = open_files(spark, f"{ward}/out")
+    for rows in (1, 2, 3):
+        publish_checks(files, rows)
+    assert set(own) < set(keys("out/"))
+    assert len([key for key in keys("out/audit/") if key.endswith(".parquet")]) == 2
+    assert [key for key in keys("out/_work/") if key not in own and key[-1] != "/"] == []
+    before = s3.get_object(Bucket="ward", Key="out/_manifests/audit.json")["Body"].read()
+    s3.put_object(Bucket="ward", Key="out/_manifests/audit.json", Body=before[:99])
+    with pytest.raises(UserError, match=r"_manifests/audit\.json is not a manifest"):
+        read_manifest(spark, f"{ward}/out", "audit")
+    s3.delete_object(Bucket="ward", Key="out/_manifests/audit.json")
+    for call in (
+        lambda: publish_checks(files, 4),
+        lambda: read_manifest(spark, f"{ward}/out", "audit"),
+    ):
+        with pytest.raises(UserError, match="is lost; put its copy back: aws s3 cp s3://") as error:
+            call()
+    copy = str(error.value).partition("s3 cp s3://ward/")[2].partition(" ")[0]
+    assert s3.get_object(Bucket="ward", Key=copy)["Body"].read() == before
+
+
+def test_a_lock_on_s3_counts_by_the_clock_of_s3(
+    spark: SparkSession, ward: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = open_files(spark, f"{ward}/out")
+    Lock(files, "audit", datetime.now).release()
+    Lock(files, "audit", lambda: datetime(2026, 1, 1)).release()
+    assert keys("out/_locks/") == ["out/_locks/audit/000000002.json"]
+    boto3.client("s3").put_object(Bucket="ward", Key="out/_locks/audit/000000003.json", Body=b"{")
+    with pytest.raises(UserError, match="its lock is not readable"):
+        Lock(files, "audit", datetime.now)
+    monkeypatch.setattr(s3_server_clock, "utcnow", lambda: utcnow() + timedelta(minutes=6))
+    Lock(files, "audit", datetime.now).release()
 
 
 def runs_of_prepare() -> set[str]:

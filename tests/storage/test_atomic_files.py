@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_state_and_best_weights_of_a_training_are_restored(folder: str) -> None:
     best_weight = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight += 1
+    FileStore(folder).write_json("step-7.pt.new", "of a killed process")
     second = TrainingState(step=8, best_step=4, best_auroc=0.7, stale=1, history=first.history)
     checkpoints.save(second, {"layer": layer})
     assert FileStore(folder).names() == ["best-4.pt", "latest.json", "step-8.pt"]
@@ -75,6 +77,19 @@ def test_small_files_are_written_read_replaced_and_deleted(folder: str) -> None:
     store.remove()
     store.remove()
     assert store.names() == []
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_folder_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    FileStore(f"{tmp_path}/work").write_json("a.json", 1)
+    assert synced == ["a.json.new", "work"]
 
 
 def test_a_failed_write_leaves_the_previous_file(tmp_path: Path) -> None:

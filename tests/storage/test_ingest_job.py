@@ -274,7 +274,7 @@ def test_tables_of_an_ingest_that_died_are_not_read(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(Publication, "publish", _die)
-        patch.setattr(Publication, "abandon", lambda self: self._lock.release())
+        patch.setattr(Publication, "close", lambda self: self._lock.release())
         with pytest.raises(KeyboardInterrupt):
             run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, "text")]))
     assert result_files(tmp_path / "raw") == ["part-00000.zstd.parquet"]
@@ -289,6 +289,19 @@ def test_tables_of_an_ingest_that_died_are_not_read(
 
 def _die(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_sources_in_a_folder_of_the_root_that_is_named_like_the_job_are_read_and_kept(
+    spark: SparkSession, run: Ingest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "raw" / "ingest"
+    folder.mkdir(parents=True)
+    source = Path(write_csv(folder / "n.csv", [note(1, 1, 1, "text")]))
+    before = source.read_bytes()
+    for _ in range(3):
+        run(str(source), "output.overwrite=true")
+    assert source.read_bytes() == before
+    assert read_notes(spark, f"{tmp_path}/raw").count() == 1
 
 
 def test_the_manifest_contains_no_text(run: Ingest, tmp_path: Path) -> None:

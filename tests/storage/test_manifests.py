@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
+from readmit_spark.storage.local_files import LocalFiles
 from readmit_spark.storage.manifests import Night, Prepared, Scored
 from readmit_spark.storage.publish import Publication
 
@@ -46,9 +47,10 @@ NIGHT: dict[str, Any] = {
 
 
 def publish(spark: SparkSession, root: Path, name: str, facts: dict[str, Any]) -> None:
-    publication = Publication(spark, str(root), name, True, datetime.now)
+    publication = Publication(LocalFiles(str(root)), name, True, datetime.now)
     publication.write_table(spark.range(3), "cohort")
     publication.publish(facts)
+    publication.close()
 
 
 def test_the_facts_of_prepare_are_typed_values(spark: SparkSession, tmp_path: Path) -> None:
@@ -106,6 +108,8 @@ def test_read_if_complete_is_none_without_a_result_and_with_a_damaged_one(
     with pytest.raises(UserError, match=r"cohort is not what jobs/prepare\.py wrote"):
         Prepared.read(spark, root)
     assert Prepared.read(spark, root, tables=[]).tokenizer == "abc"  # checks no table
+    (tmp_path / "_manifests" / "prepare.json").write_text("")
+    assert Prepared.read_if_complete(spark, root) is None
 
 
 def test_scores_have_the_c_of_their_vote(spark: SparkSession, tmp_path: Path) -> None:
