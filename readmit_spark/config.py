@@ -57,6 +57,13 @@ def _zone(name: str) -> str:
     return name
 
 
+def _auto_or_day(value: str) -> str:
+    try:
+        return value if value == "auto" else datetime.date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise PydanticCustomError("day", "auto or a date is needed, such as 2026-01-31") from None
+
+
 def _list_like(example: str) -> Callable[[object], tuple[object, ...]]:
     """Return a validator that converts a list to a tuple and refuses empty lists."""
 
@@ -99,6 +106,7 @@ _LARGEST = 2**31 - 1  # the largest whole number of Spark's int
 # Strict types: `true` and 2.0 are not whole numbers, and 7 is not text.
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), BeforeValidator(_text_from_date)]
+KnownUntil = Annotated[Text, AfterValidator(_auto_or_day)]
 Zone = Annotated[Text, AfterValidator(_zone)]
 PositiveInt = Annotated[int, Strict(), Field(gt=0, le=_LARGEST)]
 NotNegativeInt = Annotated[int, Strict(), Field(ge=0, le=_LARGEST)]
@@ -169,6 +177,9 @@ class Output:
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Label:
     horizon_days: Days
+    known_until: KnownUntil | None
+    death: Literal["exclude", "negative", "event"] | None
+    join_hours: Annotated[NotNegativeNumber, Field(le=24 * 365)]
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -374,6 +385,11 @@ class Config:
     def split_level(self) -> str:
         """Return `split.level`, or the profile's level: the published split is by admission."""
         return _split_level(self.profile, self.split.level)
+
+    @property
+    def label_death(self) -> str:
+        """Return `label.death`, or the profile's rule: the published labels know no deaths."""
+        return self.label.death or ("negative" if self.profile == "paper" else "exclude")
 
     @property
     def split_name(self) -> str:

@@ -191,9 +191,14 @@ def cohort(
         if reason:
             result.exclusions.append((stay["hadm_id"], reason))
             continue
-        following = _next_unplanned(stay, of_subject[stay["subject_id"]])
+        of_same = of_subject[stay["subject_id"]]
+        following = _next_unplanned(stay, of_same)
         days = days_between(stay["dischtime"], following)
-        unknown = stay["dischtime"] is None and profile == "default"
+        readmitted = label(days, horizon_days=horizon_days)
+        unknown = profile == "default" and (
+            stay["dischtime"] is None
+            or (not readmitted and _dies_within(horizon_days, stay, of_same))
+        )
         key = stay["subject_id"] if level == "patient" else stay["hadm_id"]
         result.rows[stay["hadm_id"]] = {
             **{
@@ -203,7 +208,7 @@ def cohort(
             },
             "next_admittime": following,
             "days_next_admit": days,
-            "label": None if unknown else label(days, horizon_days=horizon_days),
+            "label": None if unknown else readmitted,
             "duration_days": days_between(stay["admittime"], stay["dischtime"]),
             "split": split(key, seed),
             "fold": fold(key, seed),
@@ -238,6 +243,30 @@ def _died(stay: Mapping[str, Any], profile: str) -> bool:
         return False
     times = (stay["deathtime"], stay["dischtime"])
     return profile == "paper" or None in times or times[0] <= times[1]
+
+
+def _dies_within(
+    horizon_days: float, stay: Mapping[str, Any], stays_of_subject: list[dict[str, Any]]
+) -> bool:
+    """Return whether a death on the day of discharge or later is known, less than `horizon_days`
+    after it: in a later stay, or by a DEATHTIME after DISCHTIME."""
+    deaths = [
+        other["deathtime"] or other["dischtime"]
+        for other in stays_of_subject
+        if _died(other, "default")
+        and other["admittime"]
+        and stay["admittime"]
+        and (other["admittime"], other["hadm_id"]) > (stay["admittime"], stay["hadm_id"])
+    ]
+    # The first of the later stays alone counts.
+    deaths = [min(death for death in deaths if death)] if any(deaths) else []
+    if stay["deathtime"] and stay["deathtime"] > stay["dischtime"]:
+        deaths.append(stay["deathtime"])
+    return any(
+        death.date() >= stay["dischtime"].date()
+        and days_between(stay["dischtime"], death) < horizon_days
+        for death in deaths
+    )
 
 
 def _begins_after_death(stay: Mapping[str, Any], stays_of_subject: list[dict[str, Any]]) -> bool:

@@ -180,7 +180,7 @@ def test_a_stay_after_death_is_left_out_and_is_no_readmission() -> None:
         stay(3, "2020-01-20", "2020-01-21"),
     ]
     assert cohort(*stays).exclusions == [(2, "died_in_hospital"), (3, "after_death")]
-    assert labels(*stays) == {1: 0}
+    assert labels(*stays) == {1: None}  # died before any readmission
     assert labels(*stays, profile="paper") == {1: 1, 3: 0}
 
 

@@ -16,6 +16,7 @@ from readmit_spark.evaluation.metrics import calibration
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import FACTORS, by_subgroup
 from readmit_spark.notes.demographics import UNKNOWN
+from readmit_spark.notes.outcome import UNLABELLED
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.s3 import filesystem_of
 
@@ -81,10 +82,15 @@ def _flow(prepared: Prepared) -> list[FlowStep]:
     if duplicates := prepared.admissions["duplicate_rows"]:
         left_out.insert(0, ("identical_duplicate", duplicates))
     sides = cohort.split.value_counts()
-    unknown = int(cohort.label.isna().sum())
+    unlabelled = {k: prepared.outcomes.get(k, 0) for k in UNLABELLED if k != "no_discharge"}
+    unknown = int(cohort.label.isna().sum()) - sum(unlabelled.values())
     return [
         FlowStep("admissions in the table", prepared.admissions["rows"], left_out),
-        FlowStep("in the cohort", len(cohort), [("without a known outcome", unknown)]),
+        FlowStep(
+            "in the cohort",
+            len(cohort),
+            [("without a known outcome", unknown), *((k, n) for k, n in unlabelled.items() if n)],
+        ),
         *(FlowStep(f"on the {side} side", int(sides.get(side, 0)))
           for side in ("train", "validation", "test")),
     ]  # fmt: skip

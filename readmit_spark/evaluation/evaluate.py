@@ -160,12 +160,29 @@ def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, s
         "vote": f"c = {config.vote.c}",
         "split.seed": str(config.split.seed),
         "notes read": f"{prepared.notes['notes']:,}",
+        **_outcome_facts(prepared.outcomes),
         "prepared": prepared.finished,
         # A cluster's pyspark is a zip without package metadata.
         "pyspark": pyspark.__version__,
         **{name: version(name) for name in ("torch", "transformers")},
         "Python": platform.python_version(),
     }
+
+
+def _outcome_facts(outcomes: Mapping[str, int]) -> dict[str, str]:
+    """Return lines on stays without a label and on early readmissions, some of them transfers."""
+    facts = {}
+    if open_stays := outcomes.get("follow_up_incomplete"):
+        facts["without a label"] = f"{open_stays:,} stays whose follow-up ends with the data"
+    if deaths := outcomes.get("died_within_horizon"):
+        facts["left out"] = f"{deaths:,} stays whose patient died before any readmission"
+    if outcomes:
+        facts["readmitted"] = (
+            f"{outcomes['readmitted_at_once']:,} at once or before the discharge, "
+            f"{outcomes['readmitted_within_1_day']:,} more within a day, "
+            f"{outcomes['readmitted_within_7_days']:,} more within 7 days"
+        )
+    return facts
 
 
 def report_files(evaluations: Sequence[Evaluation], report: Report) -> dict[str, str | bytes]:

@@ -8,8 +8,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.nightly.alerts import AlertRule
-from readmit_spark.notes.cohort import DAY
 from readmit_spark.notes.note_rule import timestamp
+from readmit_spark.notes.outcome import DAY
 from readmit_spark.scoring.score_chunks import vote
 
 DRIVERS = 3  # chunks shown for each patient; the first has the highest probability
@@ -177,12 +177,13 @@ def outcomes(
 
     An outcome is settled `days` days after discharge, also if the patient is readmitted sooner. The
     outcomes known before that day are readmissions only, and would make any rate too high. A
-    patient who died in the house has no outcome.
+    patient who died in the house, or within `days` days without a readmission (`label.death`), has
+    no outcome.
 
     labelled: `cohort.label_admissions` of `in_house.admissions_at`.
     """
     passed = F.unix_micros(timestamp(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
-    settled = labelled.where(F.col("exclusion").isNull() & F.col("dischtime").isNotNull() & passed)
+    settled = labelled.where(F.col("exclusion").isNull() & F.col("label").isNotNull() & passed)
     return (
         followed.where(F.col("basis") == basis)
         .join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.notes.outcome import days_between, with_outcomes
 from readmit_spark.storage.codes import is_one_of
 
-DAY = 86_400_000_000  # microseconds
 FOLDS = 5
 TEST, VALIDATION = 0.1, 0.2  # hash below 0.1: test; below 0.2: validation
 
@@ -30,40 +32,25 @@ def distinct_admissions(admissions: DataFrame) -> DataFrame:
 
 
 def label_admissions(
-    admissions: DataFrame, config: Config, patients: DataFrame | None = None
+    admissions: DataFrame,
+    config: Config,
+    patients: DataFrame | None = None,
+    known_until: datetime | None = None,
 ) -> DataFrame:
-    """Add next_admittime, days_next_admit, label, duration_days and exclusion to all admissions.
+    """Add next_admittime, days_next_admit, label, unlabelled (`outcome.with_outcomes`),
+    duration_days and exclusion to all admissions.
 
-    next_admittime: the subject's first later admission (by ADMITTIME, then HADM_ID) that is not
-    planned and does not begin after the subject's death. label: 1 if it starts less than
-    `label.horizon_days` after DISCHTIME, also if the two overlap, else 0. Without a DISCHTIME the
-    label is null (0 in the paper profile). exclusion: the reason to leave the admission out of the
-    cohort, or null.
+    exclusion: the reason to leave the admission out of the cohort, or null.
 
-    patients: from `read_patients`, for deaths outside the hospital; None: only deaths in the
-    hospital are known.
+    patients: from `read_patients`, for deaths outside the hospital; None: only the deaths in
+    `admissions` are known. known_until: from `outcome.end_of_follow_up`; None: for ever.
     """
-    later_first = (
-        Window.partitionBy("subject_id")
-        .orderBy(F.col("admittime").desc(), F.col("hadm_id").desc())
-        .rowsBetween(Window.unboundedPreceding, -1)
-    )
-    planned = is_one_of("admission_type", config.codes.planned)
-    # An admission without ADMITTIME has no place in the order, so it is never the next one.
-    possible = F.when(~planned & ~F.col("after_death"), F.col("admittime"))
-    next_admittime = F.last(possible, ignorenulls=True)
-    days_next = _days("dischtime", "next_admittime")
-    label = F.when(F.col("days_next_admit") < config.label.horizon_days, 1).otherwise(0)
-    if config.profile == "default":
-        label = F.when(F.col("dischtime").isNotNull(), label)
+    stays = _with_deaths(admissions, patients, config.profile)
     return (
-        _with_after_death(admissions, patients, config.profile)
-        .withColumn("next_admittime", next_admittime.over(later_first))
-        .withColumn("days_next_admit", days_next)
-        .withColumn("label", label.cast("int"))
-        .withColumn("duration_days", _days("admittime", "dischtime"))
+        with_outcomes(stays, config, known_until)
+        .withColumn("duration_days", days_between("admittime", "dischtime"))
         .withColumn("exclusion", _exclusion(config))
-        .drop("after_death")
+        .drop("after_death", "died", "dod")
     )
 
 
@@ -107,6 +94,12 @@ def split_of(config: Config) -> Column:
     return F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
 
 
+def unlabelled_table(labelled: DataFrame) -> DataFrame:
+    """Build the `unlabelled` table (docs/tables.md): hadm_id, reason."""
+    rows = labelled.where(F.col("exclusion").isNull() & F.col("unlabelled").isNotNull())
+    return rows.select("hadm_id", F.col("unlabelled").alias("reason"))
+
+
 def exclusions_table(labelled: DataFrame) -> DataFrame:
     """Build the `exclusions` table (docs/tables.md): hadm_id, reason."""
     left_out = labelled.where(F.col("exclusion").isNotNull())
@@ -132,33 +125,25 @@ def _exclusion(config: Config) -> Column:
     return reason
 
 
-def _with_after_death(admissions: DataFrame, patients: DataFrame | None, profile: str) -> DataFrame:
-    """Add after_death: whether the stay begins after the subject's death, in an earlier stay or, by
-    the date of death in `patients`, on a day before. False in the paper profile."""
-    if profile == "paper":
-        return admissions.withColumn("after_death", F.lit(False))
+def _with_deaths(admissions: DataFrame, patients: DataFrame | None, profile: str) -> DataFrame:
+    """Add died (the time of a death in the stay), dod (the day of death in `patients`) and
+    after_death: whether the stay begins after the subject's death, in an earlier stay or, by `dod`,
+    on a day before; false in the paper profile."""
     # Where the time of a death in hospital is not understood, the stay's end is its latest moment.
     died = F.when(died_in_hospital(profile), F.coalesce("deathtime", "dischtime"))
+    if patients is None:
+        stays = admissions.withColumn("dod", F.lit(None).cast("date"))
+    else:
+        days = patients.groupBy("subject_id").agg(F.min("dod").alias("dod"))
+        stays = admissions.join(days, "subject_id", "left")
+    if profile == "paper":
+        return stays.withColumns({"died": died, "after_death": F.lit(False)})
     # An earlier stay's: a stay of a donor may begin after its own DEATHTIME.
     own = Window.partitionBy("subject_id").orderBy("admittime", "hadm_id")
     earlier = F.min(died).over(own.rowsBetween(Window.unboundedPreceding, -1))
     after = F.col("subject_id").isNotNull() & F.coalesce(F.col("admittime") > earlier, F.lit(False))
-    if patients is None:
-        return admissions.withColumn("after_death", after)
-    days = patients.groupBy("subject_id").agg(F.min("dod").alias("dod"))
     after_day = F.coalesce(F.to_date("admittime") > F.col("dod"), F.lit(False))
-    return (
-        admissions.join(days, "subject_id", "left")
-        .withColumn("after_death", after | after_day)
-        .drop("dod")
-    )
-
-
-def _days(start: str, end: str) -> Column:
-    """Return the days from `start` to `end`."""
-    # Subtract whole microseconds: in seconds as floats, exactly 30 days can come out as slightly
-    # less, which changes the label.
-    return (F.unix_micros(end) - F.unix_micros(start)) / DAY
+    return stays.withColumns({"died": died, "after_death": after | after_day})
 
 
 def _hash(key: Column, salt: str) -> Column:

@@ -16,9 +16,17 @@ from readmit_spark.notes.cohort import (
     died_after_discharge,
     exclusions_table,
     label_admissions,
+    unlabelled_table,
 )
 from readmit_spark.notes.demographics import subgroups_table
 from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.note_rule import timestamp
+from readmit_spark.notes.outcome import (
+    days_between,
+    end_of_follow_up,
+    last_event,
+    outcome_counts,
+)
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.check_csv import large_csv_bytes
@@ -34,6 +42,7 @@ from readmit_spark.storage.text_ids import TABLE, ids_of_inputs
 from readmit_spark.storage.unread import check_row_ids, report_unread, unread_counts
 
 STAGES = 3
+_LARGEST_OPEN_SHARE = 0.01  # of the stays, whose follow-up may end with the data before it is said
 
 
 def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
@@ -48,9 +57,11 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     # A missing file or column is an error before any work.
     read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
     with run.stage("admissions: labels and split"):
-        labelled, admission_counts = _admissions(run)
+        labelled, admission_counts, outcomes = _admissions(run)
         cohort = run.write_table(cohort_table(labelled, config), "cohort")
         run.write_table(exclusions_table(labelled), "exclusions")
+        run.write_table(unlabelled_table(labelled), "unlabelled")
+        _warn_if_follow_up_ends(run, labelled)
         run.write_table(_subgroups(run, cohort), "subgroups")
     with run.stage("notes: documents, chunks, tokens"):
         _warn_if_large(run)
@@ -63,27 +74,54 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
             {
                 "tokenizer": tokenizer.fingerprint,
                 "admissions": admission_counts,
+                "outcomes": outcomes,
                 "notes": note_counts,
             }
         )
 
 
-def _admissions(run: Run) -> tuple[DataFrame, dict[str, int]]:
-    """Return all admissions with labels, as a temporary table, and counts of the input rows."""
+def _admissions(run: Run) -> tuple[DataFrame, dict[str, int], dict[str, int]]:
+    """Return all admissions with labels, as a temporary table, and counts of the input rows and of
+    the outcomes."""
     distinct, read = all_admissions(run.spark, run.config, run.say)
     patients = _patients(run)
     _check_patients(run, patients)
-    labelled = run.write_temp(label_admissions(distinct, run.config, patients), "admissions")
-    counts = labelled.agg(
+    known_until = end_of_follow_up(distinct, run.config)
+    labels = label_admissions(distinct, run.config, patients, known_until)
+    labelled = run.write_temp(labels, "admissions")
+    row = labelled.agg(
         F.count(F.lit(1)).alias("distinct"),
         F.count(F.when(died_after_discharge(), 1)).alias("died_after_discharge"),
+        *outcome_counts(),
     ).first()
-    assert counts is not None  # an aggregate without groups always has one row
-    return labelled, {
-        **read,
-        "duplicate_rows": read["rows"] - counts["distinct"],
-        "died_after_discharge": counts["died_after_discharge"],
-    }
+    assert row is not None  # an aggregate without groups always has one row
+    outcomes = row.asDict()
+    read["duplicate_rows"] = read["rows"] - outcomes.pop("distinct")
+    read["died_after_discharge"] = outcomes.pop("died_after_discharge")
+    return labelled, read, outcomes
+
+
+def _warn_if_follow_up_ends(run: Run, labelled: DataFrame) -> None:
+    """Say how many labels 0 may only mean that the data end before the horizon."""
+    last = last_event(labelled) if run.config.label.known_until is None else None
+    if last is None:
+        return
+    horizon = run.config.label.horizon_days
+    left = days_between(F.col("dischtime"), timestamp(last))
+    is_open = (F.col("label") == 0) & (left < horizon)
+    row = (
+        labelled.where(F.col("exclusion").isNull())
+        .agg(F.count(F.when(is_open, 1)).alias("open"), F.count(F.lit(1)).alias("all"))
+        .first()
+    )
+    assert row is not None  # an aggregate without groups always has one row
+    open_stays, stays = row.open, row.all
+    if open_stays > _LARGEST_OPEN_SHARE * stays:
+        run.say(
+            f"label.known_until is not set: {open_stays:,} of {stays:,} stays end less than "
+            f"{horizon:g} days before the last event of data.admissions ({last:%Y-%m-%d}) and "
+            "count as not readmitted; set label.known_until=auto, unless dates were shifted"
+        )
 
 
 def _warn_if_large(run: Run) -> None:

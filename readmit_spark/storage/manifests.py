@@ -116,7 +116,8 @@ class Prepared(Manifest):
     """The manifest of prepare.
 
     tokenizer: fingerprint of the tokenizer. admissions, notes: name -> number of rows that were
-    read or left out. seconds: by stage.
+    read or left out. outcomes: see `outcome.outcome_counts`; empty for older tables. seconds: by
+    stage.
     """
 
     JOB = "prepare"
@@ -126,6 +127,7 @@ class Prepared(Manifest):
     tokenizer: str
     admissions: Mapping[str, int]
     notes: Mapping[str, int]
+    outcomes: Mapping[str, int] = {}
     seconds: Mapping[str, float]
 
     @property

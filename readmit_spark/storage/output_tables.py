@@ -42,6 +42,7 @@ PREPARE = {
         key=("hadm_id",),
     ),
     "exclusions": OutputTable(struct_type(hadm_id=_LONG, reason=_STRING), key=("hadm_id",)),
+    "unlabelled": OutputTable(struct_type(hadm_id=_LONG, reason=_STRING), key=("hadm_id",)),
     "subgroups": OutputTable(
         struct_type(
             hadm_id=_LONG, sex=_STRING, age_band=_STRING, ethnicity=_STRING, insurance=_STRING,

@@ -118,7 +118,7 @@ def test_a_stay_that_begins_after_the_day_of_death_is_left_out(spark: SparkSessi
     )
     table = label_admissions(two_stays, load_config(), patients).collect()
     assert {row.hadm_id: (row.label, row.exclusion) for row in table} == {
-        0: (0, None),
+        0: (None, None),  # died five days after it
         1: (0, "after_death"),  # begins a day after
         2: (1, None),
         3: (0, None),  # begins on that day
