@@ -115,6 +115,10 @@ class HadoopFiles:
         self.write(name, text, aside)
         return True
 
+    def touch(self, name: str) -> None:
+        """Create an empty file."""
+        self._create(name, "")
+
     def create_new(self, name: str, text: str) -> bool:
         """Write a small file only if it does not exist yet.
 

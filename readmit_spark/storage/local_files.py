@@ -98,25 +98,29 @@ class LocalFiles:
         self._write_aside(name, aside, write, is_unchanged)
         return unchanged
 
+    def touch(self, name: str) -> None:
+        """Create an empty file."""
+        path = self._local(name)
+        _make_folder(path.parent)
+        path.touch()
+
     def create_new(self, name: str, text: str) -> bool:
         """Write a small file only if it does not exist yet.
 
         If several processes try at the same time, exactly one gets True. A process that is killed
-        meanwhile may leave an empty file.
+        meanwhile may leave a file NAME.TOKEN.new. If that is deleted too early, return False.
         """
         path = self._local(name)
         _make_folder(path.parent)
+        incomplete = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
         try:
-            file = path.open("xb", buffering=0)
-        except FileExistsError:
+            incomplete.write_bytes(text.encode())
+            sync(incomplete)
+            os.link(incomplete, path)
+        except (FileExistsError, FileNotFoundError):
             return False
-        try:
-            with file:
-                file.write(text.encode())
-                os.fsync(file.fileno())
-        except BaseException:  # a full disk: an empty file would count as the file
-            path.unlink()
-            raise
+        finally:
+            incomplete.unlink(missing_ok=True)
         return True
 
     def rewrite(self, name: str, text: str) -> None:

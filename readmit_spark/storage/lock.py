@@ -23,7 +23,7 @@ from readmit_spark.storage.files import Files
 RENEWAL_INTERVAL = timedelta(seconds=30)
 EXPIRY = timedelta(minutes=5)  # a holder of another machine or container counts as dead then
 
-_FILE = re.compile(r"(\d{9,})\.json")
+_FILE = re.compile(r"(?P<number>\d{9,})\.json(?P<incomplete>\.[0-9a-f]{8}\.new)?")
 _SIZE = 1024  # of a lock's file, so that it can be written again in place
 
 
@@ -47,7 +47,7 @@ class Lock:
         if before and self._is_held(before[-1]):
             raise self._held_error(job)
         number = before[-1] + 1 if before else 1
-        self._content = {
+        self._content: dict[str, Any] = {
             "number": number,
             "token": secrets.token_hex(8),
             "host": socket.gethostname(),
@@ -63,8 +63,7 @@ class Lock:
         if not self._is_ours():  # others took it and deleted the next number, while this run waited
             files.delete(self._name)
             raise self._held_error(job)
-        for old in before:
-            files.delete(self._file(old))
+        self._delete_others()
         self._stopped = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
         self._renewer.start()
@@ -95,7 +94,14 @@ class Lock:
     def _numbers(self) -> list[int]:
         """Return the numbers of all lock files, the lock's own last."""
         matches = map(_FILE.fullmatch, self._files.names(self._folder))
-        return sorted(int(match[1]) for match in matches if match)
+        return sorted(int(m["number"]) for m in matches if m and not m["incomplete"])
+
+    def _delete_others(self) -> None:
+        """Delete earlier locks, and incomplete ones of runs that were killed or came too late."""
+        for name in self._files.names(self._folder):
+            match = _FILE.fullmatch(name)
+            if match and (match["incomplete"] or int(match["number"]) < self._content["number"]):
+                self._files.delete(f"{self._folder}/{name}")
 
     def _is_ours(self) -> bool:
         numbers = self._numbers()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from datetime import datetime
@@ -20,7 +19,7 @@ def run_name(now: datetime, token: str) -> str:
 
 def make_run_folder(files: Files, folder: str) -> None:
     """Make a run folder and mark it."""
-    files.create_new(f"{folder}/{MARKER}", json.dumps({"run": folder}))
+    files.touch(f"{folder}/{MARKER}")
 
 
 def run_folders(files: Files, parent: str) -> list[str]:

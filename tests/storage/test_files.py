@@ -42,6 +42,8 @@ def test_a_new_file_is_created_once(files: Files) -> None:
     assert not files.create_new("lock.json", "second")
     assert files.read("lock.json") == "first"
     assert files.names("") == ["lock.json"]
+    files.touch("empty")
+    assert files.read("empty") == ""
     files.rewrite("lock.json", "third")
     assert files.read("lock.json") == "third"
 

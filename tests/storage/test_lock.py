@@ -189,6 +189,15 @@ def test_other_files_among_locks_are_ignored_and_kept(
     assert stray.read_text() == "?"
 
 
+def test_what_killed_runs_left_is_deleted(files: LocalFiles, tmp_path: Path) -> None:
+    folder = tmp_path / "_locks" / "job"
+    folder.mkdir(parents=True)
+    for name in ("000000004.json.84ae5a3b.new", "000000002.json"):
+        (folder / name).write_text('{"released": true}')
+    take(files).release()
+    assert [path.name for path in folder.iterdir()] == ["000000003.json"]
+
+
 def test_a_lock_of_an_earlier_version_counts_by_its_file(files: LocalFiles, tmp_path: Path) -> None:
     old = tmp_path / "_locks" / "job" / "000000007.json"
     old.parent.mkdir(parents=True)
