@@ -23,5 +23,5 @@ def find_disk_failure(error: BaseException) -> str | None:
             where = ""
         else:
             continue
-        return f"{where}{wrong}; nothing was published: {mend}, or set another output.root"
+        return f"{where}{wrong}: {mend}, or choose another folder, and run the job again"
     return None

@@ -26,22 +26,22 @@ pytestmark = pytest.mark.spark4
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "the disk is full; nothing was published: free space on it, or set another output.root",
+            "the disk is full: free space on it, or choose another folder, and run the job again",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/data/a"),
-            "/data/a: the disk is read-only; nothing was published: mount it for writing, or set "
-            "another output.root",
+            "/data/a: the disk is read-only: mount it for writing, or choose another folder, and "
+            "run the job again",
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/a"),
-            "/data/a: permission is denied; nothing was published: give this user permission, or "
-            "set another output.root",
+            "/data/a: permission is denied: give this user permission, or choose another folder, "
+            "and run the job again",
         ),
         (
             RuntimeError("java.io.FileNotFoundException: /data/a (Permission denied)\n\tat x"),
-            "permission is denied; nothing was published: give this user permission, or set "
-            "another output.root",
+            "permission is denied: give this user permission, or choose another folder, and run "
+            "the job again",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "/data/a"), None),
         (ValueError("full"), None),
@@ -94,8 +94,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_result(
     before = files_under(root / "_manifests")
     many = spark.range(400_000).select("id", F.sha2(F.col("id").cast("string"), 256))
     line = (
-        "prepare: the disk is full; nothing was published: free space on it, or set another "
-        "output.root"
+        "prepare: the disk is full: free space on it, or choose another folder, and run the job "
+        "again"
     )
     assert outcome(spark, root, many.toDF("hadm_id", "reason"), capsys) == (2, [line])
     rest = disk / "rest"
