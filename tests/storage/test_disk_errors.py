@@ -113,6 +113,7 @@ def test_a_read_only_disk_is_one_line(
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     code, (line,) = outcome(spark, disk / "out", few, capsys)
     assert code == 2
-    assert line.startswith(f"prepare: {disk}/out/_locks/prepare/000000002.json: the disk is read-")
+    assert line.startswith(f"prepare: {disk}/out/_locks/prepare/000000002.json")
+    assert ": the disk is read-only: mount it for writing, or choose another folder" in line
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     assert outcome(spark, disk / "out", few, capsys)[0] == 0
