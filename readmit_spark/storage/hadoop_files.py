@@ -39,8 +39,8 @@ class HadoopFiles:
 
     def is_file(self, name: str) -> bool:
         """Return whether there is a file of this name."""
-        path = self._hadoop_path(name)
-        return bool(self._fs.exists(path)) and not self._fs.getFileStatus(path).isDirectory()
+        status = self._status(name)
+        return status is not None and not status.isDirectory()
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names of files and folders in `folder`; [] if it does not exist."""
@@ -65,12 +65,9 @@ class HadoopFiles:
 
     def read(self, name: str) -> str:
         """Return the text of a small file; raise FileNotFoundError if it is missing."""
-        try:
-            stream = self._fs.open(self._hadoop_path(name))
-        except Py4JJavaError as error:
-            if "FileNotFoundException" in str(error.java_exception):
-                raise FileNotFoundError(self.path(name)) from None
-            raise
+        stream = _or_none(lambda: self._fs.open(self._hadoop_path(name)))
+        if stream is None:
+            raise FileNotFoundError(self.path(name))
         try:
             return bytes(stream.readAllBytes()).decode()
         finally:
@@ -99,9 +96,8 @@ class HadoopFiles:
         """Return what changes when the file is replaced; None without a file."""
         if self._on_object_store:
             return etag(self.path(name))
-        if not self.is_file(name):
-            return None
-        return str(self._time(name))
+        status = self._status(name)
+        return str(status.getModificationTime()) if status else None
 
     def replace(self, name: str, text: str, version: str | None, aside: str) -> bool:
         """Write a small file unless it has another `version`, because another process replaced it.
@@ -137,11 +133,12 @@ class HadoopFiles:
 
     def age(self, name: str) -> timedelta | None:
         """Return how long ago a file was written, by the store's own clock; None without a file."""
-        if not self.is_file(name):
-            return None
         clock = f"{name.rpartition('/')[0]}/{_CLOCK}"
         self._create(clock, "")
-        return timedelta(milliseconds=self._time(clock) - self._time(name))
+        now, file = self._status(clock), self._status(name)
+        if file is None:
+            return None
+        return timedelta(milliseconds=now.getModificationTime() - file.getModificationTime())
 
     def sync(self, folder: str) -> None:
         """Do nothing: what was written is on the disks of HDFS or S3."""
@@ -155,9 +152,9 @@ class HadoopFiles:
             old, new = (f"s3://{path.partition('://')[2]}" for path in (old, new))
         return f"{program} {shlex.quote(old)} {shlex.quote(new)}"
 
-    def _time(self, name: str) -> int:
-        """Return when a file was written, in milliseconds of the store's clock."""
-        return int(self._fs.getFileStatus(self._hadoop_path(name)).getModificationTime())
+    def _status(self, name: str) -> Any:
+        """Return the FileStatus of a file or folder; None if there is none. One request on S3."""
+        return _or_none(lambda: self._fs.getFileStatus(self._hadoop_path(name)))
 
     def _hadoop_path(self, name: str) -> Any:
         return self._path(self.path(name))
@@ -183,3 +180,13 @@ class HadoopFiles:
                 stream.hsync()
         finally:
             stream.close()
+
+
+def _or_none(call: Callable[[], Any]) -> Any:
+    """Return the result of a call of Hadoop; None if its file is missing."""
+    try:
+        return call()
+    except Py4JJavaError as error:
+        if "java.io.FileNotFoundException" in str(error.java_exception):
+            return None
+        raise
