@@ -48,12 +48,12 @@ test: $(VENV)/.installed  ## all tests but the slow ones and those of `test-clus
 	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) -m "not slow"
 
 test-slow: $(VENV)/.installed  ## the slow tests: long simulations, resumed trainings, repeated program runs
-	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) --ignore $(KILLED) -m slow
+	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) $(addprefix --ignore ,$(KILLED)) -m slow
 
-# Some thirty driver processes are killed: a quarter of an hour, so not part of .ci/run.
-KILLED := tests/nightly/test_nightly_killed.py
+# Some fifty driver processes are killed: half an hour, so not part of .ci/run.
+KILLED := tests/nightly/test_nightly_killed.py tests/scoring/test_score_killed.py
 
-test-killed: $(VENV)/.installed  ## the nightly job killed at twenty moments
+test-killed: $(VENV)/.installed  ## the nightly and the score job, each killed at twenty moments
 	$(call PYTEST,$(VENV)) $(KILLED)
 
 test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line

@@ -58,6 +58,7 @@ from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     _cached_scorer,
     build_scorer,
+    chunk_scores_table,
     distinct_chunks,
     score_chunks,
 )
@@ -203,7 +204,8 @@ def _ours(backend: str, precision: str) -> Program:
         settings = _settings(spark, inputs, program)
 
         def score(frame: DataFrame) -> DataFrame:
-            return score_chunks(distinct_chunks(frame), TASKS, settings, "bench")
+            distinct = distinct_chunks(frame)
+            return chunk_scores_table(distinct, score_chunks(distinct, TASKS, settings), "bench")
 
         return score
 

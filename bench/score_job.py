@@ -130,8 +130,8 @@ def _tasks(model: str, chunks: pd.DataFrame, folder: Path) -> dict[str, Any]:
     distinct = distinct_chunks(spark.read.parquet(str(folder / "chunks.parquet"))).cache()
     settings = ScorerSettings(ship(spark, model), "auto", "fp32", None)
     tasks = workload(distinct).tasks
-    score_chunks(distinct.limit(64), CORES, settings, "").collect()  # each worker loads the model
-    score_chunks(distinct, tasks, settings, "").collect()
+    score_chunks(distinct.limit(64), CORES, settings).collect()  # each worker loads the model
+    score_chunks(distinct, tasks, settings).collect()
     spark.stop()
     seconds = _task_seconds(log, tasks)
     lengths = frame.groupby("hadm_id").size()

@@ -9,24 +9,31 @@ from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.evaluation.summary_table import metrics_table
 from readmit_spark.progress import Progress
+from readmit_spark.scoring import score_report
 from readmit_spark.scoring.model import resolve_scorer
-from readmit_spark.scoring.score_job import STAGES, score
+from readmit_spark.scoring.score_job import STAGES, is_scored, score
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
 def main(config: Config) -> None:
-    progress = Progress("score", STAGES)
     model = resolve_scorer(config)
-    progress.say(f"model {model.name}")
     spark = build_session("score")
     prepared = Prepared.read(spark, config.output_root)
-    with Run(spark, config, "score", progress, datetime.now, config.output.overwrite) as run:
-        result = score(run, model, prepared)
+    scored = is_scored(spark, config, model, prepared)
+    progress = Progress("score", score_report.STAGES if scored else STAGES)
+    progress.say(f"model {model.name}")
+    if scored:
+        progress.say("these chunks were scored before, so only metrics and report are made")
+    else:
+        with Run(spark, config, "score", progress, datetime.now, config.output.overwrite) as run:
+            score(run, model, prepared)
+    with Run(spark, config, score_report.NAME, progress, datetime.now) as run:
+        result = score_report.report(run, model, prepared)
     print(metrics_table(result.counts, result.metrics))
-    run.say(f"tables are in {run.path}")
-    run.say(f"report: {config.output_root}/report.html")
+    progress.say(f"tables are in {result.path}")
+    progress.say(f"report: {config.output_root}/report.html")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from readmit_spark.insight.explain_job import ExplainRequest
     from readmit_spark.notes.tokenizer import ChunkTokenizer
     from readmit_spark.scoring.model import Model
-    from readmit_spark.scoring.score_job import ScoreResult
+    from readmit_spark.scoring.score_report import ScoreResult
     from readmit_spark.storage.manifests import Prepared
     from readmit_spark.storage.run import Run
 
@@ -51,13 +51,17 @@ def run_score(
     prepared: Prepared | None = None,
     out: TextIO | None = None,
 ) -> ScoreResult:
-    """prepared: None reads the result in output.root."""
-    from readmit_spark.scoring.score_job import score
+    """As jobs/score.py does. prepared: None reads the result in output.root."""
+    from readmit_spark.scoring import score_report
+    from readmit_spark.scoring.score_job import is_scored, score
     from readmit_spark.storage.manifests import Prepared
 
     prepared = prepared or Prepared.read(spark, config.output_root)
-    with start_run(spark, config, "score", out, config.output.overwrite) as run:
-        return score(run, model, prepared)
+    if not is_scored(spark, config, model, prepared):
+        with start_run(spark, config, "score", out, config.output.overwrite) as run:
+            score(run, model, prepared)
+    with start_run(spark, config, score_report.NAME, out) as run:
+        return score_report.report(run, model, prepared)
 
 
 def run_nightly(

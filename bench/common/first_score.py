@@ -30,9 +30,9 @@ def main(model: str, chunks: str, n: int, started: float) -> None:
         F.monotonically_increasing_id().alias("hadm_id"),
         F.lit(0).alias("chunk_index"),
     )
-    score_chunks(distinct_chunks(frame.limit(1)), 1, settings, "").collect()
+    score_chunks(distinct_chunks(frame.limit(1)), 1, settings).collect()
     first = time.time() - started
-    score_chunks(distinct_chunks(frame), n, settings, "").collect()
+    score_chunks(distinct_chunks(frame), n, settings).collect()
     java = psutil.Process().parent()  # spark-submit
     memory = [(process, process.memory_full_info()) for process in python_workers(java)]
     with_model = [(process, info) for process, info in memory if info.rss > 0.25 * GIB]

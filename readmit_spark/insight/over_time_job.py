@@ -99,7 +99,7 @@ def _all_scores(
     if not work.distinct:
         return earlier, 0
     settings = scorer_settings(run, model, run.config.model.max_tokens)
-    new = score_chunks(new_chunks, work.tasks, settings, model.name).drop("model")
+    new = score_chunks(new_chunks, work.tasks, settings)
     return earlier.unionByName(run.write_temp(new, "scores")), work.distinct
 
 

@@ -68,10 +68,10 @@ def _measured_rate(
     run: Run, to_score: DataFrame, in_use: ModelInUse, threshold: float
 ) -> dict[str, float]:
     # Loads the model, so that the timing does not include it.
-    backend = check_scorer(run, in_use.settings, to_score, threshold)
+    backend = check_scorer(run, in_use.settings, to_score, threshold).backend
     sample = to_score.orderBy("digest").limit(_SAMPLE).localCheckpoint()
     tokens = sum(row["n_tokens"] for row in sample.select("n_tokens").collect())
     slots = min(run.spark.sparkContext.defaultParallelism, sample.count())
     start = time.monotonic()
-    score_chunks(sample, slots, in_use.settings, in_use.score_key).collect()
+    score_chunks(sample, slots, in_use.settings).collect()
     return {backend: tokens / (time.monotonic() - start)}

@@ -232,10 +232,10 @@ class _NightRun:
         with run.stage("new scores"):
             scores, backend = text.earlier.scores, None
             if text.work.distinct:
-                backend = check_scorer(run, in_use.settings, text.to_score, self.threshold())
-                new = score_chunks(
-                    text.to_score, text.work.tasks, in_use.settings, in_use.score_key
-                ).drop("model")
+                backend = check_scorer(
+                    run, in_use.settings, text.to_score, self.threshold()
+                ).backend
+                new = score_chunks(text.to_score, text.work.tasks, in_use.settings)
                 scores = scores.unionByName(run.write_temp(new, "scores"))
             chunks = run.write_table(
                 night_chunks.night_chunks(

@@ -23,7 +23,9 @@ from readmit_spark.errors import UserError
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.scoring.ship_model import ShippedModel
 
-_PROBABILITY = T.StructField("probability", T.DoubleType())
+SCORES = T.StructType(
+    [T.StructField("digest", T.StringType()), T.StructField("probability", T.DoubleType())]
+)
 
 
 class ChunkScorer(Protocol):
@@ -127,16 +129,15 @@ def score_chunks(
     distinct: DataFrame,
     tasks: int,
     settings: ScorerSettings,
-    model_name: str,
     build: Callable[[ScorerSettings], ChunkScorer] = build_scorer,
 ) -> DataFrame:
-    """Return the `chunk_scores` table: window, hadm_id, chunk_index, probability, model.
+    """Return digest, probability of each distinct chunk.
 
-    distinct: the result of `distinct_chunks`. Equal chunks are scored once: a 2-day document is the
-    beginning of the 3-day one, and notes are copied forward. Chunks are assigned to tasks by their
-    digest, so all tasks get the same mix of lengths, and an admission with very long documents does
-    not slow down one task. Within a task rows are sorted by length, so a batch needs little
-    padding.
+    distinct: the result of `distinct_chunks` or `unscored_chunks`. Equal chunks are scored once: a
+    2-day document is the beginning of the 3-day one, and notes are copied forward. Chunks are
+    assigned to tasks by their digest (`task_of`), so all tasks get the same mix of lengths, and an
+    admission with very long documents does not slow down one task. Within a task rows are sorted by
+    length, so a batch needs little padding.
     """
     by_task = distinct.repartition(tasks, "digest")
 
@@ -144,30 +145,44 @@ def score_chunks(
         return score_batches(batches, _cached_scorer(settings, build))
 
     # The digest breaks ties, so every run forms the same batches and gets the same bits.
-    scored = (
+    return (
         by_task.sortWithinPartitions(F.col("n_tokens").desc(), "digest")
-        .select("owners", "input_ids")
-        .mapInArrow(apply, T.StructType([by_task.schema["owners"], _PROBABILITY]))
+        .select("digest", "input_ids")
+        .mapInArrow(apply, SCORES)
     )
-    return scored.select(F.explode("owners").alias("owner"), "probability").select(
-        "owner.*", "probability", F.lit(model_name).alias("model")
+
+
+def task_of(tasks: int) -> Column:
+    """Return the task that scores a chunk: its partition in `repartition(tasks, "digest")`."""
+    return F.pmod(F.hash("digest"), F.lit(tasks))
+
+
+def chunk_scores_table(distinct: DataFrame, scores: DataFrame, model_name: str) -> DataFrame:
+    """Build the `chunk_scores` table: window, hadm_id, chunk_index, probability, model.
+
+    distinct: from `distinct_chunks`. scores: from `score_chunks`.
+    """
+    return (
+        distinct.select("digest", F.explode("owners").alias("owner"))
+        .join(scores, "digest")
+        .select("owner.*", "probability", F.lit(model_name).alias("model"))
     )
 
 
 def score_batches(
     batches: Iterable[pa.RecordBatch], scorer: ChunkScorer
 ) -> Iterator[pa.RecordBatch]:
-    """Turn batches of (owners, input_ids) into batches of (owners, probability), in order."""
-    waiting: deque[pa.Array] = deque()  # owners of the batches that the scorer reads ahead
+    """Turn batches of (digest, input_ids) into batches of (digest, probability), in order."""
+    waiting: deque[pa.Array] = deque()  # digests of the batches that the scorer reads ahead
 
     def token_batches() -> Iterator[list[NDArray[np.int32]]]:
         for batch in batches:
-            waiting.append(batch["owners"])
+            waiting.append(batch["digest"])
             yield token_arrays(batch["input_ids"])
 
     for probabilities in scorer.stream(token_batches()):
         yield pa.RecordBatch.from_arrays(
-            [waiting.popleft(), pa.array(probabilities, pa.float64())], ["owners", "probability"]
+            [waiting.popleft(), pa.array(probabilities, pa.float64())], SCORES.names
         )
 
 
@@ -192,7 +207,8 @@ class PrecisionProbe:
 
     load_seconds: to build the model and score the sample once. max_shift: the largest difference
     between a probability in the configured precision and in fp32. flips: chunks that change sides
-    of the threshold. n: compared chunks; 0 for fp32.
+    of the threshold. n: compared chunks; 0 for fp32. machine: the processor and the version of
+    torch, on which the last bits depend.
     """
 
     backend: str
@@ -200,6 +216,7 @@ class PrecisionProbe:
     max_shift: float
     flips: int
     n: int
+    machine: str = ""
 
 
 def probe(
@@ -216,7 +233,9 @@ def probe(
 
     exact = settings.precision == "fp32"
     first = distinct.orderBy("digest").limit(1 if exact else sample).coalesce(1)
-    schema = "backend string, load_seconds double, max_shift double, flips long, n long"
+    schema = (
+        "backend string, load_seconds double, max_shift double, flips long, n long, machine string"
+    )
     # collect() reads to the end: otherwise Spark would stop the worker, and lose its model.
     (row,) = first.select("input_ids").mapInArrow(apply, schema).collect()
     return PrecisionProbe(**row.asDict())
@@ -231,12 +250,22 @@ def _measure(
     (probabilities,) = scorer.stream([ids])
     seconds = time.monotonic() - start
     if settings.precision == "fp32":
-        return PrecisionProbe(scorer.backend, seconds, 0.0, 0, 0)
+        return PrecisionProbe(scorer.backend, seconds, 0.0, 0, 0, _machine())
     from readmit_spark.scoring.scorer import compare_precisions
 
     (exact,) = build_scorer(replace(settings, precision="fp32")).stream([ids])
     check = compare_precisions(exact, probabilities, threshold)
-    return PrecisionProbe(scorer.backend, seconds, check.max_shift, check.flips, check.n)
+    return PrecisionProbe(
+        scorer.backend, seconds, check.max_shift, check.flips, check.n, _machine()
+    )
+
+
+def _machine() -> str:
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    return f"torch {torch.__version__}, {torch.cuda.get_device_name() if on_gpu else cpu}"
 
 
 def patient_scores(

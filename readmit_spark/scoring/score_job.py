@@ -1,56 +1,73 @@
-"""Score: prepared chunks to patient scores, ledger, metrics and report."""
+"""Score: prepared chunks to chunk scores, patient scores and ledger.
+
+`score_report` makes metrics and report of the published tables, so a fault there costs no score.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, Vote, to_dict
-from readmit_spark.evaluation.card import model_card
-from readmit_spark.evaluation.card_page import card_page
-from readmit_spark.evaluation.evaluate import build_report, evaluate_windows, report_files
-from readmit_spark.evaluation.report_page import TokenLoss
 from readmit_spark.scoring.check_model import check_before_test
+from readmit_spark.scoring.kept_scores import KeptScores, scores_key
 from readmit_spark.scoring.ledger import ledger_table
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
-    chunk_facts,
+    chunk_scores_table,
     distinct_chunks,
     patient_scores,
-    score_chunks,
 )
 from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
 from readmit_spark.scoring.workload import workload
-from readmit_spark.storage.input_tables import read_true_risks
-from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
 
-STAGES = 4
+STAGES = 4  # with the report
+_VERSION = 1  # raise it when the code changes scores by more than their last bits
 
 
-@dataclass(frozen=True)
-class ScoreResult:
-    """What the job prints, by window: admissions by status, and the content of metrics.json."""
+def is_scored(spark: SparkSession, config: Config, model: Model, prepared: Prepared) -> bool:
+    """Return whether the published scores are those of this model, these chunks and settings."""
+    scored = Scored.read_if_complete(spark, config.output_root)
+    return scored is not None and (
+        (scored.made_of, scored.model, scored.c)
+        == (made_of(config, model, prepared), model.name, model.vote_c(config))
+    )
 
-    counts: dict[str, dict[str, int]]
-    metrics: dict[str, Any]
+
+def made_of(config: Config, model: Model, prepared: Prepared) -> dict[str, Any]:
+    """Return everything that decides the chunk scores, but for their last bits."""
+    score = config.score
+    return {
+        "version": _VERSION,
+        "model": model.fingerprint,
+        "prepared": prepared.run,
+        "windows": windows_to_score(config, prepared),
+        "split": score.split,
+        "precision": score.precision,
+        "backend": score.backend,
+        "batch_tokens": score.batch_tokens,
+        "device": score.device,
+    }
 
 
-def score(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
-    """Score the prepared chunks; publish tables, metrics, pictures, report and model card.
+def score(run: Run, model: Model, prepared: Prepared) -> None:
+    """Score the prepared chunks and publish the tables.
+
+    Chunks that a killed run has scored are not scored again.
 
     Raise a UserError for an unprepared window, or a model that has another tokenizer, has seen test
     patients, or loses too much precision in 16 bits.
     """
-    windows = _windows(run.config, prepared)
-    unseen = check_before_test(model, prepared, run.progress)
+    windows = windows_to_score(run.config, prepared)
+    check_before_test(model, prepared, run.progress)
     config = replace(run.config, vote=Vote(model.vote_c(run.config)))
-    chunks = _chunks_to_score(config, prepared, windows)
-    chunk_scores = _score_chunks(run, model, chunks, prepared.max_tokens, windows)
+    kept, chunk_scores = _score_chunks(run, model, prepared, windows)
     with run.stage("patient scores and ledger"):
         cohort = prepared.table("cohort")
         patients = run.write_table(
@@ -64,45 +81,29 @@ def score(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
             "ledger",
         )  # fmt: skip
         counts = _counts(ledger, prepared, windows)
-    with run.stage("metrics and report"):
-        measured = _measured(patients, config)
-        evaluations = evaluate_windows(
-            measured.toPandas(),
-            chunk_facts(chunk_scores, measured).toPandas(),
-            read_true_risks(run.spark, config),
-            windows,
-            config,
-        )
-        report = build_report(
-            config, model.name, prepared, evaluations, ledger.toPandas(), _token_loss(chunks),
-            run.progress.seconds,
-        )  # fmt: skip
-        card = model_card(
-            config, prepared, model.name, {e.window: e.measured for e in evaluations},
-            evaluations[0].metrics["split"], report.facts, unseen,
-        )  # fmt: skip
-        files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
-        run.publish(
-            {
-                "config": to_dict(config),
-                "model": model.name,
-                "fingerprint": model.fingerprint,
-                "prepared": prepared.run,
-                "counts": counts,
-            },
-            files,
-        )
-    return ScoreResult(counts, {e.window: e.metrics for e in evaluations})
+    run.publish(
+        {
+            "config": to_dict(config),
+            "model": model.name,
+            "fingerprint": model.fingerprint,
+            "prepared": prepared.run,
+            "made_of": made_of(config, model, prepared),
+            "counts": counts,
+        }
+    )
+    kept.delete()
 
 
-def _windows(config: Config, prepared: Prepared) -> list[str]:
+def windows_to_score(config: Config, prepared: Prepared) -> list[str]:
+    """Return the windows; raise a UserError for one that was not prepared."""
     windows = list(config.score.windows or prepared.windows)
     for window in windows:
         prepared.check_window(window, "score.windows")
     return windows
 
 
-def _chunks_to_score(config: Config, prepared: Prepared, windows: Sequence[str]) -> DataFrame:
+def chunks_to_score(config: Config, prepared: Prepared, windows: Sequence[str]) -> DataFrame:
+    """Select the prepared chunks of the windows and the split."""
     chunks = prepared.table("chunks").where(F.col("window").isin(list(windows)))
     if config.score.split == "all":
         return chunks
@@ -110,24 +111,29 @@ def _chunks_to_score(config: Config, prepared: Prepared, windows: Sequence[str])
 
 
 def _score_chunks(
-    run: Run, model: Model, chunks: DataFrame, max_tokens: int, windows: Sequence[str]
-) -> DataFrame:
-    """Write the table `chunk_scores` and return it as written."""
-    settings = scorer_settings(run, model, max_tokens)
+    run: Run, model: Model, prepared: Prepared, windows: Sequence[str]
+) -> tuple[KeptScores, DataFrame]:
+    """Write the table `chunk_scores`. Return what is kept of it until it is published, and the
+    table as written."""
+    settings = scorer_settings(run, model, prepared.max_tokens)
     with run.stage("start"):
+        chunks = chunks_to_score(run.config, prepared, windows)
         # Chunks are read and grouped by their tokens once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")
-        check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
-        work = workload(distinct)
+        measured = check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
+        work, n = workload(distinct), chunks.count()
         run.say(
-            f"{work.chunks:,} chunks, {work.distinct:,} distinct ones to score "
-            f"({1 - work.distinct / max(1, work.chunks):.0%} saved), "
-            f"{work.tokens:,} tokens in {work.tasks} tasks"
+            f"{n:,} chunks, {work.distinct:,} distinct ones to score "
+            f"({1 - work.distinct / max(1, n):.0%} saved), {work.tokens:,} tokens in "
+            f"{work.tasks} tasks"
         )
     with run.stage("chunk scores"):
-        return run.write_table(
-            score_chunks(distinct, work.tasks, settings, model.name), "chunk_scores"
-        )
+        kept = KeptScores(run, scores_key(made_of(run.config, model, prepared), measured))
+        scores = kept.score(distinct, work.tasks, settings)
+        written = run.write_table(chunk_scores_table(distinct, scores, model.name), "chunk_scores")
+        if written.count() != n:
+            raise RuntimeError(f"{written.count():,} of {n:,} chunks have a score")
+        return kept, written
 
 
 def _counts(
@@ -153,26 +159,3 @@ def _counts(
                 f"the input {expected:,}"
             )
     return counts
-
-
-def _measured(patients: DataFrame, config: Config) -> DataFrame:
-    """Select the admissions to measure: outcome known, actionable, in the split."""
-    split = "test" if config.score.split == "all" else config.score.split
-    return patients.where(
-        F.col("label").isNotNull() & F.col("actionable") & (F.col("split") == split)
-    )
-
-
-def _token_loss(chunks: DataFrame) -> Mapping[str, TokenLoss]:
-    """Count by window the tokens that did not fit into their chunk."""
-    cut = F.col("n_tokens_cut")
-    rows = chunks.groupBy("window").agg(
-        F.count(F.lit(1)).alias("chunks"),
-        F.count(F.when(cut > 0, 1)).alias("chunks_cut"),
-        F.sum(F.col("n_tokens") + cut).alias("tokens"),
-        F.sum(cut).alias("tokens_cut"),
-    )
-    return {
-        row.window: TokenLoss(row.chunks, row.chunks_cut, row.tokens, row.tokens_cut)
-        for row in rows.collect()
-    }

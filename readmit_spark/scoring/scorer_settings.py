@@ -10,8 +10,10 @@ from pyspark.sql import functions as F
 from readmit_spark.scoring.check_model import SAMPLE, check_fitted_length, check_precision
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
+    PrecisionProbe,
     ScorerSettings,
     check_gpus,
+    chunk_scores_table,
     distinct_chunks,
     patient_scores,
     probe,
@@ -41,15 +43,17 @@ def scorer_settings(run: Run, model: Model, max_tokens: int) -> ScorerSettings:
     )
 
 
-def check_scorer(run: Run, settings: ScorerSettings, distinct: DataFrame, threshold: float) -> str:
-    """Build the scorer on an executor and return the name of its backend.
+def check_scorer(
+    run: Run, settings: ScorerSettings, distinct: DataFrame, threshold: float
+) -> PrecisionProbe:
+    """Build the scorer on an executor and return what was measured.
 
     distinct: the result of `distinct_chunks`. threshold: scores from this value on raise an alert.
     UserError where a 16-bit precision moves a probability too far from fp32.
     """
     measured = probe(distinct, settings, SAMPLE, threshold)
     check_precision(run.config, measured, threshold, run.progress)
-    return measured.backend
+    return measured
 
 
 def scores_of_test_split(
@@ -68,5 +72,6 @@ def scores_of_test_split(
     distinct = run.write_temp(distinct_chunks(chunks), name)
     settings = scorer_settings(run, model, prepared.max_tokens)
     check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
-    scores = score_chunks(distinct, workload(distinct).tasks, settings, model.name)
+    scores = score_chunks(distinct, workload(distinct).tasks, settings)
+    scores = chunk_scores_table(distinct, scores, model.name)
     return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))

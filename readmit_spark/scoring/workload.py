@@ -19,40 +19,37 @@ _LEAST_CHUNKS_GPU = 64  # milliseconds; for fewer, one more GPU would have to lo
 class Workload:
     """The work of one scoring run.
 
-    chunks: all chunks. distinct: chunks with different token ids; each is scored once. tokens: of
-    the distinct chunks. tasks: Spark tasks to score them in.
+    distinct: chunks with different token ids; each is scored once. tokens: of these chunks. tasks:
+    Spark tasks to score them in.
     """
 
-    chunks: int
     distinct: int
     tokens: int
     tasks: int
 
 
 def unscored_chunks(chunks: DataFrame, scores: DataFrame) -> DataFrame:
-    """Select each distinct chunk without a score once: digest, input_ids, n_tokens and owners.
+    """Select each distinct chunk without a score once: digest, input_ids, n_tokens.
 
-    The result is input for `score_chunks`. Its owner is the digest itself, so the scores come back
-    as digest, probability. chunks: digest (null is no chunk), input_ids, n_tokens. scores: digest.
+    chunks: digest (null is no chunk), input_ids, n_tokens. scores: digest.
     """
     return (
         chunks.where(F.col("digest").isNotNull())
         .join(scores, "digest", "left_anti")
         .groupBy("digest")
         .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
-        .withColumn("owners", F.array(F.struct("digest")))
     )
 
 
 def workload(distinct: DataFrame) -> Workload:
     """Count the work in `distinct` (from `distinct_chunks` or `unscored_chunks`) and choose the
     number of tasks."""
-    sums = distinct.agg(F.sum(F.size("owners")), F.count(F.lit(1)), F.sum("n_tokens")).first()
+    sums = distinct.agg(F.count(F.lit(1)), F.sum("n_tokens")).first()
     assert sums is not None  # an aggregate without groups always has one row
-    total, n, tokens = (int(value or 0) for value in sums)
+    n, tokens = (int(value or 0) for value in sums)
     context = distinct.sparkSession.sparkContext
     on_gpus = context.getConf().contains("spark.task.resource.gpu.amount")
-    return Workload(total, n, tokens, n_tasks(n, tokens, context.defaultParallelism, on_gpus))
+    return Workload(n, tokens, n_tasks(n, tokens, context.defaultParallelism, on_gpus))
 
 
 def n_tasks(chunks: int, tokens: int, slots: int, on_gpus: bool) -> int:

@@ -189,7 +189,8 @@ class Scored(Manifest):
     """The manifest of score.
 
     model: name of the model. fingerprint: of its weights and configuration. prepared: the run of
-    prepare whose chunks were scored.
+    prepare whose chunks were scored. made_of: everything that the chunk scores depend on; empty in
+    results of earlier versions. counts: window -> status -> number of admissions.
     """
 
     JOB = "score"
@@ -199,6 +200,9 @@ class Scored(Manifest):
     model: str
     fingerprint: str
     prepared: str
+    made_of: Mapping[str, Any] = {}
+    counts: Mapping[str, Mapping[str, int]]
+    seconds: Mapping[str, float]
 
     @property
     def c(self) -> float:

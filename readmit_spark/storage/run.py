@@ -26,9 +26,8 @@ class Run:
     """One run of one job, which holds the job's lock.
 
     Use it as a context manager: at the end of the block it deletes what was written but not
-    published, and releases the lock. After `publish`, files can still be added. On a cluster it
-    raises a UserError if the job had to wait too long for an executor. now: returns the current
-    time. path: the run folder.
+    published, and releases the lock. On a cluster it raises a UserError if the job had to wait too
+    long for an executor. now: returns the current time. path: the run folder.
     """
 
     def __init__(
@@ -123,14 +122,6 @@ class Run:
             for path in paths if root_copies else ():
                 self._publication.put_root_copy(path, path.name)
         return complete
-
-    def add_files(self, files: Mapping[str, str | bytes], root_copies: bool = True) -> None:
-        """Add files to the published run: name -> content, as in `publish`."""
-        with _local_files(files) as paths:
-            for path in paths:
-                self._publication.put(path, path.name)
-                if root_copies:
-                    self._publication.put_root_copy(path, path.name)
 
     def restore_root_copies(self, run: str, names: Sequence[str]) -> None:
         """Copy files of an earlier run folder to the root again."""

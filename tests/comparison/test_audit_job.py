@@ -162,6 +162,8 @@ def score_facts(ward: Ward) -> dict[str, Any]:
         "finished": "2026-01-01T00:00:00",
         "model": "none",
         "fingerprint": "none",
+        "counts": {},
+        "seconds": {},
         "config": {"score": {"windows": None, "precision": "fp32"}, "vote": {"c": 2.0}},
     }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,15 +18,16 @@ import pytest
 from pyspark.sql import SparkSession
 from sklearn.metrics import roc_auc_score
 
+from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
-from readmit_spark.scoring import score_job as score
 from readmit_spark.scoring.model import Model, resolve_scorer
 from readmit_spark.scoring.registry import fetch
+from readmit_spark.scoring.score_report import ScoreResult
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training import finetune_job as finetune
 from tests import oracles
@@ -43,7 +46,7 @@ class Ran(NamedTuple):
     config: Config
     root: Path
     prepared: dict[str, Any]
-    scored: score.Scored
+    scored: ScoreResult
     printed: str
 
 
@@ -245,6 +248,44 @@ def test_metrics_are_computed_from_the_published_scores(
         assert "other_split" in reasons
     finally:
         (ran.root / "metrics.json").write_text(before)
+
+
+def test_a_fault_in_the_report_costs_no_score(
+    ran: Ran, inputs: tuple[str, str], tiny_model: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    root, truth = tmp_path / "out", tmp_path / "TRUTH.csv"
+    shutil.copytree(ran.root, root)
+    (tmp_path / "empty.yaml").write_text("")
+    more = [f"data.truth={truth}", "output.overwrite=true", "score.windows=[2days]"]
+    arguments = ["--config", str(tmp_path / "empty.yaml")]
+    for setting in (*settings(root, *inputs, tiny_model), *more):
+        arguments += ["--set", setting]
+    main = runpy.run_path("jobs/score.py")["main"]
+
+    def run() -> tuple[int, str]:
+        return cli.run("score", "", main, arguments), capsys.readouterr().err
+
+    truth.write_text("HADM_ID\n10\n")
+    before = (root / "report.html").read_bytes()
+    code, printed = run()
+    assert code == 2 and "data.truth" in printed
+    line = "their report is not: run jobs/score.py again with the same configuration"
+    assert line in printed and "chunk scores" in printed
+    assert {row["model"] for row in table(root, "chunk_scores")} == {Path(tiny_model).name}
+    assert (root / "report.html").read_bytes() == before
+    published = at(root, "chunk_scores")
+    truth.write_text("HADM_ID,RISK\n" + "".join(f"{hadm},0.5\n" for hadm in range(10, 600)))
+    (root / "report.html").unlink()
+    (root / "report.html").mkdir()  # nothing can be written there
+    code, printed = run()
+    assert code == 1 and line in printed and "IsADirectoryError" in printed
+    (root / "report.html").rmdir()
+    code, printed = run()
+    assert code == 0 and "only metrics and report are made" in printed
+    assert "chunk scores" not in printed and at(root, "chunk_scores") == published
+    assert (root / "report.html").read_bytes() != before
+    assert list(json.loads((root / "metrics.json").read_text())) == ["2days"]
 
 
 # --- no note text outside the chunks --------------------------------------------------------------

@@ -76,11 +76,11 @@ def test_every_worker_scores_as_a_second_load_of_the_folder(
     with start_run(spark, ward.config, "score") as run:
         settings = scorer_settings(run, Model(str(folder), "parallel"), 128)
         distinct = distinct_chunks(ward.prepared.table("chunks")).limit(40).localCheckpoint()
-        scored = score_chunks(distinct, 4, settings, "parallel").collect()
-    by_chunk = {(r.window, r.hadm_id, r.chunk_index): r.probability for r in scored}
+        scored = score_chunks(distinct, 4, settings).collect()
+    by_digest = {row.digest: row.probability for row in scored}
     own = Scorer(tiny_model, device="cpu")
     rows = distinct.collect()
     expected = own.score([np.array(row.input_ids, dtype=np.int32) for row in rows])
-    found = [by_chunk[tuple(row.owners[0])] for row in rows]
+    found = [by_digest[row.digest] for row in rows]
     assert np.abs(expected - found).max() < 1e-6  # other chunks in a batch change the last bits
     assert len(set(found)) > 20

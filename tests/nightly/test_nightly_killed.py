@@ -6,9 +6,7 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from readmit_spark.demo import make_hospital, write_hospital
-from readmit_spark.storage.java import java_home
+from tests.kills import kill, start_job, wait_for_line
 from tests.once import make_once
-from tests.spark_options import ROOT, submit_arguments
 from tests.tiny import save_tiny_model
 from tests.workers import python_workers
 
@@ -42,23 +39,8 @@ class Job:
     settings: tuple[str, ...]
 
     def start(self, night: str = NIGHT) -> subprocess.Popen[str]:
-        command = [sys.executable, "jobs/nightly.py", "--as-of", night]
-        for setting in (*self.settings, f"output.root={self.root}"):
-            command += ["--set", setting]
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "PYSPARK_PYTHON": sys.executable,
-                "JAVA_HOME": str(java_home(os.environ)),
-                "PYSPARK_SUBMIT_ARGS": submit_arguments(),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        program = ["jobs/nightly.py", "--as-of", night]
+        return start_job(program, [*self.settings, f"output.root={self.root}"])
 
     def run(self, night: str = NIGHT) -> str:
         process = self.start(night)
@@ -133,26 +115,7 @@ def undisturbed(nights: Path) -> Job:
 
 def wait_for_stage(running: subprocess.Popen[str], stage: int) -> bool:
     """Wait until the stage begins; return False if the job ended before."""
-    assert running.stdout is not None
-    return any(f"[{stage}/{STAGES}]" in line for line in running.stdout)
-
-
-def kill(running: subprocess.Popen[str], java_too: bool) -> None:
-    """Send SIGKILL to Python alone, which orphans its Java, or to all of the driver."""
-    if java_too:
-        os.killpg(running.pid, signal.SIGKILL)
-    else:
-        running.kill()
-    running.wait()
-    group = [p for p in psutil.process_iter() if _group(p) == running.pid]
-    psutil.wait_procs(group, timeout=60)  # an orphaned Java ends by itself
-
-
-def _group(process: psutil.Process) -> int | None:
-    try:
-        return os.getpgid(process.pid)
-    except ProcessLookupError:
-        return None
+    return wait_for_line(running, f"[{stage}/{STAGES}]")
 
 
 @pytest.mark.parametrize("chain", range(CHAINS))

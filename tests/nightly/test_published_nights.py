@@ -28,16 +28,18 @@ class Root(NamedTuple):
         return self.path / "_manifests" / "nightly" / name
 
     def publish(self, as_of: datetime, says: datetime | None = None) -> Path:
-        """Write the manifest of a night whose only table is empty. says: its as-of time, if it is
+        """Write the manifest of a night with one table, of one byte. says: its as-of time, if it is
         another than in its name."""
         config = to_dict(load_config())
         facts = {
             "job": night_name(as_of), "run": f"{night_name(as_of)}/1",
-            "tables": {"chunks": {"rows": 0, "files": {}}},
+            "tables": {"chunks": {"rows": 1, "files": {"part-0.parquet": 1}}},
             "as_of": (says or as_of).isoformat(), "config": config, "model": "m", "basis": "b",
             "backend": None, "tokens_scored": 0, "counts": {}, "seconds": {},
         }  # fmt: skip
-        (self.path / night_name(as_of) / "1" / "chunks").mkdir(parents=True, exist_ok=True)
+        part = self.path / night_name(as_of) / "1" / "chunks" / "part-0.parquet"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text("x")
         path = self.path / "_manifests" / f"{night_name(as_of)}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(facts))

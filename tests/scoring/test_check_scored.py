@@ -37,7 +37,7 @@ def scored(model: Model, /, **changes: str) -> Scored:
     """As jobs/score.py publishes it with `config()`."""
     values = {
         "job": "score", "run": "score/1", "model": model.name, "fingerprint": model.fingerprint,
-        "prepared": "prepare/1",
+        "prepared": "prepare/1", "counts": {}, "seconds": {},
         "config": {"score": {"windows": None, "precision": "fp32"}, "vote": {"c": 2.0}},
     }  # fmt: skip
     return Scored.model_validate(RUN | values | changes)

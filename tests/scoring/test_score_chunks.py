@@ -21,6 +21,7 @@ from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     chunk_facts,
+    chunk_scores_table,
     distinct_chunks,
     patient_scores,
     probe,
@@ -92,9 +93,9 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
 ) -> None:
     ids = chunk_ids()
     chunks = chunk_frame(spark, ids).repartition(partitions)
-    scores = score_chunks(
-        distinct_chunks(chunks), partitions, SETTINGS, "m/1", fake_build(tmp_path)
-    )
+    distinct = distinct_chunks(chunks)
+    scored = score_chunks(distinct, partitions, SETTINGS, fake_build(tmp_path))
+    scores = chunk_scores_table(distinct, scored, "m/1")
     assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
     rows = scores.collect()
     by_chunk = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
@@ -107,10 +108,10 @@ def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> No
     ids = chunk_ids()
     distinct = {tuple(tokens) for tokens in ids.values()}
     chunks = distinct_chunks(chunk_frame(spark, ids))
-    score_chunks(chunks, 3, SETTINGS, "m", fake_build(tmp_path)).collect()
+    score_chunks(chunks, 3, SETTINGS, fake_build(tmp_path)).collect()
     assert sum(int(path.read_text()) for path in tmp_path.iterdir()) == len(distinct) < len(ids)
     work = workload(chunks)
-    assert (work.chunks, work.distinct) == (len(ids), len(distinct))
+    assert work.distinct == len(distinct)
     assert work.tokens == sum(map(len, distinct))
     assert 1 <= work.tasks <= math.ceil(work.distinct / 8)
 
@@ -118,7 +119,8 @@ def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> No
 def test_chunks_that_differ_in_one_token_are_distinct(spark: SparkSession, tmp_path: Path) -> None:
     ids = {("2days", 1, 0): [2, 7, 12, 3], ("2days", 1, 1): [2, 7, 1, 23], ("2days", 1, 2): [27, 3]}
     chunks = distinct_chunks(chunk_frame(spark, ids))
-    rows = score_chunks(chunks, 1, SETTINGS, "m", fake_build(tmp_path)).collect()
+    scores = score_chunks(chunks, 1, SETTINGS, fake_build(tmp_path))
+    rows = chunk_scores_table(chunks, scores, "m").collect()
     assert {row.chunk_index: row.probability for row in rows} == {
         index: probability(tokens) for (_, _, index), tokens in ids.items()
     }
@@ -150,7 +152,7 @@ def test_an_admission_with_a_hundred_times_the_chunks_makes_no_long_task(
 
         return Counting()
 
-    score_chunks(distinct, tasks, SETTINGS, "m", build).collect()
+    score_chunks(distinct, tasks, SETTINGS, build).collect()
     tokens = [0] * tasks
     for path in tmp_path.iterdir():
         task, n = json.loads(path.read_text())
@@ -162,7 +164,7 @@ def test_an_admission_with_a_hundred_times_the_chunks_makes_no_long_task(
 def test_without_chunks_no_scorer_is_built(spark: SparkSession, tmp_path: Path) -> None:
     nothing = distinct_chunks(chunk_frame(spark, chunk_ids()).limit(0))
     assert workload(nothing).tasks == 1
-    assert score_chunks(nothing, 1, SETTINGS, "m", fake_build(tmp_path)).collect() == []
+    assert score_chunks(nothing, 1, SETTINGS, fake_build(tmp_path)).collect() == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -192,7 +194,7 @@ def test_the_workers_of_the_probe_are_used_for_scoring(
 ) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
-    score_chunks(distinct, 4, settings, "m").collect()  # starts the workers
+    score_chunks(distinct, 4, settings).collect()  # starts the workers
     before = python_workers(psutil.Process())
     assert before
     for _ in before:

@@ -33,7 +33,7 @@ def test_a_few_chunks_are_shared_by_all_cores(spark: SparkSession) -> None:
     rows = [("2days", hadm, 0, [2, 5 + hadm % 20, 3], 3) for hadm in range(40)]
     schema = "window string, hadm_id long, chunk_index int, input_ids array<int>, n_tokens int"
     work = workload(distinct_chunks(spark.createDataFrame(rows, schema)))
-    assert (work.chunks, work.distinct, work.tokens) == (40, 20, 60)
+    assert (work.distinct, work.tokens) == (20, 60)
     assert work.tasks == 3
 
 
@@ -44,5 +44,4 @@ def test_chunks_without_a_score_are_scored_once_each(spark: SparkSession) -> Non
     to_score = unscored_chunks(chunks, scores)
     (row,) = to_score.collect()
     assert (row.digest, row.input_ids, row.n_tokens) == ("b", [2, 4, 3], 3)
-    assert [owner.digest for owner in row.owners] == ["b"]
     assert workload(to_score).distinct == 1

@@ -33,6 +33,8 @@ SCORED: dict[str, Any] = {
     "model": "readmit/1",
     "fingerprint": "123",
     "prepared": "prepare/1",
+    "counts": {"2days": {"scored": 3}},
+    "seconds": {},
 }
 NIGHT: dict[str, Any] = {
     "as_of": "2026-11-22T02:00:00",

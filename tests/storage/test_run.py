@@ -90,19 +90,6 @@ def test_without_root_copies_the_files_are_in_the_run_folder_only(
     assert not (tmp_path / "page.html").exists()
 
 
-def test_files_are_added_to_a_published_run(
-    spark: SparkSession, config: Config, tmp_path: Path
-) -> None:
-    with start_run(spark, config, "prepare") as run:
-        run.publish({})
-        run.add_files({"report.html": "<p>"})
-        run.add_files({"dot.png": b"\x89PNG"}, root_copies=False)
-    assert read_manifest(spark, str(tmp_path), "prepare")["path"] == run.path
-    assert (Path(run.path) / "dot.png").read_bytes() == b"\x89PNG"
-    assert (tmp_path / "report.html").read_text() == "<p>"
-    assert not (tmp_path / "dot.png").exists()
-
-
 @pytest.mark.parametrize(
     "schema",
     ["reason string, hadm_id long", "hadm_id int, reason string", "hadm_id long"],

@@ -1,0 +1,117 @@
+"""Metrics, pictures, report and model card of the published scores.
+
+They are a result of their own, `score/report`, and can be made again at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from readmit_spark.config import Config, Vote, to_dict
+from readmit_spark.errors import UserError
+from readmit_spark.evaluation.card import model_card
+from readmit_spark.evaluation.card_page import card_page
+from readmit_spark.evaluation.evaluate import build_report, evaluate_windows, report_files
+from readmit_spark.evaluation.report_page import TokenLoss
+from readmit_spark.scoring.check_model import check_unseen
+from readmit_spark.scoring.model import Model
+from readmit_spark.scoring.score_chunks import chunk_facts
+from readmit_spark.scoring.score_job import chunks_to_score, is_scored, windows_to_score
+from readmit_spark.storage.input_tables import read_true_risks
+from readmit_spark.storage.manifests import Prepared, Scored
+from readmit_spark.storage.run import Run
+
+NAME = "score/report"
+STAGES = 1
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """What the job prints.
+
+    path: folder of the tables. counts, metrics: by window, admissions by status, and the content of
+    metrics.json.
+    """
+
+    path: str
+    counts: Mapping[str, Mapping[str, int]]
+    metrics: dict[str, Any]
+
+
+def report(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
+    """Publish metrics, pictures, report and model card of the published scores.
+
+    Raise a UserError if the scores are not those of the run's configuration, of this model and of
+    these chunks.
+    """
+    if not is_scored(run.spark, run.config, model, prepared):
+        raise UserError(
+            "output.root: other scores were published meanwhile; run jobs/score.py again"
+        )
+    scored = Scored.read(run.spark, run.config.output_root)
+    config = replace(run.config, vote=Vote(scored.c))
+    with run.stage("metrics and report"):
+        try:
+            files, metrics = _report_files(run, config, model, prepared, scored)
+            run.publish({"config": to_dict(config), "scored": scored.run}, files)
+        except BaseException:
+            run.say(
+                f"the scores are published in {scored.path}; their report is not: run "
+                "jobs/score.py again with the same configuration, which writes it and scores "
+                "nothing"
+            )
+            raise
+    return ScoreResult(scored.path, scored.counts, metrics)
+
+
+def _report_files(
+    run: Run, config: Config, model: Model, prepared: Prepared, scored: Scored
+) -> tuple[dict[str, str | bytes], dict[str, Any]]:
+    """Return name -> content of the files, and the content of metrics.json."""
+    windows = windows_to_score(config, prepared)
+    measured = _measured(scored.table("patient_scores"), config)
+    evaluations = evaluate_windows(
+        measured.toPandas(),
+        chunk_facts(scored.table("chunk_scores"), measured).toPandas(),
+        read_true_risks(run.spark, config),
+        windows,
+        config,
+    )
+    report = build_report(
+        config, model.name, prepared, evaluations, scored.table("ledger").toPandas(),
+        _token_loss(chunks_to_score(config, prepared, windows)), scored.seconds,
+    )  # fmt: skip
+    card = model_card(
+        config, prepared, model.name, {e.window: e.measured for e in evaluations},
+        evaluations[0].metrics["split"], report.facts, check_unseen(model, prepared.split_name),
+    )  # fmt: skip
+    files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
+    return files, {e.window: e.metrics for e in evaluations}
+
+
+def _measured(patients: DataFrame, config: Config) -> DataFrame:
+    """Select the admissions to measure: outcome known, actionable, in the split."""
+    split = "test" if config.score.split == "all" else config.score.split
+    return patients.where(
+        F.col("label").isNotNull() & F.col("actionable") & (F.col("split") == split)
+    )
+
+
+def _token_loss(chunks: DataFrame) -> Mapping[str, TokenLoss]:
+    """Count by window the tokens that did not fit into their chunk."""
+    cut = F.col("n_tokens_cut")
+    rows = chunks.groupBy("window").agg(
+        F.count(F.lit(1)).alias("chunks"),
+        F.count(F.when(cut > 0, 1)).alias("chunks_cut"),
+        F.sum(F.col("n_tokens") + cut).alias("tokens"),
+        F.sum(cut).alias("tokens_cut"),
+    )
+    return {
+        row.window: TokenLoss(row.chunks, row.chunks_cut, row.tokens, row.tokens_cut)
+        for row in rows.collect()
+    }
