@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
+from readmit_spark.storage.csv_headers import read_csv_headers
 from readmit_spark.storage.input_files import AS_IT_STANDS
 from readmit_spark.storage.quote_counts import QuoteCounts, add_lines
 from readmit_spark.storage.table_source import find_table
@@ -59,6 +60,7 @@ def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
     table = find_table(spark, path, key)
     if table.kind != "csv":
         return None
+    read_csv_headers(spark, table, key)  # another encoding or delimiter looks like misplaced quotes
     try:
         count = count_records(spark, [file.path for file in table.files])
     except (PySparkException, Py4JJavaError):  # its message may contain note text

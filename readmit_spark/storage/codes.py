@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Codes
 
 # A value is shown only if it looks like a code: a column may hold patients' names by mistake.
-_SHOWN = re.compile(r"[A-Z][A-Z /&.()-]{0,39}")
+_SHOWN = re.compile(r"[A-Z][A-Z_ /&.()-]{0,39}")
 _SEVERAL, _FEW = 2, 20
 
 

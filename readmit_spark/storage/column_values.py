@@ -26,6 +26,11 @@ _BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"
 _FOLDED = r"[\p{Z}\p{C}]+"  # the same and all their relatives, inside a code
 
 _TIME = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?$"
+# The same with Z or an offset: an instant, which has a time on the wall clock of a zone only.
+_INSTANT = (
+    r"^(\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?) ?"
+    r"(?:[zZ]|UTC|([+-]\d{2}):?(\d{2})?)$"
+)
 _DATE_LENGTH = len("2101-02-26")
 # Databases write years outside these for "none" or "not yet": 0001, 1753, 1900, 1970, 9999.
 FIRST_YEAR, LAST_YEAR = 1971, 2299
@@ -40,12 +45,14 @@ FORMS = {
     "id": "whole numbers of 64 bits, and with data.ids=text also texts of at most 64 characters "
     "that begin with a letter or digit",
     "time": "times such as 2101-02-26 02:00:00 of the years 1971 to 2299 (also with T, without "
-    "seconds, with decimals, or the date alone)",
+    "seconds, with decimals, or the date alone; with Z or an offset if data.time_zone is set)",
     "flag": "1 and 0, true and false, t and f, yes and no, y and n, and numbers",
 }
 
 
-def parse_columns(raw: DataFrame, kinds: Mapping[str, Kind], *others: Column) -> DataFrame:
+def parse_columns(
+    raw: DataFrame, kinds: Mapping[str, Kind], *others: Column, time_zone: str | None = None
+) -> DataFrame:
     """Parse columns of `raw`, given as name -> kind.
 
     id: a whole number; text_id: a text or a whole number, see `ids.py`. time: a time, its decimals
@@ -54,6 +61,9 @@ def parse_columns(raw: DataFrame, kinds: Mapping[str, Kind], *others: Column) ->
     day, so that nothing counts as known before it was. date: the day of a time. birth_date: the day
     of a time of any year, as MIMIC-III moves births by centuries. flag: a boolean in the ways that
     databases write it; a number is true unless it is 0.
+
+    time_zone: in which times with Z or an offset become the time on the wall clock; None: such
+    times are unread.
 
     Returns the parsed columns under lower-case names, null where missing or unread; `others`; the
     struct `unread` with a boolean for each column; the struct `placeholder` with a boolean for each
@@ -64,7 +74,7 @@ def parse_columns(raw: DataFrame, kinds: Mapping[str, Kind], *others: Column) ->
     # column is used more than once.
     trimmed = raw.withColumns({name: _trimmed(name, types[name]) for name in kinds})
     parsed = trimmed.withColumns(
-        {_parsed(name): _parse(trimmed, name, kind) for name, kind in kinds.items()}
+        {_parsed(name): _parse(trimmed, name, kind, time_zone) for name, kind in kinds.items()}
     )
     values = {name: _value(name, types[name], kind) for name, kind in kinds.items()}
     unread = [_unread(name, values[name], kind).alias(name.lower()) for name, kind in kinds.items()]
@@ -113,7 +123,7 @@ def _trimmed(name: str, stored: T.DataType) -> Column:
     return F.btrim(F.col(name).cast("string"), F.lit(_BLANKS))
 
 
-def _parse(trimmed: DataFrame, name: str, kind: Kind) -> Column:
+def _parse(trimmed: DataFrame, name: str, kind: Kind, time_zone: str | None) -> Column:
     """Return the value of any year, or null, from the trimmed column."""
     column, text = trimmed[name], F.lower(trimmed[name].cast("string"))
     if kind == "id":
@@ -131,7 +141,20 @@ def _parse(trimmed: DataFrame, name: str, kind: Kind) -> Column:
     # The pattern is needed because Spark's cast would also read "2101" as a date. try_ is needed
     # because in ANSI mode an impossible day, such as the 45th, would be an error.
     text = column.cast("string")
-    return F.try_to_timestamp(F.when(text.rlike(_TIME), text))
+    time = F.try_to_timestamp(F.when(text.rlike(_TIME), text))
+    if time_zone is None:
+        return time
+    wall_clock = F.from_utc_timestamp(F.try_to_timestamp(_instant(text)), time_zone)
+    return F.when(text.rlike(_INSTANT), wall_clock).otherwise(time)
+
+
+def _instant(text: Column) -> Column:
+    """Return an instant in the one form that Spark reads: `2101-02-26 02:00:00+01:00`."""
+    time, hours, minutes = (F.regexp_extract(text, _INSTANT, group) for group in (1, 2, 3))
+    offset = F.concat(hours, F.lit(":"), F.when(minutes == "", "00").otherwise(minutes))
+    # Spark reads an offset only after seconds.
+    seconds = F.when(F.length(time) == len("2101-02-26 02:00"), ":00").otherwise("")
+    return F.concat(time, seconds, F.when(hours == "", "Z").otherwise(offset))
 
 
 def _value(name: str, stored: T.DataType, kind: Kind) -> Column:

@@ -17,7 +17,12 @@ from readmit_spark.errors import UserError
 from readmit_spark.storage.input_files import READ, InputFile, InputFiles, content, open_file
 
 _START = 1 << 20  # bytes of a file in which its header ends
-_DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+_TAIL = 10  # bytes at the end of a file
+_NO_DATA = b"\x03\x00"  # nothing, compressed
+_DELIMITERS = {
+    "\t": "tabs", ";": "semicolons", "|": "bars", "^": "carets", "~": "tildes",
+    "\x01": "characters of code 1",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def read_csv_headers(spark: SparkSession, table: InputFiles, key: str) -> list[C
 def check_padding(spark: SparkSession, table: InputFiles, key: str) -> None:
     """Raise a UserError if zero bytes follow the gzip data of a file: only Python skips them."""
     for file in table.files:
-        if file.path.lower().endswith(".gz") and not any(_tail(spark, file)):
+        if file.path.lower().endswith(".gz") and _is_padded(_tail(spark, file)):
             raise UserError(
                 f"{key}: {file.name} cannot be read to its end: zero bytes follow its gzip data; "
                 "jobs/ingest.py reads it"
@@ -70,6 +75,14 @@ def _names(spark: SparkSession, file: InputFile, key: str) -> tuple[str, ...]:
         raise UserError(f"{key}: {file.name} cannot be read: it is {what}, not text{rename}")
     if zipped:
         start = _unzipped(start, f"{key}: {file.name}")
+        what = content(start)
+        if what:
+            raise UserError(f"{key}: {file.name} cannot be read: the gzip holds {what}, not text")
+    if b"\0" in start.partition(b"\n")[0]:
+        raise UserError(
+            f"{key}: {file.name} cannot be read: its header has zero bytes, as in UTF-16; UTF-8 is "
+            "needed"
+        )
     names = header_names(start)
     for delimiter, called in _DELIMITERS.items():
         if len(names) == 1 and delimiter in names[0]:
@@ -92,13 +105,18 @@ def _start(spark: SparkSession, file: InputFile) -> bytes:
 
 
 def _tail(spark: SparkSession, file: InputFile) -> bytes:
-    """Return the last 8 bytes: in gzip the checksum and size, which are not both zero."""
     stream = open_file(spark, file)
     try:
-        stream.seek(max(0, file.size - 8))
-        return bytes(stream.readNBytes(8))
+        stream.seek(max(0, file.size - _TAIL))
+        return bytes(stream.readNBytes(_TAIL))
     finally:
         stream.close()
+
+
+def _is_padded(tail: bytes) -> bool:
+    """Return whether zero bytes follow gzip data, which ends with its checksum and size. Both are
+    zero only where the data is empty, which are the two bytes before."""
+    return len(tail) == _TAIL and not any(tail[-8:]) and tail[:2] != _NO_DATA
 
 
 def _unzipped(start: bytes, name: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, BinaryIO
 
@@ -15,15 +15,25 @@ from pyspark.sql import SparkSession
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
+from readmit_spark.storage.codes import known_categories, known_types, unknown_values
 from readmit_spark.storage.csv_file import CsvFile, Header, read_again, read_batches, read_header
 from readmit_spark.storage.digest import TableDigest, digest_table
 from readmit_spark.storage.input_files import InputFile, InputFiles
-from readmit_spark.storage.input_tables import ADMISSIONS, NOTES, PATIENTS
+from readmit_spark.storage.input_tables import (
+    ADMISSIONS,
+    NOTES,
+    PATIENTS,
+    read_admissions,
+    read_notes,
+    read_patients,
+)
+from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.s3 import filesystem_of
 from readmit_spark.storage.table_source import check_headers, find_table
+from readmit_spark.storage.unread import CodeColumn, only_unread, unread_counts, unread_line
 
-STAGES_PER_TABLE = 2
+STAGES_PER_TABLE = 3
 
 _PART_BYTES = 128 << 20  # size of a Parquet file: what Spark reads in one task
 _ROW_GROUP_BYTES = 32 << 20  # text that is held in memory and compressed together
@@ -56,8 +66,36 @@ def ingest(run: Run) -> dict[str, Any]:
     converted = {}
     for name, table in sources(run.spark, run.config).items():
         converted[name] = _convert(name, table, f"{run.path}/{name}", run.progress)
+        converted[name]["unread"] = _count_unread(run, name, f"{run.path}/{name}")
         run.add_table(name, converted[name]["rows"])
     return run.publish({"sources": converted})
+
+
+def _count_unread(run: Run, name: str, folder: str) -> dict[str, int]:
+    """Return the number of unread values of each column as the other jobs will read them, and print
+    a line if there are any. They stay as they are, so keys set later can still say how to read
+    them."""
+    key, config = f"data.{name}", run.config
+    reading, code = replace(Reading.of(config), note_line=None), None
+    if name == "notes":
+        rows = read_notes(run.spark, folder, reading)
+        code = CodeColumn("category", known_categories(config.codes))
+    elif name == "admissions":
+        rows = read_admissions(run.spark, folder, reading)
+        code = CodeColumn("admission_type", known_types(config.codes))
+    else:
+        rows = read_patients(run.spark, folder, reading)
+    with run.stage(f"{key}: count what is not understood"):
+        first = rows.agg(*unread_counts(rows, code)).first()
+        assert first is not None  # an aggregate without groups always has one row
+        unread = only_unread(first.asDict())
+        unknown = ""
+        if code and unread[f"{code.name}_unread"]:
+            unknown = unknown_values(rows, code.name, code.known)
+    line = unread_line(key, unread, unknown)
+    if line:
+        run.say(line)
+    return unread
 
 
 @dataclass(frozen=True)

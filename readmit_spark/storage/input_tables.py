@@ -47,6 +47,7 @@ def read_admissions(spark: SparkSession, path: str, reading: Reading | None = No
         },
         code(raw, "ADMISSION_TYPE").alias("admission_type"),
         raw["malformed"],
+        time_zone=_zone(reading),
     )
 
 
@@ -79,6 +80,7 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
         F.lower(code(raw, "CATEGORY")).alias("category"),
         text.alias("text"),
         raw["malformed"],
+        time_zone=_zone(reading),
     )
     # A mark that is not understood is a mark all the same.
     marked = F.coalesce("iserror", F.when(F.col("unread.iserror"), True))
@@ -115,6 +117,7 @@ def read_patients(spark: SparkSession, path: str, reading: Reading | None = None
         raw,
         {"SUBJECT_ID": _id_kind(reading), "DOB": "birth_date", "DOD": "date"},
         code(raw, "GENDER").alias("gender"),
+        time_zone=_zone(reading),
     )
 
 
@@ -144,3 +147,7 @@ def read_true_risks(spark: SparkSession, config: Config) -> dict[int, float] | N
 
 def _id_kind(reading: Reading | None) -> Kind:
     return "text_id" if reading and reading.text_ids else "id"
+
+
+def _zone(reading: Reading | None) -> str | None:
+    return reading.time_zone if reading else None

@@ -10,11 +10,21 @@ from collections.abc import Mapping
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-# Count -> (what the column `text` of such a note matches, words for a message).
+# White space and byte order marks may come before.
+_START = r"(?i)^[\s\u00a0\u200b\ufeff]*"
+_TAGS = (
+    "a|abbr|address|article|aside|b|big|blockquote|body|br|button|caption|center|code|col|colgroup|"
+    "dd|del|div|dl|dt|em|fieldset|font|footer|form|frame|h[1-6]|head|header|hr|html|i|iframe|img|"
+    "input|ins|kbd|label|legend|li|link|main|mark|meta|nav|ol|option|p|pre|q|s|samp|script|section|"
+    "select|small|span|strike|strong|style|sub|sup|svg|table|tbody|td|textarea|tfoot|th|thead|"
+    "title|tr|tt|u|ul|var"
+)
+# Count -> (what the column `text` of such a note matches, words for a message). A tag ends or has
+# an attribute: `<p 0.05` is a number.
 _FORMS = {
-    "text_rtf": (r"^\s*\{\\rtf", "are RTF"),
+    "text_rtf": (_START + r"\{\\rtf", "are RTF"),
     "text_html": (
-        r"(?i)^\s*<(!doctype|html|head|body|div|p|span|table|font|b|br|h[1-6]|meta|style|\?xml)\b",
+        _START + rf"<(!doctype\b|!--|\?xml\b|/?({_TAGS})(\s*/?>|\s+[\w:-]+\s*=))",
         "are HTML",
     ),
     "text_not_utf8": ("\ufffd", "have bytes that are not UTF-8"),

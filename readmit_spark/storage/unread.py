@@ -55,6 +55,13 @@ def unread_counts(rows: DataFrame, code: CodeColumn | None = None) -> list[Colum
     return counts
 
 
+def only_unread(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return NAME_unread of each column, from the result of `unread_counts`."""
+    # In the order of _FORMS: that of an Observation's counts is random.
+    names = (f"{column}_unread" for column in _FORMS)
+    return {name: counts[name] for name in names if name in counts}
+
+
 def check_unread(
     key: str, path: str, counts: Mapping[str, int], max_share: float, unknown: str = ""
 ) -> dict[str, int]:
@@ -63,12 +70,10 @@ def check_unread(
 
     counts: the result of `unread_counts`. unknown: of `unknown_values`, for the message.
     """
-    unread, problems = {}, []
-    for column in _FORMS:  # in this order: that of an Observation's counts is random
-        if f"{column}_unread" not in counts:
-            continue
-        n, there = counts[f"{column}_unread"], counts[f"{column}_there"]
-        unread[f"{column}_unread"] = n
+    unread, problems = only_unread(counts), []
+    for name, n in unread.items():
+        column = name.removesuffix("_unread")
+        there = counts[f"{column}_there"]
         if n and (n == there or n > max_share * there):
             problems.append(
                 f"{n:,} of {there:,} values of {_named(column, unknown)} are not understood; read "

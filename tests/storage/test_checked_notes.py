@@ -100,6 +100,8 @@ def test_texts_that_are_not_plain_are_counted_and_said(spark: SparkSession, tmp_
     texts = [
         "plain < 3 and > 2 <b>late</b>", "temp {98}", r"{\rtf1\ansi pain}", "\n {\\rtf1 x}",
         "<p>no pain</p>", " <!DOCTYPE html><html>", "<BR/>seen", "<pain> scale", "broken ?? byte",
+        "\ufeff<ul>\n<li>a", "<a href='x'>b</a>", "<td class = x>", "</div>", "<!-- x -->", "<i>x",
+        "\ufeff{\\rtf1 x}", "<p 0.05 in <b>all</b>", "<i think so>",
     ]  # fmt: skip
     path = Path(write_csv(tmp_path / "n.csv", [note(i, 1, 10, t) for i, t in enumerate(texts)]))
     path.write_bytes(path.read_bytes().replace(b"??", b"\xe9\xff"))
@@ -107,8 +109,8 @@ def test_texts_that_are_not_plain_are_counted_and_said(spark: SparkSession, tmp_
     notes = read(spark, str(path))
     assert len(notes.rows.collect()) == len(texts)
     counts = notes.check(lines.append)
-    assert (counts["text_rtf"], counts["text_html"], counts["text_not_utf8"]) == (2, 3, 1)
+    assert (counts["text_rtf"], counts["text_html"], counts["text_not_utf8"]) == (3, 9, 1)
     assert lines == [
-        "data.notes: notes that are no plain text: 2 are RTF, 3 are HTML, 1 have bytes that are "
+        "data.notes: notes that are no plain text: 3 are RTF, 9 are HTML, 1 have bytes that are "
         "not UTF-8; markup is read as words"
     ]

@@ -62,10 +62,10 @@ def texts(spark: SparkSession, values: Sequence[str | None]) -> DataFrame:
     return spark.createDataFrame(list(enumerate(values)), "i int, X string").repartition(2)
 
 
-def read(frame: DataFrame, kind: Kind, name: str = "X") -> list[Any]:
+def read(frame: DataFrame, kind: Kind, name: str = "X", zone: str | None = None) -> list[Any]:
     """Return each value: itself, `unread` or `placeholder`. Times as text, the machine's own zone
     would shift them."""
-    table = parse_columns(frame, {name: kind}, frame["i"])
+    table = parse_columns(frame, {name: kind}, frame["i"], time_zone=zone)
     later = F.col("placeholder")[name.lower()] if kind == "end_time" else F.lit(False)
     marks = F.col("unread")[name.lower()].alias("unread"), later.alias("later")
     rows = sorted(table.select("i", F.col(name).cast("string").alias("value"), *marks).collect())
@@ -101,6 +101,38 @@ def test_other_times_and_dates(spark: SparkSession) -> None:
     assert read(frame, "date", "X") == [
         UNREAD, "2101-10-20", "2101-10-20", "2101-10-20", UNREAD,
     ]  # fmt: skip
+
+
+# As text -> on the wall clock of Amsterdam.
+INSTANTS: dict[str, Any] = {
+    "2150-01-01T11:00:00Z": datetime(2150, 1, 1, 12),
+    "2150-07-01T10:00:00.5z": datetime(2150, 7, 1, 12, 0, 0, 500_000),
+    "2150-01-01 12:00:00+01:00": datetime(2150, 1, 1, 12),
+    "2150-01-01 12:00:00.123456789+0100": datetime(2150, 1, 1, 12, 0, 0, 123_456),
+    "2150-01-01 12:00:00+01": datetime(2150, 1, 1, 12),
+    "2150-01-01 16:45+05:45": datetime(2150, 1, 1, 12),
+    "2150-01-01 01:00:00 -05:00": datetime(2150, 1, 1, 7),
+    "2150-01-01 11:00:00 UTC": datetime(2150, 1, 1, 12),
+    "2149-12-31T23:30:00Z": datetime(2150, 1, 1, 0, 30),
+    "2150-01-01 12:00:00": datetime(2150, 1, 1, 12),  # on the wall clock already
+    "2150-01-01": datetime(2150, 1, 1),
+    "2024-10-27T00:30:00Z": datetime(2024, 10, 27, 2, 30),  # two instants have this time
+    "2024-10-27T01:30:00Z": datetime(2024, 10, 27, 2, 30),
+    "9999-12-31T00:00:00Z": UNREAD,
+    **dict.fromkeys(("2150-01-01Z", "2150-01-01T12:00:00 CET", "2150-01-01T12:00:00+19:00",
+                     "2150-02-30T12:00:00Z", "2150-01-01T12:00:00+1"), UNREAD),
+    "NULL": None,
+}  # fmt: skip
+
+
+def test_instants_become_the_wall_clock_of_the_zone(spark: SparkSession) -> None:
+    frame = texts(spark, list(INSTANTS))
+    found = dict(zip(INSTANTS, read(frame, "time", zone="Europe/Amsterdam"), strict=True))
+    assert found == {text: shown(value) for text, value in INSTANTS.items()}
+    frame = texts(spark, ["2149-12-31T23:30:00Z", "9999-12-31T00:00:00Z"])
+    assert read(frame, "date", zone="Europe/Amsterdam") == ["2150-01-01", UNREAD]
+    late = read(frame, "end_time", zone="Europe/Amsterdam")
+    assert late == ["2150-01-01 00:30:00", "placeholder"]
 
 
 def test_flags_in_the_ways_that_databases_write_them(spark: SparkSession) -> None:

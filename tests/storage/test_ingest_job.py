@@ -308,3 +308,32 @@ def test_the_manifest_contains_no_text(run: Ingest, tmp_path: Path) -> None:
     run(write_csv(tmp_path / "n.csv", [note(1, 1, 1, SECRET)]))
     text = (tmp_path / "raw" / "_manifests" / "ingest.json").read_text()
     assert SECRET not in text and json.loads(text)["sources"]["notes"]["rows"] == 1
+
+
+def read_parts(folder: Path) -> list[dict[str, Any]]:
+    return [row for part in folder.glob("*/notes") for row in pq.read_table(part).to_pylist()]
+
+
+def test_values_that_are_not_understood_are_counted_and_kept(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    notes = [note(1, 1, 11, SECRET), note(2, 1, None, SECRET, "01/02/2020", category="DS")]
+    stays = [stay(1, 11, SECRET, "2020-01-05"), stay(1, 12, "2020-01-01", "2020-01-05")]
+    config = load_config(
+        overrides=[
+            f"data.notes={write_csv(tmp_path / 'n.csv', notes)}",
+            f"data.admissions={write_csv(tmp_path / 'a.csv', stays)}",
+            f"output.root={tmp_path}/raw",
+        ]
+    )
+    log = io.StringIO()
+    with start_run(spark, config, "ingest", log) as run:
+        found = ingest(run)["sources"]
+    assert found["notes"]["unread"] == {
+        "row_id_unread": 0, "subject_id_unread": 0, "hadm_id_unread": 0, "chartdate_unread": 1,
+        "charttime_unread": 0, "storetime_unread": 0, "iserror_unread": 0, "category_unread": 1,
+    }  # fmt: skip
+    assert found["admissions"]["unread"]["admittime_unread"] == 1
+    assert "values that are not understood: CHARTDATE 1; CATEGORY (1 not shown) 1" in log.getvalue()
+    assert SECRET not in log.getvalue()
+    assert "01/02/2020" in str(read_parts(tmp_path / "raw" / "ingest"))

@@ -209,6 +209,7 @@ def test_a_pattern_and_the_home_folder(
         find_files(spark, "~/x-*.csv", "data.notes")
 
 
+UTF16 = CSV.decode().encode("utf-16")
 GZ = gzip.compress(CSV, mtime=0)  # a time would be part of the names of tests
 
 
@@ -223,8 +224,14 @@ GZ = gzip.compress(CSV, mtime=0)  # a time would be part of the names of tests
         ("n.csv.gz", CSV, "its name ends in .gz, but it is not gzip"),
         ("n.csv", GZ, "it is gzip, not text; let its name end in .csv.gz"),
         ("n.csv", b"PK\x03\x04", "it is a zip archive, not text;"),
-        ("n.csv", CSV.decode().encode("utf-16"), "it is UTF-16 text"),
+        ("n.csv", UTF16, "it is UTF-16 text"),
         ("n.csv", b"HADM_ID;TEXT\n1;a\n", "semicolons separate its columns"),
+        ("n.csv", CSV.decode().encode("utf-16-le"), "its header has zero bytes, as in UTF-16"),
+        ("n.csv.gz", gzip.compress(UTF16, mtime=0), "the gzip holds UTF-16 text"),
+        ("n.csv.gz", gzip.compress(GZ, mtime=0), "the gzip holds gzip, not text"),
+        ("n.csv.gz", b"", "lacks the columns HADM_ID; it has none"),
+        ("n.csv.gz", gzip.compress(b"", mtime=0), "lacks the columns HADM_ID; it has none"),
+        ("n.csv", b"HADM_ID^TEXT\n1^a\n", "carets separate its columns"),
         ("n.csv.gz", GZ + bytes(512), "zero bytes follow its gzip data; jobs/ingest.py reads it"),
         ("n.csv.gz", GZ[:3] + b"zzzzzzzz" + GZ[11:], "its gzip data is damaged"),
         ("_n.csv", CSV, "Spark takes no file whose name begins with _ or ."),
@@ -243,6 +250,21 @@ def test_what_is_not_read_is_named(
         rows(spark, tmp_path / name, "HADM_ID")
     assert message in str(error.value) and f"/{name}" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_another_delimiter_or_encoding_is_named_before_quotes_are_counted(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    text = '"HADM_ID";"TEXT"\n"1";"a"\n'
+    for raw, message in ((text.encode(), "semicolons"), (text.encode("utf-16"), "UTF-16")):
+        (tmp_path / "n.csv").write_bytes(raw)
+        with pytest.raises(UserError, match=message):
+            expected_records(spark, str(tmp_path / "n.csv"), "data.notes")
+
+
+def test_an_empty_member_is_no_padding(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "n.csv.gz").write_bytes(GZ + gzip.compress(b""))
+    assert rows(spark, tmp_path / "n.csv.gz", "HADM_ID") == [("1",)]
 
 
 def test_folders_that_are_no_table_are_named(spark: SparkSession, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_too_many_unread_values_stop_the_job(
     assert str(error.value) == (
         f"data.notes: n.csv: {unread:,} of {there:,} values of CHARTTIME are not understood; read "
         "are times such as 2101-02-26 02:00:00 of the years 1971 to 2299 (also with T, without "
-        "seconds, with decimals, or the date alone); nothing was written; correct them, or if so "
+        "seconds, with decimals, or the date alone; with Z or an offset if data.time_zone is set); "
+        "nothing was written; correct them, or if so "
         f"many may be left out, raise data.max_unread_share (now {share:g})"
     )
 
@@ -151,10 +152,11 @@ def test_unread_values_of_patients(spark: SparkSession, tmp_path: Path) -> None:
 
 def test_only_codes_are_named(spark: SparkSession) -> None:
     values = {"ds": 2, "john": 1, "seen by dr. 12": 5, "d/c summary (addendum)": 3, "nursing": 9}
+    values["discharge_summary"] = 2
     rows = [(value,) for value, n in values.items() for _ in range(n)] + [(None,)]
     frame = spark.createDataFrame(rows, "category string")
     assert unknown_values(frame, "category", ["nursing"]) == (
-        "D/C SUMMARY (ADDENDUM) 3, DS 2, 2 not shown"
+        "D/C SUMMARY (ADDENDUM) 3, DISCHARGE_SUMMARY 2, DS 2, 2 not shown"
     )
     names = [(f"patient {chr(97 + i)}",) for i in range(21) for _ in range(3)]
     frame = spark.createDataFrame(names, "category string")
