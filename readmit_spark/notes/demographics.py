@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -16,15 +18,21 @@ _ETHNICITIES = (
     ("asian", "ASIAN"),
     (UNKNOWN, "UNKNOWN|UNABLE|PATIENT DECLINED|$"),
 )
+_INSURANCES = ("medicare", "private", "medicaid", "government", "self pay")  # MIMIC-III's
 
 
 def subgroups_table(
-    cohort: DataFrame, demographics: DataFrame, patients: DataFrame | None
+    cohort: DataFrame,
+    demographics: DataFrame,
+    patients: DataFrame | None,
+    admission_types: Sequence[str],
 ) -> DataFrame:
     """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row per admission.
 
-    A missing value is "unknown". demographics: from `read_demographics`. patients: from
-    `read_patients`; without it, sex and age are unknown.
+    A missing value is "unknown". One that is not known is "other": reports name the groups, also
+    of a single admission, and any text may stand in a column. demographics: from
+    `read_demographics`. patients: from `read_patients`; without it, sex and age are unknown.
+    admission_types: the known ones, in lower case.
     """
     admissions = cohort.select("subject_id", "hadm_id", "admittime", "admission_type").join(
         demographics.dropDuplicates(["hadm_id"]), "hadm_id", "left"
@@ -41,8 +49,8 @@ def subgroups_table(
         _or_unknown(sex).alias("sex"),
         _or_unknown(_age_band()).alias("age_band"),
         _ethnicity().alias("ethnicity"),
-        _or_unknown(F.lower("insurance")).alias("insurance"),
-        _or_unknown(F.lower("admission_type")).alias("admission_type"),
+        _one_of("insurance", _INSURANCES),
+        _one_of("admission_type", admission_types),
     )
 
 
@@ -60,6 +68,11 @@ def _ethnicity() -> Column:
     for name, beginnings in _ETHNICITIES:
         group = group.when(text.rlike(f"^({beginnings})"), name)
     return group.otherwise("other")
+
+
+def _one_of(name: str, known: Sequence[str]) -> Column:
+    value = F.lower(name)
+    return _or_unknown(F.when(value.isin(*known), value).when(value != "", "other")).alias(name)
 
 
 def _or_unknown(value: Column) -> Column:

@@ -31,6 +31,7 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.check_csv import large_csv_bytes
 from readmit_spark.storage.checked_notes import read_checked_notes
+from readmit_spark.storage.codes import known_types
 from readmit_spark.storage.input_tables import (
     read_demographics,
     read_notes,
@@ -137,7 +138,7 @@ def _warn_if_large(run: Run) -> None:
 def _subgroups(run: Run, cohort: DataFrame) -> DataFrame:
     path = required(run.config.data.admissions, "data.admissions")
     people = read_demographics(run.spark, path, Reading.of(run.config))
-    return subgroups_table(cohort, people, _patients(run))
+    return subgroups_table(cohort, people, _patients(run), known_types(run.config.codes))
 
 
 def _patients(run: Run) -> DataFrame | None:

@@ -14,6 +14,7 @@ from tests.tables_in import stay, write_csv
 
 pytestmark = pytest.mark.spark4
 
+TYPES = ("emergency", "urgent")
 # hadm, ethnicity, insurance, gender, born, expected
 ROWS = [
     (10, "WHITE - RUSSIAN", "Medicare", "F", "1950-05-05 00:00:00",
@@ -29,6 +30,7 @@ ROWS = [
      ("female", "under 18", "other", "medicare")),
     (70, None, "Medicare", "F", "2021-01-01 00:00:00",
      ("female", "unknown", "unknown", "medicare")),  # born after the admission
+    (80, "zqx", "Son pays, zqx", None, None, ("unknown", "unknown", "other", "other")),
 ]  # fmt: skip
 
 
@@ -51,7 +53,10 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def cohort(spark: SparkSession):  # type: ignore[no-untyped-def]
-    rows = [(hadm // 10, hadm, datetime(2020, 1, 1, 12), "EMERGENCY") for hadm, *_ in ROWS]
+    rows = [
+        (hadm // 10, hadm, datetime(2020, 1, 1, 12), "ZQX" if hadm == 80 else "EMERGENCY")
+        for hadm, *_ in ROWS
+    ]
     return spark.createDataFrame(
         rows, "subject_id long, hadm_id long, admittime timestamp, admission_type string"
     )
@@ -59,10 +64,12 @@ def cohort(spark: SparkSession):  # type: ignore[no-untyped-def]
 
 def test_groups_of_each_admission(spark: SparkSession, paths: tuple[str, str]) -> None:
     table = subgroups_table(
-        cohort(spark), read_demographics(spark, paths[0]), read_patients(spark, paths[1])
+        cohort(spark), read_demographics(spark, paths[0]), read_patients(spark, paths[1]), TYPES
     )
     groups = {row[0]: tuple(row[1:]) for row in table.collect()}
-    assert groups == {hadm: (*expected, "emergency") for hadm, *_, expected in ROWS}
+    assert groups == {
+        hadm: (*expected, "other" if hadm == 80 else "emergency") for hadm, *_, expected in ROWS
+    }
     assert table.count() == len(ROWS)
 
 
@@ -70,6 +77,6 @@ def test_without_patients_sex_and_age_are_unknown(
     spark: SparkSession, paths: tuple[str, str], tmp_path: Path
 ) -> None:
     plain = write_csv(tmp_path / "A.csv", [stay(1, 10, "2020-01-01", "2020-01-04")])
-    table = subgroups_table(cohort(spark), read_demographics(spark, plain), None)
+    table = subgroups_table(cohort(spark), read_demographics(spark, plain), None, TYPES)
     row = table.where("hadm_id = 10").first()
     assert tuple(row) == (10, "unknown", "unknown", "unknown", "unknown", "emergency")
