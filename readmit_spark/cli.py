@@ -6,24 +6,30 @@ import argparse
 import os
 import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.errors import UserError
 from readmit_spark.storage.aws_errors import find_aws_failure
 from readmit_spark.storage.disk_errors import find_disk_failure
+from readmit_spark.storage.scratch import make_scratch
+from readmit_spark.urls import without_secrets
 
 # Exit codes.
 OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
-# Turn off progress bars, which would overwrite the job's own lines, and telemetry.
+# Turn off progress bars and links, which would disturb the job's own lines, and telemetry.
 _QUIET_LIBRARIES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TQDM_DISABLE": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # with the password in it
     "TOKENIZERS_PARALLELISM": "false",
 }
 
@@ -54,7 +60,8 @@ def run(
         os.environ.setdefault(name, value)
     try:
         config = load_config(arguments.config, arguments.set)
-        result = main(config, arguments) if add_arguments else main(config)
+        with _private_files(config.output.group_readable):
+            result = main(config, arguments) if add_arguments else main(config)
     except UserError as error:
         _print_error(f"{job}: {error}")
         return USER_ERROR
@@ -64,6 +71,27 @@ def run(
     except Exception as error:
         return _report(job, error)
     return result if isinstance(result, int) else OK
+
+
+@contextmanager
+def _private_files(group_readable: bool) -> Iterator[None]:
+    """Let only this user read what this process and its children write.
+
+    group_readable: the group may read it too, except for temporary files, whose folder is private.
+    """
+    umask = os.umask(0o027 if group_readable else 0o077)
+    scratch = make_scratch(Path(tempfile.gettempdir()))
+    before = os.environ.get("TMPDIR"), tempfile.tempdir
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch.path)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        if before[0] is not None:
+            os.environ["TMPDIR"] = before[0]
+        tempfile.tempdir = before[1]
+        scratch.remove()
+        os.umask(umask)
 
 
 def parse_as_of(text: str) -> datetime:
@@ -95,16 +123,17 @@ def _report(job: str, error: Exception) -> int:
         _print_error(f"{job}: {disk_failure}")
         return USER_ERROR
     print(f"{job}: internal error, not a mistake in your input; stack trace:", file=sys.stderr)
-    traceback.print_exc()
+    print(without_secrets(traceback.format_exc()), file=sys.stderr, end="")
     return FAILED
 
 
 def _print_error(line: str) -> None:
-    """Print `line` to stderr.
+    """Print `line` to stderr, without passwords in URLs.
 
     spark-submit redirects the stderr of a Python program to its own stdout; lines printed by its
     Java process do reach stderr.
     """
+    line = without_secrets(line)
     if "PYSPARK_GATEWAY_PORT" in os.environ:
         from pyspark.java_gateway import launch_gateway
 

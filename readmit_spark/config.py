@@ -14,6 +14,7 @@ import dataclasses
 import datetime
 import os
 import re
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,6 +33,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from readmit_spark.errors import UserError
+from readmit_spark.urls import without_secrets
 
 
 def _number_from_text(value: object) -> object:
@@ -172,6 +174,7 @@ class Codes:
 class Output:
     root: Annotated[Text, AfterValidator(_a_folder)] | None
     overwrite: Bool
+    group_readable: Bool
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -444,8 +447,19 @@ def required(value: str | None, key: str) -> str:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """Return the configuration as nested plain values, structured like base.yaml."""
-    return dataclasses.asdict(config)
+    """Return the configuration as nested plain values, structured like base.yaml.
+
+    Manifests, MLflow and EMR record them, so URLs are without passwords.
+    """
+    return typing.cast(dict[str, Any], _without_secrets(dataclasses.asdict(config)))
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_secrets(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_without_secrets(one) for one in value)
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from readmit_spark.urls import without_secrets
+
 _SECONDS_BETWEEN_LINES = 10.0  # within one stage
 
 
@@ -23,8 +25,8 @@ class Progress:
         self._job, self._stages, self._out = job, stages, out or sys.stderr
 
     def say(self, text: str) -> None:
-        """Print one line, prefixed with the job's name."""
-        print(f"{self._job}: {text}", file=self._out, flush=True)
+        """Print one line, prefixed with the job's name and without passwords in URLs."""
+        print(f"{self._job}: {without_secrets(text)}", file=self._out, flush=True)
 
     @contextmanager
     def stage(self, name: str, status: Callable[[], str] | None = None) -> Iterator[None]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.progress import Progress
 
 LOCAL = ["--config", "conf/local.yaml"]
 
@@ -43,6 +48,45 @@ def test_another_exception_is_1_with_its_stack_trace(capsys: pytest.CaptureFixtu
 
     assert cli.run("job", "", main, LOCAL) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [UserError, ValueError])
+def test_no_password_of_a_url_is_printed(
+    kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: Config) -> None:
+        Progress("job", 1).say(f"registered in {config.tracking.uri}")
+        raise kind(f"{config.tracking.uri} does not answer")
+
+    cli.run("job", "", main, [*LOCAL, "--set", "tracking.uri=https://ward:zqxpassword@mlflow/x"])
+    cli.run("job", "", main, [*LOCAL, "--set", "tracking.url=https://ward:zqxpassword@mlflow/x"])
+    printed = capsys.readouterr().err
+    assert "registered in https://mlflow/x\n" in printed
+    assert "https://mlflow/x does not answer" in printed
+    assert "unknown key tracking.url in --set tracking.url=https://mlflow/x" in printed
+    assert "zqxpassword" not in printed
+
+
+def test_files_are_for_this_user_alone_while_a_job_runs() -> None:
+    """TMPDIR is that of the job, also for its children."""
+    modes: list[str] = []
+
+    def main(config: Config) -> None:
+        folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True).stdout[:-1])
+        assert folder.parent == Path(tempfile.gettempdir())
+        modes.append(oct(folder.parent.stat().st_mode & 0o777))
+        umask = os.umask(0o022)
+        os.umask(umask)
+        modes.append(oct(umask))
+
+    before = os.umask(0o022), os.environ.get("TMPDIR"), tempfile.gettempdir()
+    assert cli.run("job", "", main, LOCAL) == 0
+    assert cli.run("job", "", main, [*LOCAL, "--set", "output.group_readable=true"]) == 0
+    assert modes == ["0o700", "0o77", "0o700", "0o27"]
+    assert (os.umask(before[0]), os.environ.get("TMPDIR"), tempfile.gettempdir()) == (
+        0o022,
+        *before[1:],
+    )
 
 
 def test_a_user_error_in_a_worker_is_a_user_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -236,6 +236,25 @@ def test_the_plain_values_are_those_of_base_yaml() -> None:
     assert plain == yaml.safe_load(base_yaml())
 
 
+@pytest.mark.parametrize(
+    ("url", "recorded"),
+    [
+        ("https://ward:secret@mlflow:5000/x", "https://mlflow:5000/x"),
+        ("https://token@mlflow", "https://mlflow"),
+        ("postgresql://ward:sec/r@et@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("mssql+pyodbc://db/mlflow?UID=ward&PWD=secret", "mssql+pyodbc://db/mlflow"),
+        ("https://mlflow:5000/x", "https://mlflow:5000/x"),
+        ("s3://ward/a@b/c?d", "s3://ward/a@b/c?d"),
+        ("sqlite:////data/a@b.db", "sqlite:////data/a@b.db"),
+        ("models:/readmission@champion", "models:/readmission@champion"),
+    ],
+)
+def test_the_recorded_configuration_has_no_password(url: str, recorded: str) -> None:
+    config = load_config(overrides=[f"tracking.uri='{url}'"])
+    assert config.tracking_uri == url
+    assert to_dict(config)["tracking"]["uri"] == recorded
+
+
 def test_no_class_holds_a_default() -> None:
     for section in (Config, *typing.get_type_hints(Config).values()):
         if dataclasses.is_dataclass(section):

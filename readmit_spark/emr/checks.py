@@ -5,12 +5,13 @@ Each check is a mistake that would otherwise show on the cluster, after minutes 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
-from readmit_spark.config import Config, Emr, required
+from readmit_spark.config import Config, Emr, flatten, required, to_dict
 from readmit_spark.emr.steps import SHAPES, RunOrder
 from readmit_spark.errors import UserError
 
@@ -36,6 +37,7 @@ def check_run(config: Config, order: RunOrder) -> None:
         raise UserError(f"{', '.join(order.jobs)}: a job can be named only once")
     if order.cluster and not _CLUSTER.fullmatch(order.cluster):
         raise UserError(f"--cluster {order.cluster}: an EMR cluster's id is like j-2AXXXXXXGAPLF")
+    _check_secrets(config)
     _check_settings(config.emr)
     _check_account(config.emr, new_cluster=not order.cluster)
     _check_paths(config, new_cluster=not order.cluster)
@@ -52,6 +54,16 @@ def remarks(config: Config, jobs: Sequence[str]) -> list[str]:
         return ["data.notes is a CSV, which one task of the cluster reads: run ingest once, and "
                 "read its Parquet"]  # fmt: skip
     return []
+
+
+def _check_secrets(config: Config) -> None:
+    given = flatten(dataclasses.asdict(config))
+    for key, shown in flatten(to_dict(config)).items():
+        if shown != given[key]:
+            raise UserError(
+                f"{key} holds a user, password or query, which would be stored under emr.prefix: "
+                f"write it as {shown}; the server must let the nodes in by their network or role"
+            )
 
 
 def _check_settings(emr: Emr) -> None:

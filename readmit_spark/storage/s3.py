@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import shutil
@@ -14,6 +13,7 @@ from typing import Any
 from pyarrow import fs
 
 from readmit_spark.errors import UserError
+from readmit_spark.storage.scratch import private_folder
 
 _ATTEMPTS = 10  # per request; throttling and broken connections are temporary
 _S3 = re.compile(r"^s3[an]?://([^/]+)/?(.*)$")
@@ -96,14 +96,14 @@ def _status(error: Any) -> int:
 def fetch_folder(path: str, version: str | None = None, cache: Path | None = None) -> Path:
     """Download a folder from S3 to a local cache, once per machine, and return its local path.
 
-    Each version (keys, sizes and ETags) has its own folder in `cache` (default: a private folder
-    below the system's temporary folder); the folder's name is the version. The folder is either
-    complete or absent. Raise a UserError if the S3 folder does not exist, or if `version` is given
-    and exists neither in the cache nor on S3.
+    Each version (keys, sizes and ETags) has its own folder in `cache`; the folder's name is the
+    version. It is either complete or absent. The default is this user's private folder in the
+    system's temporary folder, because the files are loaded as models. Raise a UserError if the S3
+    folder does not exist, or if `version` is given and exists neither in the cache nor on S3.
     """
     from filelock import FileLock
 
-    cache = cache or _cache()
+    cache = cache or private_folder(Path(tempfile.gettempdir()))
     if version and (cache / version).is_dir():
         return cache / version
     bucket, key = split_s3(path)
@@ -153,15 +153,6 @@ def _download(client: Any, bucket: str, key: str, target: Path, size: int) -> No
 
 def _version(objects: dict[str, tuple[int, str]]) -> str:
     return f"model-{hashlib.sha256(repr(sorted(objects.items())).encode()).hexdigest()[:16]}"
-
-
-def _cache() -> Path:
-    """Return a folder that only this user can write to, because its files are loaded as models."""
-    folder = Path(tempfile.gettempdir()) / f"readmit-spark-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise UserError(f"{folder} belongs to another user; remove it")
-    return folder
 
 
 def _client() -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ from pathlib import Path
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
+from readmit_spark.errors import UserError
 from readmit_spark.storage.java import java_home
+from readmit_spark.storage.scratch import make_scratch
 
 # These override the defaults of a cluster.
 _SETTINGS = {
@@ -74,9 +78,7 @@ _LOG4J = Path(__file__).parents[2] / "conf" / "log4j2.properties"
 def build_session(app: str) -> SparkSession:
     """Return the Spark session of this process; keep master and resources set by spark-submit."""
     builder = SparkSession.builder.appName(app)
-    # This variable is set if Spark's Java process started this program, also in the driver of a
-    # cluster.
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+    if not _is_submitted():
         # A plain Python program: it starts Java itself, and the workers must use the same
         # interpreter, which has this package.
         os.environ.setdefault("JAVA_HOME", str(java_home(os.environ)))
@@ -86,7 +88,8 @@ def build_session(app: str) -> SparkSession:
         if _LOG4J.exists():  # only in a clone; covers log lines before the session exists
             java = f"-Dlog4j2.configurationFile={_LOG4J.as_uri()}"
             builder = builder.config("spark.driver.extraJavaOptions", java)
-    for key, value in {**_DEFAULTS, **_submitted(_DEFAULTS), **_SETTINGS}.items():
+    settings = {**_DEFAULTS, **_submitted(_DEFAULTS), **_SETTINGS, **_privacy_settings()}
+    for key, value in settings.items():
         builder = builder.config(key, value)
     with _interrupts_deferred():
         session = builder.getOrCreate()
@@ -128,9 +131,43 @@ def _interrupts_deferred() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def _privacy_settings() -> dict[str, str]:
+    """Return the settings that keep what Java writes from other users of the machine.
+
+    Java's files get the modes of Python's. On one machine Spark's scratch files, which hold note
+    text, are in a private folder; on a cluster they are where the cluster puts them.
+    """
+    umask = os.umask(0o077)
+    os.umask(umask)
+    settings = {"spark.hadoop.fs.permissions.umask-mode": f"{umask:03o}"}
+    master, folders = "spark.master", "spark.local.dir"
+    submitted = _submitted((master, folders))
+    if not submitted.get(master, "local").startswith("local"):
+        return settings
+    if _is_submitted() and os.environ.get("SPARK_LOCAL_DIRS"):  # Java prefers it to our folder
+        raise UserError(
+            "SPARK_LOCAL_DIRS is set, where other users could read Spark's scratch files: unset it "
+            f"and give --conf spark.local.dir={os.environ['SPARK_LOCAL_DIRS']} to spark-submit"
+        )
+    places = os.environ.pop("SPARK_LOCAL_DIRS", "") or submitted.get(folders, "")
+    scratch = [make_scratch(Path(p)) for p in (places or tempfile.gettempdir()).split(",")]
+    for folder in scratch:
+        atexit.register(folder.remove)
+    return settings | {
+        folders: ",".join(str(folder.path) for folder in scratch),
+        "spark.hadoop.hadoop.tmp.dir": str(scratch[0].path),  # what waits to go to S3
+        "spark.executorEnv.TMPDIR": tempfile.gettempdir(),
+    }
+
+
+def _is_submitted() -> bool:
+    """Return whether Spark's Java started this program, also in the driver of a cluster."""
+    return "PYSPARK_GATEWAY_PORT" in os.environ
+
+
 def _submitted(keys: Iterable[str]) -> dict[str, str]:
     """Return the values that spark-submit was given for these keys."""
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+    if not _is_submitted():
         return {}
     conf = SparkConf()  # of the Java process that spark-submit started
     return {key: str(conf.get(key)) for key in keys if conf.contains(key)}

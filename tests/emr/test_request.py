@@ -305,6 +305,12 @@ def test_a_setting_without_a_value_is_an_error(tmp_path: Path) -> None:
             "tracking.uri names no server that the nodes can reach but mlflow",
         ),
         ("tracking.uri=https://", "tracking.uri names no server"),
+        (
+            "tracking.uri=https://ward:zqxpassword@mlflow",
+            "tracking.uri holds a user, password or query, which would be stored under "
+            "emr.prefix: write it as https://mlflow;",
+        ),
+        ("tracking.uri=https://mlflow?token=zqx", "write it as https://mlflow;"),
         ("tracking.uri=http://localhost:5000", "but localhost"),
         ("emr.prefix=s3://192.168.1.1/x", "emr.prefix is s3://192.168.1.1/x"),
         ("data.notes=s3://wa..rd/x", r"data.notes is s3://wa\.\.rd/x"),

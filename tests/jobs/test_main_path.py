@@ -33,6 +33,7 @@ from readmit_spark.training import finetune_job as finetune
 from tests import oracles
 from tests.runs import run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
+from tests.watch import Watch
 
 pytestmark = pytest.mark.spark4
 
@@ -354,31 +355,40 @@ def test_no_note_text_is_in_the_event_log(ran: Ran, event_log: Path) -> None:
     assert files_with(CANARY, event_log) == []
 
 
-def test_a_job_as_a_program_prints_no_note_text(
+def test_a_job_as_a_program_shows_no_note_text(
     ran: Ran, inputs: tuple[str, str], tiny_model: str, tmp_path: Path
 ) -> None:
-    """As a program, so that the output of Java and of the workers is included."""
-    overrides = settings(tmp_path / "out", *inputs, tiny_model)
-    (tmp_path / "empty.yaml").write_text("")
+    """Neither in the output of Python, Java and the workers, nor in files while it runs. Java has
+    an open umask here."""
+    out, temporary, java = (tmp_path / name for name in ("out", "tmp", "java"))
+    temporary.mkdir()
+    java.mkdir()  # Spark's libraries
     command = [
         "spark-submit", "--conf", "spark.ui.enabled=false", "--conf",
-        "spark.sql.shuffle.partitions=2", "jobs/prepare.py",
-        "--config", str(tmp_path / "empty.yaml"),
+        "spark.sql.shuffle.partitions=2", "--driver-java-options",
+        f"-Djava.io.tmpdir={java}", "jobs/prepare.py", "--config", os.devnull,
     ]  # fmt: skip
-    for override in overrides:
+    for override in settings(out, *inputs, tiny_model):
         command += ["--set", override]
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / command[0]), *command[1:]],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYSPARK_PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-    )
+    with Watch(tmp_path, CANARY) as watch:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / command[0]), *command[1:]],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYSPARK_PYTHON": sys.executable, "TMPDIR": str(temporary)},
+            umask=0o022,
+            capture_output=True,
+            text=True,
+        )
     assert done.returncode == 0, done.stderr
     assert "prepare: [2/3] notes: documents, chunks, tokens" in done.stdout
     assert CANARY not in (done.stdout + done.stderr).lower()
-    assert {Path(name).parts[2] for name in files_with(CANARY, tmp_path / "out")} == {"chunks"}
-    assert in_order(tmp_path / "out") == in_order(ran.root)
+    assert {Path(name).parts[2] for name in files_with(CANARY, out)} == {"chunks"}
+    assert in_order(out) == in_order(ran.root)
+    opened = {found for found in watch.open_to_others() if not found.path.is_relative_to(java)}
+    assert opened == set()
+    assert watch.with_word and not any(f.path.is_relative_to(java) for f in watch.with_word)
+    assert watch.has("shuffle_*.data") and watch.has("_work/prepare/*/rows/*.parquet")
+    assert files_with("", temporary) == [f"readmit-spark-{os.getuid()}/scratch/.lock"]
 
 
 def in_order(root: Path) -> list[dict[str, Any]]:

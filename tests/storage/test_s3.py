@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from readmit_spark.errors import UserError
 from readmit_spark.scoring.ship_model import ShippedModel, ship
-from readmit_spark.storage import s3
+from readmit_spark.storage import s3, scratch
 from readmit_spark.storage.s3 import (
     etag,
     fetch_folder,
@@ -226,7 +226,7 @@ def test_a_node_fetches_the_version_that_the_driver_uses(
     yarn: Any = SimpleNamespace(sparkContext=SimpleNamespace(master="yarn"))
     shipped = ship(yarn, str(fetch_folder(path, cache=tmp_path / "driver")), source=path)
     shutil.rmtree(tmp_path / "driver")
-    monkeypatch.setattr(s3, "_cache", lambda: tmp_path / "node")
+    monkeypatch.setattr(s3, "private_folder", lambda _: tmp_path / "node")
     (tmp_path / "node").mkdir()
     folder = Path(pickle.loads(pickle.dumps(shipped)).folder())
     assert (folder.parent, contents(folder)) == (tmp_path / "node", FILES)
@@ -247,7 +247,7 @@ def test_a_cache_folder_of_another_user_is_not_used(
     folder = fetch_folder(put_files(FILES))
     assert folder.parent.parent == tmp_path
     assert folder.parent.stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(s3.os, "getuid", lambda: 12345)
+    monkeypatch.setattr(scratch.os, "getuid", lambda: 12345)
     (tmp_path / "readmit-spark-12345").mkdir()
     with pytest.raises(UserError, match="belongs to another user"):
         fetch_folder("s3://ward/models/m")
