@@ -6,8 +6,9 @@ BIN    := $(VENV)/bin
 OUT    := output/demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-SUBMIT = JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" \
-         $(BIN)/spark-submit --properties-file conf/spark-local.conf
+# Only this user may read what Java writes.
+SUBMIT = umask 077 && JAVA_HOME="$$($(BIN)/python -m readmit_spark.storage.java)" \
+         PYSPARK_PYTHON="$(CURDIR)/$(BIN)/python" $(BIN)/spark-submit --properties-file conf/spark-local.conf
 
 .PHONY: demo nights compare test test-slow test-killed test-spark4 test-cluster test-s3 emr-env lint clean
 
@@ -44,26 +45,26 @@ PYTEST   = JAVA_HOME="$$($(1)/bin/python -m readmit_spark.storage.java)" $(1)/bi
 PARALLEL = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 OTHERS  := --ignore tests/cluster --ignore tests/s3
 
-test: $(VENV)/.installed  ## all tests but the slow ones and those of `test-cluster` and `test-s3`
+test: $(VENV)/.tests  ## all tests but the slow ones and those of `test-cluster` and `test-s3`
 	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) -m "not slow"
 
-test-slow: $(VENV)/.installed  ## the slow tests: long simulations, resumed trainings, repeated program runs
+test-slow: $(VENV)/.tests  ## the slow tests: long simulations, resumed trainings, repeated program runs
 	$(call PYTEST,$(VENV)) $(PARALLEL) $(OTHERS) $(addprefix --ignore ,$(KILLED)) -m slow
 
 # Some fifty driver processes are killed: half an hour, so not part of .ci/run.
 KILLED := tests/nightly/test_nightly_killed.py tests/scoring/test_score_killed.py
 
-test-killed: $(VENV)/.installed  ## the nightly and the score job, each killed at twenty moments
+test-killed: $(VENV)/.tests  ## the nightly and the score job, each killed at twenty moments
 	$(call PYTEST,$(VENV)) $(KILLED)
 
-test-spark4: $(VENV4)/.installed  ## the Spark tests on the newer Spark line
+test-spark4: $(VENV4)/.tests  ## the Spark tests on the newer Spark line
 	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m spark4
 
-test-s3: $(VENV)/.installed build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
+test-s3: $(VENV)/.tests build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
 	$(call PYTEST,$(VENV)) tests/s3 -rs
 
 # Spark's S3 connector, for tests only; without it they skip. (A cluster has its own.)
-build/s3/.fetched: $(VENV)/.installed
+build/s3/.fetched: | $(VENV)/.installed
 	mkdir -p build/s3
 	$(BIN)/pip download --quiet --no-deps --no-binary :all: --dest build/s3 sagemaker_pyspark==1.4.5 \
 	  && tar xzf build/s3/sagemaker_pyspark-1.4.5.tar.gz -C build/s3 --strip-components 3 --wildcards \
@@ -71,13 +72,13 @@ build/s3/.fetched: $(VENV)/.installed
 	  && rm build/s3/sagemaker_pyspark-1.4.5.tar.gz && touch $@ \
 	  || echo "build/s3: the S3 connector could not be had from PyPI"
 
-test-cluster: $(VENV)/.installed  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
+test-cluster: $(VENV)/.tests  ## a Spark cluster here, its GPUs faked: shapes, shipping, faults
 	$(call PYTEST,$(VENV)) tests/cluster
 
 emr-env: $(VENV)/.installed  ## the Python environment of EMR's nodes, dist/readmit-env-SHA256.tar.gz
 	PYTHON=$(CURDIR)/$(BIN)/python ./emr_env.sh dist $(PIP_OPTIONS)
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -85,7 +86,7 @@ lint: $(VENV)/.installed
 # Every file is checked by its hash, also of what builds packages without a wheel. torch is fetched first
 # and checked then: where PyPI and another index have different files of one version, pip would prefer
 # PyPI's of gigabytes. An installed torch of this version stays. PyPI's needs libraries of its own.
-LOCKED  := $(wildcard requirements/*.txt)
+LOCKED  := $(filter-out requirements/test.txt,$(wildcard requirements/*.txt))
 TORCH   := $(shell grep -o '^torch==[^ ]*' requirements/torch.txt)
 NO_TORCH   = import importlib.metadata as m, sys; \
              sys.exit("$(TORCH)" in ["torch==" + d.version.split("+")[0] for d in m.distributions(name="torch")])
@@ -101,7 +102,7 @@ define INSTALL
 	if $(1)/bin/python -c '$(NEEDS_CUDA)'; then \
 	  $(1)/bin/pip install $(CHECKED) -r requirements/cuda.txt; fi
 	$(1)/bin/pip install $(CHECKED) --no-build-isolation \
-	  $(foreach part,run $(2) demo test,-r requirements/$(part).txt)
+	  $(foreach part,run $(2) demo,-r requirements/$(part).txt)
 	$(1)/bin/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(1)/.installed
 endef
@@ -111,6 +112,11 @@ $(VENV)/.installed: setup.py $(LOCKED)
 
 $(VENV4)/.installed: setup.py $(LOCKED)
 	$(call INSTALL,$(VENV4),spark4)
+
+# What only tests and checks need is added for them: it has no place where patients' data are read.
+%/.tests: %/.installed requirements/test.txt
+	$*/bin/pip install $(CHECKED) --no-build-isolation -r requirements/test.txt
+	touch $@
 
 clean:
 	rm -rf output build dist *.egg-info

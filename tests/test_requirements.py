@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_pip_checks_hashes_wherever_it_installs() -> None:
     make = (ROOT / "Makefile").read_text()
     assert "CHECKED    = --quiet --no-deps --require-hashes\n" in make
     commands = re.findall(r"pip install (.*)", make)
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         assert "$(CHECKED)" in command or command.endswith("--no-build-isolation -e .")
 
@@ -62,6 +63,30 @@ def test_tests_are_apart_from_what_reads_patients_data() -> None:
     assert {"pytest", "moto", "playwright", "hypothesis", "mypy", "ruff"} <= tests
     assert not tests & pins("run", "torch", "spark", "cuda", "build").keys()
     assert "sentence-transformers" not in pins("run")
+
+
+def commands(target: str) -> str:
+    """Return what make would do for a target with nothing installed."""
+    make = ["make", "--dry-run", "--always-make", "VENV=.new", "VENV4=.new4", target]
+    return subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("target", ["demo", "compare", "nights", "emr-env", ".new4/.installed"])
+def test_commands_that_read_data_install_no_test_package(target: str) -> None:
+    assert "requirements/run.txt" in commands(target)
+    assert "requirements/test.txt" not in commands(target)
+
+
+@pytest.mark.parametrize("target", ["test", "test-slow", "test-spark4", "test-s3", "lint"])
+def test_tests_add_their_packages(target: str) -> None:
+    assert "requirements/run.txt" in commands(target)
+    assert "requirements/test.txt" in commands(target)
+
+
+def test_java_writes_for_this_user_alone() -> None:
+    lines = re.findall("^.*spark-submit.*$", commands("demo") + commands("nights"), re.MULTILINE)
+    assert len(lines) > 5
+    assert all(re.match(r"\s*(for .*\n)?\s*umask 077 && ", line) for line in lines)
 
 
 def test_torch_may_be_that_of_pypi_or_that_for_cpus() -> None:
