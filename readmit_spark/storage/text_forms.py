@@ -27,21 +27,24 @@ _FORMS = {
         _START + rf"<(!doctype\b|!--|\?xml\b|/?({_TAGS})(\s*/?>|\s+[\w:-]+\s*=))",
         "are HTML",
     ),
-    "text_not_utf8": ("\ufffd", "have bytes that are not UTF-8"),
 }
+_NOT_UTF8 = "text_not_utf8"
+_WORDS = {name: words for name, (_, words) in _FORMS.items()}
+_WORDS[_NOT_UTF8] = "have bytes that are not UTF-8"
+_HEAD = 1000  # characters of a text in which its markup begins
 
 
 def form_counts() -> list[Column]:
     """Return aggregates of the column `text` for `forms_line`: the notes of each form."""
-    return [
-        F.count(F.when(F.col("text").rlike(pattern), 1)).alias(name)
-        for name, (pattern, _) in _FORMS.items()
-    ]
+    head = F.substring("text", 1, _HEAD)
+    found = {name: head.rlike(pattern) for name, (pattern, _) in _FORMS.items()}
+    found[_NOT_UTF8] = F.col("text").contains("\ufffd")
+    return [F.count(F.when(is_such, 1)).alias(name) for name, is_such in found.items()]
 
 
 def forms_line(key: str, counts: Mapping[str, int]) -> str | None:
     """Return a line on the texts that are not plain, or None if all are."""
-    shown = [f"{counts[name]:,} {words}" for name, (_, words) in _FORMS.items() if counts[name]]
+    shown = [f"{counts[name]:,} {words}" for name, words in _WORDS.items() if counts[name]]
     if not shown:
         return None
     return f"{key}: notes that are no plain text: {', '.join(shown)}; markup is read as words"
@@ -49,4 +52,4 @@ def forms_line(key: str, counts: Mapping[str, int]) -> str | None:
 
 def only_forms(counts: Mapping[str, int]) -> dict[str, int]:
     """Return the counts of `form_counts` alone."""
-    return {name: counts[name] for name in _FORMS}
+    return {name: counts[name] for name in _WORDS}
