@@ -45,22 +45,28 @@ def in_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> 
     each admission that has not ended, newborns left out.
 
     admissions: from `admissions_at`. newborn: their admission types (`codes.newborn`). Admissions
-    that may have ended are left out; `count_uncertain` counts them.
+    that may have ended are left out; `count_house` counts them.
     """
     present = _not_ended(newborn) & ~_uncertain()
     day = F.datediff(timestamp(as_of), F.to_date("admittime")) + 1
     return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
 
 
-def count_uncertain(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> int:
-    """Count the admissions that may be in the house and are left out, because a time of theirs is
-    not understood, or the end lies before ADMITTIME.
+def count_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> tuple[int, int]:
+    """Count the admissions in the house, and those that may be in it and are left out, because a
+    time of theirs is not understood, or the end lies before ADMITTIME.
 
     admissions: all of them, also those without an ADMITTIME.
     """
     begun = F.col("unread.admittime") | (F.col("admittime") <= timestamp(as_of))
     recorded = _without_later_ends(admissions.where(begun), as_of)
-    return recorded.where(_not_ended(newborn) & _uncertain()).count()
+    counts = (
+        recorded.where(_not_ended(newborn))
+        .agg(F.count(F.when(~_uncertain(), 1)), F.count(F.when(_uncertain(), 1)))
+        .first()
+    )
+    assert counts is not None  # an aggregate without groups always has one row
+    return counts[0], counts[1]
 
 
 def admission_times(admissions: DataFrame) -> DataTimes:

@@ -89,20 +89,30 @@ def _prepare(
 class EarlierChunks:
     """The chunks and probabilities of earlier nights that this night can reuse.
 
-    chunks: the columns of `REUSED`; all rows of a document or none. scores: digest, probability.
+    chunks: the columns of `REUSED`, and probability (null if unknown); all rows of a document or
+    none. scores: digest, probability.
     """
 
     chunks: DataFrame
     scores: DataFrame
 
 
-def earlier_chunks(nights: DataFrame, preparation: str, model: str) -> EarlierChunks:
-    """Select what this night can reuse: chunks of the same preparation, probabilities of the same
-    model.
+def earlier_chunks(
+    nights: DataFrame, documents: DataFrame, preparation: str, model: str
+) -> EarlierChunks:
+    """Select what this night can reuse: chunks of the same preparation of tonight's `documents`,
+    probabilities of the same model.
 
     nights: the `chunks` tables of earlier nights, and `night`, which sorts by time.
     """
-    prepared = nights.where(F.col("preparation") == preparation)
+    prepared = nights.where(F.col("preparation") == preparation).join(
+        F.broadcast(documents.select("document").distinct()), "document", "left_semi"
+    )
+    scores = (
+        nights.where((F.col("model") == model) & F.col("probability").isNotNull())
+        .groupBy("digest")
+        .agg(F.max_by("probability", "night").alias("probability"))
+    )
     # Each night holds all chunks of a document, so the rows of one night are enough.
     newest = F.max("night").over(Window.partitionBy("document"))
     chunks = (
@@ -110,45 +120,36 @@ def earlier_chunks(nights: DataFrame, preparation: str, model: str) -> EarlierCh
         .where("night = newest")
         .select(*REUSED)
         .dropDuplicates(["document", "chunk_index"])
+        .join(scores, "digest", "left")
     )
-    scores = (
-        nights.where((F.col("model") == model) & F.col("probability").isNotNull())
-        .groupBy("digest")
-        .agg(F.max_by("probability", "night").alias("probability"))
-    )
-    return EarlierChunks(chunks, scores)
+    return EarlierChunks(chunks.select(*REUSED, "probability"), scores)
 
 
-def to_prepare(documents: DataFrame, earlier: EarlierChunks) -> DataFrame:
-    """Select tonight's documents that are new or have an earlier chunk without a probability."""
-    unscored = (
-        earlier.chunks.where(F.col("digest").isNotNull())
-        .join(earlier.scores, "digest", "left_anti")
-        .select("document")
-    )
-    reusable = earlier.chunks.select("document").distinct().join(unscored, "document", "left_anti")
+def to_prepare(documents: DataFrame, earlier: DataFrame) -> DataFrame:
+    """Select tonight's documents that are new or have an earlier chunk without a probability.
+
+    earlier: the chunks of `EarlierChunks`.
+    """
+    unscored = F.max(F.col("digest").isNotNull() & F.col("probability").isNull())
+    reusable = earlier.groupBy("document").agg(unscored.alias("unscored")).where("not unscored")
     return documents.join(reusable, "document", "left_anti")
 
 
 def night_chunks(
-    documents: DataFrame,
-    earlier: EarlierChunks,
-    prepared: DataFrame,
-    scores: DataFrame,
-    preparation: str,
-    model: str,
+    earlier: DataFrame, prepared: DataFrame, new_scores: DataFrame, preparation: str, model: str
 ) -> DataFrame:
     """Build the `chunks` table of the night, with the columns of `CHUNKS`.
 
-    documents: tonight's, from `in_house.document_digests`. prepared: from `prepare_documents`; it
-    replaces earlier chunks of the same document. scores: digest, probability, earlier and new.
+    earlier: the chunks of `EarlierChunks`. prepared: the columns of `REUSED`, and probability; it
+    replaces earlier chunks of the same document. new_scores: digest, probability of the prepared
+    chunks without one.
     """
-    new = prepared.select(*REUSED)
-    reused = earlier.chunks.join(new.select("document").distinct(), "document", "left_anti")
+    new = prepared.join(
+        new_scores.withColumnRenamed("probability", "new_probability"), "digest", "left"
+    ).withColumn("probability", F.coalesce("probability", "new_probability"))
+    reused = earlier.join(prepared.select("document").distinct(), "document", "left_anti")
     return (
-        reused.unionByName(new)
-        .join(documents.select("document").distinct(), "document", "left_semi")
-        .join(scores, "digest", "left")
+        reused.unionByName(new.select(*reused.columns))
         .withColumn("preparation", F.lit(preparation))
         .withColumn("model", F.lit(model))
         .select(*CHUNKS.names)

@@ -31,11 +31,9 @@ def patient_risk(
     `patient_risk` of the night before. basis: scores of another basis stay in `history` but are not
     compared.
     """
-    votes = _votes(chunks, documents, c)
     risk = (
-        votes.join(house, "hadm_id", "inner")
-        .join(documents.select("hadm_id", "n_notes"), "hadm_id", "inner")
-        .join(drivers(chunks, documents, votes, c), "hadm_id", "inner")
+        _votes(chunks, documents, c)
+        .join(house, "hadm_id", "inner")
         .join(_night_before(before, basis), "hadm_id", "left")
         .withColumn("as_of", timestamp(as_of))
         .withColumn("basis", F.lit(basis))
@@ -57,16 +55,21 @@ def patient_risk(
         "rank",
         _alerted(alert).alias("alert"),
         "basis",
-        "drivers",
+        _drivers(c).alias("drivers"),
         F.concat(F.coalesce("earlier", F.array()), F.array(tonight)).alias("history"),
     )
 
 
 def _votes(chunks: DataFrame, documents: DataFrame, c: float) -> DataFrame:
-    """Build hadm_id, n_chunks, max_probability, mean_probability, score."""
+    """Build hadm_id, n_notes, n_chunks, max_probability, mean_probability, score, and highest: the
+    chunks with the highest probabilities, at most `DRIVERS`, the first of equals first."""
+    place = F.struct(
+        (-F.col("probability")).alias("order"), "chunk_index", "probability", "passages"
+    )
+    highest = F.slice(F.array_sort(F.collect_list(place)), 1, DRIVERS)
     scored = chunks.where(F.col("probability").isNotNull())
-    of_admission = scored.join(documents.select("hadm_id", "document"), "document", "inner")
-    return vote(of_admission.select("hadm_id", "chunk_index", "probability"), ["hadm_id"], c)
+    of_admission = scored.join(documents, "document", "inner")
+    return vote(of_admission, ["hadm_id", "n_notes"], c, highest.alias("highest"))
 
 
 def _night_before(before: DataFrame, basis: str) -> DataFrame:
@@ -78,29 +81,23 @@ def _night_before(before: DataFrame, basis: str) -> DataFrame:
     )
 
 
-def drivers(chunks: DataFrame, documents: DataFrame, votes: DataFrame, c: float) -> DataFrame:
-    """Build hadm_id, drivers: the chunks that add most to the score, at most `DRIVERS`.
+def _drivers(c: float) -> Column:
+    """Return the chunks that add most to the score, from the columns of `_votes`.
 
-    votes: hadm_id, n_chunks, score. As in `evaluation.vote.contributions`, a chunk of probability p
-    adds p / c over 1 + n / c; the one with the maximum (the first of equals) adds the maximum to
-    its p / c. `share` is this part of the score. Shares of all chunks of an admission sum to 1.
+    As in `evaluation.vote.contributions`, a chunk of probability p adds p / c over 1 + n / c; the
+    first one, which has the maximum, adds the maximum to its p / c. `share` is this part of the
+    score. Shares of all chunks of an admission sum to 1.
     """
-    p, n = F.col("probability"), F.col("n_chunks")
-    order = Window.partitionBy("hadm_id").orderBy(F.desc("probability"), "chunk_index")
-    ranked = (
-        chunks.where(p.isNotNull())
-        .join(documents.select("hadm_id", "document"), "document", "inner")
-        .join(votes.select("hadm_id", "n_chunks", "score"), "hadm_id", "inner")
-        .withColumn("place", F.row_number().over(order))
-        .where(F.col("place") <= DRIVERS)
-    )
-    adds = (p / c + F.when(F.col("place") == 1, p).otherwise(F.lit(0.0))) / (1 + n / c)
-    share = F.when(F.col("score") > 0, adds / F.col("score")).otherwise(1 / n)
-    driver = F.struct("place", "chunk_index", "probability", share.alias("share"), "passages")
-    ordered = F.array_sort(F.collect_list(driver))
-    return ranked.groupBy("hadm_id").agg(
-        F.transform(ordered, lambda driver: driver.dropFields("place")).alias("drivers")
-    )
+    n, score = F.col("n_chunks"), F.col("score")
+
+    def driver(chunk: Column, place: Column) -> Column:
+        p = chunk["probability"]
+        adds = (p / c + F.when(place == 0, p).otherwise(F.lit(0.0))) / (1 + n / c)
+        share = F.when(score > 0, adds / score).otherwise(1 / n)
+        fields = [chunk[name].alias(name) for name in ("chunk_index", "probability")]
+        return F.struct(*fields, share.alias("share"), chunk["passages"].alias("passages"))
+
+    return F.transform("highest", driver)
 
 
 def unscored(house: DataFrame, documents: DataFrame, risk: DataFrame) -> DataFrame:

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from readmit_spark.code_version import code_version
 from readmit_spark.errors import UserError
@@ -34,15 +36,18 @@ from readmit_spark.notes.cohort import label_admissions
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import score_chunks
 from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
-from readmit_spark.scoring.workload import Workload, unscored_chunks, workload
+from readmit_spark.scoring.workload import Workload, distinct_digests, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
+from readmit_spark.storage.driver_table import empty_table, keep_in_driver
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.schemas import struct_type
 from readmit_spark.storage.text_ids import TABLE, ids_in, ids_of_inputs, published_ids, texts_of
 from readmit_spark.storage.unread import check_row_ids
 
 STAGES = 5
 FOLLOWED_DAYS = 120  # after discharge: outcomes take 30 days, and figures need months of them
 PAGES = ("worklist.html", "worklist.csv")
+_SCORES = struct_type(digest=T.StringType(), probability=T.DoubleType())
 
 
 def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> str:
@@ -68,20 +73,21 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
             run, new_text.to_score, new_text.work, new_text.counts, nights, in_use,
             night.threshold(),
         )  # fmt: skip
-    return night.publish(admissions, notes, new_text, night.chunks(notes, new_text))
+    return night.publish(admissions, notes, new_text, night.chunks(new_text))
 
 
 @dataclass(frozen=True)
 class _Admissions:
     """Tables of admissions.
 
-    admissions_at: all admissions as recorded at as-of. in_house: those of patients in the house.
+    admissions_at: all admissions as recorded at as-of. in_house: the n of patients in the house.
     uncertain: number of admissions that may be in the house and are left out. times: of the
     admissions. counts: of the rows that were read.
     """
 
     admissions_at: DataFrame
     in_house: DataFrame
+    n: int
     uncertain: int
     times: DataTimes
     counts: dict[str, int]
@@ -91,12 +97,14 @@ class _Admissions:
 class _Notes:
     """The notes that the night reads.
 
-    notes: with their texts. documents: a digest for each admission. counts: notes by reason. read:
-    counts of all notes of the table. ids: the texts of all ids, with data.ids=text.
+    notes: with their texts. documents: a digest for each of the n admissions that have notes.
+    counts: notes by reason. read: counts of all notes of the table. ids: the texts of all ids,
+    with data.ids=text.
     """
 
     notes: DataFrame
     documents: DataFrame
+    n: int
     counts: dict[str, int]
     read: dict[str, int]
     ids: DataFrame | None
@@ -106,11 +114,12 @@ class _Notes:
 class _NewText:
     """The text that earlier nights have not scored.
 
-    earlier: results of earlier nights that can be reused. prepared: the chunks of new documents.
-    to_score: their distinct chunks without a probability.
+    earlier: chunks of earlier nights that can be reused, with their probabilities. prepared: the
+    chunks of new documents; equal ones of earlier nights have a probability. to_score: the distinct
+    ones without.
     """
 
-    earlier: night_chunks.EarlierChunks
+    earlier: DataFrame
     prepared: DataFrame
     to_score: DataFrame
     work: Workload
@@ -154,9 +163,9 @@ class _NightRun:
             distinct, counts = all_admissions(run.spark, run.config, run.say)
             table = run.write_temp(distinct, "admissions")
             admissions_at = in_house.admissions_at(table, self.as_of)
-            house = run.write_temp(in_house.in_house(admissions_at, self.as_of, newborn), "house")
-            uncertain = in_house.count_uncertain(table, self.as_of, newborn)
-            if uncertain and house.isEmpty():
+            house = in_house.in_house(admissions_at, self.as_of, newborn)
+            n, uncertain = in_house.count_house(table, self.as_of, newborn)
+            if uncertain and not n:
                 raise UserError(
                     f"data.admissions: {uncertain:,} admissions may be in the house, but a time of "
                     "each is not understood or lies before ADMITTIME, so the list would be empty; "
@@ -164,8 +173,8 @@ class _NightRun:
                 )
             times = in_house.admission_times(table)
             if not run.config.nightly.any_time:
-                check_anybody(self.as_of, house.count(), times)
-            return _Admissions(admissions_at, house, uncertain, times, counts)
+                check_anybody(self.as_of, n, times)
+            return _Admissions(admissions_at, house, n, uncertain, times, counts)
 
     def notes(self, admissions: _Admissions) -> _Notes:
         run = self.run
@@ -189,66 +198,66 @@ class _NightRun:
             used, last = in_house.split_counts(counts)
             if not run.config.nightly.any_time:
                 check_not_after_data(self.as_of, admissions.times, last)
-            documents = run.write_temp(in_house.document_digests(notes), "documents")
-            return _Notes(notes, documents, used, read, ids_of_inputs(run))
+            documents, n = keep_in_driver(in_house.document_digests(notes))
+            return _Notes(notes, documents, n, used, read, ids_of_inputs(run))
 
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
         with run.stage("new text"):
             earlier = night_chunks.earlier_chunks(
-                tables_of_nights(run.spark, self.nights.used, "chunks"),
-                in_use.preparation,
-                in_use.score_key,
-            )
-            earlier = night_chunks.EarlierChunks(
-                run.write_temp(earlier.chunks, "earlier"),
-                run.write_temp(earlier.scores, "earlier_scores"),
-            )
-            new_documents = run.write_temp(
-                night_chunks.to_prepare(notes.documents, earlier), "new_documents"
-            )
-            prepared = run.write_temp(
-                night_chunks.prepare_documents(
-                    in_house.document_notes(notes.notes, new_documents), run.config.chunk,
-                    in_use.tokenizer,
-                ),
-                "prepared",
+                tables_of_nights(run.spark, self.nights.used, "chunks"), notes.documents,
+                in_use.preparation, in_use.score_key,
             )  # fmt: skip
-            to_score = run.write_temp(unscored_chunks(prepared, earlier.scores), "to_score")
+            reused, new_documents, n_new = earlier.chunks, notes.documents, notes.n
+            if self.nights.used:
+                reused = run.write_temp(reused, "earlier")
+                to_prepare = night_chunks.to_prepare(notes.documents, reused)
+                new_documents, n_new = keep_in_driver(to_prepare)
+            prepared = night_chunks.prepare_documents(
+                in_house.document_notes(notes.notes, new_documents), run.config.chunk,
+                in_use.tokenizer,
+            ).join(earlier.scores, "digest", "left")  # fmt: skip
+            if n_new:
+                prepared = run.write_temp(prepared, "prepared")
+            else:
+                prepared = empty_table(run.spark, prepared.schema)
+            to_score = distinct_digests(
+                prepared.where("digest is not null and probability is null")
+            )
             work = workload(to_score)
             counts = {
-                "documents": notes.documents.count(),
-                "documents_prepared": new_documents.count(),
+                "documents": notes.n,
+                "documents_prepared": n_new,
                 "chunks_to_score": work.distinct,
             }
             run.say(
-                f"{counts['documents']:,} patients with notes, {counts['documents_prepared']:,} "
-                f"with new ones; {work.distinct:,} chunks to score, {work.tokens:,} tokens"
+                f"{notes.n:,} patients with notes, {n_new:,} with new ones; {work.distinct:,} "
+                f"chunks to score, {work.tokens:,} tokens"
             )
-            return _NewText(earlier, prepared, to_score, work, counts)
+            return _NewText(reused, prepared, to_score, work, counts)
 
-    def chunks(self, notes: _Notes, text: _NewText) -> _Chunks:
+    def chunks(self, text: _NewText) -> _Chunks:
         run, in_use = self.run, self.in_use
         with run.stage("new scores"):
-            scores, backend = text.earlier.scores, None
+            scores, backend = empty_table(run.spark, _SCORES), None
             if text.work.distinct:
                 backend = check_scorer(
                     run, in_use.settings, text.to_score, self.threshold()
                 ).backend
                 new = score_chunks(text.to_score, text.work.tasks, in_use.settings)
-                scores = scores.unionByName(run.write_temp(new, "scores"))
+                scores = run.write_temp(new, "scores")
             chunks = run.write_table(
                 night_chunks.night_chunks(
-                    notes.documents, text.earlier, text.prepared, scores, in_use.preparation,
-                    in_use.score_key,
+                    text.earlier, text.prepared, scores, in_use.preparation, in_use.score_key
                 ),
                 "chunks",
-            )  # fmt: skip
-            scored = chunks.where("digest is not null")
-            without_score = scored.where("probability is null").count()
-            if without_score:
-                raise RuntimeError(f"{without_score:,} chunks have no score")
-            return _Chunks(chunks, scored.count(), backend)
+            )
+            without_score = F.col("digest").isNotNull() & F.col("probability").isNull()
+            counts = chunks.agg(F.count("digest"), F.count(F.when(without_score, 1))).first()
+            assert counts is not None  # an aggregate without groups always has one row
+            if counts[1]:
+                raise RuntimeError(f"{counts[1]:,} chunks have no score")
+            return _Chunks(chunks, counts[0], backend)
 
     def publish(
         self, admissions: _Admissions, notes: _Notes, text: _NewText, chunks: _Chunks
@@ -263,13 +272,7 @@ class _NightRun:
                 return "\n".join(
                     [differences(self.nights.own, run), *self._lists(self.nights.own.path)]
                 )
-            outcomes = outcome_figures(
-                night_risk.outcomes(
-                    tables["followed"], label_admissions(admissions.admissions_at, run.config),
-                    self.as_of, self.in_use.basis, run.config.label.horizon_days,
-                ),
-                run.config,
-            )  # fmt: skip
+            outcomes = self._outcomes(tables["followed"], admissions.admissions_at)
         facts = self._facts(admissions, notes, text, chunks, tables, outcomes)
         page = worklist(
             run, tables, notes.notes, admissions.admissions_at, self.nights, self.in_use,
@@ -327,6 +330,17 @@ class _NightRun:
             shown.append(previous.table("patient_risk"))
         return ids_in(ids, shown)
 
+    def _outcomes(self, followed: DataFrame, admissions_at: DataFrame) -> dict[str, Any] | None:
+        """Return the figures of earlier lists. The first night has none: all are in the house."""
+        if not self.nights.previous:
+            return None
+        config = self.run.config
+        labelled = label_admissions(admissions_at, config)
+        outcomes = night_risk.outcomes(
+            followed, labelled, self.as_of, self.in_use.basis, config.label.horizon_days
+        )
+        return outcome_figures(outcomes, config)
+
     def _facts(
         self,
         admissions: _Admissions,
@@ -350,9 +364,9 @@ class _NightRun:
             "notes": notes.counts,
             "notes_read": notes.read,
             "counts": {
-                "in_house": admissions.in_house.count(),
+                "in_house": admissions.n,
                 "uncertain": admissions.uncertain,
-                "scored": tables["patient_risk"].count(),
+                "scored": self.run.rows("patient_risk"),
                 "alerts": tables["patient_risk"].where("alert").count(),
                 "chunks": chunks.n,
                 **text.counts,

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
+from readmit_spark.storage.driver_table import empty_table
 from readmit_spark.storage.files import open_files
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.output_tables import NIGHTLY
@@ -33,7 +34,7 @@ def tables_of_nights(spark: SparkSession, nights: Sequence[Night], name: str) ->
     """
     schema = NIGHTLY[name].schema
     if not nights:
-        return spark.createDataFrame([], schema).withColumn("night", F.lit(""))
+        return empty_table(spark, schema).withColumn("night", F.lit(""))
     rows = spark.read.schema(schema).parquet(*(f"{night.path}/{name}" for night in nights))
     night = F.regexp_extract("_metadata.file_path", rf".*/{Night.JOB}/([^/]+)/[^/]+/{name}/", 1)
     return rows.withColumn("night", night)
@@ -41,7 +42,7 @@ def tables_of_nights(spark: SparkSession, nights: Sequence[Night], name: str) ->
 
 def table_of_night(spark: SparkSession, night: Night | None, name: str) -> DataFrame:
     """The table `name` of a night; without a night, the same columns and no rows."""
-    return night.table(name) if night else spark.createDataFrame([], NIGHTLY[name].schema)
+    return night.table(name) if night else empty_table(spark, NIGHTLY[name].schema)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -52,7 +53,8 @@ def worklist(
     """
     config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
-    added = _new_notes_of(run, tables["notes"], nights.previous, ids)
+    listed = _listed(nights.previous, admissions_at)
+    added = _new_notes_of(run, tables["notes"], nights.previous, listed, ids)
     texts: dict[tuple[int, int, int], str] = {}
     if config.nightly.include_text:
         for row in _rows(passage_texts(tables["patient_risk"], notes)):
@@ -60,15 +62,15 @@ def worklist(
     patients = [
         _patient(row, added.get(row["hadm_id"], []), texts, in_use.basis, ids) for row in rows
     ]
-    reasons = tables["unscored"].groupBy("reason").count().collect()
+    reasons = Counter(row["reason"] for row in tables["unscored"].select("reason").collect())
     return Worklist(
         as_of=datetime.fromisoformat(facts["as_of"]),
         previous=nights.previous.as_of if nights.previous else None,
         window=config.nightly.window,
         model=facts["model"],
         patients=patients,
-        left=_left(nights.previous, admissions_at, ids),
-        unscored={row["reason"]: row["count"] for row in sorted(reasons)},
+        left=_left(listed, ids),
+        unscored=dict(sorted(reasons.items())),
         alert=_alert(in_use.model.fitted, rule, config.nightly.window, patients, nights),
         outcomes=facts["outcomes"],
         facts=_facts_of_page(facts, config),
@@ -79,16 +81,20 @@ def worklist(
 
 
 def _new_notes_of(
-    run: Run, notes: DataFrame, previous: Night | None, ids: Mapping[int, str]
+    run: Run,
+    notes: DataFrame,
+    previous: Night | None,
+    listed: list[dict[str, Any]],
+    ids: Mapping[int, str],
 ) -> dict[int, list[NewNote]]:
     """Return HADM_ID -> notes that came since the night before. Patients who were not listed then
     are left out, because all their notes are new."""
     if not previous:
         return {}
-    listed = {row["hadm_id"] for row in _rows(previous.table("patient_risk"))}
+    before = {row["hadm_id"] for row in listed}
     added: dict[int, list[NewNote]] = {}
     for row in _rows(new_notes(notes, table_of_night(run.spark, previous, "notes"))):
-        if row["hadm_id"] in listed:
+        if row["hadm_id"] in before:
             row_id, written = shown(row["row_id"], ids), _time(row["charttime"])
             note = NewNote(row_id, row["category"] or "", written)
             added.setdefault(row["hadm_id"], []).append(note)
@@ -171,8 +177,9 @@ def _driver(
     )
 
 
-def _left(previous: Night | None, admissions_at: DataFrame, ids: Mapping[int, str]) -> list[Left]:
-    """Return the patients of the night before who are no longer in the house, with the reason."""
+def _listed(previous: Night | None, admissions_at: DataFrame) -> list[dict[str, Any]]:
+    """Return the patients of the night before: subject_id, hadm_id, score, and the reason why they
+    are no longer in the house (None if they are)."""
     if not previous:
         return []
     reason = (
@@ -186,12 +193,17 @@ def _left(previous: Night | None, admissions_at: DataFrame, ids: Mapping[int, st
     admissions = admissions_at.select(
         "hadm_id", "admittime", "admission_type", "deathtime", "dischtime"
     )
-    listed = listed.join(admissions, "hadm_id", "left").withColumn("reason", reason)
-    rows = _rows(listed.where(F.col("reason").isNotNull()))
-    rows.sort(key=lambda row: (-row["score"], row["hadm_id"]))
+    reasons = listed.join(admissions, "hadm_id", "left").withColumn("reason", reason)
+    return _rows(reasons.select("subject_id", "hadm_id", "score", "reason"))
+
+
+def _left(listed: list[dict[str, Any]], ids: Mapping[int, str]) -> list[Left]:
+    """Return those of `_listed` who are no longer in the house."""
+    left = [row for row in listed if row["reason"]]
+    left.sort(key=lambda row: (-row["score"], row["hadm_id"]))
     return [
         Left(shown(r["subject_id"], ids), shown(r["hadm_id"], ids), r["score"], r["reason"])
-        for r in rows
+        for r in left
     ]
 
 

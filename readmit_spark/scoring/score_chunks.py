@@ -291,10 +291,11 @@ def patient_scores(
     )
 
 
-def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
+def vote(chunk_scores: DataFrame, by: Sequence[str], c: float, *more: Column) -> DataFrame:
     """Combine the chunk probabilities of each group (columns `by`) into one score.
 
-    Returns `by`, n_chunks, max_probability, mean_probability, score. The score is
+    Returns `by`, n_chunks, max_probability, mean_probability, more (further aggregates of the
+    group), score. The score is
     (max + mean * n/c) / (1 + n/c); see docs/method.md, section 8. Probabilities are summed in chunk
     order, so the score does not depend on the partitioning, to the last bit.
     """
@@ -307,6 +308,7 @@ def vote(chunk_scores: DataFrame, by: Sequence[str], c: float) -> DataFrame:
             F.count(F.lit(1)).cast("int").alias("n_chunks"),
             F.max("probability").alias("max_probability"),
             total.alias("total"),
+            *more,
         )
         .withColumn("mean_probability", F.col("total") / n)
         .withColumn(

@@ -33,16 +33,19 @@ def unscored_chunks(chunks: DataFrame, scores: DataFrame) -> DataFrame:
 
     chunks: digest (null is no chunk), input_ids, n_tokens. scores: digest.
     """
-    return (
-        chunks.where(F.col("digest").isNotNull())
-        .join(scores, "digest", "left_anti")
-        .groupBy("digest")
-        .agg(F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens"))
+    unscored = chunks.where(F.col("digest").isNotNull()).join(scores, "digest", "left_anti")
+    return distinct_digests(unscored)
+
+
+def distinct_digests(chunks: DataFrame) -> DataFrame:
+    """Select each distinct chunk once: digest, input_ids, n_tokens."""
+    return chunks.groupBy("digest").agg(
+        F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens")
     )
 
 
 def workload(distinct: DataFrame) -> Workload:
-    """Count the work in `distinct` (from `distinct_chunks` or `unscored_chunks`) and choose the
+    """Count the work in `distinct` (from `distinct_chunks` or `distinct_digests`) and choose the
     number of tasks."""
     sums = distinct.agg(F.count(F.lit(1)), F.sum("n_tokens")).first()
     assert sums is not None  # an aggregate without groups always has one row

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 from readmit_spark.config import split_name
 from readmit_spark.errors import UserError
@@ -25,10 +26,12 @@ class _Part(BaseModel):
 
 
 class TableFacts(_Part):
-    """Number of rows of a table, and the size in bytes of each of its files by name."""
+    """Number of rows of a table, the size in bytes of each of its files by name, and the schema
+    with which Spark wrote it, as JSON. The schema is None if an older version wrote the table."""
 
     rows: int
     files: Mapping[str, int]
+    columns: dict[str, Any] | None = None
 
 
 class Manifest(_Part):
@@ -82,7 +85,11 @@ class Manifest(_Part):
 
     def table(self, name: str) -> DataFrame:
         """Read the table `name` of the run."""
-        return self._spark.read.parquet(f"{self.path}/{name}")
+        columns = self.tables[name].columns
+        reader = self._spark.read
+        if columns:  # Spark would start a job to find the columns in a file
+            reader = reader.schema(StructType.fromJson(columns))
+        return reader.parquet(f"{self.path}/{name}")
 
 
 class ChunkFacts(_Part):

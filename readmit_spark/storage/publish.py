@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.files import Files, open_files
@@ -80,17 +81,25 @@ class Publication:
     ) -> DataFrame:
         """Write a Parquet table into the run folder and return it as written."""
         path = f"{self.path}/{name}"
-        written = self._write(frame, path, partition_by)
-        rows = written.count()
-        if not rows:
+        counts = Observation(f"rows of {name}")  # counted while they are written
+        counted = frame.observe(counts, F.count(F.lit(1)).alias("rows"))
+        written = self._write(counted, path, partition_by)
+        rows = counts.get["rows"]
+        if partition_by and not rows:
             # A partitioned table without rows has no file, so a reader could not find its columns.
             written = self._write(frame.limit(0), path, ())
         self.add_table(name, rows)
+        self._tables[name]["columns"] = frame.schema.jsonValue()
         return written
 
     def add_table(self, name: str, rows: int) -> None:
         """Register a table of `rows` rows that was written to `path`/`name` without Spark."""
         self._tables[name] = {"rows": rows, "files": self._files.sizes(f"{self._run}/{name}")}
+
+    def rows(self, name: str) -> int:
+        """Return the number of rows of a table that was written."""
+        rows: int = self._tables[name]["rows"]
+        return rows
 
     def write_temp(self, frame: DataFrame, name: str) -> DataFrame:
         """Write a temporary table and return it as written.

@@ -85,6 +85,10 @@ class Run:
         check_schema(frame.schema, table, f"{self._job}/{name}")
         return self._publication.write_table(frame, name, table.partition_by)
 
+    def rows(self, name: str) -> int:
+        """Return the number of rows of a table that this run has written."""
+        return self._publication.rows(name)
+
     def add_table(self, name: str, rows: int) -> None:
         """Register a table of `rows` rows that was written to `path`/`name` without Spark."""
         self._publication.add_table(name, rows)

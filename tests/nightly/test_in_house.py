@@ -16,7 +16,7 @@ from readmit_spark.nightly.check_time import DataTimes
 from readmit_spark.nightly.in_house import (
     admission_times,
     admissions_at,
-    count_uncertain,
+    count_house,
     document_digests,
     document_notes,
     in_house,
@@ -85,7 +85,7 @@ def test_patients_who_may_be_in_the_house_are_counted(spark: SparkSession, tmp_p
     ]
     assert days_in_house(spark, tmp_path, stays) == {11: 3, 71: 3, 81: 3}
     everyone = admissions(spark, tmp_path, stays)
-    assert count_uncertain(everyone, NIGHT, ["newborn"]) == 5
+    assert count_house(everyone, NIGHT, ["newborn"]) == (3, 5)
 
 
 def test_a_patient_discharged_and_back_is_in_the_house_once(

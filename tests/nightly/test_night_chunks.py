@@ -41,8 +41,8 @@ def documents(spark: SparkSession, *names: str) -> DataFrame:
     return spark.createDataFrame([(name,) for name in names], "document string")
 
 
-def chunks_of(earlier: EarlierChunks) -> set[tuple[str, int | None]]:
-    return {(row.document, row.chunk_index) for row in earlier.chunks.collect()}
+def chunks_of(earlier: EarlierChunks) -> set[tuple[str, int | None, float | None]]:
+    return {(row.document, row.chunk_index, row.probability) for row in earlier.chunks.collect()}
 
 
 def test_chunks_of_this_preparation_and_scores_of_this_model_are_reused(
@@ -56,17 +56,20 @@ def test_chunks_of_this_preparation_and_scores_of_this_model_are_reused(
             ("2", "b", 0, "y", 0.3, "mine", "other"),
             ("2", "c", 0, "z", 0.4, "other", "mine"),
             ("2", "d", None, None, None, "mine", "mine"),  # too short for a chunk
+            ("2", "gone", 0, "x", 0.2, "mine", "mine"),  # not a document of tonight
         ),
+        documents(spark, "a", "b", "c", "d"),
         "mine",
         "mine",
     )
-    assert chunks_of(earlier) == {("a", 0), ("b", 0), ("d", None)}
-    assert earlier.chunks.columns == list(REUSED)
+    assert chunks_of(earlier) == {("a", 0, 0.2), ("b", 0, None), ("d", None, None)}
+    assert earlier.chunks.columns == [*REUSED, "probability"]
     scores = {row.digest: row.probability for row in earlier.scores.collect()}
     assert scores == {"x": 0.2, "z": 0.4}
 
 
 def test_documents_are_prepared_that_are_new_or_lack_a_score(spark: SparkSession) -> None:
+    tonight = documents(spark, "scored", "half scored", "short", "new")
     earlier = earlier_chunks(
         nights(
             spark,
@@ -76,15 +79,17 @@ def test_documents_are_prepared_that_are_new_or_lack_a_score(spark: SparkSession
             ("1", "half scored", 1, "z", 0.3, "mine", "other"),
             ("1", "short", None, None, None, "mine", "mine"),
         ),
+        tonight,
         "mine",
         "mine",
     )
-    tonight = documents(spark, "scored", "half scored", "short", "new")
-    rows = to_prepare(tonight, earlier).collect()
+    rows = to_prepare(tonight, earlier.chunks).collect()
     assert {row.document for row in rows} == {"half scored", "new"}
 
 
 def test_a_night_joins_reused_and_new_chunks(spark: SparkSession) -> None:
+    # Two patients may have the same document.
+    tonight = documents(spark, "same", "same", "prepared again", "new")
     earlier = earlier_chunks(
         nights(
             spark,
@@ -92,25 +97,25 @@ def test_a_night_joins_reused_and_new_chunks(spark: SparkSession) -> None:
             ("1", "prepared again", 0, "old", 0.2, "mine", "mine"),
             ("1", "gone", 0, "g", 0.3, "mine", "mine"),  # its patient has left, or has new notes
         ),
+        tonight,
         "mine",
         "mine",
     )
     prepared = nights(
         spark,
         ("", "prepared again", 0, "new", None, "", ""),
-        ("", "new", 0, "x", None, "", ""),  # equal to an earlier chunk
+        ("", "new", 0, "x", 0.1, "", ""),  # equal to an earlier chunk
+        ("", "short", None, None, None, "", ""),  # too short for a chunk
     )
-    scores = spark.createDataFrame(
-        [("x", 0.1), ("new", 0.9), ("g", 0.3)], "digest string, probability double"
-    )
-    # Two patients may have the same document.
-    tonight = documents(spark, "same", "same", "prepared again", "new")
-    table = night_chunks(tonight, earlier, prepared, scores, "mine", "mine")
+    scores = spark.createDataFrame([("new", 0.9)], "digest string, probability double")
+    table = night_chunks(earlier.chunks, prepared, scores, "mine", "mine")
     assert table.columns == CHUNKS.names
     rows = table.collect()
-    assert sorted((row.document, row.digest, row.probability) for row in rows) == [
+    assert {(row.document, row.digest, row.probability) for row in rows} == {
         ("new", "x", 0.1), ("prepared again", "new", 0.9), ("same", "x", 0.1),
-    ]  # fmt: skip
+        ("short", None, None),
+    }  # fmt: skip
+    assert len(rows) == 4
     assert {(row.preparation, row.model) for row in rows} == {("mine", "mine")}
 
 

@@ -228,8 +228,11 @@ def test_a_night_with_nothing_new_scores_nothing(
     for name in ("score_chunks", "check_scorer"):
         monkeypatch.setattr(nightly, name, lambda *_: pytest.fail("a model was used"))
     night = datetime(2020, 1, 4, 3)
+    scheduler = house.spark.sparkContext._jsc.sc().dagScheduler()
+    jobs = scheduler.numTotalJobs()
     try:
         house.run(night)
+        assert scheduler.numTotalJobs() - jobs < 75  # each takes a tenth of a second or more
         assert house.manifest(night)["counts"]["chunks_to_score"] == 0
         assert house.manifest(night)["counts"]["documents_prepared"] == 0
         assert {h: r["score"] for h, r in house.risk(night).items()} == {

@@ -12,6 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from readmit_spark.config import Config, to_dict
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
+from readmit_spark.storage.manifests import Manifest
 from readmit_spark.storage.publish import read_manifest
 from readmit_spark.storage.run import Run
 from tests.runs import start_run
@@ -79,6 +80,27 @@ def test_publishing_writes_tables_files_root_copies_and_the_manifest(
     assert facts["config"] == to_dict(config)
     assert list(facts["seconds"]) == ["exclusions"]
     assert facts["admissions"] == {"rows": 3}
+
+
+def jobs_started(spark: SparkSession) -> int:
+    return int(spark.sparkContext._jsc.sc().dagScheduler().numTotalJobs())
+
+
+def test_one_spark_job_writes_and_counts_a_table_and_none_finds_its_columns(
+    spark: SparkSession, config: Config, exclusions: DataFrame, tmp_path: Path
+) -> None:
+    before = jobs_started(spark)
+    with start_run(spark, config, "prepare") as run:
+        written = run.write_table(exclusions.coalesce(1), "exclusions")
+        assert run.rows("exclusions") == 3
+        nobody = run.write_table(exclusions.where("hadm_id < 0").coalesce(1), "unlabelled")
+        run.publish({})
+    assert jobs_started(spark) == before + 2
+    manifest = Manifest.read(spark, str(tmp_path), "prepare")
+    tables = [manifest.table(name) for name in ("exclusions", "unlabelled")]
+    assert jobs_started(spark) == before + 2
+    assert [table.schema for table in tables] == [written.schema, nobody.schema]
+    assert [table.count() for table in tables] == [3, 0]
 
 
 def test_without_root_copies_the_files_are_in_the_run_folder_only(
