@@ -130,7 +130,7 @@ ELSEWHERE = {"system": "another boot pid:[4026531836]"}
     ],
     ids=str,
 )
-@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1])
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 + 1], ids=["a process here", "no process"])
 def test_a_lock_from_elsewhere_counts_by_the_time_of_its_file(
     files: LocalFiles, tmp_path: Path, pid: int, age: timedelta, is_free: bool
 ) -> None:
