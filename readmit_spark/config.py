@@ -66,6 +66,14 @@ def _auto_or_day(value: str) -> str:
         raise PydanticCustomError("day", "auto or a date is needed, such as 2026-01-31") from None
 
 
+def _known_format(name: str) -> str:
+    if name not in FORMATS and not name.endswith((".yaml", ".yml")):
+        raise PydanticCustomError(
+            "format", f"one of {', '.join(FORMATS)}, or a mapping file (.yaml) is needed"
+        )
+    return name
+
+
 def _list_like(example: str) -> Callable[[object], tuple[object, ...]]:
     """Return a validator that converts a list to a tuple and refuses empty lists."""
 
@@ -103,6 +111,8 @@ def _a_folder(root: str) -> str:
     return root
 
 
+FORMATS = ("mimic3", "mimic4", "fhir", "omop")
+
 _LARGEST = 2**31 - 1  # the largest whole number of Spark's int
 
 # Strict types: `true` and 2.0 are not whole numbers, and 7 is not text.
@@ -137,6 +147,8 @@ _STRICT_KEYS = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Data:
+    format: Annotated[Text, AfterValidator(_known_format)]
+    folder: Text | None
     admissions: Text | None
     notes: Text | None
     ids: Literal["integers", "text"]
@@ -146,6 +158,17 @@ class Data:
     patients: Text | None
     truth: Text | None
     max_unread_share: ShareOrZero
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
+class Fhir:
+    classes: Texts
+    document_status: Texts
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
+class Omop:
+    visit_concepts: Texts
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -362,6 +385,8 @@ class Config:
     profile: Literal["default", "paper"]
     windows: Windows
     data: Data
+    fhir: Fhir
+    omop: Omop
     codes: Codes
     output: Output
     label: Label

@@ -22,6 +22,16 @@ class DataTimes:
     last_admission: datetime | None
 
 
+def check_source(form: str | None) -> None:
+    """Raise a UserError if the notes come from a format that no night can use."""
+    if form == "omop":
+        raise UserError(
+            "data.notes: its tables come from OMOP, which does not say when a note could be read "
+            "or who is still in the house, so no night can be computed; use a mapping file with "
+            "your own columns for both (docs/inputs.md)"
+        )
+
+
 def check_anybody(as_of: datetime, patients: int, data: DataTimes) -> None:
     """Raise a UserError if nobody is in the house."""
     if not patients:

@@ -15,10 +15,16 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.code_version import code_version
+from readmit_spark.config import required
 from readmit_spark.errors import UserError
 from readmit_spark.nightly import in_house, night_chunks, night_risk
 from readmit_spark.nightly.alerts import AlertRule, alert_rule
-from readmit_spark.nightly.check_time import DataTimes, check_anybody, check_not_after_data
+from readmit_spark.nightly.check_time import (
+    DataTimes,
+    check_anybody,
+    check_not_after_data,
+    check_source,
+)
 from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
 from readmit_spark.nightly.night_estimate import estimate_lines
 from readmit_spark.nightly.published_nights import (
@@ -41,6 +47,7 @@ from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.driver_table import empty_table, keep_in_driver
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.schemas import struct_type
+from readmit_spark.storage.table_source import ingested_format
 from readmit_spark.storage.text_ids import TABLE, ids_in, ids_of_inputs, published_ids, texts_of
 from readmit_spark.storage.unread import check_row_ids
 
@@ -58,6 +65,7 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     of the night estimate.
     """
     config = run.config
+    check_source(ingested_format(run.spark, required(config.data.notes, "data.notes")))
     settings = scorer_settings(run, model, config.model.max_tokens)
     in_use = model_in_use(config, model, settings)
     alert = alert_rule(

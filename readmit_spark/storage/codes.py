@@ -15,6 +15,7 @@ from readmit_spark.config import Codes
 
 # A value is shown only if it looks like a code: a column may hold patients' names by mistake.
 _SHOWN = re.compile(r"[A-Z][A-Z_ /&.()-]{0,39}")
+_SHOWN_WITH_DIGITS = re.compile(r"[\w /&.()-]{1,40}")
 _SEVERAL, _FEW = 2, 20
 
 
@@ -33,12 +34,13 @@ def known_categories(codes: Codes) -> tuple[str, ...]:
     return (*codes.discharge_summary, *codes.other_categories)
 
 
-def unknown_values(rows: DataFrame, column: str, known: Sequence[str]) -> str:
+def unknown_values(rows: DataFrame, column: str, known: Sequence[str], digits: bool = False) -> str:
     """Return the values of the column that no key lists, with their counts, for a message.
 
     Shown are at most 20 values of letters and blanks that occur several times; of others only how
-    many there are. Reads the table once.
+    many there are. digits: also show values with digits. Reads the table once.
     """
+    looks_like_a_code = _SHOWN_WITH_DIGITS if digits else _SHOWN
     unknown = rows.where(F.col(column).isNotNull() & ~is_one_of(column, known))
     counts = {
         row[column].upper(): row["count"]
@@ -48,7 +50,7 @@ def unknown_values(rows: DataFrame, column: str, known: Sequence[str]) -> str:
     shown = [
         f"{value} {n:,}"
         for value, n in counts.items()
-        if len(counts) <= _FEW and n >= _SEVERAL and _SHOWN.fullmatch(value)
+        if len(counts) <= _FEW and n >= _SEVERAL and looks_like_a_code.fullmatch(value)
     ]
     rest = len(counts) - len(shown)
     others = f"{rest} not shown" if len(counts) <= _FEW else "too many different ones to show"

@@ -1,8 +1,11 @@
-"""Convert CSV tables to Parquet once, so that all later jobs can read them in parallel."""
+"""Convert CSV tables to Parquet once, so that all later jobs can read them in parallel.
+
+Tables of another format than MIMIC-III's become tables of its shape (`formats/translate.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, BinaryIO
@@ -18,6 +21,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.storage.codes import known_categories, known_types, unknown_values
 from readmit_spark.storage.csv_file import CsvFile, Header, read_again, read_batches, read_header
 from readmit_spark.storage.digest import TableDigest, digest_table
+from readmit_spark.storage.formats import translate
 from readmit_spark.storage.input_files import InputFile, InputFiles
 from readmit_spark.storage.input_tables import (
     ADMISSIONS,
@@ -33,7 +37,7 @@ from readmit_spark.storage.s3 import filesystem_of
 from readmit_spark.storage.table_source import check_headers, find_table
 from readmit_spark.storage.unread import CodeColumn, only_unread, unread_counts, unread_line
 
-STAGES_PER_TABLE = 3
+_STAGES_PER_TABLE = 3
 
 _PART_BYTES = 128 << 20  # size of a Parquet file: what Spark reads in one task
 _ROW_GROUP_BYTES = 32 << 20  # text that is held in memory and compressed together
@@ -61,14 +65,38 @@ def sources(spark: SparkSession, config: Config) -> dict[str, InputFiles]:
     return found
 
 
+def stages(spark: SparkSession, config: Config) -> int:
+    """Return the number of stages. Raise a UserError if there is nothing to ingest."""
+    if config.data.format != "mimic3":
+        translate.find_tables(spark, config)
+        return translate.STAGES
+    return _STAGES_PER_TABLE * len(sources(spark, config))
+
+
 def ingest(run: Run) -> dict[str, Any]:
-    """Publish one Parquet table for each CSV; return the manifest's facts."""
+    """Publish one Parquet table for each CSV, or the tables that the format has; return the
+    manifest's facts."""
+    if run.config.data.format != "mimic3":
+        return translate.translate(run)
     converted = {}
     for name, table in sources(run.spark, run.config).items():
         converted[name] = _convert(name, table, f"{run.path}/{name}", run.progress)
         converted[name]["unread"] = _count_unread(run, name, f"{run.path}/{name}")
         run.add_table(name, converted[name]["rows"])
-    return run.publish({"sources": converted})
+    return run.publish({"format": "mimic3", "sources": converted})
+
+
+def summary_lines(config: Config, facts: Mapping[str, Any]) -> list[str]:
+    """Return what was written, and how to read it."""
+    lines = []
+    for name, table in facts["sources"].items():
+        if facts["format"] == "mimic3":
+            columns = len(table["columns"])
+            lines.append(f"{table['path']}: {table['rows']:,} rows, {columns} columns")
+        else:
+            lines.append(translate.account_line(name, table))
+        lines.append(f"read it with --set data.{name}={config.output_root}")
+    return lines
 
 
 def _count_unread(run: Run, name: str, folder: str) -> dict[str, int]:

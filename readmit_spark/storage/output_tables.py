@@ -31,6 +31,27 @@ PASSAGE = struct_type(row_id=_LONG, category=_STRING, start=_INT, end=_INT)
 # With data.ids=text only: the texts for which the numbers in the other tables stand.
 _IDS_TABLE = OutputTable(struct_type(id=_LONG, text=_STRING), key=("id",))
 
+# Of formats other than MIMIC-III's. All columns are text, as in a CSV of MIMIC-III.
+INGEST = {
+    "admissions": OutputTable(
+        struct_type(
+            SUBJECT_ID=_STRING, HADM_ID=_STRING, ADMITTIME=_STRING, DISCHTIME=_STRING,
+            DEATHTIME=_STRING, ADMISSION_TYPE=_STRING, ETHNICITY=_STRING, INSURANCE=_STRING,
+        ),
+        key=(),
+    ),
+    "notes": OutputTable(
+        struct_type(
+            ROW_ID=_STRING, SUBJECT_ID=_STRING, HADM_ID=_STRING, CHARTDATE=_STRING,
+            CHARTTIME=_STRING, STORETIME=_STRING, CATEGORY=_STRING, ISERROR=_STRING, TEXT=_STRING,
+        ),
+        key=(),
+    ),
+    "patients": OutputTable(
+        struct_type(SUBJECT_ID=_STRING, GENDER=_STRING, DOB=_STRING, DOD=_STRING), key=()
+    ),
+}  # fmt: skip
+
 PREPARE = {
     "ids": _IDS_TABLE,
     "cohort": OutputTable(
@@ -188,8 +209,9 @@ EXAMPLES = OutputTable(
     partition_by=("split",),
 )
 
-# Tables by job. ingest is not here: its tables have the columns of their sources, as text.
+# Tables by job. With data.format=mimic3, ingest gives its tables the columns of their sources.
 OUTPUT_TABLES = {
+    "ingest": INGEST,
     "prepare": PREPARE,
     "score": SCORE,
     "nightly": NIGHTLY,

@@ -34,6 +34,11 @@ from readmit_spark.storage.publish import has_result, read_manifest
 
 # Spark reads this value as null. It never occurs, so that `""` stays an empty text.
 _NULL_VALUE = "\u0000null"
+# Columns that only one format has: data.format -> its title, columns.
+_SIGNS = {
+    "mimic4": ("MIMIC-IV", {"NOTE_SEQ", "ANCHOR_AGE", "ADMIT_PROVIDER_ID"}),
+    "omop": ("OMOP", {"VISIT_OCCURRENCE_ID", "VISIT_CONCEPT_ID", "YEAR_OF_BIRTH"}),
+}
 _MALFORMED = "_malformed_record"
 
 
@@ -62,6 +67,14 @@ def find_table(spark: SparkSession, path: str, key: str) -> InputFiles:
     return find_files(spark, _table_path(spark, absolute_path(spark, path), key), key)
 
 
+def ingested_format(spark: SparkSession, path: str) -> str | None:
+    """Return the `data.format` of the tables that jobs/ingest.py wrote to `path`, else None."""
+    if not has_result(spark, path, "ingest"):
+        return None
+    found: str | None = read_manifest(spark, path, "ingest").get("format")
+    return found
+
+
 def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: str) -> None:
     """Raise a UserError if a needed column is not among `names`, ignoring case, or is so twice."""
     names = tuple(names)
@@ -70,6 +83,7 @@ def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: s
     if missing:
         raise UserError(
             f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_listed(names)}"
+            f"{_other_format(upper)}"
         )
     for name in needed:
         if upper.count(name) > 1:
@@ -225,6 +239,14 @@ def _table_path(spark: SparkSession, path: str, key: str) -> str:
             f"{', '.join(ingested['tables'])}; run it with {key} set"
         )
     return f"{ingested['path']}/{name}"
+
+
+def _other_format(upper: Sequence[str]) -> str:
+    """Return a hint if these are columns of a format that jobs/ingest.py reads."""
+    for form, (title, columns) in _SIGNS.items():
+        if columns.intersection(upper):
+            return f"; that is {title}: run jobs/ingest.py with data.format={form} and data.folder"
+    return ""
 
 
 def _listed(names: tuple[str, ...]) -> str:

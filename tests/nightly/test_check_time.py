@@ -7,7 +7,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from readmit_spark.errors import UserError
-from readmit_spark.nightly.check_time import DataTimes, check_anybody, check_not_after_data
+from readmit_spark.nightly.check_time import (
+    DataTimes,
+    check_anybody,
+    check_not_after_data,
+    check_source,
+)
 
 LAST_ADMISSION = datetime(2026, 1, 10, 18)
 DATA = DataTimes(datetime(2025, 12, 1), LAST_ADMISSION)
@@ -49,3 +54,10 @@ def test_a_mistyped_year_is_refused() -> None:
 def test_without_any_time_in_the_data_every_night_is_refused() -> None:
     with pytest.raises(UserError, match="last admission is of None"):
         check_not_after_data(datetime(2026, 1, 1), DataTimes(None, None), None)
+
+
+def test_notes_without_a_time_at_which_they_could_be_read_are_refused() -> None:
+    for form in (None, "mimic3", "fhir", "conf/sources/clarity.yaml"):
+        check_source(form)
+    with pytest.raises(UserError, match=r"^data\.notes: its tables come from OMOP"):
+        check_source("omop")

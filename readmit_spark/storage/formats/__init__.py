@@ -1,0 +1,1 @@
+"""Tables of other shapes than MIMIC-III's (`data.format`), which `ingest` turns into its shape."""
