@@ -20,6 +20,7 @@ from readmit_spark.training.optimisation import (
     LaneLoss,
     Optimisation,
     autocast_bf16,
+    exact_cpu_matmul,
     fast_cpu_matmul,
     padding_multiple,
     quiet_transformers,
@@ -163,7 +164,8 @@ class _FineTuning:
         our_rows = np.fromiter(tokens, dtype=np.int64)
         our_probabilities = np.empty(len(our_rows))
         for batch in token_batches(index.lengths[our_rows], _EVALUATION_TOKENS):
-            logits = self._logits(self.model, [tokens[row] for row in our_rows[batch].tolist()])
+            with exact_cpu_matmul():
+                logits = self._logits(self.model, [tokens[row] for row in our_rows[batch].tolist()])
             our_probabilities[batch] = torch.sigmoid(logits.double()).cpu().numpy()
         probabilities = np.empty(len(index))
         for rows, values in self.ranks.gather((our_rows, our_probabilities)):
