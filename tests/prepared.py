@@ -110,7 +110,10 @@ def prepared_of(folder: str, model: str, spark: SparkSession | None = None) -> P
         "job": "prepare",
         "path": folder,
         "run": "prepare/1",
-        "tables": {},
+        "tables": {
+            table.name: {"rows": pq.read_table(table).num_rows, "files": {}}
+            for table in Path(folder).iterdir()
+        },
         "notes": {},
         "seconds": {},
         "finished": "2026-01-01T00:00:00",
