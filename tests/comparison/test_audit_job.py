@@ -32,7 +32,10 @@ def checks_of(
         if name not in changed:
             shutil.copytree(prepare_folder / name, folder / name)
         else:
-            spark.createDataFrame(changed[name]).write.parquet(str(folder / name))
+            frame = spark.createDataFrame(changed[name])
+            types = ward.prepared.table(name).schema
+            frame = frame.select(*(F.col(c).cast(types[c].dataType) for c in frame.columns))
+            frame.write.parquet(str(folder / name))
     config: Config = replace(
         ward.config,
         output=replace(ward.config.output, root=str(folder / "out")),
