@@ -115,9 +115,10 @@ def _score_chunks(
 ) -> tuple[KeptScores, DataFrame]:
     """Write the table `chunk_scores`. Return what is kept of it until it is published, and the
     table as written."""
+    # The table's files are listed first: one that is deleted later is an error then.
+    chunks = chunks_to_score(run.config, prepared, windows)
     settings = scorer_settings(run, model, prepared.max_tokens)
     with run.stage("start"):
-        chunks = chunks_to_score(run.config, prepared, windows)
         # Chunks are read and grouped by their tokens once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")
         measured = check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
