@@ -99,8 +99,14 @@ def id_texts(raw: DataFrame, names: Sequence[str]) -> DataFrame:
 
 def code(frame: DataFrame, name: str) -> Column:
     """Return a code in upper case with single blanks, or null if it is missing."""
-    folded = F.upper(F.trim(F.regexp_replace(frame[name].cast("string"), _FOLDED, " ")))
+    folded = folded_code(frame[name])
     return F.when(~F.lower(folded).isin(*NULL_WORDS), folded)
+
+
+def folded_code(column: Column) -> Column:
+    """Return a code in upper case with single blanks: white space and invisible characters count
+    as blanks."""
+    return F.upper(F.trim(F.regexp_replace(column.cast("string"), _FOLDED, " ")))
 
 
 def _id_text(trimmed: Column) -> Column:

@@ -69,9 +69,10 @@ def find_table(spark: SparkSession, path: str, key: str) -> InputFiles:
 
 def ingested_format(spark: SparkSession, path: str) -> str | None:
     """Return the `data.format` of the tables that jobs/ingest.py wrote to `path`, else None."""
-    if not has_result(spark, path, "ingest"):
+    root = absolute_path(spark, path)
+    if not has_result(spark, root, "ingest"):
         return None
-    found: str | None = read_manifest(spark, path, "ingest").get("format")
+    found: str | None = read_manifest(spark, root, "ingest", tables=()).get("format")
     return found
 
 

@@ -110,6 +110,8 @@ def test_mimic4_admissions(spark: SparkSession) -> None:
         ("1", "12", "a", "d", None, "EW EMER.", "1", None, "ASIAN", None),
         ("1", "13", "a", "d", "t", "OBSERVATION ADMIT", "1", None, None, None),
         ("1", "14", "a", "d", None, "EU OBSERVATION", "0", None, None, None),
+        # A no-break space: `check_codes` accepts it too.
+        ("1", "15", "a", "d", None, "Elective\u00a0", "0", None, None, None),
     ]
     selected = mimic4.admissions(spark.createDataFrame(rows, text_columns(columns)))
     got = selected.orderBy("HADM_ID").select(
@@ -120,6 +122,7 @@ def test_mimic4_admissions(spark: SparkSession) -> None:
         ("12", "d", "EMERGENCY", "ASIAN", None),
         ("13", "t", "URGENT", None, None),
         ("14", None, None, None, "observation"),
+        ("15", None, "ELECTIVE", None, None),
     ]
 
 
@@ -205,7 +208,7 @@ def test_a_mapping_gives_the_rows_of_mimic3(ward: Ward, name: str) -> None:
     check_same_rows(ward, facts, hospital)
 
 
-def test_omop_gives_the_rows_of_mimic3(ward: Ward) -> None:
+def test_omop_gives_the_rows_of_mimic3(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     hospital = shapes.as_omop_says(HOSPITAL)
     shapes.write_omop(hospital, ward.folder / "in")
     facts, _ = ward.ingest("omop")
@@ -213,3 +216,5 @@ def test_omop_gives_the_rows_of_mimic3(ward: Ward) -> None:
     assert facts["sources"]["admissions"]["left_out"] == {"other_visit": 1}
     check_same_rows(ward, facts, hospital)
     assert ingested_format(ward.spark, f"{ward.folder}/raw") == "omop"
+    monkeypatch.setenv("HOME", str(ward.folder))
+    assert ingested_format(ward.spark, "~/raw") == "omop"

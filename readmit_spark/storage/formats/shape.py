@@ -16,7 +16,7 @@ from pyspark.sql import types as T
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.storage.codes import unknown_values
-from readmit_spark.storage.column_values import code
+from readmit_spark.storage.column_values import code, folded_code
 
 # Beside the columns of MIMIC-III's shape: why a row is left out, or null; and, where rows are
 # joined, how many rows of the source a row stands for.
@@ -88,7 +88,7 @@ def check_codes(coded: Coded) -> None:
 
 def meaning(column: Column, meanings: Mapping[str, str | None]) -> Column:
     """Return the meaning of a code, in any case and with blanks of any width; else null."""
-    folded = F.lower(F.regexp_replace(F.btrim(column.cast("string")), r"\s+", " "))
+    folded = F.lower(folded_code(column))
     found = F.when(F.lit(False), F.lit(None).cast("string"))
     for value, means in meanings.items():
         found = found.when(folded == _folded(value), F.lit(means).cast("string"))
