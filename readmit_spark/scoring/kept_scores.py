@@ -22,6 +22,7 @@ from readmit_spark.scoring.score_chunks import (
 )
 from readmit_spark.storage.files import Files, open_files
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.run_folders import run_folders
 
 _PARENT = "_work/score"
 _KEPT = re.compile(r"scores-[0-9a-f]{16}")
@@ -118,7 +119,7 @@ class KeptScores:
 
         expected: digest, task of each distinct chunk. None if no run before has written a score.
         """
-        runs = [self._path(name) for name in self._files.names(self._folder) if name != _TASKS]
+        runs = [self._files.path(folder) for folder in run_folders(self._files, self._folder)]
         if not runs:
             return None
         # A file that is cut off, by a power failure, makes its task incomplete.

@@ -132,8 +132,8 @@ def _score_chunks(
         kept = KeptScores(run, scores_key(made_of(run.config, model, prepared), measured))
         scores = kept.score(distinct, work.tasks, settings)
         written = run.write_table(chunk_scores_table(distinct, scores, model.name), "chunk_scores")
-        if written.count() != n:
-            raise RuntimeError(f"{written.count():,} of {n:,} chunks have a score")
+        if run.rows("chunk_scores") != n:
+            raise RuntimeError(f"{run.rows('chunk_scores'):,} of {n:,} chunks have a score")
         return kept, written
 
 

@@ -22,6 +22,7 @@ from readmit_spark.storage.formats.shape import (
     meaning,
     nothing,
 )
+from readmit_spark.storage.formats.times import two_digits
 
 # Emergency room and inpatient: the one concept that says whether a visit was planned.
 _THROUGH_EMERGENCY = "262"
@@ -135,7 +136,9 @@ def notes(raw: DataFrame) -> DataFrame:
 def patients(persons: DataFrame) -> DataFrame:
     """Select PATIENTS. A month of birth that is missing is July, a day the first."""
     year, month, day = F.col("YEAR_OF_BIRTH"), F.col("MONTH_OF_BIRTH"), F.col("DAY_OF_BIRTH")
-    birth = F.concat_ws("-", year, _two(F.coalesce(month, F.lit("7"))), _two(_or_first(day)))
+    birth = F.concat_ws(
+        "-", year, two_digits(F.coalesce(month, F.lit("7"))), two_digits(_or_first(day))
+    )
     return persons.select(
         F.col("PERSON_ID").alias("SUBJECT_ID"),
         meaning(F.col("GENDER_CONCEPT_ID"), _GENDERS).alias("GENDER"),
@@ -150,7 +153,7 @@ def _born() -> Column:
     month, day = F.col("MONTH_OF_BIRTH"), F.col("DAY_OF_BIRTH")
     return F.when(
         month.isNotNull() & day.isNotNull(),
-        F.concat_ws("-", "YEAR_OF_BIRTH", _two(month), _two(day)),
+        F.concat_ws("-", "YEAR_OF_BIRTH", two_digits(month), two_digits(day)),
     )
 
 
@@ -162,10 +165,6 @@ def _time(datetime: str, date: str) -> Column:
 
 def _or_first(day: Column) -> Column:
     return F.coalesce(day, F.lit("1"))
-
-
-def _two(digits: Column) -> Column:
-    return F.lpad(digits, 2, "0")
 
 
 def _is_one_of(column: str, concepts: Sequence[str]) -> Column:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -13,6 +12,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
 from readmit_spark.storage.check_csv import check_records, expected_records
+from readmit_spark.storage.files import open_files
 from readmit_spark.storage.formats.shape import KEY, Format, SourceTable, as_texts
 from readmit_spark.storage.input_files import AS_IT_STANDS, absolute_path
 from readmit_spark.storage.parquet_columns import Reading
@@ -89,7 +89,7 @@ def _wanted(source: SourceTable) -> str:
 def _paths(spark: SparkSession, folder: str, source: SourceTable) -> list[str]:
     """Return the files, or the one table, of a source. Upper and lower case do not matter."""
     head, _, last = f"{folder}/{source.file}".rpartition("/")
-    names = sorted(_names(spark, head))
+    names = open_files(spark, head).names("")
     if source.resource is not None:
         pattern = re.compile(rf"{re.escape(last)}(?![a-z]){_NDJSON}", re.IGNORECASE)
         return [f"{head}/{name}" for name in names if pattern.fullmatch(name)]
@@ -98,12 +98,3 @@ def _paths(spark: SparkSession, folder: str, source: SourceTable) -> list[str]:
     if len(found) > 1:
         raise UserError(f"{KEY}: {' and '.join(found)} are the same table; keep one")
     return found
-
-
-def _names(spark: SparkSession, folder: str) -> list[str]:
-    jvm: Any = spark._jvm
-    path = jvm.org.apache.hadoop.fs.Path(folder)
-    system = path.getFileSystem(spark._jsc.hadoopConfiguration())
-    if not system.exists(path):
-        return []
-    return [str(status.getPath().getName()) for status in system.listStatus(path)]

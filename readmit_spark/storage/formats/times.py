@@ -80,18 +80,19 @@ def _iso(text: Column, pattern: str) -> Column:
     found = {
         name[0]: F.regexp_extract(text, f"^{regex}$", i) for i, name in enumerate(letters, start=1)
     }
-    month = _month(found["M"]) if "MMM" in letters else _two(found["M"])
-    day = F.concat_ws("-", found["y"], month, _two(found["d"]))
+    month = _month(found["M"]) if "MMM" in letters else two_digits(found["M"])
+    day = F.concat_ws("-", found["y"], month, two_digits(found["d"]))
     if "H" not in found and "h" not in found:
         return day
-    hour = _two(found["H"]) if "H" in found else _hour(found["h"], found["a"])
+    hour = two_digits(found["H"]) if "H" in found else _hour(found["h"], found["a"])
     clock = F.concat_ws(":", hour, found.get("m", F.lit("00")), found.get("s", F.lit("00")))
     if "S" in found:
         clock = F.concat_ws(".", clock, found["S"])
     return F.concat_ws(" ", day, clock)
 
 
-def _two(digits: Column) -> Column:
+def two_digits(digits: Column) -> Column:
+    """Write a month, day or hour with two digits."""
     return F.lpad(digits, 2, "0")
 
 
@@ -108,4 +109,4 @@ def _hour(hour: Column, half: Column) -> Column:
     after_noon = F.lower(half) == "pm"
     number = F.when(hour.rlike("[0-9]"), hour).cast("int")
     of_24 = F.pmod(number, F.lit(12)) + F.when(after_noon, 12).otherwise(0)
-    return F.when(number <= 12, _two(of_24.cast("string"))).otherwise("99")
+    return F.when(number <= 12, two_digits(of_24.cast("string"))).otherwise("99")

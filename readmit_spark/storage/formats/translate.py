@@ -68,7 +68,8 @@ def _write(run: Run, name: str, frame: DataFrame, read: int) -> dict[str, Any]:
     rows_read = rows + joined + the rows of each reason in left_out. Raise a RuntimeError if not.
     """
     columns = INGEST[name].schema.names
-    rows = run.write_table(frame.where(F.col(LEFT_OUT).isNull()).select(*columns), name).count()
+    run.write_table(frame.where(F.col(LEFT_OUT).isNull()).select(*columns), name)
+    rows = run.rows(name)
     if not rows:
         raise UserError(f"data.format: no row of {name} is left; nothing was published")
     stands_for = F.col(SOURCE_ROWS) if SOURCE_ROWS in frame.columns else F.lit(1)
