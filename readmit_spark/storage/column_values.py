@@ -99,11 +99,11 @@ def id_texts(raw: DataFrame, names: Sequence[str]) -> DataFrame:
 
 def code(frame: DataFrame, name: str) -> Column:
     """Return a code in upper case with single blanks, or null if it is missing."""
-    folded = folded_code(frame[name])
+    folded = folded_column(frame[name])
     return F.when(~F.lower(folded).isin(*NULL_WORDS), folded)
 
 
-def folded_code(column: Column) -> Column:
+def folded_column(column: Column) -> Column:
     """Return a code in upper case with single blanks: white space and invisible characters count
     as blanks."""
     return F.upper(F.trim(F.regexp_replace(column.cast("string"), _FOLDED, " ")))

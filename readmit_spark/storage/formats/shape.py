@@ -14,9 +14,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.config import Config
+from readmit_spark.config_types import folded_code
 from readmit_spark.errors import UserError
 from readmit_spark.storage.codes import unknown_values
-from readmit_spark.storage.column_values import code, folded_code
+from readmit_spark.storage.column_values import code, folded_column
 
 # Beside the columns of MIMIC-III's shape: why a row is left out, or null; and, where rows are
 # joined, how many rows of the source a row stands for.
@@ -77,7 +78,7 @@ def check_codes(coded: Coded) -> None:
     """Raise a UserError that names the values without a meaning, if there are any."""
     rows = coded.rows.select(coded.column.cast("string").alias("VALUE"))
     rows = rows.select(F.lower(code(rows, "VALUE")).alias("value"))
-    known = [_folded(value) for value in coded.known]
+    known = [folded_code(value) for value in coded.known]
     strange = rows.where(F.col("value").isNotNull() & ~F.col("value").isin(*known)).count()
     if strange:
         raise UserError(
@@ -88,10 +89,10 @@ def check_codes(coded: Coded) -> None:
 
 def meaning(column: Column, meanings: Mapping[str, str | None]) -> Column:
     """Return the meaning of a code, in any case and with blanks of any width; else null."""
-    folded = F.lower(folded_code(column))
+    folded = F.lower(folded_column(column))
     found = F.when(F.lit(False), F.lit(None).cast("string"))
     for value, means in meanings.items():
-        found = found.when(folded == _folded(value), F.lit(means).cast("string"))
+        found = found.when(folded == folded_code(value), F.lit(means).cast("string"))
     return found
 
 
@@ -124,7 +125,3 @@ def _as_text(frame: DataFrame, field: T.StructField) -> Column:
         whole = (column == F.floor(column)) & (F.abs(column) <= _EXACT)
         return F.when(whole, column.cast("long").cast("string")).otherwise(column.cast("string"))
     return column.cast("string")
-
-
-def _folded(value: str) -> str:
-    return " ".join(value.split()).lower()
