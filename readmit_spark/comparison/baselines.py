@@ -23,7 +23,7 @@ from readmit_spark.comparison.bilstm import Labelled, score_texts, train_bilstm
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.balance import training_sample
-from readmit_spark.evaluation.metrics import why_no_curve
+from readmit_spark.evaluation.curves import why_no_curve
 from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.scoring.score_chunks import patient_scores
 from readmit_spark.storage.manifests import Prepared

@@ -10,9 +10,9 @@ import pyarrow.dataset as ds
 
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow
 from readmit_spark.evaluation.evaluate import at_both_prevalences
-from readmit_spark.evaluation.metrics import calibration
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import FACTORS, by_subgroup
 from readmit_spark.notes.demographics import UNKNOWN

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from readmit_spark.evaluation.metrics import Bin
+from readmit_spark.evaluation.calibration import Bin
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import Group
 from readmit_spark.pages.html import page_environment, window_title

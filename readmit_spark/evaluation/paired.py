@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from readmit_spark.evaluation.metrics import Floats, bootstrap, interval
+from readmit_spark.evaluation.intervals import Floats, interval
+from readmit_spark.evaluation.metrics import bootstrap
 
 # calibration_gap: |mean score - share readmitted|.
 _LOWER_IS_BETTER = ("brier", "calibration_gap")

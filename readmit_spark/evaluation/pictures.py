@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-from readmit_spark.evaluation import metrics
+from readmit_spark.evaluation import calibration as calibrations
+from readmit_spark.evaluation.curves import Bands, bands, curves, why_no_curve
+from readmit_spark.evaluation.intervals import Floats
 from readmit_spark.pages.canvas import (
     BLUE,
     GREY,
@@ -43,7 +45,7 @@ def roc(
     figure, axes = new_unit_square(title, "False positive rate", "Recall (true positive rate)")
     if _states_no_curve(axes, labels):
         return png_bytes(figure)
-    points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
+    points, band = curves(scores, labels), _band(scores, labels, patients, measured)
     name = f"AUROC {_with_interval(measured['auroc'])}"
     x, y = points.false_positive_rate, points.recall
     _curve(axes, (x, y), (band.grid, band.recall_low, band.recall_high), name)
@@ -67,7 +69,7 @@ def precision_recall(
     figure, axes = new_unit_square(title, "Recall", "Precision")
     if _states_no_curve(axes, labels):
         return png_bytes(figure)
-    points, band = metrics.curves(scores, labels), _band(scores, labels, patients, measured)
+    points, band = curves(scores, labels), _band(scores, labels, patients, measured)
     name = f"AUPRC {_with_interval(measured['auprc'])}"
     x, y = points.recall, points.precision
     _curve(axes, (x, y), (band.grid, band.precision_low, band.precision_high), name)
@@ -120,7 +122,7 @@ def calibration(scores: ArrayLike, labels: ArrayLike, *, title: str) -> bytes:
     figure, axes = new_unit_square(
         title, "Mean score of the group", "Share readmitted in the group"
     )
-    bins = metrics.calibration(scores, labels)
+    bins = calibrations.calibration(scores, labels)
     if not bins:
         _states_no_curve(axes, labels)
         return png_bytes(figure)
@@ -191,16 +193,16 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
 
 def _band(
     scores: ArrayLike, labels: ArrayLike, patients: ArrayLike, measured: Mapping[str, Any]
-) -> metrics.Bands:
+) -> Bands:
     """Compute the bands from the same replicates as the interval in the legend."""
     replicates, seed = measured["replicates"], measured["seed"]
-    return metrics.bands(scores, labels, patients, replicates=replicates, seed=seed)
+    return bands(scores, labels, patients, replicates=replicates, seed=seed)
 
 
 def _curve(
     axes: Axes,
-    curve: tuple[metrics.Floats, metrics.Floats],
-    band: tuple[metrics.Floats, metrics.Floats, metrics.Floats],
+    curve: tuple[Floats, Floats],
+    band: tuple[Floats, Floats, Floats],
     name: str,
 ) -> None:
     """Draw a curve (x, y) over its shaded band (x, low, high)."""
@@ -210,7 +212,7 @@ def _curve(
 
 def _states_no_curve(axes: Axes, labels: ArrayLike) -> bool:
     """Write the reason on the axes and return True if the labels allow no curve."""
-    reason = metrics.why_no_curve(labels)
+    reason = why_no_curve(labels)
     if reason:
         text = f"Not drawn:\n{reason}."
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)

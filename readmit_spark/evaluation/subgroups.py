@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from readmit_spark.evaluation.metrics import evaluate, wilson
+from readmit_spark.evaluation.intervals import wilson
+from readmit_spark.evaluation.metrics import evaluate
 
 MIN_COUNT = 11  # the cell size policy of CMS: counts from 1 to 10 are not published
 FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type")

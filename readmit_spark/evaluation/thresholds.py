@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from readmit_spark.evaluation.metrics import curves, why_no_curve
+from readmit_spark.evaluation.curves import curves, why_no_curve
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.metrics import wilson
+from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.scoring.fitted_settings import FittedSettings
 
 Rule = Literal["capacity", "threshold", "precision"]

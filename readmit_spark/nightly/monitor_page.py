@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from readmit_spark.evaluation import pictures
-from readmit_spark.evaluation.metrics import wilson
+from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.nightly import monitor_pictures
 from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, SPANS, Chart, Rules
 from readmit_spark.pages.html import page_environment

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
-from readmit_spark.evaluation.metrics import evaluate, wilson
+from readmit_spark.evaluation.intervals import wilson
+from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.nightly.alerts import AlertRule, effect_on_validation
 from readmit_spark.nightly.model_in_use import ModelInUse
 from readmit_spark.nightly.night_risk import new_notes, passage_texts

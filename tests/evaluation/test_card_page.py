@@ -8,8 +8,9 @@ import pytest
 
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow, card_page, card_summary
-from readmit_spark.evaluation.metrics import calibration, evaluate
+from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import by_subgroup
 from tests.evaluation.conftest import scored

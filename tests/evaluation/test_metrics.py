@@ -7,19 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
-from sklearn.calibration import calibration_curve
 
-from readmit_spark.evaluation.metrics import (
-    MEASURES,
-    bands,
-    calibration,
-    curves,
-    evaluate,
-    why_no_curve,
-)
+from readmit_spark.evaluation.metrics import MEASURES, evaluate
+from tests.evaluation.random_cohort import cohort, replicates_by_hand
 
 # (score, label, patient): tenths make ties, and few patients have several admissions each.
 rows = st.lists(
@@ -51,13 +44,6 @@ def oracle(scores: Any, labels: Any) -> dict[str, float | None]:
         "prevalence": sum(labels) / len(labels),
         "brier": sum((s - y) ** 2 for s, y in zip(scores, labels, strict=True)) / len(labels),
     }
-
-
-def cohort(n: int = 400, seed: int = 0, ties: bool = True) -> tuple[Any, Any, Any]:
-    rng = np.random.default_rng(seed)
-    labels = (rng.random(n) < 0.3).astype(int)
-    scores = 1 / (1 + np.exp(-(rng.normal(size=n) + 1.5 * labels)))
-    return np.round(scores, 2) if ties else scores, labels, rng.integers(n // 2, size=n)
 
 
 @given(rows)
@@ -111,16 +97,6 @@ def test_an_undefined_measure_is_null_with_its_reason(
     assert {m for m in MEASURES if got[m]["value"] is None} == lacking
     for m in lacking:
         assert set(got[m]) == {"value", "reason"} and got[m]["reason"].startswith(reason)
-
-
-def replicates_by_hand(scores: Any, labels: Any, patients: Any, count: int, seed: int) -> Any:
-    """Yield the rows of each replicate; a patient drawn twice has every row twice."""
-    rng = np.random.default_rng(seed)
-    ids = sorted(set(patients.tolist()))
-    for _ in range(count):
-        drawn = [ids[k] for k in rng.integers(len(ids), size=len(ids))]
-        at = np.concatenate([np.flatnonzero(patients == one) for one in drawn])
-        yield scores[at], labels[at]
 
 
 def test_interval_is_the_percentiles_over_resampled_patients() -> None:
@@ -193,87 +169,3 @@ def test_result_is_plain_json_without_nan() -> None:
 def test_unusable_input_is_refused(scores: Any, labels: Any, patients: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(scores, labels, patients)
-
-
-@pytest.mark.parametrize("ties", [True, False])
-def test_curves_equal_scikit_learn(ties: bool) -> None:
-    scores, labels, _ = cohort(ties=ties)
-    got = curves(scores, labels)
-    fpr, tpr, thresholds = sk.roc_curve(labels, scores, drop_intermediate=False)
-    assert got.false_positive_rate == pytest.approx(fpr, abs=1e-9)
-    assert got.recall == pytest.approx(tpr, abs=1e-9)
-    assert got.thresholds.tolist() == thresholds.tolist()
-    precision, recall, _ = sk.precision_recall_curve(labels, scores)
-    assert got.recall[::-1] == pytest.approx(recall, abs=1e-9)
-    assert got.precision[::-1] == pytest.approx(precision, abs=1e-9)
-
-
-def test_no_curve_of_one_class_and_the_reason_why() -> None:
-    assert why_no_curve([0, 1]) is None
-    for labels in ([], [0, 0], [1, 1]):
-        reason = why_no_curve(labels)
-        assert reason
-        with pytest.raises(ValueError, match=reason):
-            curves([0.5] * len(labels), labels)
-        with pytest.raises(ValueError, match=reason):
-            bands([0.5] * len(labels), labels, range(len(labels)))
-
-
-def test_bands_are_the_percentiles_of_scikit_learns_curves() -> None:
-    scores, labels, patients = cohort(150, ties=False)
-    got = bands(scores, labels, patients, replicates=40, seed=2)
-    grid = np.linspace(0, 1, 101)
-    tprs, precisions = [], []
-    for s, y in replicates_by_hand(scores, labels, patients, 40, seed=2):
-        fpr, tpr, _ = sk.roc_curve(y, s, drop_intermediate=False)
-        tprs.append(np.interp(grid, fpr, tpr))
-        precision, recall, _ = sk.precision_recall_curve(y, s)
-        precisions.append(np.interp(grid, recall[::-1], precision[::-1]))
-    low, high = np.percentile(tprs, (2.5, 97.5), axis=0)
-    # At 0 and 1 the curve can be vertical, and then interpolation may return either end.
-    inside = slice(1, 100)
-    assert np.mean(np.abs(got.recall_low - low)[inside]) < 0.01
-    assert np.mean(np.abs(got.recall_high - high)[inside]) < 0.01
-    low, high = np.percentile(precisions, (2.5, 97.5), axis=0)
-    assert np.mean(np.abs(got.precision_low - low)[inside]) < 0.01
-    assert np.mean(np.abs(got.precision_high - high)[inside]) < 0.01
-    assert (got.recall_low <= got.recall_high).all()
-
-
-def wilson(positives: int, n: int) -> tuple[float, float]:
-    """Wilson's bounds as the roots of (p - rate)^2 = z^2 p (1 - p) / n."""
-    z2, rate = 1.959963984540054**2, positives / n
-    low, high = sorted(np.roots([1 + z2 / n, -(2 * rate + z2 / n), rate**2]).real)
-    return max(low, 0.0), min(high, 1.0)
-
-
-def test_calibration_equals_scikit_learns_where_scores_differ() -> None:
-    scores, labels, _ = cohort(500, ties=False)
-    got = calibration(scores, labels)
-    observed, predicted = calibration_curve(labels, scores, n_bins=10, strategy="quantile")
-    assert [b.n for b in got] == [50] * 10
-    assert [b.observed for b in got] == pytest.approx(observed, abs=1e-9)
-    assert [b.mean_score for b in got] == pytest.approx(predicted, abs=1e-9)
-    for b in got:
-        assert (b.low, b.high) == pytest.approx(wilson(round(b.observed * b.n), b.n), abs=1e-6)
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 1)), max_size=80), st.randoms())
-def test_calibration_keeps_all_rows_and_equal_scores_together(
-    table: list[tuple[int, int]], random: Any
-) -> None:
-    def of(rows: list[tuple[int, int]]) -> Any:
-        return calibration([s / 6 for s, _ in rows], [y for _, y in rows])
-
-    got, shuffled = of(table), random.sample(table, len(table))
-    assert sum(b.n for b in got) == len(table)
-    assert sum(b.n * b.observed for b in got) == pytest.approx(sum(y for _, y in table))
-    assert len(got) <= len({s for s, _ in table})
-    assert [(b.n, b.observed) for b in of(shuffled)] == [(b.n, b.observed) for b in got]
-
-
-def test_calibration_has_no_bin_of_a_few_admissions() -> None:
-    scores, labels, _ = cohort(45, ties=False)
-    assert [b.n for b in calibration(scores, labels)] == [11, 11, 12, 11]
-    assert [b.n for b in calibration(scores[:4], labels[:4])] == [4]

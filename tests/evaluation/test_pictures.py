@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from readmit_spark.evaluation import pictures
-from readmit_spark.evaluation.metrics import curves, evaluate
+from readmit_spark.evaluation.curves import curves
+from readmit_spark.evaluation.metrics import evaluate
 
 NAMES = ("roc", "precision_recall", "distribution", "calibration")
 
