@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from readmit_spark.errors import UserError
+from readmit_spark.scoring.moved_registry import SQLITE, artifacts_beside, follow_move
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 
@@ -26,14 +27,11 @@ def experiment_run(
     artifacts: where a new experiment stores its artifacts. None is the server's default, or the
     folder of a sqlite database, because MLflow's own default is the working directory.
     """
-    import mlflow
-
-    _quiet()
-    mlflow.set_tracking_uri(uri)
+    mlflow = _mlflow(uri)
     existing = mlflow.get_experiment_by_name(experiment)
     if existing is None:
-        if artifacts is None and uri.startswith("sqlite:///"):
-            artifacts = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+        if artifacts is None and uri.startswith(SQLITE):
+            artifacts = artifacts_beside(uri)
         experiment_id = mlflow.create_experiment(experiment, artifact_location=artifacts)
     else:
         experiment_id = existing.experiment_id
@@ -91,10 +89,7 @@ def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
 
     why: one line, stored as a tag of the version.
     """
-    import mlflow
-
-    _quiet()
-    client = mlflow.MlflowClient(tracking_uri=tracking_uri)
+    client = _mlflow(tracking_uri).MlflowClient()
     aliases = client.get_registered_model(name).aliases
     client.set_model_version_tag(name, version, "promotion", why)
     if CHAMPION in aliases:
@@ -106,11 +101,9 @@ def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
 
 def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
     """Return the metadata of the champion of `name`; None where there is no champion."""
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    _quiet()
-    mlflow.set_tracking_uri(tracking_uri)
+    mlflow = _mlflow(tracking_uri)
     try:
         version = mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION).version
     except MlflowException as error:
@@ -125,14 +118,12 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
 
     The folder is deleted when this process ends. UserError where the model is not in the registry.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    _quiet()
-    if tracking_uri.startswith("sqlite:///") and not Path(tracking_uri[10:]).exists():
+    if tracking_uri.startswith(SQLITE) and not Path(tracking_uri.removeprefix(SQLITE)).exists():
         raise UserError(f"model.path: {uri}: there is no registry at {tracking_uri} yet; "
                         "run jobs/finetune.py first")  # fmt: skip
-    mlflow.set_tracking_uri(tracking_uri)
+    mlflow = _mlflow(tracking_uri)
     name, at_sign, alias = uri.removeprefix("models:/").partition("@")
     try:
         if at_sign:
@@ -153,7 +144,13 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
     return str(folder), name
 
 
-def _quiet() -> None:
+def _mlflow(uri: str) -> Any:
+    """Return the `mlflow` module, connected to the database or server `uri`."""
+    import mlflow
+
     # They report migrations of a new database, and a model card that no hub has for our model.
     for logger in ("alembic", "mlflow.store.db.utils", "mlflow.transformers"):
         logging.getLogger(logger).setLevel(logging.ERROR)
+    follow_move(uri)
+    mlflow.set_tracking_uri(uri)
+    return mlflow

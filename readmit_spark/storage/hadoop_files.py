@@ -115,6 +115,9 @@ class HadoopFiles:
         """Create an empty file."""
         self._create(name, "")
 
+    def hide_from_git(self) -> None:
+        """Do nothing: no folder there is in a git repository."""
+
     def create_new(self, name: str, text: str) -> bool:
         """Write a small file only if it does not exist yet.
 

@@ -104,6 +104,13 @@ class LocalFiles:
         _make_folder(path.parent)
         path.touch()
 
+    def hide_from_git(self) -> None:
+        """Let git ignore `root` and all below it, which may hold patients' data."""
+        ignored = self._local(".gitignore")
+        if not ignored.exists():
+            _make_folder(ignored.parent)
+            ignored.write_text("*\n")
+
     def create_new(self, name: str, text: str) -> bool:
         """Write a small file only if it does not exist yet.
 

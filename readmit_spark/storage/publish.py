@@ -59,6 +59,7 @@ class Publication:
         job = name.partition("/")[0]
         run = run_name(now(), secrets.token_hex(3))
         self._run, self._temporary = f"{name}/{run}", f"_work/{job}/{run}"
+        files.hide_from_git()
         self._lock = Lock(files, job, now)
         try:
             self._version = files.version(manifest_path(name))

@@ -81,7 +81,8 @@ def build_session(app: str) -> SparkSession:
     if not _is_submitted():
         # A plain Python program: it starts Java itself, and the workers must use the same
         # interpreter, which has this package.
-        os.environ.setdefault("JAVA_HOME", str(java_home(os.environ)))
+        # A JAVA_HOME that names no supported Java is passed over.
+        os.environ["JAVA_HOME"] = str(java_home(os.environ))
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         for key, value in _LOCAL_SETTINGS.items():
             builder = builder.config(key, value)

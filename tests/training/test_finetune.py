@@ -292,6 +292,26 @@ def test_patient_scores_are_the_vote_of_each_admission() -> None:
     assert chunks.loss() == pytest.approx(log_loss(hadm_ids % 2, p), abs=1e-12)
 
 
+def test_a_copied_registry_uses_the_artifacts_beside_it(tiny_model: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    model, tokenizer = load_for_training(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    first.mkdir()
+    with experiment_run(f"sqlite:///{first}/mlflow.db", "e", "r") as mlflow:
+        register(mlflow, model, tokenizer, "m", {})
+    shutil.copytree(first, copy)
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+    uri = f"sqlite:///{copy}/mlflow.db"
+    with experiment_run(uri, "e", "r") as mlflow:
+        register(mlflow, model, tokenizer, "m", {})
+        assert mlflow.get_artifact_uri().startswith(copy.as_uri())
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
+    shutil.rmtree(first)
+    assert fetch("models:/m/1", uri)[1] == "m/1"
+    assert fetch("models:/m/2", uri)[1] == "m/2"
+
+
 def test_a_registered_model_loads_unchanged(tiny_model: str, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
