@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from readmit_spark.config_file import base_yaml, load_config
+from readmit_spark.early_checks import check_early
 from readmit_spark.errors import UserError
 from readmit_spark.storage.aws_errors import find_aws_failure
 from readmit_spark.storage.disk_errors import find_disk_failure
@@ -59,7 +60,8 @@ def run(
     for name, value in _QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     try:
-        config = load_config(arguments.config, arguments.set)
+        config = load_config(arguments.config or _default_files(), arguments.set)
+        check_early(job, config, local="HADOOP_CONF_DIR" not in os.environ)
         with _private_files(config.output.group_readable):
             result = main(config, arguments) if add_arguments else main(config)
     except UserError as error:
@@ -71,6 +73,12 @@ def run(
     except Exception as error:
         return _report(job, error)
     return result if isinstance(result, int) else OK
+
+
+def _default_files() -> list[Path]:
+    """Return conf/local.yaml of the clone, wherever the job is started; [] where there is none."""
+    local = Path(__file__).parents[1] / "conf" / "local.yaml"
+    return [local] if local.exists() else []
 
 
 @contextmanager
@@ -152,8 +160,9 @@ def _parser(job: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        default="conf/local.yaml",
-        help="YAML file that overrides the keys below (default: conf/local.yaml)",
+        action="append",
+        help="YAML file that overrides the keys below (default: conf/local.yaml); repeatable, and "
+        "later files take precedence",
     )
     parser.add_argument(
         "--set",

@@ -48,6 +48,7 @@ from readmit_spark.config_types import (
     Texts,
     VoteC,
     VoteCs,
+    Window,
     Windows,
     Zone,
 )
@@ -142,7 +143,7 @@ class Model:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Train:
-    window: Text
+    window: Window
     seed: Seed
     epochs: PositiveNumber
     learning_rate: PositiveNumber
@@ -227,7 +228,7 @@ class Audit:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Nightly:
-    window: Text
+    window: Window
     alert: Literal["capacity", "threshold", "precision"]
     alert_value: Number
     lookback: PositiveInt
@@ -246,7 +247,7 @@ class Monitor:
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Explain:
     source: Literal["nightly", "score"]
-    window: Text | None
+    window: Window | None
     top: PositiveInt
     steps: PositiveInt
     deletion: Share

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from readmit_spark.errors import UserError
 _CONFIG = TypeAdapter(Config)
 
 
-def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read base.yaml, then the file at `path`, then each `section.key=value` of `overrides`.
+def load_config(
+    files: str | Path | Sequence[str | Path] = (), overrides: Iterable[str] = ()
+) -> Config:
+    """Read base.yaml, then `files`, then each `section.key=value` of `overrides`.
 
     Later values win. Raises UserError, one line, for a missing file, an unknown key (with the most
     similar known key), and a value of the wrong type or out of range.
@@ -30,7 +32,7 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     3.0
     """
     values = yaml.safe_load(base_yaml())
-    if path is not None:
+    for path in [files] if isinstance(files, str | Path) else files:
         _merge(values, _read(Path(path)), str(path))
     for text in overrides:
         _merge(values, _parse_override(text), f"--set {text}")

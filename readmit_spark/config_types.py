@@ -65,6 +65,12 @@ def _list_like(example: str) -> Callable[[object], tuple[object, ...]]:
     return as_tuple
 
 
+def _window(name: str) -> str:
+    if name != "discharge" and not DAYS_WINDOW.fullmatch(name):
+        raise PydanticCustomError("window", "2days, 3days, any Ndays, or discharge is needed")
+    return name
+
+
 def _each_once(windows: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(windows)) < len(windows):
         raise PydanticCustomError(
@@ -84,6 +90,7 @@ def folded_code(code: str) -> str:
 
 
 def _a_folder(root: str) -> str:
+    root = os.path.expanduser(root)
     path = root if re.match(r"\w+:", root) else os.path.abspath(root)
     if re.fullmatch(r"\s*(\w+:)?[/\s]*", root) or path == "/":
         raise PydanticCustomError("folder", "a folder of its own is needed, such as /data/readmit")
@@ -97,6 +104,8 @@ def _a_folder(root: str) -> str:
 
 
 FORMATS = ("mimic3", "mimic4", "fhir", "omop")
+
+DAYS_WINDOW = re.compile(r"([1-9][0-9]{0,3})days")
 
 LARGEST_INT = 2**31 - 1  # the largest whole number of Spark's int
 
@@ -118,8 +127,9 @@ Share = Annotated[Number, Field(gt=0, lt=1)]
 ShareOrZero = Annotated[Number, Field(ge=0, lt=1)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 Texts = Annotated[tuple[Text, ...], BeforeValidator(_list_like("[nursing, physician]"))]
+Window = Annotated[Text, AfterValidator(_window)]
 Windows = Annotated[
-    tuple[Text, ...], AfterValidator(_each_once), BeforeValidator(_list_like("[2days, 3days]"))
+    tuple[Window, ...], AfterValidator(_each_once), BeforeValidator(_list_like("[2days, 3days]"))
 ]
 PositiveInts = Annotated[tuple[PositiveInt, ...], BeforeValidator(_list_like("[1, 2]"))]
 PositiveNumbers = Annotated[tuple[PositiveNumber, ...], BeforeValidator(_list_like("[0.5, 1]"))]

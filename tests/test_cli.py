@@ -142,3 +142,41 @@ def test_as_of_is_a_local_time_in_whole_seconds() -> None:
 def test_another_as_of_is_a_user_error(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         cli.parse_as_of(text)
+
+
+def test_a_job_names_all_that_is_missing_before_it_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(config: Config) -> None:
+        raise AssertionError("the job has started")
+
+    arguments = [
+        *("--set", f"data.admissions={tmp_path}/A.csv", "--set", "data.notes=null"),
+        *("--set", "data.patients=null", "--set", "output.root=null"),
+    ]
+    assert cli.run("prepare", "", main, arguments) == 2
+    assert capsys.readouterr().err == (
+        "prepare: output.root, data.notes are not set: give them in a config file or with "
+        f"--set output.root=...; data.admissions: {tmp_path}/A.csv does not exist\n"
+    )
+
+
+def test_paths_of_other_machines_and_patterns_are_left_to_spark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = {"data.admissions": "s3://ward/A.csv", "data.notes": f"{tmp_path}/part-*.csv"}
+    sets = [f"--set={k}={v}" for k, v in {**tables, "data.patients": "null"}.items()]
+    assert cli.run("prepare", "", lambda config: None, sets) == 0
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))  # the default may be HDFS
+    sets[1] = "--set=data.notes=/raw/none"
+    assert cli.run("prepare", "", lambda config: None, sets) == 0
+
+
+def test_several_files_of_overrides(tmp_path: Path) -> None:
+    configs: list[Config] = []
+    first, second = tmp_path / "1.yaml", tmp_path / "2.yaml"
+    first.write_text("vote: {c: 1}\nsplit: {seed: 1}")
+    second.write_text("split: {seed: 2}")
+    files = ["--config", str(first), "--config", str(second)]
+    assert cli.run("job", "", configs.append, files) == 0
+    assert (configs[0].vote.c, configs[0].split.seed) == (1.0, 2)

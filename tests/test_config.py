@@ -51,6 +51,10 @@ def test_later_overrides_win(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "windows=[2days, 2nights]": "windows holds '2nights': 2days, "
+    "3days, any Ndays, or discharge is needed",
+    "nightly.window=3 days": "nightly.window is '3 days': 2days, "
+    "3days, any Ndays, or discharge is needed",
     # unknown keys and sections
     "vote.k=2": "unknown key vote.k in --set vote.k=2; did you mean vote.c?",
     "vtoe.c=2": "unknown key vtoe in --set vtoe.c=2; did you mean vote.c?",
@@ -207,7 +211,7 @@ def test_no_number_may_be_infinite_or_undefined(key: str, value: str) -> None:
         ("tune.vote_c=[1e-5, 2]", (1e-5, 2.0)),
         ("monitor.reference_from=2101-02-26", "2101-02-26"),
         ("monitor.reference_from='2101-02-26'", "2101-02-26"),
-        ("windows=[2days, 2101-02-26]", ("2days", "2101-02-26")),
+        ("pretrain.categories=[nursing, 2101-02-26]", ("nursing", "2101-02-26")),
         ("split.level=null", None),
         ("output.overwrite=yes", True),
         ("pretrain.steps=[1, 2]", (1, 2)),

@@ -28,7 +28,6 @@ from readmit_spark.notes.outcome import (
     outcome_counts,
 )
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.check_csv import large_csv_bytes
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.codes import known_types
@@ -50,11 +49,9 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     """Publish the cohort, exclusions, subgroups, documents and chunks.
 
     Return the manifest's facts, with the numbers of rows that were read or left out. Raise a
-    UserError for a missing or damaged table, or an unknown window.
+    UserError for a missing or damaged table.
     """
     config = run.config
-    for name in config.windows:
-        parse_window(name)
     # A missing file or column is an error before any work.
     read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
     with run.stage("admissions: labels and split"):

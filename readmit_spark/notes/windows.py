@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from readmit_spark.config_types import DAYS_WINDOW
 from readmit_spark.errors import UserError
 
 
@@ -26,7 +26,7 @@ def parse_window(name: str) -> Window:
     """
     if name == "discharge":
         return Window(name, None)
-    match = re.fullmatch(r"([1-9][0-9]{0,3})days", name)
+    match = DAYS_WINDOW.fullmatch(name)
     if match is None:
         raise UserError(f"unknown window {name!r}: use 2days, 3days, any Ndays, or discharge")
     return Window(name, int(match.group(1)))

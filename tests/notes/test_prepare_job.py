@@ -109,11 +109,6 @@ def test_tables_without_rows_are_named(run: Prepare, tmp_path: Path) -> None:
     assert tables_left(tmp_path) == set()
 
 
-def test_an_unknown_window_is_named(run: Prepare) -> None:
-    with pytest.raises(UserError, match="unknown window '2nights'"):
-        run(STAYS, NOTES, "windows=[2nights]")
-
-
 def truncated() -> bytes:
     noise = "".join(random.Random(1).choices("secrt ", k=1_500_000))
     # Java's parser reads a million characters before it returns the header, so there are more.
