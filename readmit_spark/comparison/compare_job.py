@@ -58,7 +58,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             earlier_scores = earlier.table(SCORES)
             frames.insert(0, earlier_scores.where(F.col("model").isin(list(reused))))
         scores = run.write_table(union(frames), SCORES)
-        risks = read_true_risks(run.spark, config)
+        risks = read_true_risks(run.spark, config, prepared.table("cohort"))
         result = comparison_result(scores.toPandas(), risks, config, NAMES)
         run.publish(
             {"prepared": prepared.run, "models": {**reused, **keys}},

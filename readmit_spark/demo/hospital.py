@@ -49,7 +49,7 @@ NOTES = [
     "TEXT",
 ]
 PATIENTS = ["ROW_ID", "SUBJECT_ID", "GENDER", "DOB", "DOD", "DOD_HOSP", "DOD_SSN", "EXPIRE_FLAG"]
-TRUTH = ["HADM_ID", "RISK"]
+TRUTH = ["HADM_ID", "ADMITTIME", "RISK"]
 TIMES = [
     "ADMITTIME",
     "DISCHTIME",
@@ -71,8 +71,8 @@ _FIRST_HADM = 100_001
 class Hospital:
     """Tables with MIMIC-III's columns; times are datetime64, missing values are null.
 
-    `truth` has HADM_ID and RISK, the probability of label 1, of every admission except those of
-    newborns, which have no label.
+    `truth` has HADM_ID, ADMITTIME and RISK, the probability of label 1, of every admission except
+    those of newborns, which have no label.
     """
 
     admissions: pd.DataFrame
@@ -112,7 +112,7 @@ class _Tables:
         self._admissions: list[tuple[Any, ...]] = []
         self._notes: list[tuple[Any, ...]] = []
         self._patients: list[tuple[Any, ...]] = []
-        self._truth: list[tuple[int, float]] = []
+        self._truth: list[tuple[int, datetime, float]] = []
 
     def add_patient(self, rng: np.random.Generator, number: int, span_days: int) -> None:
         """Generate a patient's admissions and notes; number: counted from 0."""
@@ -126,7 +126,7 @@ class _Tables:
             row = len(self._admissions) + 1
             self._admissions.append(_admission_row(row, subject, hadm, person, admission))
             if admission.risk is not None:
-                self._truth.append((hadm, admission.risk))
+                self._truth.append((hadm, admission.admitted, admission.risk))
             for note in write_notes(rng, person, admission):
                 self._notes.append(_note_row(len(self._notes) + 1, subject, hadm, note))
 

@@ -78,7 +78,7 @@ def _report_files(
     evaluations = evaluate_windows(
         measured.toPandas(),
         chunk_facts(scored.table("chunk_scores"), measured).toPandas(),
-        read_true_risks(run.spark, config),
+        read_true_risks(run.spark, config, prepared.table("cohort")),
         windows,
         config,
     )

@@ -134,15 +134,31 @@ def read_id_texts(spark: SparkSession, config: Config) -> DataFrame:
     return reduce(DataFrame.unionByName, tables).distinct()
 
 
-def read_true_risks(spark: SparkSession, config: Config) -> dict[int, float] | None:
-    """HADM_ID -> true risk of a synthetic cohort; None where data.truth is not set."""
+def read_true_risks(
+    spark: SparkSession, config: Config, cohort: DataFrame
+) -> dict[int, float] | None:
+    """HADM_ID -> true risk of a synthetic cohort; None where data.truth is not set.
+
+    cohort: hadm_id, admittime. Raise a UserError if the admissions are those of another cohort: ids
+    of two hospitals are often the same, and risks of other patients would be shown as true.
+    """
     path, reading = config.data.truth, Reading.of(config)
     if path is None:
         return None
-    raw = read_columns(spark, path, "data.truth", ("HADM_ID", "RISK"), reading=reading)
+    columns = ("HADM_ID", "ADMITTIME", "RISK")
+    raw = read_columns(spark, path, "data.truth", columns, reading=reading)
     risk = raw["RISK"].cast("double").alias("risk")
-    rows = parse_columns(raw, {"HADM_ID": _id_kind(reading)}, risk)
-    return {row.hadm_id: row.risk for row in rows.collect()}
+    kinds: dict[str, Kind] = {"HADM_ID": _id_kind(reading), "ADMITTIME": "time"}
+    truth = parse_columns(raw, kinds, risk, time_zone=_zone(reading))
+    admitted = cohort.select("hadm_id", F.col("admittime").alias("in_cohort"))
+    rows = truth.join(admitted, "hadm_id").collect()
+    others = sum(row.admittime != row.in_cohort for row in rows)
+    if others:
+        raise UserError(
+            f"data.truth: {others:,} of {len(rows):,} admissions of {path} have another ADMITTIME "
+            "than in the prepared cohort, so these are other patients; set data.truth=null"
+        )
+    return {row.hadm_id: row.risk for row in rows}
 
 
 def _id_kind(reading: Reading | None) -> Kind:

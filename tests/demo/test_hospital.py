@@ -43,7 +43,7 @@ def labelled(hospital: Hospital) -> pd.DataFrame:
             days = (admission["DISCHTIME"] - admission["ADMITTIME"]) / pd.Timedelta(days=1)
             rows.append((admission["HADM_ID"], int(readmitted), days))
     table = pd.DataFrame(rows, columns=["HADM_ID", "label", "days"])
-    return table.merge(hospital.truth, on="HADM_ID", validate="one_to_one")
+    return table.merge(hospital.truth[["HADM_ID", "RISK"]], on="HADM_ID", validate="one_to_one")
 
 
 def test_the_label_is_a_bernoulli_draw_of_the_risk(labelled: pd.DataFrame) -> None:
@@ -85,6 +85,8 @@ def test_every_admission_except_newborns_has_a_risk(hospital: Hospital) -> None:
         admissions.loc[admissions["ADMISSION_TYPE"] != "NEWBORN", "HADM_ID"]
     )
     assert hospital.truth["RISK"].between(0, 1, inclusive="neither").all()
+    admitted = hospital.admissions.set_index("HADM_ID")["ADMITTIME"]
+    assert (admitted[hospital.truth["HADM_ID"]].to_numpy() == hospital.truth["ADMITTIME"]).all()
 
 
 def test_number_and_length_of_notes_do_not_predict_the_label(

@@ -276,7 +276,12 @@ def test_a_fault_in_the_report_costs_no_score(
     assert {row["model"] for row in table(root, "chunk_scores")} == {Path(tiny_model).name}
     assert (root / "report.html").read_bytes() == before
     published = at(root, "chunk_scores")
-    truth.write_text("HADM_ID,RISK\n" + "".join(f"{hadm},0.5\n" for hadm in range(10, 600)))
+    rows = [f"{row['hadm_id']},{row['admittime']},0.5\n" for row in table(root, "cohort")]
+    moved = "10,1999-01-01,0.5\n"  # as of another hospital, which has the same number
+    truth.write_text("HADM_ID,ADMITTIME,RISK\n" + moved + "".join(rows[1:]))
+    code, printed = run()
+    assert code == 2 and "have another ADMITTIME than in the prepared cohort" in printed
+    truth.write_text("HADM_ID,ADMITTIME,RISK\n" + "".join(rows))
     (root / "report.html").unlink()
     (root / "report.html").mkdir()  # nothing can be written there
     code, printed = run()
