@@ -122,6 +122,12 @@ class Label:
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
+class Window:
+    available: Literal["stored", "charted"] | None
+    days_before: NotNegativeInt | None
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Chunk:
     mode: Literal["words", "tokens"]
     words: PositiveInt
@@ -303,6 +309,7 @@ class Config:
     codes: Codes
     output: Output
     label: Label
+    window: Window
     chunk: Chunk
     split: Split
     model: Model
@@ -331,6 +338,11 @@ class Config:
     def label_death(self) -> str:
         """Return `label.death`, or the profile's rule: the published labels know no deaths."""
         return self.label.death or ("negative" if self.profile == "paper" else "exclude")
+
+    @property
+    def window_available(self) -> str:
+        """Return `window.available`, or the profile's rule: published windows go by CHARTDATE."""
+        return window_available(self.profile, self.window.available)
 
     @property
     def split_name(self) -> str:
@@ -375,6 +387,11 @@ def split_name(values: Mapping[str, Any]) -> str:
 
 def _split_level(profile: str, level: str | None) -> str:
     return level or ("admission" if profile == "paper" else "patient")
+
+
+def window_available(profile: str, available: str | None) -> str:
+    """Return `window.available`, or the rule of the profile."""
+    return available or ("charted" if profile == "paper" else "stored")
 
 
 def required(value: str | None, key: str) -> str:

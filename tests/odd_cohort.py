@@ -232,6 +232,26 @@ NOTES = [
         ],
     ),
     Case(
+        "notes stored before, at and after the end of the second day, and charted on other days",
+        [stay(116, 1161, *_WHOLE)],
+        [
+            {**note(11600 + i, 116, 1161, words(12, 20 * i), day, time), "STORETIME": stored}
+            for i, (day, time, stored) in enumerate(
+                (
+                    ("2020-01-02", "23:00:00", "2020-01-02 23:59:59"),
+                    ("2020-01-02", "23:00:00", "2020-01-03 00:00:00"),
+                    ("2020-01-02", "23:00:00", "2020-01-03 00:00:00.000001"),
+                    ("2020-01-02", "23:00:00", "2020-01-02"),
+                    ("2020-01-01", "09:00:00", "2020-02-01 00:00:00"),
+                    ("2020-01-04", "09:00:00", "2020-01-02 09:00:00"),
+                    (None, None, "2020-01-02 09:00:00"),
+                    ("2019-12-01", "09:00:00", None),
+                    ("2020-01-02", None, "not known"),
+                )
+            )
+        ],
+    ),
+    Case(
         "a note marked as an error",
         [stay(105, 1051, *_WHOLE)],
         [
@@ -360,6 +380,7 @@ def odd_cohort() -> tuple[list[Row], list[Row]]:
         for i, row in enumerate(row for case in STAYS for row in case.stays)
     ]
     notes += [row for case in CASES for row in case.notes]
+    notes = [{"STORETIME": None, **row} for row in notes]
     random.Random(5).shuffle(stays)
     random.Random(6).shuffle(notes)
     return stays, notes

@@ -311,7 +311,10 @@ def days_between(start: datetime | None, end: datetime | None) -> float | None:
 def documents(
     notes: Iterable[Row], rows: Mapping[int, Mapping[str, Any]], window: str, profile: str
 ) -> dict[int, str]:
-    """Return the raw text of each admission of the cohort that has a note in the window."""
+    """Return the raw text of each admission of the cohort that has a note in the window.
+
+    The rule for windows is that of the profile.
+    """
     of_stay: dict[int, list[tuple[Any, str]]] = {}
     for note in distinct(notes):
         hadm_id, text = parse_id(note["HADM_ID"]), note["TEXT"]
@@ -332,10 +335,27 @@ def _in_window(note: Row, stay: Mapping[str, Any], window: str, profile: str) ->
     is_summary = parse_code(note["CATEGORY"]) == "DISCHARGE SUMMARY"
     if window == "discharge":
         return is_summary
-    charted = parse_date(note["CHARTDATE"])
-    if charted is None or (is_summary and profile == "default"):
+    admitted, days = stay["admittime"].date(), int(window.removesuffix("days"))
+    if profile == "paper":
+        charted = parse_date(note["CHARTDATE"])
+        return charted is not None and (charted - admitted).days < days
+    if is_summary:
         return False
-    return (charted - stay["admittime"].date()).days < int(window.removesuffix("days"))
+    readable = _readable_from(note)
+    return readable is not None and readable <= _midnight(admitted + days * DAY)
+
+
+def _readable_from(note: Row) -> datetime | None:
+    charted = parse_date(note["CHARTDATE"])
+    return (
+        parse_time(note.get("STORETIME"), end_of_day=True)
+        or parse_time(note["CHARTTIME"], end_of_day=True)
+        or (_midnight(charted + DAY) if charted else None)
+    )
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, datetime.min.time())
 
 
 def _place(note: Row) -> tuple[Any, ...]:

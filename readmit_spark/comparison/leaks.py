@@ -6,6 +6,7 @@ No function returns note text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 
 import pandas as pd
 from pyspark.sql import DataFrame, Window
@@ -13,7 +14,8 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from readmit_spark.comparison.shingles import MIN_SHINGLES, Note, find_out_of_window, shingles
-from readmit_spark.notes.note_rule import days_after_admission
+from readmit_spark.notes.note_rule import available_from
+from readmit_spark.notes.outcome import DAY
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.codes import is_one_of
 
@@ -93,15 +95,20 @@ def out_of_window(
     notes: the source table, including notes marked as errors. The sample: the `sample` admissions
     with the smallest hashes, the same in every run. summaries: the categories of discharge
     summaries. Returns window, hadm_id, and whether the
-    document holds text of a discharge summary (discharge) or of a later note (late).
+    document holds text of a discharge summary (discharge), of a note of a later CHARTDATE
+    (charted_late) or of one that nobody could read by the end of the window (read_late).
     """
     sampled = (
         cohort.select("subject_id", "hadm_id", "admittime")
         .orderBy(F.xxhash64("hadm_id"))
         .limit(sample)
     )
+    admitted = F.to_date("admittime")
+    # What could be read by the midnight that ends a day is of that day.
+    since = F.unix_micros(available_from()) - F.unix_micros(admitted.cast("timestamp"))
     note = F.struct(
-        days_after_admission().alias("day"),
+        F.datediff("chartdate", admitted).alias("charted"),
+        (F.ceil(since / DAY) - 1).alias("read"),
         is_one_of("category", summaries).alias("discharge"),
         "text",
     )
@@ -126,7 +133,8 @@ _OUT_OF_WINDOW = T.StructType(
         T.StructField("window", T.StringType()),
         T.StructField("hadm_id", T.LongType()),
         T.StructField("discharge", T.BooleanType()),
-        T.StructField("late", T.BooleanType()),
+        T.StructField("charted_late", T.BooleanType()),
+        T.StructField("read_late", T.BooleanType()),
     ]
 )
 
@@ -138,12 +146,16 @@ def _search(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
             days = parse_window(row.window).days
             assert days is not None  # windows are early ones
             notes = [
-                Note(None if pd.isna(n["day"]) else int(n["day"]), n["discharge"], n["text"])
+                Note(_day(n["charted"]), _day(n["read"]), n["discharge"], n["text"])
                 for n in row.notes
             ]
             result = find_out_of_window(list(row.document), notes, days)
-            rows.append((row.window, row.hadm_id, result.discharge, result.late))
+            rows.append((row.window, row.hadm_id, *astuple(result)))
         yield pd.DataFrame(rows, columns=_OUT_OF_WINDOW.names)
+
+
+def _day(number: float | None) -> int | None:
+    return None if pd.isna(number) else int(number)
 
 
 def label_words(chunks: DataFrame) -> DataFrame:

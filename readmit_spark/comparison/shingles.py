@@ -31,19 +31,26 @@ def containment(part: set[str], text: set[str]) -> float:
 
 @dataclass(frozen=True)
 class Note:
-    """A note of an admission. day: 0 on the day of admission; None if unknown."""
+    """A note of an admission.
 
-    day: int | None
+    charted: the day of its CHARTDATE, 0 on the day of admission. read: the day on which it could
+    first be read. None if unknown.
+    """
+
+    charted: int | None
+    read: int | None
     discharge: bool
     text: str
 
 
 @dataclass(frozen=True)
 class OutOfWindow:
-    """Whether an early document contains a discharge summary, and a note of a later day."""
+    """Whether an early document contains a discharge summary, a note that was charted after its
+    window, and one that nobody could read by its end."""
 
     discharge: bool
-    late: bool
+    charted_late: bool
+    read_late: bool
 
 
 def find_out_of_window(document: Sequence[str], notes: Iterable[Note], days: int) -> OutOfWindow:
@@ -55,16 +62,19 @@ def find_out_of_window(document: Sequence[str], notes: Iterable[Note], days: int
     not count, because notes are copied forward.
     """
     present = shingles(" ".join(document))
-    summaries, late, early = [], [], set()
-    for note in notes:
-        own = shingles(clean(note.text))
-        if note.discharge:
-            summaries.append(own)
-        elif note.day is not None and note.day < days:
-            early |= own
-        else:
-            late.append(own)
+    found = [(note, shingles(clean(note.text))) for note in notes]
+    summaries = [own for note, own in found if note.discharge]
+    others = [(note, own) for note, own in found if not note.discharge]
     return OutOfWindow(
         discharge=any(containment(summary, present) >= 0.9 for summary in summaries),
-        late=any(containment(note - early, present) >= 0.5 for note in late),
+        charted_late=_has_late(present, [(note.charted, own) for note, own in others], days),
+        read_late=_has_late(present, [(note.read, own) for note, own in others], days),
     )
+
+
+def _has_late(present: set[str], notes: Sequence[tuple[int | None, set[str]]], days: int) -> bool:
+    """Return whether a text has half of the new shingles of a note of a later day, or of no day."""
+    is_early = [day is not None and day < days for day, _ in notes]
+    early = set().union(*(own for (_, own), first in zip(notes, is_early, strict=True) if first))
+    late = [own for (_, own), first in zip(notes, is_early, strict=True) if not first]
+    return any(containment(own - early, present) >= 0.5 for own in late)

@@ -21,16 +21,16 @@ from readmit_spark.notes.note_rule import (
     available_from,
     count_reasons,
     note_order,
+    time_counts,
     timestamp,
 )
-from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.codes import is_one_of
 
 _IDS = ("subject_id", "hadm_id")
 _LAST = "last"
 _REASONS = (
     "text_missing", "without_a_time", "not_yet_written", "marked_as_error", "discharge_summary",
-    "chartdate_unparsed", "after_the_window", "usable",
+    "chartdate_unparsed", "after_the_window", "before_the_window", "usable",
 )  # fmt: skip
 
 
@@ -117,12 +117,12 @@ def _uncertain() -> Column:
 
 def night_rule(config: Config, as_of: datetime) -> NoteRule:
     """Return the rule that selects a night's notes. UserError if nightly.window is `discharge`."""
-    window = parse_window(config.nightly.window)
-    if window.days is None:
+    rule = NoteRule.of(config, config.nightly.window, as_of)
+    if rule.window.days is None:
         raise UserError(
             "nightly.window: a patient in the house has no discharge summary yet; set Ndays"
         )
-    return NoteRule(config.profile, window, config.codes.discharge_summary, as_of)
+    return rule
 
 
 def night_notes(
@@ -149,6 +149,7 @@ def night_notes(
         .observe(
             counts,
             *count_reasons(F.col("reason"), _REASONS),
+            *time_counts(F.col("reason") == "usable"),
             F.max(available_from()).cast("string").alias(_LAST),
         )
         .where("reason = 'usable'")

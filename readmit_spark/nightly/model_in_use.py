@@ -42,9 +42,9 @@ def model_in_use(config: Config, model: Model, settings: ScorerSettings) -> Mode
     )
     preparation = preparation_key(config.chunk, tokenizer)
     c = model.vote_c(config)
-    # Each profile reads different notes. The default adds nothing, so that its old keys stay valid.
-    profile = [config.profile] if config.profile != "default" else []
-    basis = json.dumps([score_key, preparation, config.nightly.window, c, *profile])
+    # Each profile and each rule for windows reads different notes.
+    notes = [config.profile, config.nightly.window, config.window_available]
+    basis = json.dumps([score_key, preparation, c, *notes, config.window.days_before])
     return ModelInUse(
         model=model,
         # One chunk a batch: other chunks in a batch change the last bits of a probability, and a

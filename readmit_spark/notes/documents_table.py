@@ -10,9 +10,13 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config
 from readmit_spark.notes.note_rule import (
     NoteRule,
+    after_window,
+    before_window,
     count_reasons,
     join_texts,
     note_order,
+    time_counts,
+    undated,
     unusable,
 )
 from readmit_spark.notes.windows import parse_window
@@ -38,8 +42,7 @@ def documents_table(
     of unknown ones. `counts` (discharge summaries, and notes by reason) and `repeated` (notes
     delivered twice, and notes with the ROW_ID of another) are filled when the table is computed.
     """
-    summaries = config.codes.discharge_summary
-    rules = [NoteRule(config.profile, parse_window(name), summaries) for name in config.windows]
+    rules = [NoteRule.of(config, name) for name in config.windows]
     of_cohort = (
         _with_admission(notes, cohort, admissions)
         .observe(counts, *_counts(config))
@@ -81,7 +84,7 @@ def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Confi
 
     cohort: subject_id, hadm_id and admittime of the admissions.
     """
-    rule = NoteRule(config.profile, parse_window(window), config.codes.discharge_summary)
+    rule = NoteRule.of(config, window)
     admitted = F.broadcast(cohort.select(*_IDS, "admittime"))
     gathered = _gather(notes.join(admitted, list(_IDS), "inner"), [rule])
     in_window = F.transform(
@@ -133,13 +136,30 @@ def _counts(config: Config) -> list[Column]:
         .when(F.col("admittime").isNull(), "excluded_admission")
     )
     summary = is_one_of("category", config.codes.discharge_summary)
-    undated = F.when(F.col("chartdate").isNull(), "chartdate_unparsed")
+    reason = F.coalesce(admission, unusable(config.profile), undated(config.window_available))
+    usable = reason.isNull()
     names = (
         "no_hadm_id", "unknown_admission", "excluded_admission", "text_missing", "marked_as_error",
-        "chartdate_unparsed",
+        "chartdate_unparsed", "without_a_time",
     )  # fmt: skip
+    counted = {
+        "before_admission": usable & before_window(0),
+        "before_the_window": usable & before_window(config.window.days_before),
+        "stored_after_the_window": usable & _stored_late(config),
+    }
     return [
         F.count(F.when(summary, 1)).alias("discharge_summaries"),
         F.count(F.when(F.length("text") == 0, 1)).alias("text_empty"),
-        *count_reasons(F.coalesce(admission, unusable(config.profile), undated), names),
+        *count_reasons(reason, names),
+        *time_counts(usable),
+        *(F.count(F.when(condition, 1)).alias(name) for name, condition in counted.items()),
     ]
+
+
+def _stored_late(config: Config) -> Column:
+    """Return whether a note's CHARTDATE lies in the longest early window, and it could be read only
+    after it."""
+    days = max((parse_window(name).days or 0 for name in config.windows), default=0)
+    late = ~after_window("charted", days) & after_window("stored", days)
+    summary = is_one_of("category", config.codes.discharge_summary)
+    return F.lit(days > 0) & ~summary & F.coalesce(late, F.lit(False))

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from readmit_spark.config import Config
 from readmit_spark.notes.provenance import NOTE_SEPARATOR
-from readmit_spark.notes.windows import Window
+from readmit_spark.notes.windows import Window, parse_window
 from readmit_spark.storage.codes import is_one_of
 
 
@@ -24,19 +26,38 @@ class NoteRule:
     profile: `paper` reproduces the published behaviour: it keeps notes marked as errors, and
     discharge summaries in early windows. `default` leaves both out.
     summaries: the categories of discharge summaries (`codes.discharge_summary`).
+    available: which time of a note decides whether it lies in an early window. `stored`: when it
+    could be read (`available_from`), at the end of the window's last day at the latest. `charted`:
+    its CHARTDATE, as published.
+    days_before: an early window holds no notes of more than this many days before the day of
+    admission; None: it holds all of them, as published.
     as_of: at night, a note counts only if it was available by then; None: all notes count.
     """
 
     profile: str
     window: Window
     summaries: Sequence[str]
+    available: str = "stored"
+    days_before: int | None = None
     as_of: datetime | None = None
+
+    @classmethod
+    def of(cls, config: Config, window: str, as_of: datetime | None = None) -> Self:
+        """Return the rule of this configuration for a window."""
+        return cls(
+            config.profile,
+            parse_window(window),
+            config.codes.discharge_summary,
+            config.window_available,
+            config.window.days_before,
+            as_of,
+        )
 
     def reason(self) -> Column:
         """Return why a note is left out, or null where the document may hold it.
 
-        Reads the note's columns text, iserror, category and chartdate, with `as_of` also charttime
-        and storetime, and admittime of its admission. The first reason that applies counts.
+        Reads the note's columns text, iserror, category, chartdate, charttime and storetime, and
+        admittime of its admission. The first reason that applies counts.
         """
         return F.coalesce(unusable(self.profile, self.as_of), self._outside_window())
 
@@ -47,8 +68,9 @@ class NoteRule:
         dropped = summary if self.profile == "default" else F.lit(False)
         return (
             F.when(dropped, "discharge_summary")
-            .when(F.col("chartdate").isNull(), "chartdate_unparsed")
-            .when(days_after_admission() >= self.window.days, "after_the_window")
+            .when(undated(self.available).isNotNull(), undated(self.available))
+            .when(after_window(self.available, self.window.days), "after_the_window")
+            .when(before_window(self.days_before), "before_the_window")
         )
 
 
@@ -74,9 +96,47 @@ def available_from() -> Column:
     return F.coalesce("storetime", "charttime", end_of_day)
 
 
-def days_after_admission() -> Column:
-    """Return CHARTDATE - date(ADMITTIME) in days: 0 on the day of admission."""
-    return F.datediff("chartdate", F.to_date("admittime"))
+def undated(available: str) -> Column:
+    """Return why nobody can say whether a note lies in an early window; null if it is known.
+
+    available: as in `NoteRule`.
+    """
+    if available == "charted":
+        return F.when(F.col("chartdate").isNull(), "chartdate_unparsed")
+    return F.when(available_from().isNull(), "without_a_time")
+
+
+def after_window(available: str, days: int) -> Column:
+    """Return whether a note comes after the first `days` days of the stay. Null if `undated`.
+
+    available: as in `NoteRule`.
+    """
+    if available == "charted":
+        return F.datediff("chartdate", F.to_date("admittime")) >= days
+    return available_from() > F.date_add(F.to_date("admittime"), days).cast("timestamp")
+
+
+def before_window(days_before: int | None) -> Column:
+    """Return whether a note is of more than `days_before` days before the day of admission.
+
+    Its day is its CHARTDATE, else that of `available_from`. None: false.
+    """
+    if days_before is None:
+        return F.lit(False)
+    day = F.coalesce("chartdate", F.to_date(available_from()))
+    return F.datediff(day, F.to_date("admittime")) < -days_before
+
+
+def time_counts(counted: Column) -> list[Column]:
+    """Return aggregates over the notes of which `counted` holds: the numbers of notes that are
+    available from CHARTTIME, and from the end of CHARTDATE, because the times before are missing.
+    """
+    charttime = F.col("storetime").isNull() & F.col("charttime").isNotNull()
+    chartdate = F.coalesce("storetime", "charttime").isNull() & F.col("chartdate").isNotNull()
+    return [
+        F.count(F.when(counted & charttime, 1)).alias("available_from_charttime"),
+        F.count(F.when(counted & chartdate, 1)).alias("available_from_chartdate"),
+    ]
 
 
 def timestamp(time: datetime) -> Column:

@@ -122,6 +122,16 @@ def _warn_if_follow_up_ends(run: Run, labelled: DataFrame) -> None:
         )
 
 
+def _stored_late(notes: int, available: str) -> str:
+    counted = (
+        "they are left out"
+        if available == "stored"
+        else "with window.available=charted they count, though nobody could read them in time"
+    )
+    late = f"{notes:,} notes were charted in an early window and stored after it"
+    return f"data.notes: {late}; {counted}"
+
+
 def _warn_if_large(run: Run) -> None:
     path = required(run.config.data.notes, "data.notes")
     size = large_csv_bytes(run.spark, path, "data.notes")
@@ -175,6 +185,8 @@ def _notes(
         config.data.max_unread_share,
         run.say,
     )
+    if found["stored_after_the_window"]:
+        run.say(_stored_late(found["stored_after_the_window"], config.window_available))
     if not found["discharge_summaries"] and "discharge" in config.windows:
         raise UserError(
             f"windows: `discharge` needs discharge summaries, and no note of {source.path} is one: "

@@ -17,7 +17,7 @@ class Window:
 
 
 def parse_window(name: str) -> Window:
-    """Parse `discharge` or `Ndays`: the notes with CHARTDATE - date(ADMITTIME) < N days.
+    """Parse `discharge` or `Ndays`: the notes of the first N days of the stay (`note_rule.py`).
 
     N is at least 1. Raises UserError for another name.
 

@@ -43,5 +43,10 @@ def _check_preparation(config: Config, prepared: Prepared) -> None:
         raise UserError(f"chunk: jobs/prepare.py was run with {chunk.model_dump()}")
     if prepared.config.profile != config.profile:
         raise UserError(f"profile: jobs/prepare.py was run with {prepared.config.profile}")
+    window = prepared.window_rule
+    if window != (config.window_available, config.window.days_before):
+        raise UserError(
+            f"window: jobs/prepare.py was run with available {window[0]}, days_before {window[1]}"
+        )
     if prepared.max_tokens != config.model.max_tokens:
         raise UserError(f"model.max_tokens: jobs/prepare.py was run with {prepared.max_tokens}")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
-from readmit_spark.config import split_name
+from readmit_spark.config import split_name, window_available
 from readmit_spark.errors import UserError
 from readmit_spark.storage.publish import read_manifest
 
@@ -100,6 +100,13 @@ class ChunkFacts(_Part):
     min_tail_words: int
 
 
+class WindowFacts(_Part):
+    """The section `window` of the configuration. The defaults are the rule of older results."""
+
+    available: str | None = "charted"
+    days_before: int | None = None
+
+
 class _TokenLimit(_Part):
     max_tokens: int
 
@@ -115,6 +122,7 @@ class PreparedConfig(_Part):
     profile: str
     windows: tuple[str, ...]
     chunk: ChunkFacts
+    window: WindowFacts = WindowFacts()
     split: _SplitFacts
     model: _TokenLimit
 
@@ -141,6 +149,12 @@ class Prepared(Manifest):
     def windows(self) -> tuple[str, ...]:
         """The windows with documents."""
         return self.config.windows
+
+    @property
+    def window_rule(self) -> tuple[str, int | None]:
+        """What `window.available` and `window.days_before` were."""
+        window = self.config.window
+        return window_available(self.config.profile, window.available), window.days_before
 
     @property
     def max_tokens(self) -> int:

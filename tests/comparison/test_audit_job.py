@@ -92,7 +92,8 @@ def test_a_cohort_without_leaks_passes(spark: SparkSession, ward: Ward, tmp_path
     for window in ("2days", "3days"):
         inside = checks["discharge summaries inside", window].found
         assert inside.startswith("0 of ") and not inside.startswith("0 of 0")
-        assert checks["notes after the cut-off inside", window].passed
+        assert checks["notes not readable at the cut-off inside", window].passed
+        assert checks["notes charted after the cut-off inside", window].passed is None
     assert ("discharge summaries inside", "discharge") not in checks
 
 
@@ -126,7 +127,7 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
     checks = checks_of(spark, other, folder, {"chunks": chunks, "cohort": cohort})
     assert checks["patients on both sides of the split", "all"].found == "1"
     assert checks["discharge summaries inside", "2days"].found.startswith("5 of ")
-    assert checks["notes after the cut-off inside", "2days"].found.startswith("4 of ")
+    assert checks["notes not readable at the cut-off inside", "2days"].found.startswith("4 of ")
     assert checks["discharge summaries inside", "3days"].passed
     assert checks["label word: readmitted", "3days"].found.startswith(
         "100.0% of the readmitted, 0.0% of others; AUROC 1.000"
@@ -134,8 +135,8 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert checks["label word: expired", "3days"].passed
     assert failed(checks) >= {
         "patients on both sides of the split", "near-duplicates of training chunks",
-        "discharge summaries inside", "notes after the cut-off inside", "label word: readmitted",
-        "length: number of words alone",
+        "discharge summaries inside", "notes not readable at the cut-off inside",
+        "label word: readmitted", "length: number of words alone",
     }  # fmt: skip
     assert "length: number of chunks alone" not in failed(checks)
     for file in (folder / "out").rglob("*"):

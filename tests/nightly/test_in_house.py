@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, Observation, SparkSession
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.nightly.check_time import DataTimes
@@ -25,7 +26,7 @@ from readmit_spark.nightly.in_house import (
     split_counts,
 )
 from readmit_spark.notes.cohort import cohort_table, distinct_admissions, label_admissions
-from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.documents_table import documents_table, window_notes
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.storage.input_tables import read_admissions, read_notes
 from tests.tables_in import Row, note, stay, words, write_csv
@@ -178,7 +179,8 @@ def test_a_note_counts_from_the_time_it_was_saved(spark: SparkSession, tmp_path:
     assert sorted(texts) == [1, 3, 5, 7]
     assert counts == {
         "not_yet_written": 3, "without_a_time": 1, "text_missing": 1, "marked_as_error": 1,
-        "discharge_summary": 1, "usable": 4,
+        "discharge_summary": 1, "usable": 4, "available_from_charttime": 2,
+        "available_from_chartdate": 1,
     }  # fmt: skip
 
 
@@ -213,7 +215,7 @@ def test_the_window_ends_while_the_patient_stays(spark: SparkSession, tmp_path: 
     notes = [note(day, 1, 11, f"day {day}", f"2020-01-0{day}", "08:00:00") for day in range(1, 7)]
     texts, counts = night_texts(spark, tmp_path, notes, datetime(2020, 1, 7, 2))
     assert sorted(texts) == [1, 2, 3]
-    assert counts == {"after_the_window": 3, "usable": 3}
+    assert counts == {"after_the_window": 3, "usable": 3, "available_from_charttime": 3}
     assert sorted(night_texts(spark, tmp_path, notes, datetime(2020, 1, 7, 2), "2days")[0]) == [
         1,
         2,
@@ -256,6 +258,25 @@ SIX_NOTES = [
 ]
 
 
+LATE_NOTES = [
+    *SIX_NOTES,
+    stored(note(7, 1, 11, "stored late", "2020-01-03", "23:00:00"), "2020-01-04 09:00:00"),
+    stored(note(8, 1, 11, "stored in time", "2020-01-03", "23:00:00"), "2020-01-04 00:00:00"),
+    stored(note(9, 1, 11, "without a date", None), "2020-01-02 09:00:00"),
+]
+
+
+def test_a_window_holds_what_a_night_at_its_end_reads(spark: SparkSession, tmp_path: Path) -> None:
+    """However late the night is, the notes that were stored after the window stay out."""
+    expected = [1, 2, 5, 8, 9]
+    for night in (datetime(2020, 1, 4), datetime(2020, 1, 9)):
+        assert sorted(night_texts(spark, tmp_path, LATE_NOTES, night)[0]) == expected
+    stays = cohort_of(spark, tmp_path, load_config())
+    notes = read_notes(spark, str(tmp_path / "NOTES.csv"))
+    (row,) = window_notes(notes, stays, "3days", load_config()).collect()
+    assert sorted(n["row_id"] for n in row["notes"]) == expected
+
+
 @pytest.mark.parametrize(
     ("profile", "document"),
     [
@@ -271,16 +292,20 @@ def test_a_night_and_prepare_use_the_same_notes(
     (at_night,) = document_notes(table, document_digests(table)).collect()
     assert [n["text"] for n in at_night["notes"]] == document
     config = load_config(overrides=[f"profile={profile}", "windows=[3days]"])
-    labelled = label_admissions(admissions(spark, tmp_path, STAYS), config)
+    stays = cohort_of(spark, tmp_path, config)
     (prepared,) = documents_table(
         read_notes(spark, str(tmp_path / "NOTES.csv")),
-        cohort_table(labelled, config),
-        labelled,
+        stays,
+        stays,
         config,
         Observation("notes"),
         Observation("repeated"),
     ).collect()
     assert (prepared["n_notes"], prepared["text"]) == (len(document), " ".join(document))
+
+
+def cohort_of(spark: SparkSession, folder: Path, config: Config) -> DataFrame:
+    return cohort_table(label_admissions(admissions(spark, folder, STAYS), config), config)
 
 
 def test_a_patient_in_the_house_has_no_discharge_summary(

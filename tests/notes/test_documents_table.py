@@ -34,9 +34,9 @@ NOTES = [
 def notes(spark: SparkSession, rows: Sequence[tuple[Any, ...]] = NOTES) -> DataFrame:
     return literal_rows(
         spark,
-        [(*row, False) for row in rows],
+        [(*row, None, False) for row in rows],
         "row_id long, subject_id long, hadm_id long, chartdate date, charttime timestamp, "
-        "category string, iserror boolean, text string, malformed boolean",
+        "category string, iserror boolean, text string, storetime timestamp, malformed boolean",
     )
 
 
@@ -61,9 +61,42 @@ def test_documents_and_counts(spark: SparkSession) -> None:
     }
     assert counts.get | repeated.get == {
         "discharge_summaries": 2, "text_empty": 0, "no_hadm_id": 1, "unknown_admission": 1,
-        "excluded_admission": 1, "text_missing": 1, "marked_as_error": 1, "chartdate_unparsed": 1,
+        "excluded_admission": 1, "text_missing": 1, "marked_as_error": 1, "chartdate_unparsed": 0,
+        "without_a_time": 1, "available_from_charttime": 2, "available_from_chartdate": 4,
+        "before_admission": 0, "before_the_window": 0, "stored_after_the_window": 0,
         "identical_duplicate": 1, "repeated_row_id": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("available", ["stored", "charted"])
+def test_notes_before_the_admission_and_notes_stored_late_are_counted(
+    spark: SparkSession, available: str
+) -> None:
+    columns = ("nursing", False, "pain")
+    rows = [
+        (1, 1, 11, date(2019, 12, 31), None, *columns),
+        (2, 1, 11, date(2019, 12, 1), None, *columns),
+        (3, 1, 11, date(2020, 1, 3), datetime(2020, 1, 4, 0, 1), *columns),
+        (4, 1, 11, date(2020, 1, 3), datetime(2020, 1, 4), *columns),
+        (5, 1, 11, date(2020, 1, 3), datetime(2020, 1, 8), "discharge summary", False, "bye"),
+        (6, 1, 11, date(2020, 1, 4), None, *columns),
+    ]
+    config = load_config(
+        overrides=[
+            "windows=[2days,3days,discharge]",
+            "window.days_before=10",
+            f"window.available={available}",
+        ]
+    )
+    admissions = spark.createDataFrame([(1, 11)], "subject_id long, hadm_id long")
+    counts = Observation("notes")
+    table = documents_table(
+        notes(spark, rows), cohort(spark), admissions, config, counts, Observation("repeated")
+    )
+    found = {row.window: row.n_notes for row in table.collect()}
+    assert found == {"2days": 1, "3days": 2 if available == "stored" else 3, "discharge": 1}
+    names = ("before_admission", "before_the_window", "stored_after_the_window")
+    assert [counts.get[name] for name in names] == [2, 1, 1]
 
 
 def test_a_row_id_with_several_texts_is_counted(spark: SparkSession) -> None:

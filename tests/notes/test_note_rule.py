@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from readmit_spark.notes.note_rule import (
     count_reasons,
     join_texts,
     note_order,
+    time_counts,
     unusable,
 )
 from readmit_spark.notes.provenance import document
@@ -49,6 +51,70 @@ def reasons(notes: DataFrame, rule: NoteRule) -> Mapping[int, str | None]:
     return {row["row_id"]: row["reason"] for row in rows}
 
 
+@pytest.mark.parametrize("profile", ["default", "paper"])
+def test_a_stored_window_holds_what_could_be_read_by_its_end(
+    spark: SparkSession, profile: str
+) -> None:
+    midnight = datetime(2020, 1, 3)
+    notes = literal_rows(
+        spark,
+        [
+            (row_id, "pain", False, "nursing", charted, *times, ADMITTED)
+            for row_id, charted, *times in (
+                (1, date(2020, 1, 2), datetime(2020, 1, 2, 23), midnight),
+                (2, date(2020, 1, 2), datetime(2020, 1, 2, 23), datetime(2020, 1, 3, 0, 0, 1)),
+                (3, date(2020, 1, 2), datetime(2020, 1, 2, 23), None),
+                (4, date(2020, 1, 2), datetime(2020, 1, 3, 1), None),
+                (5, date(2020, 1, 2), None, None),  # readable when the second day ends
+                (6, date(2020, 1, 3), None, None),
+                (7, date(2020, 1, 3), datetime(2020, 1, 3, 9), datetime(2020, 1, 2, 9)),
+                (8, None, None, datetime(2020, 1, 2, 9)),
+                (9, None, datetime(2020, 1, 2, 9), None),
+                (10, None, None, None),
+                (11, date(2019, 11, 2), None, None),
+            )
+        ],
+        SCHEMA,
+    )
+    late, two_days = "after_the_window", parse_window("2days")
+    assert reasons(notes, NoteRule(profile, two_days, [SUMMARY], "stored")) == {
+        1: None, 2: late, 3: None, 4: late, 5: None, 6: late, 7: None, 8: None, 9: None,
+        10: "without_a_time", 11: None,
+    }  # fmt: skip
+    no_day = "chartdate_unparsed"
+    assert reasons(notes, NoteRule(profile, two_days, [SUMMARY], "charted")) == {
+        1: None, 2: None, 3: None, 4: None, 5: None, 6: late, 7: late, 8: no_day, 9: no_day,
+        10: no_day, 11: None,
+    }  # fmt: skip
+    counts = notes.agg(*time_counts(F.col("row_id") != 3)).first()
+    assert counts is not None
+    assert counts.asDict() == {"available_from_charttime": 2, "available_from_chartdate": 3}
+
+
+@pytest.mark.parametrize("available", ["stored", "charted"])
+def test_notes_long_before_the_admission_are_bounded(spark: SparkSession, available: str) -> None:
+    ten_before = date(2019, 12, 22)
+    notes = literal_rows(
+        spark,
+        [
+            (1, "pain", False, "nursing", ten_before, None, None, ADMITTED),
+            (2, "pain", False, "nursing", date(2019, 12, 21), None, None, ADMITTED),
+            # Read during the stay, and old all the same.
+            (3, "pain", False, "nursing", date(2019, 12, 21), None, ADMITTED, ADMITTED),
+            (4, "pain", False, "nursing", date(2020, 1, 1), None, None, ADMITTED),
+        ],
+        SCHEMA,
+    )
+    days = parse_window("3days")
+    early = "before_the_window"
+    rule = NoteRule("default", days, [SUMMARY], available, 10)
+    assert reasons(notes, rule) == {1: None, 2: early, 3: early, 4: None}
+    assert set(reasons(notes, replace(rule, days_before=0)).values()) == {early, None}
+    assert set(reasons(notes, replace(rule, days_before=None)).values()) == {None}
+    summaries = replace(rule, window=parse_window("discharge"), summaries=["nursing"])
+    assert set(reasons(notes, summaries).values()) == {None}
+
+
 def test_an_early_document_of_each_profile(spark: SparkSession) -> None:
     notes = frame(
         spark,
@@ -60,11 +126,11 @@ def test_an_early_document_of_each_profile(spark: SparkSession) -> None:
         (6, "pain", False, "nursing", 3, None, None),  # the third day: admitted on the first
     )
     two_days = parse_window("2days")
-    assert reasons(notes, NoteRule("default", two_days, [SUMMARY])) == {
+    assert reasons(notes, NoteRule("default", two_days, [SUMMARY], "stored")) == {
         1: None, 2: "text_missing", 3: "marked_as_error", 4: "discharge_summary",
-        5: "chartdate_unparsed", 6: "after_the_window",
+        5: "without_a_time", 6: "after_the_window",
     }  # fmt: skip
-    assert reasons(notes, NoteRule("paper", two_days, [SUMMARY])) == {
+    assert reasons(notes, NoteRule("paper", two_days, [SUMMARY], "charted")) == {
         1: None, 2: "text_missing", 3: None, 4: None,
         5: "chartdate_unparsed", 6: "after_the_window",
     }  # fmt: skip
@@ -99,7 +165,8 @@ def test_at_night_only_available_notes_count(spark: SparkSession, profile: str) 
         (5, "pain", False, "nursing", None, None, None),
         (6, "pain", False, "nursing", 1, None, None),  # the day has ended
     )
-    rule = NoteRule(profile, parse_window("2days"), [SUMMARY], datetime(2020, 1, 2, 12))
+    night = datetime(2020, 1, 2, 12)
+    rule = NoteRule(profile, parse_window("2days"), [SUMMARY], as_of=night)
     late = "not_yet_written"
     assert reasons(notes, rule) == {
         1: None, 2: late, 3: late, 4: late, 5: "without_a_time", 6: None,

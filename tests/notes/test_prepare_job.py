@@ -75,7 +75,11 @@ def at(root: Path, name: str) -> Path:
     ("stays", "notes", "counted"),
     [
         (STAYS, [note(1, 5, 55, words(20))], {"unknown_admission": 1}),
-        (STAYS, [note(1, 1, 11, "[**too short**] for a chunk")], {}),
+        (
+            STAYS,
+            [note(1, 1, 11, "[**too short**] for a chunk")],
+            {"available_from_chartdate": 1},
+        ),
         (
             [stay(1, 11, "2020-01-01", "2020-01-05", "NEWBORN")],
             NOTES[:1],
