@@ -122,7 +122,7 @@ class Label:
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
-class Window:
+class WindowRule:
     available: Literal["stored", "charted"] | None
     days_before: NotNegativeInt | None
 
@@ -309,7 +309,7 @@ class Config:
     codes: Codes
     output: Output
     label: Label
-    window: Window
+    window: WindowRule
     chunk: Chunk
     split: Split
     model: Model
