@@ -1,4 +1,4 @@
-"""Check the prepared cohort for leaks of the label; exit with code 2 where a check fails."""
+"""Check the prepared cohort for leaks of the label; exit with code 3 if there is one."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from datetime import datetime
 from readmit_spark import cli
 from readmit_spark.comparison.audit_job import STAGES, audit, table
 from readmit_spark.config import Config
-from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
 
-def main(config: Config) -> None:
+def main(config: Config) -> int:
     progress = Progress("audit", STAGES)
     spark = build_session("audit")
     prepared = Prepared.read(spark, config.output_root)
@@ -23,9 +22,9 @@ def main(config: Config) -> None:
         checks = audit(run, prepared)
     print(table(checks))
     run.say(f"page: {config.output_root}/audit.html")
-    failed = list(dict.fromkeys(check.name for check in checks if check.passed is False))
-    if failed:
-        raise UserError(f"the cohort leaks: {'; '.join(failed)}")
+    failed = list(dict.fromkeys(check.name for check in checks if check.failed))
+    run.say(f"the cohort leaks: {'; '.join(failed)}" if failed else "no leak found")
+    return cli.CHECK_FAILED if failed else cli.OK
 
 
 if __name__ == "__main__":

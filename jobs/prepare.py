@@ -8,8 +8,10 @@ from datetime import datetime
 from readmit_spark import cli
 from readmit_spark.config import Config
 from readmit_spark.notes.prepare_job import STAGES, prepare
+from readmit_spark.notes.prepare_summary import prepare_summary
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_model
+from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.session import build_session
 
@@ -20,11 +22,9 @@ def main(config: Config) -> None:
     spark = build_session("prepare")
     overwrite = config.output.overwrite
     with Run(spark, config, "prepare", progress, datetime.now, overwrite) as run:
-        facts = prepare(run, tokenizer)
-    for table in ("admissions", "notes"):
-        counts = {name: n for name, n in facts[table].items() if n}
-        run.say(f"{table} {counts}")
-    run.say(f"tables are in {run.path}")
+        prepare(run, tokenizer)
+    print(prepare_summary(Prepared.read(spark, config.output_root)))
+    run.say(f"tables are in {run.path}; next: jobs/finetune.py")
 
 
 if __name__ == "__main__":

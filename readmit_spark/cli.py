@@ -22,7 +22,7 @@ from readmit_spark.storage.scratch import make_scratch
 from readmit_spark.urls import without_secrets
 
 # Exit codes.
-OK, FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, USER_ERROR, CHECK_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Turn off progress bars and links, which would disturb the job's own lines, and telemetry.
 _QUIET_LIBRARIES = {
@@ -48,7 +48,7 @@ def run(
     """Parse `argv`, load the configuration, call `main(config)` and return the exit code.
 
     Exit codes: 0 on success, 1 for a failure, 2 for a mistake of the user, 130 after Ctrl-C. If
-    `main` returns an int, that is the exit code.
+    `main` returns an int, that is the exit code: 3 for a check that failed.
 
     `add_arguments` adds the job's own arguments to the parser; `main(config, arguments)` is then
     called with the parsed arguments.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from readmit_spark.pages.text_table import aligned
 
 _MEASURES = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("rp80", "RP80"))
 
@@ -23,7 +25,7 @@ def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str,
         rows.append([name, *(_cell(metrics[w]["natural"][key]) for w in windows)])
     if any("attainable_auroc" in metrics[w] for w in windows):
         rows.append(["attainable AUROC", *(_cell(metrics[w]["attainable_auroc"]) for w in windows)])
-    return _aligned(rows)
+    return aligned(rows)
 
 
 def recovered_share(metrics: Mapping[str, Any]) -> float:
@@ -70,11 +72,3 @@ def _cell(measure: Mapping[str, Any]) -> str:
     if measure["low"] is None:
         return f"{measure['value']:.3f}"
     return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

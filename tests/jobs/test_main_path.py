@@ -23,6 +23,7 @@ from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.vote import vote_score
+from readmit_spark.notes.prepare_summary import prepare_summary
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import Model, resolve_scorer
@@ -249,6 +250,22 @@ def test_metrics_are_computed_from_the_published_scores(
         assert "other_split" in reasons
     finally:
         (ran.root / "metrics.json").write_text(before)
+
+
+def test_the_summary_of_prepare_counts_its_tables(ran: Ran, spark: SparkSession) -> None:
+    lines = prepare_summary(Prepared.read(spark, str(ran.root))).splitlines()
+    cohort, chunks = table(ran.root, "cohort"), table(ran.root, "chunks")
+    known = [row["label"] for row in cohort if row["label"] is not None]
+    (found,) = [line for line in lines if line.startswith("in the cohort")]
+    assert f"{len(cohort):,}: {sum(known):,} readmitted ({sum(known) / len(known):.1%})" in found
+    for window in WINDOWS:
+        of_window = [row for row in chunks if row["window"] == window]
+        cut = sum(row["n_tokens_cut"] for row in of_window)
+        tokens = cut + sum(row["n_tokens"] for row in of_window)
+        (found,) = [line for line in lines if line.startswith(window)]
+        admissions = len({row["hadm_id"] for row in of_window})
+        assert f"{len(of_window):,} chunks of {admissions:,} admissions, {tokens:,} tok" in found
+        assert f"{cut / tokens:.1%} of them cut off" in found
 
 
 def test_a_fault_in_the_report_costs_no_score(
