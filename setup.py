@@ -10,9 +10,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["readmit_spark", "readmit_spark.*"]), "readmit_spark.conf"],
-    # base.yaml lives where people look for it, and travels inside the package.
-    package_dir={"readmit_spark.conf": "conf"},
+    packages=[
+        *find_packages(include=["readmit_spark", "readmit_spark.*"]),
+        *("readmit_spark.conf", "readmit_spark.jobs"),
+    ],
+    # base.yaml and the jobs live where people look for them, and travel inside the package.
+    package_dir={"readmit_spark.conf": "conf", "readmit_spark.jobs": "jobs"},
+    entry_points={"console_scripts": ["readmit=readmit_spark.readmit:main"]},
     package_data={
         "readmit_spark.conf": ["base.yaml"],
         "readmit_spark": ["*/*.j2", "*/*.css", "*/*.js"],

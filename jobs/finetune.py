@@ -14,12 +14,12 @@ from readmit_spark.training.finetune_job import STAGES, finetune_and_register
 from readmit_spark.training.launch import choose_launch
 
 
-def main(config: Config) -> None:
+def main(config: Config, keep_session: bool = False) -> None:
     progress = Progress("finetune", STAGES)
     model = resolve_model(config)
     spark = build_session("finetune")
     prepared = Prepared.read(spark, config.output_root)
-    if config.train.processes == 1:
+    if config.train.processes == 1 and not keep_session:
         spark.stop()  # training needs the memory and no Spark
     launch = choose_launch(spark, config.train.processes)
     name, alias = finetune_and_register(config, model, prepared, progress, launch)

@@ -152,7 +152,7 @@ def _print_error(line: str) -> None:
 
 def _parser(job: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=f"jobs/{job}.py",
+        prog="readmit run" if job == "run" else f"jobs/{job}.py",
         description=description,
         epilog="Configuration keys with their defaults:\n\n" + base_yaml(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

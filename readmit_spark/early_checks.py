@@ -15,7 +15,7 @@ _RESULTS = ("output.root",)
 _INPUTS = (*_RESULTS, "data.admissions", "data.notes")
 # The keys that must be set.
 _NEEDS = {
-    **dict.fromkeys(("prepare", "nightly", "audit", "over_time"), _INPUTS),
+    **dict.fromkeys(("prepare", "run", "nightly", "audit", "over_time"), _INPUTS),
     **dict.fromkeys(("finetune", "score", "compare", "crossval", "explain", "ingest"), _RESULTS),
     "monitor": (*_RESULTS, "data.admissions"),
     "pretrain": (*_RESULTS, "data.notes"),

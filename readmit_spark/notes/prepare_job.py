@@ -20,6 +20,7 @@ from readmit_spark.notes.cohort import (
 )
 from readmit_spark.notes.demographics import subgroups_table
 from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.made_of import made_of
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.notes.outcome import (
     days_between,
@@ -70,6 +71,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     with run.stage("publish"):
         return run.publish(
             {
+                "made_of": made_of(run.spark, config, tokenizer),
                 "tokenizer": tokenizer.fingerprint,
                 "admissions": admission_counts,
                 "outcomes": outcomes,

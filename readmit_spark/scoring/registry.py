@@ -101,16 +101,33 @@ def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
 
 def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
     """Return the metadata of the champion of `name`; None where there is no champion."""
+    return _facts(_mlflow(tracking_uri), name, CHAMPION)
+
+
+def is_registered(tracking_uri: str, name: str, key: str, value: str) -> bool:
+    """Return whether the champion or the challenger of `name` has this value in its metadata."""
+    if not _has_registry(tracking_uri):
+        return False
+    mlflow = _mlflow(tracking_uri)
+    found = (_facts(mlflow, name, alias) for alias in (CHAMPION, CHALLENGER))
+    return any(facts is not None and facts.get(key) == value for facts in found)
+
+
+def _facts(mlflow: Any, name: str, alias: str) -> dict[str, Any] | None:
     from mlflow.exceptions import MlflowException
 
-    mlflow = _mlflow(tracking_uri)
     try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(name, CHAMPION).version
+        version = mlflow.MlflowClient().get_model_version_by_alias(name, alias).version
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
     return dict(mlflow.models.get_model_info(f"models:/{name}/{version}").metadata or {})
+
+
+def _has_registry(tracking_uri: str) -> bool:
+    """Return whether there is a database, where it is a file."""
+    return not tracking_uri.startswith(SQLITE) or Path(tracking_uri.removeprefix(SQLITE)).exists()
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
@@ -120,7 +137,7 @@ def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:
     """
     from mlflow.exceptions import MlflowException
 
-    if tracking_uri.startswith(SQLITE) and not Path(tracking_uri.removeprefix(SQLITE)).exists():
+    if not _has_registry(tracking_uri):
         raise UserError(f"model.path: {uri}: there is no registry at {tracking_uri} yet; "
                         "run jobs/finetune.py first")  # fmt: skip
     mlflow = _mlflow(tracking_uri)

@@ -130,6 +130,7 @@ class PreparedConfig(_Part):
 class Prepared(Manifest):
     """The manifest of prepare.
 
+    made_of: hash of everything that the tables depend on; empty in results of earlier versions.
     tokenizer: fingerprint of the tokenizer. admissions, notes: name -> number of rows that were
     read or left out. outcomes: see `outcome.outcome_counts`; empty for older tables. seconds: by
     stage.
@@ -138,6 +139,7 @@ class Prepared(Manifest):
     JOB = "prepare"
 
     finished: str
+    made_of: str = ""
     config: PreparedConfig
     tokenizer: str
     admissions: Mapping[str, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from readmit_spark.scoring.fitted_settings import KEY
 from readmit_spark.scoring.load_tokenizer import read_tokenizer
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
-from readmit_spark.scoring.registry import nested_run, register
+from readmit_spark.scoring.registry import is_registered, nested_run, register
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.checkpoints import load_best_model
 from readmit_spark.training.choose_model import (
     Candidate,
     choose,
     delete_checkpoints,
+    training_key,
     training_plan,
 )
 from readmit_spark.training.launch import Launch, train_here
@@ -37,6 +39,7 @@ from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index
 
 STAGES = 3
+_TRAINING = "training"  # in a version's metadata: hash of everything that decided the training
 
 
 def finetune_and_register(
@@ -111,8 +114,19 @@ def _register(
             "max_tokens": prepared.max_tokens,
             "from": base.name,
             "split": prepared.split_name,
+            _TRAINING: _key(config, base, prepared),
         },
     )
+
+
+def is_finetuned(config: Config, model: Model, prepared: Prepared) -> bool:
+    """Return whether the champion or the challenger is what this job would register."""
+    key = _key(config, model, prepared)
+    return is_registered(config.tracking_uri, config.model.name, _TRAINING, key)
+
+
+def _key(config: Config, model: Model, prepared: Prepared) -> str:
+    return training_key(config, model, prepared, asdict(config.tune))
 
 
 def _log_card(
