@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
-from readmit_spark.comparison.audit_job import STAGES, audit, table
+from readmit_spark.comparison.audit_job import STAGES, audit, table, verdict
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.storage.manifests import Prepared
@@ -22,9 +22,8 @@ def main(config: Config) -> int:
         checks = audit(run, prepared)
     print(table(checks))
     run.say(f"page: {config.output_root}/audit.html")
-    failed = list(dict.fromkeys(check.name for check in checks if check.failed))
-    run.say(f"the cohort leaks: {'; '.join(failed)}" if failed else "no leak found")
-    return cli.CHECK_FAILED if failed else cli.OK
+    run.say(verdict(checks))
+    return cli.CHECK_FAILED if any(check.failed for check in checks) else cli.OK
 
 
 if __name__ == "__main__":

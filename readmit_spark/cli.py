@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import base_yaml, load_config
 from readmit_spark.early_checks import check_early
 from readmit_spark.errors import UserError
@@ -64,6 +65,7 @@ def run(
         check_early(job, config, local="HADOOP_CONF_DIR" not in os.environ)
         with _private_files(config.output.group_readable):
             result = main(config, arguments) if add_arguments else main(config)
+            _write_index(config)
     except UserError as error:
         _print_error(f"{job}: {error}")
         return USER_ERROR
@@ -73,6 +75,19 @@ def run(
     except Exception as error:
         return _report(job, error)
     return result if isinstance(result, int) else OK
+
+
+def _write_index(config: Config) -> None:
+    """Write index.html at output.root, if this program has a Spark session."""
+    if config.output.root and "pyspark" in sys.modules:
+        from pyspark.sql import SparkSession
+
+        from readmit_spark.pages.index_page import write_index
+        from readmit_spark.storage.files import open_files
+
+        session = SparkSession.getActiveSession()
+        if session is not None:
+            write_index(open_files(session, config.output_root))
 
 
 def _default_files() -> list[Path]:

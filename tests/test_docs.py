@@ -155,20 +155,25 @@ def test_the_configuration_in_the_readme_loads(tmp_path: Path) -> None:
 
 
 def job_commands(text: str) -> Iterator[tuple[str, list[str]]]:
-    """(job, arguments) of each command line that runs a job."""
+    """(job, arguments) of each command line that runs a job, or `readmit run`."""
     for kind, content in code_blocks(text):
         if kind not in (BASH, ""):
             continue
         for line in content.replace("\\\n", " ").splitlines():
             match = re.search(r"\bjobs/(\w+)\.py\b(.*)", line)
-            if match and ("python" in line or "spark-submit" in line):
+            if not match or not ("python" in line or "spark-submit" in line):
+                match = re.match(r"\s*readmit (\w+)(.*)", line)
+            if match:
                 words = shlex.split(match.group(2), comments=True)
                 stop = [i for i, word in enumerate(words) if word in (">", ">>", "|", "&&", "||")]
-                yield match.group(1), words[: stop[0] if stop else None]
+                job = {"night": "nightly"}.get(match.group(1), match.group(1))
+                yield job, words[: stop[0] if stop else None]
 
 
 def arguments_of(job: str) -> Callable[[argparse.ArgumentParser], object] | None:
     """`arguments` of jobs/JOB.py, without importing Spark and torch as the job does."""
+    if job == "run":
+        return None
     tree = ast.parse((ROOT / "jobs" / f"{job}.py").read_text())
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "arguments"]
     if not functions:

@@ -71,7 +71,7 @@ def audit(run: Run, prepared: Prepared) -> list[Check]:
         checks += _lengths(lengths, windows, config)
         checks += _score_by_length(lengths, _scores(run, prepared), windows)
     with run.stage("publish"):
-        facts = {"prepared": prepared.run}
+        facts = {"prepared": prepared.run, "verdict": verdict(checks)}
         page = page_environment().get_template("comparison/audit.html.j2")
         run.publish(
             facts,
@@ -97,6 +97,12 @@ def _text_out_of_window(run: Run, prepared: Prepared) -> list[Check]:
     ).toPandas()  # fmt: skip
     source.check(run.say)
     return _out_of_window(documents, early, prepared.window_rule[0])
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """Return the result in a line: the leaks, or that there is none."""
+    failed = dict.fromkeys(check.name for check in checks if check.failed)
+    return f"the cohort leaks: {'; '.join(failed)}" if failed else "no leak found"
 
 
 def table(checks: list[Check]) -> str:

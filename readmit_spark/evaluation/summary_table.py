@@ -28,6 +28,18 @@ def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str,
     return aligned(rows)
 
 
+def auroc_line(metrics: Mapping[str, Any]) -> str:
+    """Return the AUROC of each window with its interval and number of stays, in a line.
+
+    metrics: the content of metrics.json.
+    """
+    natural = {window: values["natural"] for window, values in metrics.items()}
+    return "; ".join(
+        f"{window}: AUROC {_cell(values['auroc'])} on {values['n']:,} stays"
+        for window, values in natural.items()
+    )
+
+
 def recovered_share(metrics: Mapping[str, Any]) -> float:
     """Return the share of the attainable ranking that the model achieves in one window.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,13 +27,12 @@ from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer_settings import scorer_settings
 from readmit_spark.storage.checked_notes import CheckedNotes, read_checked_notes
-from readmit_spark.storage.files import open_files
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.text_ids import published_ids, shown, texts_of
 
 STAGES = 3
-PAGE, ARRAYS = "explain.html", "attention.npz"
+_PRINTED = 10  # words of a text
 _FP32_TOLERANCE = 1e-4  # of a probability that is computed in two ways
 
 
@@ -48,6 +47,10 @@ class ExplainRequest:
     text: str | None = None
     admission: int | None = None
     as_of: datetime | None = None
+
+    def shows_text(self, config: Config) -> bool:
+        """Whether words are shown: those of a text that the user typed always are."""
+        return config.explain.include_text or self.text is not None
 
     def check(self, source: str) -> None:
         """UserError if a night is given together with a text or with scores that are not a
@@ -98,7 +101,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
     with run.stage("explanations"):
         settings = ExplainSettings(
             config.chunk, tokenizer, selection.c, config.explain.steps, config.explain.deletion,
-            config.explain.include_text, config.split.seed,
+            request.shows_text(config), config.split.seed,
         )  # fmt: skip
         explained = run.write_temp(explain(admissions, settings, scorer), "explained")
         _check_scores(explained, admissions, config)
@@ -108,11 +111,12 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
         if not rows:
             raise UserError("nothing to explain: no word is left after cleaning")
         files = _files(rows, model, request, selection, tokenizer, config)
+        lines = _summary_lines(rows, selection.label)
         facts = {"model": model.name, "of": selection.label, "explained": len(rows)}
-        run.publish(facts, files)
-        if ARRAYS not in files:  # an earlier run's arrays do not belong to this page
-            open_files(run.spark, config.output_root).delete(ARRAYS)
-    return _summary_lines(rows, selection.label, config.output_root, files)
+        run.publish({**facts, "verdict": lines[0]}, files)
+    if request.text is not None:
+        lines += _strongest_words(rows[0])
+    return "\n".join([*lines, *(f"written   {config.output_root}/{name}" for name in files)])
 
 
 def _files(
@@ -124,13 +128,22 @@ def _files(
     config: Config,
 ) -> dict[str, str | bytes]:
     """Return the page, and the attention maps if one text or admission was requested."""
-    attention = None
-    arrays: dict[str, str | bytes] = {}
-    if request.text is not None or request.admission is not None:
-        attention, arrays[ARRAYS] = _attention(rows[0], model, tokenizer, config)
     explained = [explained_of(row) for row in _with_texts(rows, selection.ids)]
+    subject, attention = "", None
+    files: dict[str, str | bytes] = {}
+    if request.text is not None or request.admission is not None:
+        # A page of its own, so that one explanation does not replace that of the list.
+        subject = "_text" if request.text is not None else f"_{_in_name(explained[0].hadm_id)}"
+        attention, files[f"attention{subject}.npz"] = _attention(
+            rows[0], model, tokenizer, request.shows_text(config)
+        )
     page = render_explain(explained, model.name, selection.label, selection.c, attention)
-    return {**arrays, PAGE: page}
+    return {**files, f"explain{subject}.html": page}
+
+
+def _in_name(admission: object) -> str:
+    """Return an admission's number, or the hospital's own id, as a part of a file's name."""
+    return re.sub(r"[^\w-]", "_", str(admission))
 
 
 def _with_texts(rows: list[dict[str, Any]], ids: DataFrame | None) -> list[dict[str, Any]]:
@@ -249,12 +262,12 @@ def _check_scores(explained: DataFrame, admissions: DataFrame, config: Config) -
 
 
 def _attention(
-    row: dict[str, Any], model: Model, tokenizer: ChunkTokenizer, config: Config
+    row: dict[str, Any], model: Model, tokenizer: ChunkTokenizer, shows_text: bool
 ) -> tuple[Attention, bytes]:
     """Return the attention maps of the driving chunk, for the page and as an npz file.
 
     The file has maps [layers, heads, tokens, tokens], rollout [tokens, tokens], and tokens [tokens]
-    if explain.include_text is true.
+    if `shows_text`.
     """
     import io
 
@@ -263,14 +276,14 @@ def _attention(
     ids = np.array(row["input_ids"], dtype=np.int32)
     maps = Explainer(model.folder, "cpu").attention(ids)
     token_flow = rollout(maps)
-    shown = tokenizer.tokens(ids.tolist()) if config.explain.include_text else None
+    shown = tokenizer.tokens(ids.tolist()) if shows_text else None
     file = io.BytesIO()
     arrays = {"maps": maps, "rollout": token_flow.astype(np.float32)}
     np.savez_compressed(file, **arrays, **({"tokens": np.array(shown)} if shown else {}))
     return Attention(maps, token_flow, shown), file.getvalue()
 
 
-def _summary_lines(rows: list[dict[str, Any]], label: str, root: str, files: Iterable[str]) -> str:
+def _summary_lines(rows: list[dict[str, Any]], label: str) -> list[str]:
     tests = [row["deletion"] for row in rows if row["deletion"]]
     lines = [
         f"explained {len(rows):,} of {label}; complete (to 1 %): "
@@ -279,7 +292,14 @@ def _summary_lines(rows: list[dict[str, Any]], label: str, root: str, files: Ite
     if tests:
         strongest, random = (np.mean([t[key] for t in tests]) for key in ("strongest", "random"))
         lines.append(
-            f"without their strongest words logits fall by {strongest:.3f} on average, without as "
-            f"many random ones by {random:.3f}"
+            f"removing the strongest words lowers the logit by {strongest:.3f} on average, as many "
+            f"random words by {random:.3f}"
         )
-    return "\n".join([*lines, *(f"written   {root}/{name}" for name in files)])
+    return lines
+
+
+def _strongest_words(row: dict[str, Any]) -> list[str]:
+    """Return a line for each of the words that raise or lower the logit most."""
+    words = [word for word in row["words"] if word["attribution"] is not None]
+    strongest = sorted(words, key=lambda word: -abs(word["attribution"]))[:_PRINTED]
+    return [f"  {word['attribution']:+.3f}  {word['text']}" for word in strongest]

@@ -64,11 +64,10 @@ def over_time(run: Run, model: Model, admission: int | None) -> str:
             horizon_days=config.label.horizon_days,
             ids=texts_of(published_ids(prepared), shown),
         )
-        run.publish({"model": model.name, "chunks_scored": n_new}, {PAGE: render_over_time(page)})
-    return (
-        f"{rows.hadm_id.nunique():,} admissions, {len(rows):,} days with a score; "
-        f"{n_new:,} chunks were new\nwritten   {config.output_root}/{PAGE}"
-    )
+        verdict = f"{rows.hadm_id.nunique():,} admissions, {len(rows):,} days with a score"
+        facts = {"model": model.name, "chunks_scored": n_new, "verdict": verdict}
+        run.publish(facts, {PAGE: render_over_time(page)})
+    return f"{verdict}; {n_new:,} chunks were new\nwritten   {config.output_root}/{PAGE}"
 
 
 def _chunks_by_day(run: Run, cohort: DataFrame, tokenizer: ChunkTokenizer) -> DataFrame:

@@ -61,6 +61,7 @@ def monitor(run: Run, as_of: datetime | None) -> str:
             "as_of": last,
             "nights": len(times),
             "alarms": [row for row in alarm_rows(charts) if row["night"] == last],
+            "verdict": _verdict(times, rules, charts),
         }
         record = json.dumps(_record(charts, times), indent=1)
         run.publish(facts, {PAGE: render_monitor(page), "monitor.json": record})
@@ -139,13 +140,16 @@ def _facts(nights: Sequence[Night]) -> dict[str, str]:
     }
 
 
+def _verdict(nights: Sequence[datetime], rules: Rules, charts: Sequence[Chart]) -> str:
+    if len(nights) <= rules.reference_nights:
+        return f"{len(nights)} of {rules.reference_nights} reference nights: nothing is tested yet"
+    alarms = [row for row in alarm_rows(charts) if row["night"] == nights[-1].isoformat()]
+    return f"night of {nights[-1].isoformat()}: {len(alarms)} alarms"
+
+
 def _summary_lines(
     nights: Sequence[datetime], rules: Rules, charts: Sequence[Chart], root: str
 ) -> str:
     rows = [row for row in alarm_rows(charts) if row["night"] == nights[-1].isoformat()]
-    if len(nights) <= rules.reference_nights:
-        head = f"{len(nights)} of {rules.reference_nights} reference nights: nothing is tested yet"
-    else:
-        head = f"night of {nights[-1].isoformat()}: {len(rows)} alarms"
     lines = [f"ALARM     {row['what']}: {row['said']}" for row in rows]
-    return "\n".join([head, *lines, f"page      {root}/{PAGE}"])
+    return "\n".join([_verdict(nights, rules, charts), *lines, f"page      {root}/{PAGE}"])

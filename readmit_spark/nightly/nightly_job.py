@@ -287,8 +287,10 @@ class _NightRun:
             self.alert, facts, texts_of(tables.get(TABLE)),
         )  # fmt: skip
         pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
+        lines = _summary_lines(facts)
+        facts["verdict"] = lines[0]
         run.publish(facts, pages, root_copies=self.nights.later is None)
-        return "\n".join([*_summary_lines(facts), *self._lists(run.path)])
+        return "\n".join([*lines, *self._lists(run.path)])
 
     def _lists(self, path: str) -> list[str]:
         """Return lines that say where the night's list is, and whose list is at the root.

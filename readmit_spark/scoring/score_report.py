@@ -18,6 +18,7 @@ from readmit_spark.evaluation.card import model_card
 from readmit_spark.evaluation.card_page import card_page
 from readmit_spark.evaluation.evaluate import build_report, evaluate_windows, report_files
 from readmit_spark.evaluation.report_page import TokenLoss
+from readmit_spark.evaluation.summary_table import auroc_line
 from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import chunk_facts
@@ -58,7 +59,9 @@ def report(run: Run, model: Model, prepared: Prepared) -> ScoreResult:
     with run.stage("metrics and report"):
         try:
             files, metrics = _report_files(run, config, model, prepared, scored)
-            run.publish({"config": to_dict(config), "scored": scored.run}, files)
+            verdict = auroc_line(metrics)
+            facts = {"config": to_dict(config), "scored": scored.run, "verdict": verdict}
+            run.publish(facts, files)
         except BaseException:
             run.say(
                 f"the scores are published in {scored.path}; their report is not: run "

@@ -108,7 +108,8 @@ class Run:
     ) -> dict[str, Any]:
         """Make this run's tables and files the current result; return all facts of the manifest.
 
-        facts: the job's own; times, configuration and the seconds of each stage are added. files:
+        facts: the job's own, with a `verdict` for the index of pages; times, configuration and the
+        seconds of each stage are added. files:
         name -> content of pages, pictures and metrics. root_copies: also copy each file to
         output.root.
         """
@@ -117,6 +118,7 @@ class Run:
             "finished": self.now().isoformat(timespec="seconds"),
             "config": to_dict(self.config),
             "seconds": self.progress.seconds,
+            "files": sorted(files or {}),
             **facts,
         }
         with _local_files(files or {}) as paths:

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -186,32 +187,37 @@ def test_words_are_shown_only_if_configured_and_are_escaped(ran: Ran) -> None:
     printed, log = ran.explain(admission=11)
     assert files_with_text() == set()
     assert not list(ran.root.glob("_work/explain/*"))
-    assert "tokens" not in np.load(ran.root / "attention.npz")
-    page = Page((ran.root / "explain.html").read_text())
+    assert "tokens" not in np.load(ran.root / "attention_11.npz")
+    page = Page((ran.root / "explain_11.html").read_text())
     assert not page.open and "note 3, 10" in page.text  # FAILURE starts there
     printed, log = ran.explain("explain.include_text=true", admission=11)
-    assert files_with_text() == {"explain.html"}
+    assert files_with_text() == {"explain_11.html"}
     assert TELLING not in (printed + log).lower()
-    arrays = np.load(ran.root / "attention.npz")
+    arrays = np.load(ran.root / "attention_11.npz")
     assert TELLING in arrays["tokens"].tolist()
     assert arrays["maps"].shape == (2, 2, len(arrays["tokens"]), len(arrays["tokens"]))
     assert arrays["rollout"].sum(axis=1) == pytest.approx(1, abs=1e-5)
     ran.explain("explain.include_text=true", text=f"<script>alert(1)</script> {words(10)}")
-    source = (ran.root / "explain.html").read_text()
+    source = (ran.root / "explain_text.html").read_text()
     assert "&lt;script&gt;" in source and "<script" not in source
     assert not Page(source).open
 
 
 def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokenizer) -> None:
-    printed, _ = ran.explain("explain.include_text=true", "chunk.words=40", text=SENTENCE)
+    ran.explain()
+    page_of_the_night = (ran.root / "explain.html").read_bytes()
+    printed, log = ran.explain("chunk.words=40", text=SENTENCE)
     assert "explained 1 of the text given" in printed
+    assert re.search(rf"^  [+-]\d\.\d{{3}}  {SENTENCE.split()[0]}$", printed, re.MULTILINE)
+    assert SENTENCE.split()[0] not in log
+    assert (ran.root / "explain.html").read_bytes() == page_of_the_night
     (row,) = ran.table("explain", "explanations")
     assert len(row["words"]) == len(SENTENCE.split())
     ids = tokenizer.encode([SENTENCE])[0].input_ids
-    arrays = np.load(ran.root / "attention.npz")
+    arrays = np.load(ran.root / "attention_text.npz")
     assert arrays["tokens"].tolist() == tokenizer.tokens(ids)
     assert arrays["maps"].shape == (2, 2, len(ids), len(ids))
-    page = Page((ran.root / "explain.html").read_text())
+    page = Page((ran.root / "explain_text.html").read_text())
     assert "no explanation" in page.text
     maps = [image for image in page.all("img") if "ayer" in (image["alt"] or "")
             or "rollout" in (image["alt"] or "")]  # fmt: skip
@@ -220,8 +226,6 @@ def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokeni
     ran.explain(text="pain")  # too short for a chunk, but explained as one
     with pytest.raises(UserError, match="no word is left"):
         ran.explain(text="[**gone**]")
-    ran.explain()
-    assert not (ran.root / "attention.npz").exists()  # the arrays of an earlier page
 
 
 def test_wrong_requests_are_user_errors(ran: Ran, tmp_path: Path) -> None:

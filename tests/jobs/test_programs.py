@@ -27,7 +27,7 @@ def test_jobs_run_one_after_another(ward: Ward, tmp_path: Path) -> None:
         ("finetune", [], [], "mlflow.db"),
         ("score", [], [CHAMPION, "score.windows=[3days]"], "metrics.json"),
         ("over_time", [], [CHAMPION, "over_time.days=2"], "over_time.html"),
-        ("explain", ["--text", "chest pain"], [CHAMPION], "attention.npz"),
+        ("explain", ["--text", "chest pain"], [CHAMPION], "attention_text.npz"),
         ("import_checkpoint", [checkpoint], ["model.name=imported"], "mlflow.db"),
     ):
         done = run_program(job, [*settings, *more], tmp_path, *arguments)

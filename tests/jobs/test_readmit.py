@@ -54,6 +54,10 @@ def test_run_goes_from_tables_to_a_report_and_skips_what_is_valid(
     assert run(monkeypatch, *arguments) == 0, capsys.readouterr().err
     first = {name: made(root, name) for name in ("prepare", "score", "audit")}
     assert (root / "report.html").exists() and (root / "mlflow.db").exists()
+    index = (root / "index.html").read_text()
+    for page in ("report.html", "model_card.html", "audit.html"):
+        assert f'<a href="{page}">' in index
+    assert "3days: AUROC " in index and "no leak found" in index
     capsys.readouterr()
     assert run(monkeypatch, *arguments) == 0
     printed = capsys.readouterr().err

@@ -275,7 +275,7 @@ def test_the_list_shows_ids_that_are_texts(
     admission = number_of(spark, config, "zqx/61", "--admission")
     request = ExplainRequest(admission=admission)
     run_explain(spark, config, Model(house.model, "tiny"), request)
-    page = (other.root() / "explain.html").read_text()
+    page = (other.root() / "explain_zqx_61.html").read_text()
     assert "Admission zqx/61, patient zqx/6" in page and "note zqx/7" in page
     assert str(admission) not in page
 
