@@ -93,6 +93,9 @@ NO_TORCH   = import importlib.metadata as m, sys; \
 NEEDS_CUDA = import importlib.metadata as m, sys; sys.exit("nvidia" not in str(m.requires("torch")))
 CHECKED    = --quiet --no-deps --require-hashes
 define INSTALL
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "installing into $(1): one to two gigabytes (more with CUDA), some minutes"
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/pip install $(CHECKED) -r requirements/build.txt
 	if $(1)/bin/python -c '$(NO_TORCH)'; then \

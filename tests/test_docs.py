@@ -203,7 +203,7 @@ def test_commands_parse(
 
 def test_there_are_commands_to_check() -> None:
     found = {job for page in PAGES for job, _ in job_commands(page.read_text())}
-    assert {"prepare", "finetune", "score", "nightly", "explain", "emr_submit"} <= found
+    assert {"run", "prepare", "finetune", "nightly", "explain", "emr_submit"} <= found
 
 
 # --- method, tables, glossary ---------------------------------------------------------------------
