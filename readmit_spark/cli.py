@@ -167,7 +167,7 @@ def _print_error(line: str) -> None:
 
 def _parser(job: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="readmit run" if job == "run" else f"jobs/{job}.py",
+        prog=f"readmit {job}" if job in ("check", "run") else f"jobs/{job}.py",
         description=description,
         epilog="Configuration keys with their defaults:\n\n" + base_yaml(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,22 +1,29 @@
-"""The command `readmit`: the jobs by name, `run` for the way to a report, and `night`."""
+"""The command `readmit`: the jobs by name, and `init`, `check`, `run` and `night`."""
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import os
 import runpy
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from readmit_spark import cli
 from readmit_spark.config import Config
+from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 
 _COMMANDS = {
+    "init": "look at your tables and write a configuration",
+    "check": "this machine, the tables and what will be too few: seconds, without Spark",
     "run": "prepare, finetune, score and audit, in one process; what is still valid is skipped",
     "night": "jobs/nightly.py, --as-of now unless another time is given",
 }
+_CHECK = "Check this machine and the tables of the configuration, in seconds and without Spark."
 _RUN = "Go from tables to a report: prepare, finetune, score and audit, in one process."
 # In the clone; a package that was built of it carries them inside.
 _JOBS = next(
@@ -33,6 +40,10 @@ def main() -> int:
     if command in ("-h", "--help"):
         print(_help(jobs))
         return cli.OK
+    if command == "init":
+        return _init(arguments)
+    if command == "check":
+        return cli.run("check", _CHECK, _check, arguments)
     if command == "run":
         return cli.run("run", _RUN, run_all, arguments)
     if command == "night":
@@ -78,6 +89,42 @@ def run_all(config: Config) -> int:
         code: int = _job("audit")(config)
     progress.say(f"read {config.output_root}/report.html; a list of patients: readmit night")
     return code
+
+
+def _check(config: Config) -> int:
+    from readmit_spark.start.check import check
+
+    findings = check(config, os.environ)
+    for finding in findings:
+        print(finding)
+    missing = any(finding.state == "missing" for finding in findings)
+    return cli.USER_ERROR if missing else cli.OK
+
+
+def _init(arguments: Sequence[str]) -> int:
+    from readmit_spark.start.init import write_configuration
+
+    parser = argparse.ArgumentParser(
+        prog="readmit init", description="Look at your tables and write a configuration."
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="the configuration to write (.yaml)"
+    )
+    parser.add_argument("--admissions", required=True, help="ADMISSIONS: .csv, .csv.gz or Parquet")
+    parser.add_argument("--notes", required=True, help="NOTEEVENTS: .csv, .csv.gz or Parquet")
+    parser.add_argument("--patients", help="PATIENTS (optional)")
+    parser.add_argument("--out", required=True, help="folder for all results, of its own")
+    given = parser.parse_args(arguments)
+    today = datetime.now().date()
+    try:
+        write_configuration(
+            given.file, given.admissions, given.notes, given.patients, given.out, today
+        )
+    except UserError as error:
+        print(f"init: {error}", file=sys.stderr)
+        return cli.USER_ERROR
+    print(f"wrote {given.file}; next: readmit check --config {given.file}")
+    return cli.OK
 
 
 def _job(name: str) -> Callable[..., Any]:

@@ -28,11 +28,12 @@ ROOMS = (
     "insight",
     "demo",
     "emr",
+    "start",
     "cli",
     "readmit",
 )
 MODEL_LIBRARIES = {"torch", "transformers", "mlflow"}
-ALONE = {"demo", "emr"}  # no room but the base and storage: they run without the pipeline
+ALONE = {"demo", "emr", "start"}  # no room but the base and storage: they run without the pipeline
 
 
 def modules() -> list[Path]:

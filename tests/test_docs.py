@@ -172,7 +172,7 @@ def job_commands(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def arguments_of(job: str) -> Callable[[argparse.ArgumentParser], object] | None:
     """`arguments` of jobs/JOB.py, without importing Spark and torch as the job does."""
-    if job == "run":
+    if job in ("run", "check"):
         return None
     tree = ast.parse((ROOT / "jobs" / f"{job}.py").read_text())
     functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "arguments"]

@@ -84,7 +84,7 @@ def check_columns(names: Iterable[str], needed: Iterable[str], path: str, key: s
     if missing:
         raise UserError(
             f"{key}: {path} lacks the columns {', '.join(missing)}; it has {_listed(names)}"
-            f"{_other_format(upper)}"
+            f"{other_format(upper)}"
         )
     for name in needed:
         if upper.count(name) > 1:
@@ -242,7 +242,7 @@ def _table_path(spark: SparkSession, path: str, key: str) -> str:
     return f"{ingested['path']}/{name}"
 
 
-def _other_format(upper: Sequence[str]) -> str:
+def other_format(upper: Sequence[str]) -> str:
     """Return a hint if these are columns of a format that jobs/ingest.py reads."""
     for form, (title, columns) in _SIGNS.items():
         if columns.intersection(upper):
