@@ -70,7 +70,7 @@ def _label(stays: Stays, today: date) -> Iterator[str]:
     if last.date() > today:
         yield f"  known_until: null        # dates are shifted: admissions until {last:%Y-%m-%d}"
     else:
-        yield "  known_until: auto        # stays that end less than 30 days before the data have no"
+        yield "  known_until: auto        # stays of the last month have no"
         yield f"                           # outcome yet; last admission: {last:%Y-%m-%d}"
 
 
