@@ -1,4 +1,4 @@
-"""Compare the transformer with four baselines and published figures on the same patients."""
+"""Compare the transformer with baselines, scores in use and published figures."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 
 from readmit_spark import cli
-from readmit_spark.comparison.promote_job import STAGES, promote, table
+from readmit_spark.comparison.promote_job import STAGES, promote, reasons, table
 from readmit_spark.config import Config
 from readmit_spark.progress import Progress
 from readmit_spark.storage.manifests import Prepared
@@ -21,15 +21,7 @@ def main(config: Config) -> None:
     with Run(spark, config, "promote", progress, datetime.now) as run:
         decision = promote(run, prepared)
     print(table(decision))
-    if decision.objections:
-        print(f"{decision.champion} stays the champion:")
-        print("\n".join(f"- {reason}" for reason in decision.objections))
-    else:
-        print(
-            f"{decision.challenger} is the champion now, and {decision.champion} is @previous: the "
-            f"AUROC is shown to be better by more than {config.promote.min_gain:g}, and no other "
-            "measure and no subgroup is shown to be worse"
-        )
+    print(reasons(decision))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from readmit_spark.config_types import (
     Bool,
     Categories,
     CodeList,
+    Day,
     Days,
     FormatName,
     KnownUntil,
@@ -42,6 +43,7 @@ from readmit_spark.config_types import (
     PositiveNumbers,
     Probability,
     Seed,
+    Seeds,
     Share,
     ShareOrZero,
     Text,
@@ -136,8 +138,21 @@ class Chunk:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Split:
+    by: Literal["patient", "time"]
     level: Literal["patient", "admission"] | None
     seed: Seed
+    validation_from: Day | None
+    test_from: Day | None
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Self:
+        days = self.validation_from, self.test_from
+        if self.by == "time" and not (days[0] and days[1] and days[0] < days[1]):
+            raise ValueError(
+                "split.by=time needs split.validation_from and a later split.test_from, such as "
+                "'2025-01-01' and '2025-07-01'"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -151,6 +166,7 @@ class Model:
 class Train:
     window: Window
     seed: Seed
+    seeds: Seeds | None
     epochs: PositiveNumber
     learning_rate: PositiveNumber
     batch_size: PositiveInt
@@ -198,8 +214,10 @@ class Tune:
 class Promote:
     version: PositiveInt | None
     min_gain: Number
-    max_loss: Number
+    margin: NotNegativeNumber
+    group_margin: NotNegativeNumber
     min_group: NotNegativeInt
+    signed_off_by: Text | None
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -213,6 +231,7 @@ class Score:
     alert_threshold: ShareOrZero | None
     batch_tokens: PositiveInt | None
     bootstrap: PositiveInt
+    capacity_share: Share
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -223,6 +242,7 @@ class Vote:
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Compare:
     cross_validate: Bool
+    incumbents: Texts | None
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
@@ -382,6 +402,8 @@ def split_name(values: Mapping[str, Any]) -> str:
             "output.root: its tables were prepared before split.seed existed; "
             "run jobs/prepare.py again with output.overwrite=true"
         )
+    if split.get("by") == "time":
+        return f"time {split['validation_from']} {split['test_from']}"
     return f"{_split_level(values['profile'], split['level'])} {split['seed']}"
 
 

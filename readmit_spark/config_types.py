@@ -46,6 +46,12 @@ def _auto_or_day(value: str) -> str:
         raise PydanticCustomError("day", "auto or a date is needed, such as 2026-01-31") from None
 
 
+def _day(value: str) -> str:
+    if value == "auto":
+        raise PydanticCustomError("day", "a date is needed, such as 2026-01-31")
+    return _auto_or_day(value)
+
+
 def _known_format(name: str) -> str:
     if name not in FORMATS and not name.endswith((".yaml", ".yml")):
         raise PydanticCustomError(
@@ -111,6 +117,7 @@ LARGEST_INT = 2**31 - 1  # the largest whole number of Spark's int
 
 Bool = Annotated[bool, Strict()]
 Text = Annotated[str, Strict(), BeforeValidator(_text_from_date)]
+Day = Annotated[Text, AfterValidator(_day)]
 KnownUntil = Annotated[Text, AfterValidator(_auto_or_day)]
 FormatName = Annotated[Text, AfterValidator(_known_format)]
 OwnFolder = Annotated[Text, AfterValidator(_a_folder)]
@@ -118,6 +125,7 @@ Zone = Annotated[Text, AfterValidator(_zone)]
 PositiveInt = Annotated[int, Strict(), Field(gt=0, le=LARGEST_INT)]
 NotNegativeInt = Annotated[int, Strict(), Field(ge=0, le=LARGEST_INT)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32)]  # the range that numpy and torch accept
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_list_like("[1, 2]"))]
 Number = Annotated[float, Strict(), AllowInfNan(False), BeforeValidator(_number_from_text)]
 PositiveNumber = Annotated[Number, Field(gt=0, le=1e9)]
 NotNegativeNumber = Annotated[Number, Field(ge=0, le=1e9)]

@@ -57,7 +57,7 @@ def audit(run: Run, prepared: Prepared) -> list[Check]:
     config, windows = run.config, prepared.windows
     chunks, cohort = prepared.table("chunks"), prepared.table("cohort")
     with run.stage("patients on both sides"):
-        checks = [_both_sides(leaks.patients_on_both_sides(cohort))]
+        checks = [_both_sides(leaks.patients_on_both_sides(cohort), prepared.split_name)]
     with run.stage("near-duplicate texts"):
         for window in windows:
             window_chunks = chunks.where(F.col("window") == window)
@@ -112,9 +112,14 @@ def table(checks: list[Check]) -> str:
     return aligned(rows)
 
 
-def _both_sides(n_patients: int) -> Check:
+def _both_sides(n_patients: int, split: str) -> Check:
+    by_time = split.startswith("time ")
     return Check(
-        "patients on both sides of the split", "all", f"{n_patients:,}", "0", n_patients == 0
+        "patients on both sides of the split",
+        "all",
+        f"{n_patients:,}",
+        "any: the split is by time" if by_time else "0",
+        by_time or n_patients == 0,
     )
 
 

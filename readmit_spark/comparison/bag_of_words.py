@@ -29,7 +29,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.notes.words import WORD
 
-PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of the L2 norm; validation selects one
+PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # of the L2 norm; validation selects one
 
 _MOST_FREQUENT = 5000  # words, as published
 _TERMS = 20_000  # words, and as many pairs of words, for TF-IDF
@@ -92,17 +92,23 @@ def fitted_features(stages: Stages, train: DataFrame, rows: DataFrame) -> DataFr
 
 
 def logistic(
-    train: DataFrame, rows: DataFrame, best_c: Callable[[DataFrame], tuple[float, float]]
+    train: DataFrame,
+    rows: DataFrame,
+    best_c: Callable[[DataFrame], tuple[float, float]],
+    *,
+    standardize: bool = True,
 ) -> tuple[DataFrame, float, float]:
     """Fit L2 logistic regression with the penalty and the vote's c that are best on validation.
 
     train: features and label. best_c: returns the best AUROC that probabilities reach on
-    validation, and the c that reaches it. Returns window, hadm_id, chunk_index, part and
+    validation, and the c that reaches it. standardize: divide features by their spread; it would
+    undo the weights of TF-IDF. Returns window, hadm_id, chunk_index, part and
     probability of `rows`; the penalty; c.
     """
     candidates = []
     for penalty in PENALTIES:
-        model = _without_summary(LogisticRegression(regParam=penalty, maxIter=100).fit(train))
+        regression = LogisticRegression(regParam=penalty, maxIter=100, standardization=standardize)
+        model = _without_summary(regression.fit(train))
         probability = vector_to_array("probability")[1]
         scored = model.transform(rows.drop("label")).select(
             "window", "hadm_id", "chunk_index", "part", probability.alias("probability")

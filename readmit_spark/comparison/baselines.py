@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.bag_of_words import (
+    PENALTIES,
     bag_of_words,
     fitted_features,
     length_only,
@@ -20,6 +23,7 @@ from readmit_spark.comparison.bag_of_words import (
     word_vectors,
 )
 from readmit_spark.comparison.bilstm import Labelled, score_texts, train_bilstm
+from readmit_spark.comparison.structured import structured, structured_rows
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.balance import training_sample
@@ -30,7 +34,7 @@ from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
 from readmit_spark.training.validation_scores import ChunkScores
 
-NAMES = ("bag of words", "TF-IDF", "BiLSTM", "length only")
+NAMES = ("bag of words", "TF-IDF", "BiLSTM", "structured", "length only")
 
 SaveTemp = Callable[[DataFrame, str], DataFrame]
 """Writes a temporary table and returns it as read from there, because it is used several times."""
@@ -51,6 +55,7 @@ class BaselineData:
     all_train: DataFrame
     documents: DataFrame
     cohort: DataFrame
+    subgroups: DataFrame
 
     @property
     def chunks(self) -> DataFrame:
@@ -91,7 +96,8 @@ def read_baseline_data(
         [(int(i),) for i, take in zip(ids, selected, strict=True) if take], "hadm_id long"
     )
     train = all_train.join(F.broadcast(sample), "hadm_id", "left_semi")
-    return BaselineData(train_window, train, to_score, all_train, documents, cohort)
+    subgroups = prepared.table("subgroups")
+    return BaselineData(train_window, train, to_score, all_train, documents, cohort, subgroups)
 
 
 def baseline_scores(
@@ -118,6 +124,9 @@ def baseline_scores(
     if name == "length only":
         rows = save_temp(length_rows(data.documents, data.chunks), "lengths")
         stages = length_only()
+    elif name == "structured":
+        rows = save_temp(structured_rows(data.cohort, data.subgroups, data.chunks), "structured")
+        stages = structured()
     else:
         rows = data.chunks
         stages = {"bag of words": bag_of_words, "TF-IDF": tf_idf}[name]()
@@ -127,8 +136,10 @@ def baseline_scores(
         features.where(F.col("part") == "train"),
         features.where(F.col("part") != "train"),
         validation_c,
+        standardize=name != "TF-IDF",
     )
-    say(f"{name}, {data.train_window}: L2 penalty {penalty:g} chosen on validation")
+    edge = ", the edge of those tried" if penalty in (min(PENALTIES), max(PENALTIES)) else ""
+    say(f"{name}, {data.train_window}: L2 penalty {penalty:g} chosen on validation{edge}")
     return test_scores(scores, c)
 
 
@@ -140,10 +151,7 @@ def best_c(scores: DataFrame, cohort: DataFrame, config: Config) -> tuple[float,
     """
     labelled = scores.join(cohort.select("hadm_id", "subject_id", "label"), "hadm_id")
     rows: pd.DataFrame = labelled.orderBy("hadm_id", "chunk_index").toPandas()
-    chunks = ChunkScores(
-        rows.subject_id.to_numpy(), rows.hadm_id.to_numpy(), rows.label.to_numpy("int64"),
-        rows.probability.to_numpy(),
-    )  # fmt: skip
+    chunks = _chunk_scores(rows, rows.probability.to_numpy())
     candidates = []
     for c in config.tune.vote_c or (config.vote.c or PUBLISHED_C,):
         auroc = chunks.vote(c).auroc()
@@ -160,19 +168,32 @@ def _bilstm(data: BaselineData, config: Config, say: Callable[[str], None]) -> D
     say(f"BiLSTM, {data.train_window}: vectors of {len(vocabulary):,} words")
     train, to_score = _texts(data.train), _texts(data.to_score)
     validation = to_score[to_score.part == "validation"]
+    c = config.vote.c or PUBLISHED_C
+
+    def validation_auroc(probabilities: NDArray[np.float64]) -> float:
+        return _chunk_scores(validation, probabilities).vote(c).auroc() or 0.5
+
     model = train_bilstm(
-        vocabulary, vectors, _labelled(train), _labelled(validation), config.train.seed,
-        lambda line: say(f"BiLSTM, {data.train_window}: {line}"),
+        vocabulary, vectors, _labelled(train), validation.text.tolist(), validation_auroc,
+        config.train.seed, lambda line: say(f"BiLSTM, {data.train_window}: {line}"),
     )  # fmt: skip
-    scored = to_score.drop(columns=["text", "label"])
+    scored = to_score.drop(columns=["text", "label", "subject_id"])
     scored["probability"] = score_texts(model, to_score.text.tolist())
     schema = "window string, hadm_id long, chunk_index int, part string, probability double"
     return data.cohort.sparkSession.createDataFrame(scored, schema)
 
 
+def _chunk_scores(rows: pd.DataFrame, probabilities: NDArray[np.float64]) -> ChunkScores:
+    """rows: subject_id, hadm_id and label of each chunk, in the order of hadm_id."""
+    return ChunkScores(
+        rows.subject_id.to_numpy(), rows.hadm_id.to_numpy(), rows.label.to_numpy("int64"),
+        probabilities,
+    )  # fmt: skip
+
+
 def _texts(chunks: DataFrame) -> pd.DataFrame:
     order = ["window", "hadm_id", "chunk_index"]
-    rows: pd.DataFrame = chunks.select(*order, "part", "text", "label").toPandas()
+    rows: pd.DataFrame = chunks.select(*order, "subject_id", "part", "text", "label").toPandas()
     return rows.sort_values(order, ignore_index=True)
 
 

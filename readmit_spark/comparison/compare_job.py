@@ -10,10 +10,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.comparison.baselines import NAMES
-from readmit_spark.comparison.comparison_metrics import comparison_result, windows_by_training
+from readmit_spark.comparison.comparison_metrics import (
+    comparison_result,
+    first_gate,
+    windows_by_training,
+)
 from readmit_spark.comparison.comparison_page import comparison_page
+from readmit_spark.comparison.incumbents import check_names, incumbent_scores
 from readmit_spark.comparison.train_and_score import COLUMNS, Models, union
+from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.scoring.registry import FIRST_GATE, tag_version
 from readmit_spark.storage.input_tables import read_true_risks
 from readmit_spark.storage.manifests import Compared, Prepared
 from readmit_spark.storage.run import Run
@@ -22,7 +29,7 @@ from readmit_spark.training.launch import Launch
 
 STAGES = 2 + len(NAMES)
 SCORES = "model_scores"
-_VERSION = 1  # of the baselines; a new version runs them again
+_VERSION = 2  # of the baselines; a new version runs them again
 
 
 def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
@@ -39,6 +46,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             f"windows: {', '.join(missing)} not prepared, only {', '.join(prepared.windows)}; run "
             "jobs/prepare.py with all of them, or set windows"
         )
+    check_names(config, [config.model.name, *NAMES])
     trainings = windows_by_training(config, prepared.windows)
     earlier = Compared.read_if_complete(run.spark, config.output_root)
     earlier_keys = dict(earlier.models) if earlier else {}
@@ -57,9 +65,17 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         if earlier and reused:
             earlier_scores = earlier.table(SCORES)
             frames.insert(0, earlier_scores.where(F.col("model").isin(list(reused))))
+        incumbents = incumbent_scores(run, prepared.table("cohort"), _admissions(frames, config))
+        frames += [
+            rows.withColumn("model", F.lit(name)).select(*COLUMNS)
+            for name, rows in incumbents.items()
+        ]
         scores = run.write_table(union(frames), SCORES)
         risks = read_true_risks(run.spark, config, prepared.table("cohort"))
-        result = comparison_result(scores.toPandas(), risks, config, NAMES)
+        result = comparison_result(
+            scores.toPandas(), risks, config, [*NAMES, *incumbents], first=config.model.name
+        )
+        _judge_champion(config, models, result)
         run.publish(
             {"prepared": prepared.run, "models": {**reused, **keys}},
             {
@@ -69,6 +85,23 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         )
     delete_checkpoints(models.candidates)
     return result
+
+
+def _admissions(frames: Sequence[DataFrame], config: Config) -> DataFrame:
+    """Return the admissions that the transformer was measured on, without folds."""
+    measured = union(frames).where(F.col("model") == config.model.name)
+    return measured.select(F.lit(-1).alias("fold"), *COLUMNS[2:5], "label")
+
+
+def _judge_champion(config: Config, models: Models, result: dict[str, Any]) -> None:
+    """Put the first gate into the result, and into the tags of the champion that was compared."""
+    if config.train.window not in result["windows"]:
+        return
+    verdict = first_gate(result["windows"][config.train.window], config.promote.margin)
+    result["first_gate"] = verdict
+    champion = models.champions.get(config.train.window)
+    if champion is not None:
+        tag_version(config.tracking_uri, champion.name, FIRST_GATE, verdict)
 
 
 def _run_models(

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from readmit_spark.comparison.comparison_metrics import gain_text
 from readmit_spark.comparison.literature import ARTICLE, PAPER, Figure, Figures
 from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.decision_page import decision_picture
+from readmit_spark.evaluation.intervals import is_too_few
 from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
@@ -15,6 +18,8 @@ BASELINES = {
     "bag of words": "counts of the 5,000 most frequent words, logistic regression",
     "TF-IDF": "weighted words and pairs of words, logistic regression",
     "BiLSTM": "a bidirectional LSTM over word vectors of the training text",
+    "structured": "stays and days of the last 12 months, days since the last, this stay so far, "
+    "admission type and age; no notes",
     "length only": "the number of notes, chunks and words, without any text",
 }
 TRANSFORMERS = ("ClinicalBERT", "BERT")  # their published figures have rows of their own
@@ -69,8 +74,20 @@ def comparison_table(result: Mapping[str, Any]) -> str:
         ]
         if "attainable_auroc" in values:
             lines.append(f"attainable AUROC {_cell(values['attainable_auroc'])}")
+        lines += [f"{title}: {text}" for title, _, text in gain_rows(values)]
         lines.append("")
+    if "first_gate" in result:
+        lines.append(f"first gate: {result['first_gate']}")
     return "\n".join([*lines, _describe_test(result)])
+
+
+def gain_rows(values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (pair of models, admissions that both have scored, gain of the first) as text."""
+    first = next(iter(values["models"]))
+    return [
+        (f"{first} \N{MINUS SIGN} {name}", f"{gain['n']:,}", gain_text(gain))
+        for name, gain in values["gains"].items()
+    ]
 
 
 def comparison_page(result: Mapping[str, Any]) -> str:
@@ -79,6 +96,15 @@ def comparison_page(result: Mapping[str, Any]) -> str:
         {
             "title": window_title(window),
             "rows": table_rows(values["models"], window),
+            "gains": gain_rows(values),
+            "pooled": {
+                name: _cell(model["pooled"]["auroc"])
+                for name, model in values["models"].items()
+                if "pooled" in model
+            },
+            "decision": decision_picture(
+                values["decision_curves"], title=f"Net benefit, {window_title(window)}"
+            ),
             "attainable": _cell(values["attainable_auroc"])
             if "attainable_auroc" in values
             else None,
@@ -95,6 +121,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
             drawing=pictures.comparison(_points(result)),
             folds=result["folds"],
             how=_describe_test(result),
+            first_gate=result.get("first_gate"),
         )
     )
 
@@ -116,9 +143,8 @@ def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
                 low, high = (value - sd, value + sd) if value is not None else (None, None)
             else:
                 value, low, high = ours["value"], ours.get("low"), ours.get("high")
-            dots.append(
-                pictures.Dot(name, value, low, high, published["auroc"].mean if published else None)
-            )
+            theirs = published["auroc"].mean if published else None
+            dots.append(pictures.Dot(name, value, low, high, theirs, is_sd="mean" in ours))
         dots += [
             pictures.Dot(f"{name}, published", None, None, None, paper[name]["auroc"].mean)
             for name in TRANSFORMERS
@@ -132,7 +158,7 @@ def _points(result: Mapping[str, Any]) -> dict[str, pictures.Panel]:
 def _describe_test(result: Mapping[str, Any]) -> str:
     if result["folds"] > 1:
         return f"mean ± standard deviation over {result['folds']} folds of patients"
-    return "one test split; in brackets 95 % intervals over bootstrapped patients"
+    return "one test split; in brackets 95 % intervals over patients"
 
 
 def _cell(measure: Mapping[str, Any]) -> str:
@@ -141,7 +167,7 @@ def _cell(measure: Mapping[str, Any]) -> str:
     if measure["value"] is None:
         return "-"
     if measure["low"] is None:
-        return f"{measure['value']:.3f}"
+        return f"{measure['value']:.3f}{' (too few to say)' if is_too_few(measure) else ''}"
     return f"{measure['value']:.3f} ({measure['low']:.3f}-{measure['high']:.3f})"
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
+import pandas as pd
+
+from readmit_spark.comparison.crossval_page import crossval_page
 from readmit_spark.config import Config
-from readmit_spark.evaluation.balance import balance
-from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.evaluation.calibration import CALIBRATION
+from readmit_spark.evaluation.card import read_prepared
+from readmit_spark.evaluation.evaluate import at_both_prevalences
+from readmit_spark.evaluation.subgroups import by_subgroup, with_factors
 from readmit_spark.notes.cohort import FOLDS
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
@@ -28,10 +34,11 @@ from readmit_spark.training.choose_model import (
 from readmit_spark.training.launch import Launch
 from readmit_spark.training.loop import Log, progress_line
 from readmit_spark.training.plan import TrainingPlan
-from readmit_spark.training.validation_scores import PatientScores
 
 STAGES = FOLDS
 MEASURES = ("auroc", "auprc", "rp80")
+CALIBRATED = ("brier", *CALIBRATION)
+PAGE = "crossval.html"
 
 Result = dict[str, Any]
 
@@ -70,13 +77,25 @@ def crossval(
                     progress.say("is done already")
                 folds.append(fold_result)
                 progress.say(_line(fold_result))
-        result: Result = {"folds": folds, "summary": summary(folds)}
+        scores = _out_of_fold([fold.pop("scores") for fold in folds])
+        groups = by_subgroup(with_factors(scores, read_prepared(prepared, "subgroups")))
+        result: Result = {
+            "folds": folds,
+            "summary": summary(folds),
+            "pooled": {
+                window: at_both_prevalences(rows, config)["natural"]
+                for window, rows in scores.items()
+            },
+            "subgroups": {w: [asdict(group) for group in own] for w, own in groups.items()},
+        }
         mlflow.log_dict(result, "crossval.json")
         for window, by_prevalence in result["summary"].items():
             for measure, value in by_prevalence["natural"].items():
                 if value["mean"] is not None:
                     mlflow.log_metric(f"{window}_{measure}_mean", value["mean"])
     FileStore(root).write_json("crossval.json", result)
+    page = crossval_page(result["pooled"], groups).encode()
+    FileStore(root).write(PAGE, lambda file: file.write(page))
     store.remove()
     return result
 
@@ -84,7 +103,7 @@ def crossval(
 def summary(folds: list[Result]) -> Result:
     """Return mean, sample standard deviation and fold count by window, prevalence and measure.
 
-    Folds where a measure is undefined do not count.
+    Folds where a measure is undefined do not count. Calibration is measured at natural prevalence.
     """
     return {
         window: {
@@ -92,7 +111,7 @@ def summary(folds: list[Result]) -> Result:
                 measure: _spread(
                     [fold["windows"][window][prevalence][measure]["value"] for fold in folds]
                 )
-                for measure in MEASURES
+                for measure in (*MEASURES, *(CALIBRATED if prevalence == "natural" else ()))
             }
             for prevalence in ("natural", "balanced")
         }
@@ -102,12 +121,25 @@ def summary(folds: list[Result]) -> Result:
 
 def table(result: Result) -> str:
     """Format mean ± standard deviation, one line for each window and prevalence."""
-    lines = [f"{'':24}" + "".join(f"{m.upper():>18}" for m in MEASURES)]
+    lines = [
+        f"{window}: pooled AUROC {_with_interval(measures['auroc'])}, observed / expected "
+        f"{_with_interval(measures['observed_over_expected'])}"
+        for window, measures in result["pooled"].items()
+    ]
+    lines.append(f"{'':24}" + "".join(f"{m.upper():>18}" for m in MEASURES))
     for window, by_prevalence in result["summary"].items():
         for prevalence, values in by_prevalence.items():
             shown = "".join(f"{_plus_minus(values[m]):>18}" for m in MEASURES)
             lines.append(f"{f'{window}, {prevalence}':<24}{shown}")
     return "\n".join(lines)
+
+
+def _out_of_fold(folds: list[dict[str, Any]]) -> dict[str, pd.DataFrame]:
+    """Return window -> the scores of all folds. folds: window -> columns."""
+    return {
+        window: pd.concat([pd.DataFrame(fold[window]) for fold in folds], ignore_index=True)
+        for window in folds[0]
+    }
 
 
 def watch_fold(mlflow: Any, progress: Progress) -> Watch:
@@ -137,36 +169,17 @@ def _fold(
 ) -> Result:
     watch = watch_fold(mlflow, progress)
     best, candidates = choose(config, model, prepared, launch, watch, fold)
-    result = {
+    tested = {w: best.patients("test", w).table() for w in best.plan.scored_windows}
+    result: Result = {
         "fold": fold,
         "learning_rate": best.plan.settings.learning_rate,
         "c": best.c,
-        "windows": {
-            window: _measured(best.patients("test", window), config)
-            for window in best.plan.scored_windows
-        },
+        "windows": {w: at_both_prevalences(rows, config) for w, rows in tested.items()},
     }
     mlflow.log_dict(result, "fold.json")
     delete_checkpoints(candidates)
-    return result
-
-
-def _measured(patients: PatientScores, config: Config) -> Result:
-    balanced = balance(patients.hadm_ids, patients.labels, config.split.seed)
-    return {
-        "natural": _evaluate(patients, config),
-        "balanced": _evaluate(patients.select(patients.hadm_ids[balanced]), config),
-    }
-
-
-def _evaluate(patients: PatientScores, config: Config) -> Result:
-    return evaluate(
-        patients.scores,
-        patients.labels,
-        patients.subject_ids,
-        replicates=config.score.bootstrap,
-        seed=config.split.seed,
-    )
+    # For the figures of all folds together; they stay in output.root until the job ends.
+    return result | {"scores": {w: rows.to_dict("list") for w, rows in tested.items()}}
 
 
 def _line(fold: Result) -> str:
@@ -184,6 +197,14 @@ def _spread(values: list[float | None]) -> Result:
         "sd": statistics.stdev(defined) if len(defined) > 1 else None,
         "folds": len(defined),
     }
+
+
+def _with_interval(measure: Result) -> str:
+    if measure["value"] is None:
+        return f"none ({measure['reason']})"
+    if measure["low"] is None:
+        return f"{measure['value']:.3f}"
+    return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
 
 
 def _plus_minus(value: Result) -> str:

@@ -33,7 +33,8 @@ LABEL_WORDS = {
 
 def patients_on_both_sides(cohort: DataFrame) -> int:
     """Count patients with admissions in more than one part of the split."""
-    sides = cohort.groupBy("subject_id").agg(F.countDistinct("split").alias("sides"))
+    side = F.when(F.col("split") != "gap", F.col("split"))
+    sides = cohort.groupBy("subject_id").agg(F.countDistinct(side).alias("sides"))
     return sides.where("sides > 1").count()
 
 

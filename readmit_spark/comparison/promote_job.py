@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.paired import Comparison, Gate, compare, is_judged, objections
+from readmit_spark.evaluation.gate import Gate, Verdict, change, error_of_try, is_judged, judge
+from readmit_spark.evaluation.paired import Comparison, compare
 from readmit_spark.evaluation.subgroups import FACTORS
 from readmit_spark.scoring.check_model import check_before_test
 from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import Model, resolve_model
-from readmit_spark.scoring.registry import CHALLENGER, CHAMPION, make_champion
+from readmit_spark.scoring.registry import CHALLENGER, CHAMPION, SELECTED_ON, make_champion
 from readmit_spark.scoring.scorer_settings import scores_of_test_split
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
@@ -27,15 +30,20 @@ class Decision:
     """The result of a comparison.
 
     champion, challenger: name/version. groups: comparisons of the subgroups that are large enough,
-    by name such as "sex female". objections: why the champion stays; empty if the challenger
-    replaced it.
+    by name such as "sex female". too_small: the other subgroups. number: the challengers that were
+    tried on these test patients, with this one. promoted: whether the challenger replaced the
+    champion.
     """
 
     champion: str
     challenger: str
     overall: Comparison
     groups: Mapping[str, Comparison]
-    objections: list[str]
+    too_small: list[str]
+    number: int
+    verdict: Verdict
+    signed_off_by: str | None
+    promoted: bool
 
 
 def promote(run: Run, prepared: Prepared) -> Decision:
@@ -57,21 +65,44 @@ def promote(run: Run, prepared: Prepared) -> Decision:
                 f"no admission of the test split can be measured in {config.train.window}"
             )
     with run.stage("comparison"):
-        gate = Gate(config.promote.min_gain, config.promote.max_loss, config.promote.min_group)
-        overall = _compare(both, config)
+        decision = _decide(config, champion.name, challenger.name, both, prepared.split_name)
+    return decision
+
+
+def _decide(
+    config: Config, champion: str, challenger: str, both: pd.DataFrame, split: str
+) -> Decision:
+    """Compare, judge, and record the try. both: the scores of both models on the same rows."""
+    promote = config.promote
+    gate = Gate(promote.min_gain, promote.margin, promote.group_margin, promote.min_group)
+    test_set = hashlib.sha256(f"{split}:{both.hadm_id.tolist()}".encode()).hexdigest()[:12]
+    with job_run(config, "promote") as mlflow:
+        number = len(_tried(mlflow, test_set) - {challenger}) + 1
+        error = error_of_try(number)
+        overall = _compare(both, config, error)
         compared = {
-            f"{factor} {value}": _compare(rows, config)
+            f"{factor} {value}": _compare(rows, config, error)
             for factor in FACTORS
             for value, rows in both.groupby(factor)
             if len(rows)
             < len(both)  # not a group of everybody, for example if nobody's sex is known
         }
         groups = {name: group for name, group in compared.items() if is_judged(group, gate)}
+        verdict = judge(overall, groups, gate)
         decision = Decision(
-            champion.name, challenger.name, overall, groups, objections(overall, groups, gate)
-        )
-        _record(config, decision)
+            champion, challenger, overall, groups, sorted(compared.keys() - groups.keys()),
+            number, verdict, promote.signed_off_by,
+            verdict.passes(signed_off=promote.signed_off_by is not None),
+        )  # fmt: skip
+        _record(mlflow, config, decision, test_set)
     return decision
+
+
+def _tried(mlflow: Any, test_set: str) -> set[str]:
+    """Return the challengers that were compared on these test patients before."""
+    experiment = mlflow.active_run().info.experiment_id
+    runs = mlflow.MlflowClient().search_runs([experiment], f"tags.test_set = '{test_set}'")
+    return {run.data.params["challenger"] for run in runs}
 
 
 def _models(config: Config) -> tuple[Model, Model]:
@@ -91,18 +122,37 @@ def table(decision: Decision) -> str:
     for group, comparison in decision.groups.items():
         rows[f"auroc, {group}"] = comparison.gains["auroc"]
     width = max(map(len, rows))
-    lines = [f"{'':{width}}{decision.champion:>16}{decision.challenger:>16}  gain (95 %)"]
+    lines = [f"{'':{width}}{decision.champion:>16}{decision.challenger:>16}  gain"]
     for measure, gain in rows.items():
         spread = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
         lines.append(
             f"{measure:<{width}}{gain.champion:>16.3f}{gain.challenger:>16.3f}"
             f"  {gain.gain:+.3f}{spread}"
         )
-    lines.append(
+    lines += [
         f"{decision.overall.n:,} admissions of the test split, "
-        f"{decision.overall.positives:,} readmitted"
-    )
+        f"{decision.overall.positives:,} readmitted",
+        f"challenger number {decision.number} on these patients; the intervals miss the truth in "
+        f"at most {error_of_try(decision.number):.2%}",
+    ]
+    if decision.too_small:
+        lines.append(f"too small to compare: {', '.join(decision.too_small)}")
     return "\n".join(lines)
+
+
+def reasons(decision: Decision) -> str:
+    """Say what was decided, and why, one line each."""
+    lines = [f"- worse: {line}" for line in decision.verdict.worse]
+    lines += [f"- cannot tell: {line}" for line in decision.verdict.cannot_tell]
+    if not decision.promoted:
+        head = f"{decision.champion} stays the champion:"
+        if not decision.verdict.worse:
+            lines.append("promote.signed_off_by=NAME accepts what these patients cannot tell")
+    else:
+        head = f"{decision.challenger} is the champion now, and {decision.champion} is @previous"
+        if lines:
+            head += f"; {decision.signed_off_by} accepts:"
+    return "\n".join([head, *lines])
 
 
 def _measured_scores(run: Run, prepared: Prepared, model: Model) -> pd.DataFrame:
@@ -119,7 +169,7 @@ def _measured_scores(run: Run, prepared: Prepared, model: Model) -> pd.DataFrame
     )
 
 
-def _compare(rows: pd.DataFrame, config: Config) -> Comparison:
+def _compare(rows: pd.DataFrame, config: Config, error: float) -> Comparison:
     return compare(
         rows.score.to_numpy(float),
         rows.score_challenger.to_numpy(float),
@@ -127,22 +177,24 @@ def _compare(rows: pd.DataFrame, config: Config) -> Comparison:
         rows.subject_id.to_numpy(),
         replicates=config.score.bootstrap,
         seed=config.split.seed,
+        error=error,
     )
 
 
-def _record(config: Config, decision: Decision) -> None:
+def _record(mlflow: Any, config: Config, decision: Decision, test_set: str) -> None:
     name, _, version = decision.challenger.partition("/")
-    promoted = not decision.objections
-    with job_run(config, "promote") as mlflow:
-        mlflow.log_params({"champion": decision.champion, "challenger": decision.challenger})
-        mlflow.log_dict(asdict(decision), "comparison.json")
-        for measure, gain in decision.overall.gains.items():
-            mlflow.log_metric(f"gain_{measure}", gain.gain)
-        mlflow.set_tag("promoted", str(promoted).lower())
-    if promoted:
-        gain = decision.overall.gains["auroc"]
+    mlflow.log_params({"champion": decision.champion, "challenger": decision.challenger})
+    mlflow.log_dict(asdict(decision), "comparison.json")
+    for measure, gain in decision.overall.gains.items():
+        mlflow.log_metric(f"gain_{measure}", gain.gain)
+    mlflow.set_tags({"promoted": str(decision.promoted).lower(), "test_set": test_set})
+    if decision.promoted:
+        signed = f"; signed off by {decision.signed_off_by}" if decision.verdict.cannot_tell else ""
         make_champion(
             config.tracking_uri, name, version,
-            f"better than {decision.champion}: AUROC {gain.gain:+.3f} "
-            f"({gain.low:+.3f} to {gain.high:+.3f})",
+            f"better than {decision.champion}: AUROC {change(decision.overall.gains['auroc'])}"
+            f"{signed}",
         )  # fmt: skip
+        mlflow.MlflowClient().set_model_version_tag(
+            name, version, SELECTED_ON, f"the best of {decision.number + 1} on these test patients"
+        )

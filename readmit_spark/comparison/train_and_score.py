@@ -39,6 +39,7 @@ class Models:
         self.folds: list[int | None] = [None]
         if self.config.compare.cross_validate:
             self.folds = list(range(FOLDS))
+        self.champions: dict[str, Model] = {}  # by window of training, unless cross-validated
         self.candidates: list[Candidate] = []  # their checkpoints are deleted after publishing
 
     def key(self, what: Any) -> dict[str, Any]:
@@ -85,6 +86,7 @@ class Models:
             depends_on = [self._training_key(train_window) for train_window in trainings]
         else:
             models = {train_window: self._champion(train_window) for train_window in trainings}
+            self.champions = models
             test_scores = partial(self._champion_scores, models)
             depends_on = [[model.name, model.fingerprint] for model in models.values()]
             depends_on.append(self.config.score.precision)

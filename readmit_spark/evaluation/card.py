@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import pyarrow.dataset as ds
@@ -12,10 +12,10 @@ from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow
-from readmit_spark.evaluation.evaluate import at_both_prevalences
+from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
+from readmit_spark.evaluation.evaluate import at_both_prevalences, decision_curve_of
 from readmit_spark.evaluation.report_page import FlowStep
-from readmit_spark.evaluation.subgroups import FACTORS, by_subgroup
-from readmit_spark.notes.demographics import UNKNOWN
+from readmit_spark.evaluation.subgroups import Group, by_subgroup, with_factors
 from readmit_spark.notes.outcome import UNLABELLED
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.s3 import filesystem_of
@@ -29,14 +29,16 @@ def model_card(
     split: str,
     facts: Mapping[str, str],
     unseen: bool,
+    remarks: Sequence[str] = (),
 ) -> Card:
     """Return the contents of the card of `model`.
 
     scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`.
     facts: more lines of the card. unseen: True if the model was not trained on validation and test
-    patients, False if that is unknown.
+    patients, False if that is unknown. remarks: see `Card`.
     """
-    groups = _read(prepared, "subgroups").set_index("hadm_id")
+    windows = with_factors(scored, read_prepared(prepared, "subgroups"))
+    groups = by_subgroup(windows)
     return Card(
         model=model,
         split=split,
@@ -44,40 +46,35 @@ def model_card(
         unseen=unseen,
         horizon_days=config.label.horizon_days,
         flow=_flow(prepared),
-        windows=[_window(name, rows, groups, config) for name, rows in scored.items()],
+        windows=[_window(name, rows, groups[name], config) for name, rows in windows.items()],
         facts={
             "prepared": prepared.finished,
             "profile": config.profile,
             "split": f"by {config.split_level}, seed {config.split.seed}",
             **facts,
         },
+        remarks=remarks,
     )
 
 
-def _window(name: str, rows: pd.DataFrame, groups: pd.DataFrame, config: Config) -> CardWindow:
-    rows = rows.sort_values("hadm_id")
-    groups = groups.reindex(rows.hadm_id).fillna(UNKNOWN)
+def _window(name: str, rows: pd.DataFrame, groups: Sequence[Group], config: Config) -> CardWindow:
     scores, labels = rows.score.to_numpy(float), rows.label.to_numpy(int)
+    curve = decision_curve_of(rows, config)
     return CardWindow(
         name=name,
         **at_both_prevalences(rows, config),
-        groups=by_subgroup(
-            scores,
-            labels,
-            rows.subject_id,
-            {factor: groups[factor].tolist() for factor in FACTORS},
-            replicates=config.score.bootstrap,
-            seed=config.split.seed,
-        ),
+        groups=groups,
         calibration=calibration(scores, labels),
         picture=pictures.calibration(scores, labels, title=f"Calibration, {name}"),
+        decision=decision_rows(curve),
+        decision_picture=decision_picture({"the score": curve}, title=f"Net benefit, {name}"),
     )
 
 
 def _flow(prepared: Prepared) -> list[FlowStep]:
     """Count the admissions in the input, in the cohort, and on each side of the split."""
-    cohort = _read(prepared, "cohort")
-    reasons = Counter(_read(prepared, "exclusions").reason)
+    cohort = read_prepared(prepared, "cohort")
+    reasons = Counter(read_prepared(prepared, "exclusions").reason)
     left_out = sorted(reasons.items())
     if duplicates := prepared.admissions["duplicate_rows"]:
         left_out.insert(0, ("identical_duplicate", duplicates))
@@ -96,7 +93,7 @@ def _flow(prepared: Prepared) -> list[FlowStep]:
     ]  # fmt: skip
 
 
-def _read(prepared: Prepared, table: str) -> pd.DataFrame:
+def read_prepared(prepared: Prepared, table: str) -> pd.DataFrame:
     """Read a table without Spark, because fine-tuning has stopped it."""
     filesystem, path = filesystem_of(prepared.path)
     return ds.dataset(f"{path}/{table}", filesystem=filesystem, format="parquet").to_table(

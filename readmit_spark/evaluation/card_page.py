@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from readmit_spark.evaluation.calibration import Bin
-from readmit_spark.evaluation.report_page import FlowStep
-from readmit_spark.evaluation.subgroups import Group
+from readmit_spark.evaluation.decision_page import DecisionRow
+from readmit_spark.evaluation.intervals import is_too_few
+from readmit_spark.evaluation.report_page import CALIBRATION, FlowStep
+from readmit_spark.evaluation.small_cells import shown_count
+from readmit_spark.evaluation.subgroups import Group, by_factor
 from readmit_spark.pages.html import page_environment, window_title
 
 
@@ -26,6 +28,8 @@ class CardWindow:
     groups: Sequence[Group]
     calibration: Sequence[Bin]
     picture: bytes  # PNG of the calibration
+    decision: Sequence[DecisionRow]
+    decision_picture: bytes
 
     @property
     def words(self) -> str:
@@ -35,7 +39,7 @@ class CardWindow:
     @property
     def factors(self) -> list[tuple[str, list[Group]]]:
         """The groups by factor: [(factor, groups)]."""
-        return [(f, list(g)) for f, g in groupby(self.groups, key=lambda group: group.factor)]
+        return by_factor(self.groups)
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Card:
 
     split: the split that was measured: train, validation or test. chosen_on: whether settings such
     as the epoch were chosen on that split. unseen: whether the model is known not to have been
-    trained on it; False for a model from elsewhere.
+    trained on it; False for a model from elsewhere. remarks: sentences on how the version was
+    selected.
     """
 
     model: str
@@ -55,6 +60,7 @@ class Card:
     flow: Sequence[FlowStep]
     windows: Sequence[CardWindow]
     facts: Mapping[str, str]
+    remarks: Sequence[str] = ()
 
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier score"}
@@ -62,8 +68,11 @@ MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier 
 
 def card_page(card: Card) -> str:
     """Render the card as HTML. It shows figures of groups only; small groups are hidden."""
-    template = page_environment().get_template("evaluation/card.html.j2")
-    return template.render(card=card, measures=MEASURES)
+    pages = page_environment()
+    pages.tests["too_few"] = is_too_few
+    pages.filters["count"] = shown_count
+    template = pages.get_template("evaluation/card.html.j2")
+    return template.render(card=card, measures=MEASURES, calibration=CALIBRATION)
 
 
 def card_summary(card: Card) -> str:
@@ -79,7 +88,9 @@ def card_summary(card: Card) -> str:
     ]
     for window in card.windows:
         cells = (_interval(window.natural[m]) for m in ("auroc", "auprc", "rp80"))
-        lines.append(f"| {window.words} | {window.natural['n']:,} | {' | '.join(cells)} |")
+        lines.append(
+            f"| {window.words} | {shown_count(window.natural['n'])} | {' | '.join(cells)} |"
+        )
     return "\n".join([*lines, "", "The full card is the run's artifact `model_card.html`."])
 
 
@@ -87,5 +98,5 @@ def _interval(measure: Mapping[str, Any]) -> str:
     if measure["value"] is None:
         return "-"
     if measure["low"] is None:
-        return f"{measure['value']:.3f}"
+        return f"{measure['value']:.3f}{' (too few to say)' if is_too_few(measure) else ''}"
     return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"

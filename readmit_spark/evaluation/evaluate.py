@@ -15,6 +15,8 @@ import pyspark
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.decision_curve import decision_curve
+from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import (
     FlowStep,
@@ -59,6 +61,7 @@ def evaluate_windows(
         metrics: dict[str, Any] = {
             "split": "test" if config.score.split == "all" else config.score.split,
             **at_both_prevalences(rows, config),
+            "decision_curve": decision_curve_of(rows, config),
             "chunks": by_window.get(window),
         }
         if risks is not None:
@@ -68,16 +71,46 @@ def evaluate_windows(
 
 
 def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
-    """Evaluate all admissions (`natural`), and an equal number of both classes (`balanced`).
+    """Evaluate all admissions (`natural`), and with both classes of the same weight (`balanced`).
 
-    rows: subject_id, hadm_id, score, label. Values of each: see `evaluation.metrics.evaluate`.
+    In the paper profile, `balanced` is one sample with as many negatives as positives, as
+    published. rows: subject_id, hadm_id, score, label. Values of each: see
+    `evaluation.metrics.evaluate`; `balanced` also has `ward_precision`.
     """
     rows = rows.sort_values("hadm_id")
-    balanced = rows[balance(rows.hadm_id, rows.label, config.split.seed)] if len(rows) else rows
+    natural = _evaluate(rows, rows.score, config)
+    if config.profile == "paper" and len(rows):
+        drawn = rows[balance(rows.hadm_id, rows.label, config.split.seed)]
+        balanced = _evaluate(drawn, drawn.score, config)
+    else:
+        balanced = _evaluate(rows, rows.score, config, balanced=True)
+    threshold = balanced["rp80"].get("threshold")
     return {
-        "natural": _evaluate(rows, rows.score, config),
-        "balanced": _evaluate(balanced, balanced.score, config),
+        "natural": natural,
+        "balanced": balanced | {"ward_precision": ward_precision(rows, threshold)},
     }
+
+
+def decision_curve_of(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
+    """Return the decision curve of the scores. rows: subject_id, score, label."""
+    return decision_curve(
+        rows.score.to_numpy(dtype=float),
+        rows.label.to_numpy(dtype=int),
+        rows.subject_id.to_numpy(),
+        capacity_share=config.score.capacity_share,
+    )
+
+
+def ward_precision(rows: pd.DataFrame, threshold: float | None) -> dict[str, int] | None:
+    """Count what the threshold of the balanced RP80 does among all admissions.
+
+    Returns the admissions with a score at or above it (`alerted`), and those of them that were
+    readmitted. None if no threshold has the precision.
+    """
+    if threshold is None:
+        return None
+    alerted = rows[rows.score >= threshold]
+    return {"alerted": len(alerted), "readmitted": int(alerted.label.sum())}
 
 
 def attainable_auroc(
@@ -88,13 +121,16 @@ def attainable_auroc(
     return auroc
 
 
-def _evaluate(rows: pd.DataFrame, scores: pd.Series, config: Config) -> dict[str, Any]:
+def _evaluate(
+    rows: pd.DataFrame, scores: pd.Series, config: Config, *, balanced: bool = False
+) -> dict[str, Any]:
     return evaluate(
         scores.to_numpy(dtype=float),
         rows.label.to_numpy(dtype=int),
         rows.subject_id.to_numpy(),
         replicates=config.score.bootstrap,
         seed=config.split.seed,
+        balanced=balanced,
     )
 
 
@@ -226,7 +262,11 @@ def _window(
             calibration=pictures.calibration(
                 *columns[:2], title=f"Calibration, {evaluation.window}"
             ),
+            decision=decision_picture(
+                {"the score": metrics["decision_curve"]}, title=f"Net benefit, {evaluation.window}"
+            ),
         ),
+        decision=decision_rows(metrics["decision_curve"]),
         chunk=metrics["chunks"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
     )

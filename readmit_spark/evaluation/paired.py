@@ -1,9 +1,7 @@
-"""Compare two models on the same admissions and decide whether the challenger may replace the
-champion.
+"""Compare two models on the same admissions.
 
-Both models score the same patients, so the difference of a measure is bootstrapped. Patients that
-are easy for one model are mostly easy for the other, so the interval of the difference is much
-narrower than the intervals of the two measures.
+Both models score the same patients. Patients that are easy for one model are mostly easy for the
+other, so the interval of the difference is much narrower than the intervals of the two measures.
 """
 
 from __future__ import annotations
@@ -14,20 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from readmit_spark.evaluation.intervals import Floats, interval
+from readmit_spark.evaluation.cross_fit import cross_fitted_risks
+from readmit_spark.evaluation.curves import checked, why_no_curve
+from readmit_spark.evaluation.delong import Components, clustered_variance, components
+from readmit_spark.evaluation.intervals import (
+    Floats,
+    clustered_sd,
+    rarer_patients,
+    t_quantile,
+    too_few,
+)
 from readmit_spark.evaluation.metrics import bootstrap
 
-# calibration_gap: |mean score - share readmitted|.
-_LOWER_IS_BETTER = ("brier", "calibration_gap")
-COMPARED = ("auroc", "auprc", "rp80", *_LOWER_IS_BETTER)
+# scaled_brier: 1 - Brier score / (prevalence * (1 - prevalence)), after recalibration
+#   (`cross_fitted_risks`): the share of the outcome's variance that the risks explain. Without
+#   recalibration, a model would be judged by the prevalence in its training.
+COMPARED = ("auroc", "average_precision", "scaled_brier")
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A measure of both models, and the challenger's gain with its 95 % interval (low, high).
+    """A measure of both models, and the challenger's gain with its interval (low, high).
 
-    A gain above 0 means that the challenger is better, also for measures where lower is better. low
-    and high are None if the measure is undefined in every replicate.
+    A gain above 0 means that the challenger is better. low and high are None if there are too few
+    patients.
     """
 
     champion: float
@@ -49,15 +57,6 @@ class Comparison:
     gains: Mapping[str, Gain]
 
 
-@dataclass(frozen=True)
-class Gate:
-    """The conditions for replacing the champion. See `promote` in conf/base.yaml."""
-
-    min_gain: float
-    max_loss: float
-    min_group: int
-
-
 def compare(
     champion: ArrayLike,
     challenger: ArrayLike,
@@ -66,69 +65,93 @@ def compare(
     *,
     replicates: int = 1000,
     seed: int = 0,
+    error: float = 0.05,
 ) -> Comparison:
     """Compute the gain of the challenger in each measure of COMPARED.
 
     champion, challenger: [n] scores of the same admissions. labels: [n] of 0 and 1. patients: [n]
-    ids. Each replicate draws the same patients, with all their admissions, for both models.
-    Errors: as `evaluation.metrics.evaluate`.
+    ids. error: the share of the intervals that may miss the truth. Errors: as
+    `evaluation.metrics.evaluate`.
     """
-    y = np.asarray(labels)
-    if y.size == 0:
-        return Comparison(0, 0, {})
-    (old, old_draws), (new, new_draws) = (
-        _with_gap(*bootstrap(scores, y, patients, replicates=replicates, seed=seed))
-        for scores in (champion, challenger)
-    )
-    gains = {}
-    for measure in COMPARED:
-        sign = -1.0 if measure in _LOWER_IS_BETTER else 1.0
-        gain = sign * (new[measure] - old[measure])
-        if not np.isnan(gain):
-            spread = interval(sign * (new_draws[measure] - old_draws[measure]))
-            gains[measure] = Gain(old[measure], new[measure], gain, spread["low"], spread["high"])
+    old, y, codes, _ = checked(champion, labels, patients)
+    new, _, _, _ = checked(challenger, labels, patients)
+    if why_no_curve(y):
+        return Comparison(len(y), int(y.sum()), {})
+    quantile = _quantile(y, codes, error)
+    risks = [cross_fitted_risks(scores, y, patients, seed) for scores in (old, new)]
+    gains = {
+        "auroc": auroc_gain(old, new, labels, patients, error=error),
+        "average_precision": _precision_gain(old, new, y, codes, quantile, replicates, seed),
+        "scaled_brier": _brier_gain(risks[0], risks[1], y, codes, quantile),
+    }
     return Comparison(len(y), int(y.sum()), gains)
 
 
-def is_judged(group: Comparison, gate: Gate) -> bool:
-    """Return whether a subgroup is large enough: `min_group` admissions of each outcome."""
-    return min(group.positives, group.n - group.positives) >= gate.min_group
+def auroc_gain(
+    champion: ArrayLike,
+    challenger: ArrayLike,
+    labels: ArrayLike,
+    patients: ArrayLike,
+    *,
+    error: float = 0.05,
+) -> Gain:
+    """Compute the gain in AUROC, with DeLong's variance of the difference summed by patient.
 
-
-def objections(overall: Comparison, groups: Mapping[str, Comparison], gate: Gate) -> list[str]:
-    """Return the reasons why the challenger may not replace the champion; empty if it may.
-
-    - It must be better: the interval of its gain in AUROC lies entirely above `min_gain`.
-    - It must do no harm: no other measure is shown to be worse, and neither is the AUROC of any
-      subgroup that is large enough (`is_judged`). Worse means that the interval of the gain lies
-      entirely below -`max_loss`.
+    Needs one of each class. Arguments: as `compare`.
     """
-    reasons = []
-    auroc = overall.gains.get("auroc")
-    if auroc is None or auroc.low is None:
-        return ["the AUROC of these admissions is undefined: both outcomes are needed"]
-    if auroc.low <= gate.min_gain:
-        reasons.append(
-            f"AUROC {_change(auroc)} is not shown to be better by more than {gate.min_gain:g}"
-        )
-    others = {m: gain for m, gain in overall.gains.items() if m != "auroc"}
-    for name, group in groups.items():
-        if is_judged(group, gate):
-            others[f"AUROC of {name}"] = group.gains["auroc"]
-    for name, gain in others.items():
-        if gain.high is not None and gain.high < -gate.max_loss:
-            reasons.append(f"{name} {_change(gain)} is worse")
-    return reasons
+    old, y, codes, _ = checked(champion, labels, patients)
+    new, _, _, _ = checked(challenger, labels, patients)
+    before, after = components(old, y), components(new, y)
+    difference = Components(after.positive - before.positive, after.negative - before.negative)
+    gain = difference.auroc
+    quantile = _quantile(y, codes, error)
+    if quantile is None:
+        return Gain(before.auroc, after.auroc, gain, None, None)
+    spread = quantile * float(np.sqrt(clustered_variance(difference, y, codes)))
+    return Gain(before.auroc, after.auroc, gain, gain - spread, gain + spread)
 
 
-def _change(gain: Gain) -> str:
-    spread = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
-    return f"{gain.champion:.3f} to {gain.challenger:.3f}, gain {gain.gain:+.3f}{spread}"
+def _quantile(labels: Floats, patients: NDArray[np.intp], error: float) -> float | None:
+    rarer = rarer_patients(labels, patients)
+    return None if too_few(rarer) else t_quantile(rarer - 1, error)
 
 
-def _with_gap(
-    point: dict[str, float], draws: dict[str, Floats]
-) -> tuple[dict[str, float], dict[str, NDArray[np.float64]]]:
-    gap = abs(point["mean_score"] - point["prevalence"])
-    gaps = np.abs(draws["mean_score"] - draws["prevalence"])
-    return {**point, "calibration_gap": gap}, {**draws, "calibration_gap": gaps}
+def _precision_gain(
+    old: Floats,
+    new: Floats,
+    labels: Floats,
+    patients: NDArray[np.intp],
+    quantile: float | None,
+    replicates: int,
+    seed: int,
+) -> Gain:
+    """The gain in average precision. Each replicate draws the same patients for both models."""
+    (before, old_draws), (after, new_draws) = (
+        bootstrap(scores, labels, patients, replicates=replicates, seed=seed)
+        for scores in (old, new)
+    )
+    name = "average_precision"
+    gain = after[name] - before[name]
+    drawn = new_draws[name] - old_draws[name]
+    drawn = drawn[~np.isnan(drawn)]
+    if quantile is None or drawn.size < 2:
+        return Gain(before[name], after[name], gain, None, None)
+    spread = quantile * float(drawn.std(ddof=1))
+    return Gain(before[name], after[name], gain, gain - spread, gain + spread)
+
+
+def _brier_gain(
+    old: Floats,
+    new: Floats,
+    labels: Floats,
+    patients: NDArray[np.intp],
+    quantile: float | None,
+) -> Gain:
+    variance = float(labels.mean() * (1 - labels.mean()))
+    parts = ((old - labels) ** 2 - (new - labels) ** 2) / variance
+    before, after = (1 - float(((risks - labels) ** 2).mean()) / variance for risks in (old, new))
+    gain = float(parts.mean())
+    if quantile is None:
+        return Gain(before, after, gain, None, None)
+    spread = quantile * clustered_sd((parts - gain) / len(parts), patients)
+    return Gain(before, after, gain, gain - spread, gain + spread)

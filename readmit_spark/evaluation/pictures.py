@@ -146,13 +146,17 @@ def loss(losses: Sequence[tuple[int, float]], *, title: str) -> bytes:
 
 @dataclass(frozen=True)
 class Dot:
-    """The AUROC of a model with its interval, and the published AUROC; None: undefined."""
+    """The AUROC of a model with its interval, and the published AUROC; None: undefined.
+
+    is_sd: low and high are a standard deviation away, and no interval.
+    """
 
     name: str
     value: float | None
     low: float | None
     high: float | None
     published: float | None
+    is_sd: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,12 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
         for y, dot in enumerate(panel.dots):
             if dot.value is not None:
                 if dot.low is not None and dot.high is not None:
-                    axes.plot([dot.low, dot.high], [y, y], color=BLUE, lw=2, alpha=0.45)
+                    # A standard deviation is no interval, so it has another line.
+                    name = "\N{PLUS-MINUS SIGN} SD of folds" if dot.is_sd else "95 % interval"
+                    axes.plot(
+                        [dot.low, dot.high], [y, y], color=BLUE, label=name,
+                        ls=":" if dot.is_sd else "-", lw=1.6 if dot.is_sd else 2, alpha=0.6,
+                    )  # fmt: skip
                 axes.plot(dot.value, y, "o", color=BLUE, ms=7, label="this run")
             if dot.published is not None:
                 axes.plot(dot.published, y, "D", color=RUST, ms=6, mfc="none", zorder=3,
@@ -186,8 +195,9 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
     handles, names = all_axes[0].get_legend_handles_labels()
     legend = dict(zip(names, handles, strict=True))  # each label once
     figure.legend(
-        legend.values(), legend.keys(), loc="outside lower center", ncols=len(legend), frameon=False
-    )
+        legend.values(), legend.keys(), loc="outside lower center", frameon=False,
+        ncols=min(3, len(legend)),
+    )  # fmt: skip
     return png_bytes(figure)
 
 

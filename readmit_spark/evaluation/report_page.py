@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from readmit_spark.evaluation.decision_page import DecisionRow
+from readmit_spark.evaluation.intervals import is_too_few
 from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {
@@ -18,6 +20,12 @@ MEASURES = {
     "auprc": "AUPRC",
     "average_precision": "Average precision",
     "rp80": "RP80",
+    "brier": "Brier score",
+}
+CALIBRATION = {
+    "observed_over_expected": "Observed / expected",
+    "calibration_intercept": "Intercept",
+    "calibration_slope": "Slope",
     "brier": "Brier score",
 }
 
@@ -52,6 +60,7 @@ class Pictures:
     precision_recall: bytes
     distribution: bytes
     calibration: bytes
+    decision: bytes
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class WindowResult:
     flow: Sequence[FlowStep]
     tokens: TokenLoss
     pictures: Pictures
+    decision: Sequence[DecisionRow]
     chunk: Mapping[str, float] | None = None
     attainable_auroc: float | None = None  # only synthetic cohorts have one
 
@@ -103,26 +113,9 @@ class Report:
 def render(report: Report) -> str:
     """Render the page. All text is escaped; an undefined measure shows its reason."""
     pages = page_environment()
-    pages.globals["ward_precision"] = ward_precision
-    return pages.get_template("evaluation/report.html.j2").render(report=report)
-
-
-def ward_precision(natural: Mapping[str, Any], balanced: Mapping[str, Any]) -> float | None:
-    """Convert precision 0.80 in the balanced sample to the precision at natural prevalence.
-
-    Bayes' rule: with the same threshold, the odds that a flagged admission is readmitted are
-    proportional to the odds of readmission in the sample. None if a prevalence is not strictly
-    between 0 and 1, or if no threshold reaches precision 0.80 in the balanced sample.
-
-    >>> round(ward_precision({"prevalence": {"value": 0.06}},
-    ...                      {"prevalence": {"value": 0.5}, "rp80": {"value": 0.4}}), 3)
-    0.203
-    """
-    p, p_balanced = natural["prevalence"]["value"], balanced["prevalence"]["value"]
-    if not (p and p_balanced and balanced["rp80"]["value"] and p < 1 and p_balanced < 1):
-        return None
-    odds = 0.8 / 0.2 * (p / (1 - p)) / (p_balanced / (1 - p_balanced))
-    return float(odds / (1 + odds))
+    pages.tests["too_few"] = is_too_few
+    template = pages.get_template("evaluation/report.html.j2")
+    return template.render(report=report, calibration=CALIBRATION)
 
 
 def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import pandas as pd
 
+from readmit_spark.evaluation.calibration import CALIBRATION
 from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.evaluation.metrics import evaluate
+from readmit_spark.evaluation.small_cells import hidden_cells, rounded
+from readmit_spark.notes.demographics import UNKNOWN
 
-MIN_COUNT = 11  # the cell size policy of CMS: counts from 1 to 10 are not published
 FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type")
+Windows = dict[str, pd.DataFrame]
+MEASURES = ("auroc", "brier", *CALIBRATION)
 
 
 @dataclass(frozen=True)
 class Group:
     """One value of one factor, such as sex = female. All figures are None if it is hidden.
 
-    n: admissions. readmitted: readmitted admissions. rate_low, rate_high: Wilson's 95 % interval of
-    readmitted / n. mean_score: comparable with readmitted / n. auroc: the entry "auroc" of
-    `evaluation.metrics.evaluate`.
+    n: admissions, and readmitted: readmitted admissions, both rounded to 5. rate_low, rate_high:
+    Wilson's 95 % interval of readmitted / n. mean_score: comparable with readmitted / n. measures:
+    MEASURES, as in `evaluation.metrics.evaluate`.
     """
 
     factor: str
@@ -32,57 +36,55 @@ class Group:
     rate_low: float | None = None
     rate_high: float | None = None
     mean_score: float | None = None
-    auroc: Mapping[str, Any] | None = None
+    measures: Mapping[str, Any] | None = None
 
 
 def by_subgroup(
-    scores: ArrayLike,
-    labels: ArrayLike,
-    patients: ArrayLike,
-    groups: Mapping[str, Sequence[str]],
-    *,
-    replicates: int = 1000,
-    seed: int = 0,
-) -> list[Group]:
-    """Measure each value of each factor; return the groups by factor and name.
+    windows: Mapping[str, pd.DataFrame], factors: Sequence[str] = FACTORS
+) -> dict[str, list[Group]]:
+    """Measure each value of each factor; return by window the groups by factor and name.
 
-    groups: factor -> [n] values. A group is hidden if its admissions, its readmitted admissions or
-    its other admissions number 1 to 10. A reader can compute the sum of the hidden groups from the
-    total, so the smallest other groups are hidden as well until that sum is not small either.
-    Other arguments and errors: as `evaluation.metrics.evaluate`.
+    windows: all that are published together -> hadm_id, subject_id, score, label and a column for
+    each factor. What is hidden: see `small_cells.hidden_cells`.
     """
-    s, y, ids = np.asarray(scores), np.asarray(labels), np.asarray(patients)
-    results = []
-    for factor, values in groups.items():
-        column = np.asarray(values)
-        names = sorted(set(column.tolist()))
-        hidden = _hidden({name: y[column == name] for name in names})
-        for name in names:
-            rows = column == name
-            if name in hidden:
-                results.append(Group(factor, name))
-                continue
-            measured = evaluate(s[rows], y[rows], ids[rows], replicates=replicates, seed=seed)
-            n, readmitted = measured["n"], measured["positives"]
-            mean = float(s[rows].mean())
-            rate = wilson(readmitted, n)
-            results.append(Group(factor, name, n, readmitted, *rate, mean, measured["auroc"]))
-    return results
+    groups: dict[str, list[Group]] = {window: [] for window in windows}
+    for factor in factors:
+        hidden = hidden_cells(windows, factor)
+        for window, rows in windows.items():
+            groups[window] += [
+                Group(factor, str(name))
+                if (window, str(name)) in hidden
+                else _measured(factor, str(name), own)
+                for name, own in rows.groupby(factor)
+            ]
+    return groups
 
 
-def _hidden(labels: Mapping[str, NDArray[Any]]) -> set[str]:
-    """Return the names of the groups to hide. labels: group name -> labels of its admissions."""
+def by_factor(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
+    """Return [(factor, groups)], in order."""
+    return [(f, list(g)) for f, g in groupby(groups, key=lambda group: group.factor)]
 
-    def small(n: int, readmitted: int) -> bool:
-        return any(0 < count < MIN_COUNT for count in (n, readmitted, n - readmitted))
 
-    def deducible(names: set[str]) -> bool:
-        """Whether the total minus the visible groups reveals a small count."""
-        return len(names) == 1 or small(
-            sum(len(labels[name]) for name in names), sum(int(labels[name].sum()) for name in names)
-        )
+def with_factors(scored: Mapping[str, pd.DataFrame], subgroups: pd.DataFrame) -> Windows:
+    """Add the columns of FACTORS to the admissions of each window, sorted by hadm_id.
 
-    hidden = {name for name, y in labels.items() if small(len(y), int(y.sum()))}
-    while deducible(hidden) and hidden < labels.keys():
-        hidden.add(min(labels.keys() - hidden, key=lambda name: (len(labels[name]), name)))
-    return hidden
+    scored: window -> hadm_id and others. subgroups: the table of prepare. A missing value, and an
+    admission that it lacks, is "unknown".
+    """
+    known = subgroups.set_index("hadm_id")[list(FACTORS)]
+    windows = {}
+    for name, rows in scored.items():
+        ordered = rows.sort_values("hadm_id", ignore_index=True)
+        values = known.reindex(ordered.hadm_id).fillna(UNKNOWN).reset_index(drop=True)
+        windows[name] = pd.concat([ordered, values], axis=1)
+    return windows
+
+
+def _measured(factor: str, name: str, rows: pd.DataFrame) -> Group:
+    scores, labels = rows.score.to_numpy(float), rows.label.to_numpy(int)
+    measures = evaluate(scores, labels, rows.subject_id.to_numpy(), replicates=0)
+    n, readmitted = rounded(len(rows)), rounded(int(labels.sum()))
+    return Group(
+        factor, name, n, readmitted, *wilson(readmitted, n), float(scores.mean()),
+        {measure: measures[measure] for measure in MEASURES},
+    )  # fmt: skip

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from readmit_spark.evaluation.intervals import is_too_few
 from readmit_spark.pages.text_table import aligned
 
-_MEASURES = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("rp80", "RP80"))
+_MEASURES = (("auroc", "AUROC"), ("auprc", "AUPRC"), ("rp80", "RP80"), ("brier", "Brier score"),
+             ("observed_over_expected", "observed / expected"),
+             ("calibration_slope", "calibration slope"))  # fmt: skip
 
 
 def metrics_table(counts: Mapping[str, Mapping[str, int]], metrics: Mapping[str, Any]) -> str:
@@ -82,5 +85,5 @@ def _cell(measure: Mapping[str, Any]) -> str:
     if measure["value"] is None:
         return f"none ({measure['reason']})"
     if measure["low"] is None:
-        return f"{measure['value']:.3f}"
+        return f"{measure['value']:.3f}{' (too few to say)' if is_too_few(measure) else ''}"
     return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"

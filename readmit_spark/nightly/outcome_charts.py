@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import betabinom
 
+from readmit_spark.evaluation.delong import components
 from readmit_spark.nightly.control_charts import Chart, Rules, Table
 from readmit_spark.nightly.drift import NumberBins
 
@@ -47,16 +48,9 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Auroc:
     >>> auroc([0.9, 0.6, 0.7, 0.2], [1, 1, 0, 0]).value
     0.75
     """
-    s, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
-    positive, negative = np.sort(s[y == 1]), np.sort(s[y == 0])
-    beaten = (
-        np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    ) / (2 * len(negative))
-    beating = 1 - (
-        np.searchsorted(positive, negative, "left") + np.searchsorted(positive, negative, "right")
-    ) / (2 * len(positive))
-    variance = beaten.var(ddof=1) / len(positive) + beating.var(ddof=1) / len(negative)
-    return Auroc(float(beaten.mean()), float(variance))
+    parts = components(scores, labels)
+    variance = sum(part.var(ddof=1) / len(part) for part in (parts.positive, parts.negative))
+    return Auroc(parts.auroc, float(variance))
 
 
 def outcome_charts(

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.notes.outcome import days_between, with_outcomes
 from readmit_spark.storage.codes import is_one_of
 
@@ -82,7 +83,7 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
         "days_next_admit",
         "label",
         "duration_days",
-        split_of(config).alias("split"),
+        (_split_by_time if config.split.by == "time" else split_of)(config).alias("split"),
         fold.alias("fold"),
     )
 
@@ -92,6 +93,27 @@ def split_of(config: Config) -> Column:
     `split.level=admission`). A null id is in train."""
     share = _hash(_key(config), str(config.split.seed)) / 2**32
     return F.when(share < TEST, "test").when(share < VALIDATION, "validation").otherwise("train")
+
+
+def _split_by_time(config: Config) -> Column:
+    """Return train, validation or test by ADMITTIME.
+
+    `gap`: the stay began before a period, and its horizon ended in it or later (or the stay has no
+    end). On the first day of that period nobody could have known its outcome.
+    """
+    validation, test = (
+        timestamp(datetime.fromisoformat(str(day)))
+        for day in (config.split.validation_from, config.split.test_from)
+    )
+    in_validation = F.col("admittime") >= validation
+    next_period = F.when(in_validation, test).otherwise(validation)
+    known = days_between(F.col("dischtime"), next_period) >= config.label.horizon_days
+    return (
+        F.when(F.col("admittime") >= test, "test")
+        .when(~F.coalesce(known, F.lit(False)), "gap")
+        .when(in_validation, "validation")
+        .otherwise("train")
+    )
 
 
 def unlabelled_table(labelled: DataFrame) -> DataFrame:

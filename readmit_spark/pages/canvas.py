@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 
 # They also differ in lightness, for grey prints and colour-blind readers.
 BLUE, RUST, GREY = "#1b5e9b", "#c2571a", "#6b6b6b"
+# For several models in one picture; they differ in lightness too.
+COLOURS = (BLUE, "#2f8f5b", "#8a4fa3", "#c9a227", "#111111", "#4db1c9", "#a33a5a", "#7a7a30")
 _DPI = 144
 
 

@@ -56,6 +56,11 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
     """Publish the examples of every phase and return their manifest. Earlier examples with the same
     settings, notes and tokenizer are reused."""
     config = run.config
+    if config.split.by == "time":
+        raise UserError(
+            "split.by is time: pretraining leaves out test patients and knows them only by "
+            "split.by=patient; set it for jobs/pretrain.py"
+        )
     made_of = _made_of(run, tokenizer)
     with run.stage("examples: notes, segments, pairs"):
         earlier = _earlier_examples(run)

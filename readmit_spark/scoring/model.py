@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ from readmit_spark.scoring.load_tokenizer import (
     package_folder,
     tokenizer_definition,
 )
-from readmit_spark.scoring.registry import CHAMPION, fetch
+from readmit_spark.scoring.registry import CHAMPION, fetch, version_tags
 from readmit_spark.scoring.weight_files import find_head, find_weights
 from readmit_spark.storage.s3 import fetch_folder, is_s3
 
@@ -37,12 +37,14 @@ class Model:
     """A Hugging Face folder on the local disk; its files are read at most once.
 
     name: the model's name in tables and reports. source: the s3:// folder that `folder` is a copy
-    of, from which nodes can fetch the model; None if there is none.
+    of, from which nodes can fetch the model; None if there is none. tags: of the version in the
+    registry; None for a model from elsewhere.
     """
 
     folder: str
     name: str
     source: str | None = None
+    tags: Mapping[str, str] | None = None
 
     @cached_property
     def settings(self) -> Any:
@@ -127,7 +129,8 @@ def resolve_model(config: Config, path: str | None = None) -> Model:
         name = path.removeprefix("package:")
         return Model(package_folder(name), name)
     if path.startswith("models:/"):
-        return Model(*fetch(path, config.tracking_uri))
+        folder, name = fetch(path, config.tracking_uri)
+        return Model(folder, name, tags=version_tags(config.tracking_uri, name))
     if path.startswith("hub:"):
         return Model(*fetch_from_hub(path))
     if is_s3(path):
@@ -135,13 +138,13 @@ def resolve_model(config: Config, path: str | None = None) -> Model:
             return Model(str(fetch_folder(path)), path.rstrip("/").rpartition("/")[2], path)
         except UserError as error:
             raise UserError(f"model.path: {error}") from None
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
+    local = Path(path).expanduser()
+    if not local.is_dir():
         raise UserError(
             f"model.path: the folder {path} does not exist (a model of the Hugging Face hub is "
             "written hub:NAME@REVISION)"
         )
-    return Model(str(folder), folder.absolute().name)
+    return Model(str(local), local.absolute().name)
 
 
 def resolve_scorer(config: Config) -> Model:

@@ -16,6 +16,9 @@ from readmit_spark.errors import UserError
 from readmit_spark.scoring.moved_registry import SQLITE, artifacts_beside, follow_move
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+# Tags of a version: that it was selected by its figures on some patients, and how it did in its
+# first comparison with the baselines.
+SELECTED_ON, FIRST_GATE = "selected_on", "first_gate"
 
 
 @contextmanager
@@ -128,6 +131,19 @@ def _facts(mlflow: Any, name: str, alias: str) -> dict[str, Any] | None:
 def _has_registry(tracking_uri: str) -> bool:
     """Return whether there is a database, where it is a file."""
     return not tracking_uri.startswith(SQLITE) or Path(tracking_uri.removeprefix(SQLITE)).exists()
+
+
+def version_tags(tracking_uri: str, name: str) -> dict[str, str]:
+    """Return the tags of a registered version. name: NAME/VERSION."""
+    registered, _, version = name.partition("/")
+    client = _mlflow(tracking_uri).MlflowClient()
+    return dict(client.get_model_version(registered, version).tags)
+
+
+def tag_version(tracking_uri: str, name: str, tag: str, value: str) -> None:
+    """Set a tag of a registered version. name: NAME/VERSION."""
+    registered, _, version = name.partition("/")
+    _mlflow(tracking_uri).MlflowClient().set_model_version_tag(registered, version, tag, value)
 
 
 def fetch(uri: str, tracking_uri: str) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from readmit_spark.evaluation.report_page import TokenLoss
 from readmit_spark.evaluation.summary_table import auroc_line
 from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.model import Model
+from readmit_spark.scoring.registry import FIRST_GATE, SELECTED_ON
 from readmit_spark.scoring.score_chunks import chunk_facts
 from readmit_spark.scoring.score_job import chunks_to_score, is_scored, windows_to_score
 from readmit_spark.storage.input_tables import read_true_risks
@@ -92,9 +93,25 @@ def _report_files(
     card = model_card(
         config, prepared, model.name, {e.window: e.measured for e in evaluations},
         evaluations[0].metrics["split"], report.facts, check_unseen(model, prepared.split_name),
+        remarks(model, config),
     )  # fmt: skip
     files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
     return files, {e.window: e.metrics for e in evaluations}
+
+
+def remarks(model: Model, config: Config) -> list[str]:
+    """Return what the card says about how a registered version was selected."""
+    if model.tags is None:
+        return []
+    lines = []
+    if SELECTED_ON in model.tags and config.score.split in ("test", "all"):
+        lines.append(
+            f"Selected on these patients: this version was {model.tags[SELECTED_ON]}. Its figures "
+            "here are slightly too good."
+        )
+    not_yet = "not compared with simpler models yet; jobs/compare.py does it"
+    lines.append(f"First gate: {model.tags.get(FIRST_GATE, not_yet)}.")
+    return lines
 
 
 def _measured(patients: DataFrame, config: Config) -> DataFrame:

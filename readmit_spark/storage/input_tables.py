@@ -161,6 +161,26 @@ def read_true_risks(
     return {row.hadm_id: row.risk for row in rows}
 
 
+def read_scores(spark: SparkSession, config: Config, path: str) -> DataFrame:
+    """Read hadm_id, score (double) and time of a CSV or Parquet of scores; other rows are left out.
+
+    Columns of the file: HADM_ID, SCORE, TIME. UserError if no row has all three.
+    """
+    reading = Reading.of(config)
+    raw = read_columns(
+        spark, path, "compare.incumbents", ("HADM_ID", "SCORE", "TIME"), reading=reading
+    )
+    score = raw["SCORE"].cast("double").alias("score")
+    kinds: dict[str, Kind] = {"HADM_ID": _id_kind(reading), "TIME": "time"}
+    rows = parse_columns(raw, kinds, score, time_zone=_zone(reading))
+    complete = rows.where("hadm_id is not null and time is not null and not isnan(score)")
+    if not complete.where("score is not null").take(1):
+        raise UserError(
+            f"compare.incumbents: no row of {path} has a HADM_ID, a SCORE (a number) and a TIME"
+        )
+    return complete.where("score is not null").select("hadm_id", "score", "time")
+
+
 def _id_kind(reading: Reading | None) -> Kind:
     return "text_id" if reading and reading.text_ids else "id"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from readmit_spark.training.validation_scores import PatientScores
 
 # Keys of `train` that are not part of the training key: the learning rate, which is added for each
 # training, and keys that do not affect the weights, so a training can continue with other values.
-_NOT_IN_KEY = ("learning_rate", "processes", "checkpoint_minutes", "log_every")
+_NOT_IN_KEY = ("learning_rate", "seeds", "processes", "checkpoint_minutes", "log_every")
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,53 @@ def choose(
 
     fold: the fold that is held out for testing; the candidates then have its test scores too.
     """
-    candidates = []
-    for rate in config.tune.learning_rates or (config.train.learning_rate,):
-        plan = training_plan(config, model, prepared, rate, fold)
-        with watch(plan) as (record, say):
-            trained = launch(plan, record, say)
-            candidates.append(Candidate(plan, trained, _aurocs(config, trained)))
-            record(
-                {f"validation_auroc_c_{c:g}": v for c, v in candidates[-1].aurocs.items()},
-                trained.best_step,
-                trained.steps,
-            )
+    candidates = [
+        _train(config, training_plan(config, model, prepared, rate, fold), launch, watch)
+        for rate in config.tune.learning_rates or (config.train.learning_rate,)
+    ]
     return max(candidates, key=lambda candidate: candidate.aurocs[candidate.c]), candidates
+
+
+def repeat(
+    config: Config,
+    model: Model,
+    prepared: Prepared,
+    launch: Launch,
+    watch: Watch,
+    best: Candidate,
+) -> list[Candidate]:
+    """Train again as `best`, once for each other seed of `train.seeds`, to see the spread."""
+    rate = best.plan.settings.learning_rate
+    candidates = []
+    for seed in config.train.seeds or ():
+        if seed != config.train.seed:
+            with_seed = replace(config, train=replace(config.train, seed=seed))
+            plan = training_plan(with_seed, model, prepared, rate)
+            candidates.append(_train(config, plan, launch, watch))
+    return candidates
+
+
+def spread_of_seeds(best: Candidate, others: Sequence[Candidate]) -> str | None:
+    """Describe the AUROC on validation over the seeds, with c of `best`; None for one seed."""
+    if not others:
+        return None
+    values = [best.aurocs[best.c], *(other.aurocs[best.c] for other in others)]
+    return (
+        f"{statistics.fmean(values):.3f} \N{PLUS-MINUS SIGN} {statistics.stdev(values):.3f} over "
+        f"{len(values)} seeds, from {min(values):.3f} to {max(values):.3f}"
+    )
+
+
+def _train(config: Config, plan: TrainingPlan, launch: Launch, watch: Watch) -> Candidate:
+    with watch(plan) as (record, say):
+        trained = launch(plan, record, say)
+        candidate = Candidate(plan, trained, _aurocs(config, trained))
+        record(
+            {f"validation_auroc_c_{c:g}": v for c, v in candidate.aurocs.items()},
+            trained.best_step,
+            trained.steps,
+        )
+    return candidate
 
 
 def training_plan(

@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.card import model_card
@@ -30,6 +28,8 @@ from readmit_spark.training.choose_model import (
     Candidate,
     choose,
     delete_checkpoints,
+    repeat,
+    spread_of_seeds,
     training_key,
     training_plan,
 )
@@ -73,11 +73,15 @@ def finetune_and_register(
                 return _watch(mlflow, config, plan, progress)
 
             best, candidates = choose(config, model, prepared, launch, watch)
+            repeated = repeat(config, model, prepared, launch, watch, best)
+            spread = spread_of_seeds(best, repeated)
+            if spread:
+                progress.say(f"validation AUROC {spread}")
         with progress.stage("register"):
             _log_choice(mlflow, best, config, prepared, progress)
             name, alias = _register(mlflow, best, config, model, prepared)
-            _log_card(mlflow, name, best, config, prepared, model.name)
-            delete_checkpoints(candidates)
+            _log_card(mlflow, name, best, config, prepared, model.name, spread)
+            delete_checkpoints([*candidates, *repeated])
     return name, alias
 
 
@@ -136,25 +140,19 @@ def _log_card(
     config: Config,
     prepared: Prepared,
     base: str,
+    spread: str | None,
 ) -> None:
     """Log the model card as an artifact, and its summary as the version's description."""
-    scored = {}
-    for window in best.plan.scored_windows:
-        patients = best.patients("validation", window)
-        scored[window] = pd.DataFrame(
-            {
-                "subject_id": patients.subject_ids,
-                "hadm_id": patients.hadm_ids,
-                "score": patients.scores,
-                "label": patients.labels,
-            }
-        )
+    scored = {
+        window: best.patients("validation", window).table() for window in best.plan.scored_windows
+    }
     facts = {
         "fine-tuned from": base,
         "notes trained on": window_title(config.train.window),
         "learning rate": f"{best.plan.settings.learning_rate:g}",
         "vote": f"c = {best.c:g}",
         "best step": str(best.trained.best_step),
+        **({"AUROC over seeds": spread} if spread else {}),
     }
     card = model_card(config, prepared, name, scored, "validation", facts, unseen=True)
     mlflow.log_text(card_page(card), "model_card.html")
@@ -181,10 +179,11 @@ def _watch(
     mlflow: Any, config: Config, plan: TrainingPlan, progress: Progress
 ) -> Iterator[tuple[Log, Log]]:
     """Yield a function that logs a training's values and one that prints them. Each of several
-    learning rates gets a nested MLflow run."""
+    learning rates and seeds gets a nested MLflow run."""
     rate = plan.settings.learning_rate
-    several = len(config.tune.learning_rates or ()) > 1
-    run = nested_run(mlflow, f"learning rate {rate:g}") if several else nullcontext()
+    several = len(config.tune.learning_rates or ()) > 1 or bool(config.train.seeds)
+    name = f"learning rate {rate:g}, seed {plan.settings.seed}"
+    run = nested_run(mlflow, name) if several else nullcontext()
 
     def record(values: dict[str, float], step: int, steps: int) -> None:
         mlflow.log_metrics(values, step=step)
@@ -194,8 +193,8 @@ def _watch(
 
     with run:
         if several:
-            mlflow.log_param("train.learning_rate", rate)
-            progress.say(f"learning rate {rate:g}")
+            mlflow.log_params({"train.learning_rate": rate, "train.seed": plan.settings.seed})
+            progress.say(name)
         yield record, say
 
 

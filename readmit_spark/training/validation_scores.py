@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from readmit_spark.evaluation.metrics import evaluate
@@ -28,6 +29,17 @@ class PatientScores:
             self.subject_ids[selected],
             self.scores[selected],
             self.labels[selected],
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return the columns subject_id, hadm_id, score and label."""
+        return pd.DataFrame(
+            {
+                "subject_id": self.subject_ids,
+                "hadm_id": self.hadm_ids,
+                "score": self.scores,
+                "label": self.labels,
+            }
         )
 
     def auroc(self) -> float | None:

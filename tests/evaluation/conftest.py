@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from readmit_spark.evaluation import pictures
-from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.decision_curve import decision_curve
+from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
+from readmit_spark.evaluation.evaluate import ward_precision
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import FlowStep, Pictures, Report, TokenLoss, WindowResult
 
@@ -31,12 +34,15 @@ def scored(n: int = 600, rate: float = 0.2, seed: int = 0, signal: float = 1.6) 
 def window(name: str, replicates: int = 50, **cohort: Any) -> WindowResult:
     scores, labels, patients = scored(**cohort)
     n = len(labels)
-    keep = balance(range(n), labels, seed=0)
     natural = evaluate(scores, labels, patients, replicates=replicates)
+    balanced = evaluate(scores, labels, patients, replicates=replicates, balanced=True)
+    curve = decision_curve(scores, labels, patients, capacity_share=0.1)
+    rows = pd.DataFrame({"score": scores, "label": labels})
+    ward = ward_precision(rows, balanced["rp80"].get("threshold"))
     return WindowResult(
         name=name,
         natural=natural,
-        balanced=evaluate(scores[keep], labels[keep], patients[keep], replicates=replicates),
+        balanced=balanced | {"ward_precision": ward},
         flow=(
             FlowStep(
                 "in the cohort", 9 * n + 150, (("no_notes_in_window", 120), ("too_few_words", 30))
@@ -56,7 +62,9 @@ def window(name: str, replicates: int = 50, **cohort: Any) -> WindowResult:
             ),
             distribution=pictures.distribution(scores, labels, title=f"Scores, {name}"),
             calibration=pictures.calibration(scores, labels, title=f"Calibration, {name}"),
+            decision=decision_picture({"the score": curve}, title=f"Net benefit, {name}"),
         ),
+        decision=decision_rows(curve),
         chunk={"accuracy": 0.674, "loss": 0.6123},
         attainable_auroc=0.87,
     )

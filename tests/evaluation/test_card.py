@@ -76,7 +76,7 @@ def test_a_window_has_figures_of_all_and_of_balanced_admissions(prepared: Prepar
     (window,) = card(prepared).windows
     assert (window.name, window.natural["n"], window.natural["positives"]) == ("2days", 3, 1)
     assert window.natural["auroc"]["value"] == 0.5
-    assert window.balanced["n"] == 2
+    assert window.balanced["n"] == 3
     (bin_of_all,) = window.calibration  # fewer than ten admissions are one bin
     assert bin_of_all.n == 3
     assert window.picture.startswith(b"\x89PNG")

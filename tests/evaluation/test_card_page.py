@@ -4,12 +4,14 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from readmit_spark.evaluation import pictures
-from readmit_spark.evaluation.balance import balance
 from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow, card_page, card_summary
+from readmit_spark.evaluation.decision_curve import decision_curve
+from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import by_subgroup
@@ -21,16 +23,20 @@ def window(n: int = 400) -> CardWindow:
     sexes = np.where(np.arange(n) % 3 == 0, "female", "male")
     insurances = np.array(["medicare", "private"])[np.arange(n) % 2]
     insurances[:3] = "self pay"
-    keep = balance(range(n), labels, seed=0)
+    table = pd.DataFrame({
+        "hadm_id": range(n), "subject_id": patients, "score": scores, "label": labels,
+        "sex": sexes, "insurance": insurances,
+    })  # fmt: skip
+    curve = decision_curve(scores, labels, patients, capacity_share=0.1)
     return CardWindow(
         name="2days",
         natural=evaluate(scores, labels, patients, replicates=20),
-        balanced=evaluate(scores[keep], labels[keep], patients[keep], replicates=20),
-        groups=by_subgroup(
-            scores, labels, patients, {"sex": sexes, "insurance": insurances}, replicates=20
-        ),
+        balanced=evaluate(scores, labels, patients, replicates=20, balanced=True),
+        groups=by_subgroup({"2days": table}, ["sex", "insurance"])["2days"],
         calibration=calibration(scores, labels),
         picture=pictures.calibration(scores, labels, title="Calibration"),
+        decision=decision_rows(curve),
+        decision_picture=decision_picture({"the score": curve}, title="Net benefit"),
     )
 
 
@@ -63,6 +69,8 @@ def test_the_page_shows_subgroups_and_measures(card: Card) -> None:
                   "were chosen on these same patients"):  # fmt: skip
         assert words in text
     assert "validation patients. The model was not trained on them." in text
+    row = card.windows[0].decision[2]
+    assert f"20 % {row.model} {row.capacity} " in text
     assert "readmission/&lt;3&gt;" in page
     assert "data:image/png;base64," in page and "://" not in page
 

@@ -15,6 +15,7 @@ from readmit_spark.evaluation.evaluate import (
     build_report,
     evaluate_windows,
     report_files,
+    ward_precision,
 )
 from readmit_spark.evaluation.report_page import FlowStep, TokenLoss
 from readmit_spark.storage.manifests import Prepared
@@ -37,17 +38,35 @@ RISKS = {1: 0.6, 2: 0.2, 3: 0.2, 4: 0.6}  # 1 is above two others and equal to o
 CHUNKS = pd.DataFrame([("2days", 0.75, 0.5)], columns=["window", "accuracy", "loss"])
 
 
-def test_natural_prevalence_measures_all_and_balanced_as_many_negatives_as_positives() -> None:
+def test_natural_prevalence_measures_all_and_balanced_gives_both_outcomes_the_same_weight() -> None:
     measured = at_both_prevalences(ADMISSIONS, CONFIG)
     natural, balanced = measured["natural"], measured["balanced"]
     assert (natural["n"], natural["positives"], natural["patients"]) == (4, 1, 3)
     assert natural["auroc"]["value"] == pytest.approx(2 / 3)
     squares = [0.1**2, 0.3**2, 0.2**2, 0.9**2]
     assert natural["brier"]["value"] == pytest.approx(sum(squares) / 4)
+    # The three negatives weigh a third each.
+    assert (balanced["n"], balanced["positives"]) == (4, 1)
+    assert balanced["auroc"]["value"] == pytest.approx(2 / 3)
+    assert balanced["brier"]["value"] == pytest.approx((0.2**2 + sum([0.01, 0.09, 0.81]) / 3) / 2)
+    assert balanced["prevalence"]["value"] == pytest.approx(0.5)
+    assert "calibration_slope" in natural and "calibration_slope" not in balanced
+
+
+def test_the_paper_profile_draws_as_many_negatives_as_positives() -> None:
+    config = load_config(overrides=["score.bootstrap=1", "split.seed=0", "profile=paper"])
+    balanced = at_both_prevalences(ADMISSIONS, config)["balanced"]
     # With seed 0 the negative is admission 3 (see `balance`), which scores lower than 1.
     assert (balanced["n"], balanced["positives"]) == (2, 1)
     assert balanced["auroc"]["value"] == 1.0
     assert balanced["brier"]["value"] == pytest.approx((0.2**2 + 0.3**2) / 2)
+
+
+def test_the_precision_on_a_ward_is_counted() -> None:
+    assert ward_precision(ADMISSIONS, 0.3) == {"alerted": 3, "readmitted": 1}
+    assert ward_precision(ADMISSIONS, None) is None
+    # The balanced precision of the threshold 0.8 is 1 / (1 + 1/3) = 0.75: none reaches 0.8.
+    assert at_both_prevalences(ADMISSIONS, CONFIG)["balanced"]["ward_precision"] is None
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:

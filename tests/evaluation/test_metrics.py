@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 from sklearn import metrics as sk
 
+from readmit_spark.evaluation.calibration import CALIBRATION
+from readmit_spark.evaluation.intervals import is_too_few
 from readmit_spark.evaluation.metrics import MEASURES, evaluate
 from tests.evaluation.random_cohort import cohort, replicates_by_hand
 
@@ -63,9 +66,7 @@ def test_constant_scores_rank_nothing() -> None:
     assert got["auroc"]["value"] == 0.5
     assert got["average_precision"]["value"] == pytest.approx(0.3)
     assert got["auprc"]["value"] == pytest.approx(0.65)  # the trapezoid starts at precision 1
-    assert got["rp80"] | {"replicates": 0} == {
-        "value": 0.0, "low": 0.0, "high": 0.0, "threshold": None, "replicates": 0
-    }  # fmt: skip
+    assert (got["rp80"]["value"], got["rp80"]["threshold"]) == (0.0, None)
 
 
 def test_precision_of_exactly_four_fifths_counts_for_rp80() -> None:
@@ -99,26 +100,98 @@ def test_an_undefined_measure_is_null_with_its_reason(
         assert set(got[m]) == {"value", "reason"} and got[m]["reason"].startswith(reason)
 
 
-def test_interval_is_the_percentiles_over_resampled_patients() -> None:
-    scores, labels, patients = cohort(120)
-    got = evaluate(scores, labels, patients, replicates=60, seed=5)
-    by_hand = [
+def replicates_of(scores: Any, labels: Any, patients: Any, seed: int) -> list[Any]:
+    return [
         oracle(s.tolist(), y.tolist())
-        for s, y in replicates_by_hand(scores, labels, patients, 60, seed=5)
+        for s, y in replicates_by_hand(scores, labels, patients, 60, seed=seed)
     ]
-    for m in MEASURES:
-        low, high = np.percentile([one[m] for one in by_hand], (2.5, 97.5))
-        assert (got[m]["low"], got[m]["high"]) == pytest.approx((low, high), abs=1e-9), m
-        assert got[m]["replicates"] == 60
+
+
+@pytest.mark.parametrize("measure", ["auprc", "average_precision"])
+def test_curve_intervals_are_the_spread_of_resampled_patients_on_the_logit_scale(
+    measure: str,
+) -> None:
+    scores, labels, patients = cohort(120)
+    got = evaluate(scores, labels, patients, replicates=60, seed=5)[measure]
+    drawn = np.array([one[measure] for one in replicates_of(scores, labels, patients, seed=5)])
+    rarer = min(len(set(patients[labels == label])) for label in (0, 1))
+    quantile = student.ppf(0.975, rarer - 1)
+    spread = quantile * np.std(np.log(drawn / (1 - drawn)), ddof=1)
+    centre = np.log(got["value"] / (1 - got["value"]))
+    ends = [1 / (1 + np.exp(-(centre + sign * spread))) for sign in (-1, 1)]
+    assert (got["low"], got["high"]) == pytest.approx(ends, abs=1e-9)
+    assert got["replicates"] == 60
+
+
+def test_the_intervals_of_means_agree_with_the_bootstrap() -> None:
+    scores, labels, patients = cohort(600)
+    got = evaluate(scores, labels, patients, replicates=0)
+    drawn = replicates_by_hand(scores, labels, patients, 1000, seed=1)
+    means = np.array([(((s - y) ** 2).mean(), y.mean()) for s, y in drawn])
+    for measure, values in zip(("brier", "prevalence"), means.T, strict=True):
+        low, high = np.percentile(values, (2.5, 97.5))
+        assert got[measure]["low"] == pytest.approx(low, abs=0.005)
+        assert got[measure]["high"] == pytest.approx(high, abs=0.005)
+
+
+def test_nobody_readmitted_leaves_an_interval_of_the_prevalence() -> None:
+    got = evaluate([0.5] * 20, [0] * 20, range(20))["prevalence"]
+    assert got["low"] == 0 and got["high"] == pytest.approx(1.96**2 / (20 + 1.96**2), abs=1e-4)
 
 
 def test_replicates_without_a_class_are_left_out_and_counted() -> None:
-    scores, labels, patients = np.array([0.9, 0.2, 0.1]), np.array([1, 0, 0]), np.array([1, 2, 3])
+    scores, labels, patients = cohort(12, seed=3)
     got = evaluate(scores, labels, patients, replicates=200, seed=1)
     drawn = list(replicates_by_hand(scores, labels, patients, 200, seed=1))
-    assert got["auroc"]["replicates"] == sum(0 < y.sum() < len(y) for _, y in drawn) < 200
-    assert got["auprc"]["replicates"] == sum(y.any() for _, y in drawn)
-    assert got["auroc"]["low"] == got["auroc"]["high"] == 1.0
+    assert got["auprc"]["replicates"] == sum(y.any() for _, y in drawn) < 200
+
+
+def test_rp80_has_no_interval_because_none_holds() -> None:
+    got = evaluate(*cohort(), replicates=10)["rp80"]
+    assert (got["low"], got["high"]) == (None, None) and "no interval" in got["no_interval"]
+
+
+@pytest.mark.parametrize("readmitted", [1, 2])
+def test_fewer_than_three_patients_with_an_outcome_are_too_few_to_say(readmitted: int) -> None:
+    labels = [1] * readmitted + [0] * 20
+    got = evaluate(np.linspace(0.9, 0.1, len(labels)), labels, range(len(labels)), replicates=50)
+    for m in ("auroc", "auprc", "average_precision", "brier"):
+        assert (got[m]["low"], got[m]["high"]) == (None, None)
+        assert is_too_few(got[m])
+    assert got["prevalence"]["low"] is not None
+
+
+def test_balanced_measures_are_those_of_copied_rows() -> None:
+    """Each positive once for every negative, and the other way round: the same weights."""
+    scores, labels, patients = cohort(40)
+    positives, negatives = int(labels.sum()), int((labels == 0).sum())
+    rows = np.repeat(np.arange(40), np.where(labels == 1, negatives, positives))
+    expected = oracle(scores[rows].tolist(), labels[rows].tolist())
+    got = evaluate(scores, labels, patients, replicates=50, balanced=True)
+    for m in MEASURES:
+        assert got[m]["value"] == pytest.approx(expected[m], abs=1e-9), m
+    assert got["rp80"]["threshold"] == plain_rp80(scores[rows].tolist(), labels[rows].tolist())[1]
+    assert (got["n"], got["positives"]) == (40, positives)
+
+
+def test_balanced_auprc_is_near_the_mean_of_many_balanced_samples() -> None:
+    scores, labels, _ = cohort(300, seed=2, ties=False)
+    rng = np.random.default_rng(0)
+    positives, negatives = (np.flatnonzero(labels == label) for label in (1, 0))
+    samples = []
+    for _ in range(100):
+        drawn = rng.choice(negatives, len(positives), replace=False)
+        at = np.concatenate([positives, drawn])
+        samples.append(oracle(scores[at].tolist(), labels[at].tolist()))
+    got = evaluate(scores, labels, range(300), replicates=0, balanced=True)
+    for m in ("auroc", "auprc", "average_precision", "brier"):
+        mean = float(np.mean([sample[m] for sample in samples]))
+        assert got[m]["value"] == pytest.approx(mean, abs=0.01), m
+
+
+def test_a_balanced_sample_has_no_calibration() -> None:
+    assert not set(CALIBRATION) & set(evaluate(*cohort(), replicates=0, balanced=True))
+    assert set(CALIBRATION) <= set(evaluate(*cohort(), replicates=0))
 
 
 def test_a_single_patient_has_no_interval() -> None:
@@ -128,13 +201,17 @@ def test_a_single_patient_has_no_interval() -> None:
 
 def test_admissions_of_one_patient_widen_the_interval() -> None:
     scores, labels, _ = cohort(300)
-    once = evaluate(scores, labels, np.arange(300), replicates=300)["auroc"]
+    once = evaluate(scores, labels, np.arange(300), replicates=300)
     # Ten copies of the admissions add no information if they belong to the same patients.
     tenfold = [np.tile(column, 10) for column in (scores, labels, np.arange(300))]
-    again = evaluate(*tenfold, replicates=300)["auroc"]
-    assert (again["low"], again["high"]) == pytest.approx((once["low"], once["high"]), abs=1e-9)
-    alone = evaluate(*tenfold[:2], np.arange(3000), replicates=300)["auroc"]
-    assert alone["high"] - alone["low"] < (once["high"] - once["low"]) / 2
+    again = evaluate(*tenfold, replicates=300)
+    alone = evaluate(*tenfold[:2], np.arange(3000), replicates=300)
+    for m in (*MEASURES, *CALIBRATION):
+        if m == "rp80":
+            continue
+        ends = again[m]["low"], again[m]["high"]
+        assert ends == pytest.approx((once[m]["low"], once[m]["high"]), abs=0.002), m
+        assert alone[m]["high"] - alone[m]["low"] < (once[m]["high"] - once[m]["low"]) / 2, m
 
 
 def test_order_of_rows_does_not_matter() -> None:

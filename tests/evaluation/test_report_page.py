@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from readmit_spark.evaluation.report_page import FlowStep, Report, render, ward_precision
+from readmit_spark.evaluation.report_page import FlowStep, Report, render
 from tests.html_page import Page
 
 
@@ -34,7 +34,7 @@ def test_nothing_is_loaded_from_anywhere(source: str, page: Page) -> None:
 def test_a_screen_reader_can_read_it(page: Page) -> None:
     assert page.all("html")[0]["lang"] == "en"
     alts = [img["alt"] for img in page.all("img")]
-    assert len(alts) == 8 and all(alts) and len(set(alts)) == 8
+    assert len(alts) == 10 and all(alts) and len(set(alts)) == 10
     assert all(th.get("scope") for th in page.all("th"))
     ids = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
     assert {(a["href"] or "")[1:] for a in page.all("a")} <= ids
@@ -53,7 +53,6 @@ def test_measures_have_their_intervals(page: Page, report: Report) -> None:
 
 def test_an_undefined_measure_shows_its_reason(page: Page) -> None:
     assert "none: no readmitted admission among those evaluated" in page.text
-    assert "none: no admission to evaluate" in page.text
     assert "Discharge summary Not drawn: no readmitted admission among those" in page.text
 
 
@@ -87,19 +86,28 @@ def test_it_shows_flow_losses_facts_and_times(page: Page) -> None:
         assert line in page.text
 
 
-def test_it_warns_that_a_ward_does_not_see_the_balanced_rp80(page: Page) -> None:
-    assert "RP80 in the balanced rows is not what a ward would see" in page.text
-    assert "has a precision of about 49 % where 19.2 % are readmitted" in page.text
+def test_it_warns_that_a_ward_does_not_see_the_balanced_rp80(page: Page, report: Report) -> None:
+    assert "RP80 is exploratory" in page.text
+    ward = report.windows[0].balanced["ward_precision"]
+    share = f"({ward['readmitted'] / ward['alerted']:.0%})".replace("%", " %")
+    assert (
+        f"alerts {ward['alerted']} of these 600 admissions; {ward['readmitted']} of them {share} "
+        in page.text
+    )
 
 
-def test_ward_precision_equals_counting() -> None:
-    # Balanced: 80 of 100 positives and 20 of 100 negatives flagged, precision 0.8. With the same
-    # rates among 100 positives and 900 negatives: 80 true alarms, 180 false.
-    natural = {"prevalence": {"value": 0.1}}
-    balanced = {"prevalence": {"value": 0.5}, "rp80": {"value": 0.8}}
-    assert ward_precision(natural, balanced) == pytest.approx(80 / 260)
-    assert ward_precision(natural, balanced | {"rp80": {"value": 0.0}}) is None
-    assert ward_precision({"prevalence": {"value": None}}, balanced) is None
+def test_net_benefit_is_shown_for_each_window_with_its_gain(page: Page, report: Report) -> None:
+    for window in report.windows[:2]:
+        assert [row.risk for row in window.decision] == [0.05, 0.1, 0.2, 0.3, 0.5]
+        for row in window.decision:
+            cells = f"{row.model} {row.capacity} {row.everybody} {row.gain}"
+            assert f"{row.risk:.0%}".replace("%", " % ") + cells in page.text
+
+
+def test_calibration_is_shown_with_intervals(page: Page, report: Report) -> None:
+    for key in ("observed_over_expected", "calibration_intercept", "calibration_slope"):
+        m = report.windows[0].natural[key]
+        assert f"{m['value']:.3f} {m['low']:.3f} to {m['high']:.3f}" in page.text
 
 
 def test_texts_are_escaped(report: Report) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -19,7 +20,9 @@ def cohort(sizes: dict[str, tuple[int, int]]) -> tuple[list[float], list[int], l
 
 def groups_of(sizes: dict[str, tuple[int, int]]) -> dict[str, Group]:
     scores, labels, names = cohort(sizes)
-    groups = by_subgroup(scores, labels, range(len(labels)), {"sex": names}, replicates=20)
+    ids = range(len(labels))
+    columns = {"hadm_id": ids, "subject_id": ids, "score": scores, "label": labels, "sex": names}
+    groups = by_subgroup({"2days": pd.DataFrame(columns)}, ["sex"])["2days"]
     assert [group.factor for group in groups] == ["sex"] * len(sizes)
     return {group.name: group for group in groups}
 
@@ -31,8 +34,10 @@ def test_a_group_is_measured_on_its_own_rows() -> None:
     rows = names == "a"
     assert (groups["a"].n, groups["a"].readmitted) == (50, 20)
     assert groups["a"].mean_score == pytest.approx(scores[rows].mean())
-    assert groups["a"].auroc is not None
-    assert groups["a"].auroc["value"] == pytest.approx(roc_auc_score(labels[rows], scores[rows]))
+    assert groups["a"].measures is not None
+    assert groups["a"].measures["auroc"]["value"] == pytest.approx(
+        roc_auc_score(labels[rows], scores[rows])
+    )
     # Wilson 1927: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = 0.4, n = 50.
     assert groups["a"].rate_low == pytest.approx(0.27608, abs=1e-5)
     assert groups["a"].rate_high == pytest.approx(0.53819, abs=1e-5)
@@ -46,10 +51,17 @@ def test_small_cells_are_hidden(cell: tuple[int, int]) -> None:
     assert groups["c"].n == 70
 
 
+def test_published_counts_and_rates_are_rounded() -> None:
+    group = groups_of({"a": (18, 33), "b": (40, 60)})["a"]
+    assert (group.n, group.readmitted) == (50, 20)  # of 51 and 18
+    assert group.measures is not None and "positives" not in group.measures
+
+
 def test_counts_of_eleven_and_of_zero_are_shown() -> None:
     groups = groups_of({"a": (11, 11), "b": (0, 11)})
-    assert groups["a"].n == 22
-    assert groups["b"].auroc is not None and groups["b"].auroc["value"] is None
+    assert groups["a"].n == 20  # 22, rounded
+    assert groups["b"].measures is not None
+    assert groups["b"].measures["auroc"]["value"] is None
 
 
 def test_one_hidden_group_hides_the_smallest_of_the_others() -> None:

@@ -10,6 +10,8 @@ from readmit_spark.evaluation.summary_table import (
     recovered_share,
 )
 
+SHOWN = ("auroc", "auprc", "rp80", "brier", "observed_over_expected", "calibration_slope")
+
 
 def measure(value: float | None, **more: Any) -> dict[str, Any]:
     return {"value": value, "low": None, "high": None, **more}
@@ -17,23 +19,23 @@ def measure(value: float | None, **more: Any) -> dict[str, Any]:
 
 def test_an_undefined_measure_shows_its_reason() -> None:
     none = {"value": None, "reason": "no positive"}
-    natural = {"n": 7, "auroc": none, "auprc": none, "rp80": none}
+    natural = {"n": 7, **dict.fromkeys(SHOWN, none)}
     table = metrics_table(
         {"3days": {"scored": 7, "unscored": 2, "excluded": 1}}, {"3days": {"natural": natural}}
     )
-    assert "admissions in  10" in table
-    assert "AUROC          none (no positive)" in table
+    assert "admissions in        10" in table
+    assert "AUROC                none (no positive)" in table
     assert "attainable" not in table
 
 
 def test_intervals_and_the_attainable_auroc_are_shown() -> None:
     auroc = measure(0.8126, low=0.7, high=0.9)
-    metrics = {"natural": {"n": 7, "auroc": auroc, "auprc": measure(0.5), "rp80": measure(0.25)},
-               "attainable_auroc": measure(0.9)}  # fmt: skip
+    natural = {"n": 7, **dict.fromkeys(SHOWN, measure(0.5)), "auroc": auroc}
+    metrics = {"natural": natural, "attainable_auroc": measure(0.9)}
     counts = {"2days": {"scored": 7, "unscored": 0, "excluded": 0}}
     rows = metrics_table(counts, {"2days": metrics}).splitlines()
-    assert "AUROC             0.813 (0.700 to 0.900)" in rows
-    assert "attainable AUROC  0.900" in rows
+    assert "AUROC                0.813 (0.700 to 0.900)" in rows
+    assert "attainable AUROC     0.900" in rows
 
 
 def test_the_recovered_share_counts_from_chance() -> None:

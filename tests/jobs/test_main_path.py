@@ -224,7 +224,7 @@ def test_an_undefined_metric_is_null_with_the_reason(ran: Ran) -> None:
         for name in ("auroc", "auprc", "average_precision", "rp80"):
             assert natural[name]["value"] is None, name
             assert natural[name]["reason"], name
-        assert metrics[window]["balanced"]["n"] == 0
+        assert metrics[window]["balanced"]["positives"] == 0
 
 
 def test_metrics_are_computed_from_the_published_scores(

@@ -127,3 +127,39 @@ def test_a_stay_that_begins_after_the_day_of_death_is_left_out(spark: SparkSessi
     }
     paper = label_admissions(two_stays, load_config(overrides=["profile=paper"]), patients)
     assert paper.where("exclusion is not null").count() == 0
+
+
+def test_by_time_the_test_follows_the_training_and_open_outcomes_are_left_out(
+    spark: SparkSession,
+) -> None:
+    stays = [
+        # hadm_id, admitted, discharged, side; the horizon is 30 days
+        (1, "2020-01-01", "2020-01-04", "train"),
+        (2, "2020-05-28", "2020-06-01", "train"),  # settled on 1 July, exactly
+        (3, "2020-05-28", "2020-06-01 00:01", "gap"),  # a minute later
+        (4, "2020-06-30", "2020-07-10", "gap"),
+        (5, "2020-03-01", None, "gap"),  # its outcome is not known
+        (6, "2020-07-01", "2020-07-03", "validation"),
+        (7, "2020-09-20", "2020-09-25", "gap"),
+        (8, "2020-10-01", "2020-10-02", "test"),
+        (9, "2021-10-01", None, "test"),
+    ]
+    table = spark.createDataFrame(
+        [(1, hadm, start, end) for hadm, start, end, _ in stays],
+        "subject_id long, hadm_id long, admittime string, dischtime string",
+    ).select(
+        "subject_id",
+        "hadm_id",
+        F.to_timestamp("admittime").alias("admittime"),
+        F.to_timestamp("dischtime").alias("dischtime"),
+        F.lit(None).cast("timestamp").alias("deathtime"),
+        F.lit("URGENT").alias("admission_type"),
+        F.struct(F.lit(False).alias("deathtime")).alias("unread"),
+    )
+    config = load_config(
+        overrides=["split.by=time", "split.validation_from='2020-07-01'",
+                   "split.test_from='2020-10-01'"]
+    )  # fmt: skip
+    rows = cohort_table(label_admissions(table, config), config).collect()
+    assert {row.hadm_id: row.split for row in rows} == {hadm: side for hadm, _, _, side in stays}
+    assert config.split_name == "time 2020-07-01 2020-10-01"

@@ -20,13 +20,15 @@ from readmit_spark.comparison.crossval_job import crossval, table
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
+from readmit_spark.evaluation.gate import Verdict
 from readmit_spark.evaluation.thresholds import operating_points, pick
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training
-from readmit_spark.scoring.model import Model
+from readmit_spark.scoring.model import Model, resolve_model
 from readmit_spark.scoring.registry import experiment_run, fetch, register
+from readmit_spark.scoring.score_report import remarks
 from readmit_spark.scoring.scorer import Scorer
-from readmit_spark.training.choose_model import choose
+from readmit_spark.training.choose_model import choose, repeat, spread_of_seeds
 from readmit_spark.training.finetune_job import finetune_and_register
 from readmit_spark.training.launch import train_here
 from readmit_spark.training.plan import Trained, TrainingPlan
@@ -125,6 +127,29 @@ def test_rate_and_c_are_chosen_on_validation_alone(
     assert best.plan.settings.learning_rate == 1e-3 and best.c == 100
     assert best.aurocs == {0.01: 0.0, 100: 1.0}
     assert candidates[0].aurocs == {0.01: 0.0, 100: 0.0}
+
+
+def test_other_seeds_show_the_spread_and_are_not_chosen(
+    tiny_model: str, folder: str, tmp_path: Path
+) -> None:
+    def launch(plan: TrainingPlan, record: Any, say: Any) -> Trained:
+        # Of two pairs, seed 1 ranks one right and seed 2 both.
+        ids, labels = np.arange(3), np.array([1, 0, 0])
+        second = 0.6 if plan.settings.seed == 1 else 0.1
+        scores = ChunkScores(ids, ids, labels, np.array([0.5, 0.2, second]))
+        return Trained([], 1, 1, {"validation": {WINDOW: scores}, "test": {WINDOW: scores}})
+
+    config = settings(tmp_path, "train.seeds=[1, 2]")
+    prepared = prepared_of(folder, tiny_model)
+    watch = lambda plan: nullcontext((lambda *_: None, lambda *_: None))  # noqa: E731
+    model = Model(tiny_model, "tiny")
+    best, candidates = choose(config, model, prepared, launch, watch)
+    others = repeat(config, model, prepared, launch, watch, best)
+    assert [c.plan.settings.seed for c in (*candidates, *others)] == [1, 2]
+    assert best.plan.settings.seed == 1
+    assert spread_of_seeds(best, others) == "0.750 ± 0.354 over 2 seeds, from 0.500 to 1.000"
+    assert spread_of_seeds(best, []) is None
+    assert best.plan.checkpoint_folder != others[0].plan.checkpoint_folder
 
 
 def test_the_registered_version_has_its_card(tuned: Config, tmp_path: Path) -> None:
@@ -238,6 +263,14 @@ def test_a_killed_cross_validation_continues_in_its_fold(
     assert trained == [0, 1, None, 2, 3, 4]
     assert len(tested) == 170  # every admission, once
     assert json.loads((tmp_path / "crossval.json").read_text()) == result
+    assert all("scores" not in fold for fold in result["folds"])  # of single patients
+    for window, pooled in result["pooled"].items():
+        folds = [fold["windows"][window]["natural"] for fold in result["folds"]]
+        for count in ("n", "positives"):
+            assert pooled[count] == sum(fold[count] for fold in folds)
+    page = (tmp_path / "crossval.html").read_text()
+    assert f"{result['pooled'][WINDOW]['auroc']['value']:.3f}" in page
+    assert "ethnicity" in page
     values = []
     for fold in range(5):
         own = [tested[hadm] for hadm in tested if hadm // 2 % 5 == fold]
@@ -289,8 +322,11 @@ def test_promotion_follows_the_gate(
     assert (kept.champion, kept.challenger) == ("readmission/1", "readmission/2")
     assert kept.overall.n == 80
     assert set(kept.groups) == {f"{factor} {v}" for factor, two in VALUES.items() for v in two}
-    assert any("not shown to be better" in reason for reason in kept.objections)
-    assert any(reason.startswith("AUROC of ethnicity white") for reason in kept.objections)
+    assert (kept.promoted, kept.number) == (False, 1)
+    assert any(line.startswith("AUROC ") for line in kept.verdict.worse)
+    reasons = promotion.reasons(kept)
+    assert reasons.startswith("readmission/1 stays the champion:\n- worse: AUROC ")
+    assert "- cannot tell: AUROC of" in reasons or "- worse: AUROC of" in reasons
     client = mlflow.MlflowClient(tracking_uri=config.tracking_uri)
     aliases = client.get_registered_model("readmission").aliases
     assert {k: int(v) for k, v in aliases.items()} == {"champion": 1, "challenger": 2}
@@ -299,13 +335,17 @@ def test_promotion_follows_the_gate(
     client.set_registered_model_alias("readmission", "champion", 2)
     config = replace(config, promote=replace(config.promote, version=1))
     moved = run_promote(spark, config, prepared)
-    assert moved.objections == []
+    assert moved.number == 2  # of two challengers on these patients
+    assert moved.verdict == Verdict([], []) and moved.promoted
     assert moved.overall.gains["auroc"].gain == -kept.overall.gains["auroc"].gain
     aliases = client.get_registered_model("readmission").aliases
     assert (int(aliases["champion"]), int(aliases["previous"])) == (1, 2)
     assert (
         "better than readmission/2" in client.get_model_version("readmission", 1).tags["promotion"]
     )
+    said = remarks(resolve_model(config, "models:/readmission@champion"), config)
+    assert said[0].startswith("Selected on these patients: this version was the best of 3 on these")
+    assert said[1].startswith("First gate: not compared with simpler models yet")
     shown = promotion.table(moved)
     assert "readmission/2" in shown and "auroc, sex female" in shown
     with pytest.raises(UserError, match="readmission/1 is the champion already"):
