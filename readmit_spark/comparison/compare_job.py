@@ -16,7 +16,7 @@ from readmit_spark.comparison.comparison_metrics import (
     windows_by_training,
 )
 from readmit_spark.comparison.comparison_page import comparison_page
-from readmit_spark.comparison.incumbents import check_names, incumbent_scores
+from readmit_spark.comparison.incumbents import check_incumbents, incumbent_scores
 from readmit_spark.comparison.train_and_score import COLUMNS, Models, union
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
@@ -46,7 +46,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             f"windows: {', '.join(missing)} not prepared, only {', '.join(prepared.windows)}; run "
             "jobs/prepare.py with all of them, or set windows"
         )
-    check_names(config, [config.model.name, *NAMES])
+    check_incumbents(run, [config.model.name, *NAMES])
     trainings = windows_by_training(config, prepared.windows)
     earlier = Compared.read_if_complete(run.spark, config.output_root)
     earlier_keys = dict(earlier.models) if earlier else {}

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.input_tables import read_scores
@@ -24,7 +23,7 @@ def incumbent_scores(run: Run, cohort: DataFrame, measured: DataFrame) -> dict[s
     """
     scores = {}
     for path in run.config.compare.incumbents or ():
-        name = PurePath(path).name.split(".")[0]
+        name = _name(path)
         rows = _last_scores(run, path, cohort, measured)
         kept = run.write_temp(rows, f"incumbent-{name}")
         n, total = kept.count(), measured.count()
@@ -38,14 +37,26 @@ def incumbent_scores(run: Run, cohort: DataFrame, measured: DataFrame) -> dict[s
     return scores
 
 
-def check_names(config: Config, taken: Sequence[str]) -> None:
+def check_incumbents(run: Run, taken: Sequence[str]) -> None:
+    """UserError where a file cannot be read, or two models of the table would have one name."""
+    paths = run.config.compare.incumbents or ()
+    check_names(paths, taken)
+    for path in paths:
+        read_scores(run.spark, run.config, path)
+
+
+def check_names(paths: Sequence[str], taken: Sequence[str]) -> None:
     """UserError where two incumbents, or an incumbent and a model, have one name."""
-    names = [PurePath(path).name.split(".")[0] for path in config.compare.incumbents or ()]
+    names = [_name(path) for path in paths]
     for name in names:
         if name in taken or names.count(name) > 1:
             raise UserError(
                 f"compare.incumbents: {name} names two models of the table; rename the file"
             )
+
+
+def _name(path: str) -> str:
+    return PurePath(path).name.split(".")[0]
 
 
 def _last_scores(run: Run, path: str, cohort: DataFrame, measured: DataFrame) -> DataFrame:

@@ -15,6 +15,7 @@ import pyspark
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.decay import by_month
 from readmit_spark.evaluation.decision_curve import decision_curve
 from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
 from readmit_spark.evaluation.metrics import evaluate
@@ -51,7 +52,8 @@ def evaluate_windows(
     These are the metrics at natural and balanced prevalence, the chunks' accuracy and loss, and the
     attainable AUROC if the true risks are known.
 
-    measured: window, subject_id, hadm_id, score, label. chunk_facts: window, accuracy, loss. risks:
+    measured: window, subject_id, hadm_id, score, label; with admittime, each window is measured by
+    month too. chunk_facts: window, accuracy, loss. risks:
     hadm_id -> true risk; None if they are unknown.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
@@ -66,6 +68,8 @@ def evaluate_windows(
         }
         if risks is not None:
             metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
+        if "admittime" in rows:
+            metrics["by_month"] = by_month(rows)
         evaluations.append(Evaluation(window, rows, metrics))
     return evaluations
 
@@ -267,6 +271,7 @@ def _window(
             ),
         ),
         decision=decision_rows(metrics["decision_curve"]),
+        by_month=metrics.get("by_month", []),
         chunk=metrics["chunks"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
     )

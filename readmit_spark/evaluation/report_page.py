@@ -78,6 +78,7 @@ class WindowResult:
     tokens: TokenLoss
     pictures: Pictures
     decision: Sequence[DecisionRow]
+    by_month: Sequence[Mapping[str, Any]] = ()  # from `decay.by_month`, for a split by time
     chunk: Mapping[str, float] | None = None
     attainable_auroc: float | None = None  # only synthetic cohorts have one
 

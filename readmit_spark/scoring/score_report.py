@@ -79,6 +79,9 @@ def _report_files(
     """Return name -> content of the files, and the content of metrics.json."""
     windows = windows_to_score(config, prepared)
     measured = _measured(scored.table("patient_scores"), config)
+    if config.split.by == "time":
+        times = prepared.table("cohort").select("hadm_id", "admittime")
+        measured = measured.join(times, "hadm_id")
     evaluations = evaluate_windows(
         measured.toPandas(),
         chunk_facts(scored.table("chunk_scores"), measured).toPandas(),

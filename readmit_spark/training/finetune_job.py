@@ -130,7 +130,8 @@ def is_finetuned(config: Config, model: Model, prepared: Prepared) -> bool:
 
 
 def _key(config: Config, model: Model, prepared: Prepared) -> str:
-    return training_key(config, model, prepared, asdict(config.tune))
+    seeds = [config.train.seeds] if config.train.seeds else []
+    return training_key(config, model, prepared, asdict(config.tune), *seeds)
 
 
 def _log_card(

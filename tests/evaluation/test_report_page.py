@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from readmit_spark.evaluation.decay import by_month
 from readmit_spark.evaluation.report_page import FlowStep, Report, render
+from tests.evaluation.test_decay import admissions
 from tests.html_page import Page
 
 
@@ -102,6 +104,13 @@ def test_net_benefit_is_shown_for_each_window_with_its_gain(page: Page, report: 
         for row in window.decision:
             cells = f"{row.model} {row.capacity} {row.everybody} {row.gain}"
             assert f"{row.risk:.0%}".replace("%", " % ") + cells in page.text
+
+
+def test_months_are_shown_where_they_were_measured(page: Page, report: Report) -> None:
+    assert "Does it hold over time?" not in page.text
+    window = replace(report.windows[0], by_month=by_month(admissions()))
+    shown = Page(render(replace(report, windows=[window]))).text
+    assert "First 2 days 2026-01 60 30 1.000 " in shown and "2026-02 to 2026-04 48 24 " in shown
 
 
 def test_calibration_is_shown_with_intervals(page: Page, report: Report) -> None:
