@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from readmit_spark import cli
-from readmit_spark.comparison.crossval_job import STAGES, crossval, table
+from readmit_spark.comparison.crossval_job import crossval, table
 from readmit_spark.config import Config
+from readmit_spark.evaluation.card import folds_of
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_model
 from readmit_spark.storage.manifests import Prepared
@@ -15,10 +16,10 @@ from readmit_spark.training.launch import choose_launch
 
 
 def main(config: Config) -> None:
-    progress = Progress("crossval", STAGES)
     model = resolve_model(config)
     spark = build_session("crossval")
     prepared = Prepared.read(spark, config.output_root)
+    progress = Progress("crossval", folds_of(prepared))
     if config.train.processes == 1:
         spark.stop()  # training needs the memory and no Spark
     launch = choose_launch(spark, config.train.processes)

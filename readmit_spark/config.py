@@ -138,11 +138,14 @@ class Chunk:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Split:
-    by: Literal["patient", "time"]
+    by: Literal["patient", "time", "site"]
     level: Literal["patient", "admission"] | None
     seed: Seed
     validation_from: Day | None
     test_from: Day | None
+    site_column: Text | None
+    validation_sites: CodeList | None
+    test_sites: CodeList | None
 
     @model_validator(mode="after")
     def _days_in_order(self) -> Self:
@@ -152,6 +155,17 @@ class Split:
                 "split.by=time needs split.validation_from and a later split.test_from, such as "
                 "'2025-01-01' and '2025-07-01'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sites_apart(self) -> Self:
+        validation, test = set(self.validation_sites or ()), set(self.test_sites or ())
+        if self.by == "site" and not (self.site_column and validation and test):
+            raise ValueError(
+                "split.by=site needs split.site_column, split.validation_sites and split.test_sites"
+            )
+        if both := sorted(validation & test):
+            raise ValueError(f"split.validation_sites and split.test_sites both list {both[0]!r}")
         return self
 
 
@@ -404,6 +418,9 @@ def split_name(values: Mapping[str, Any]) -> str:
         )
     if split.get("by") == "time":
         return f"time {split['validation_from']} {split['test_from']}"
+    if split.get("by") == "site":
+        sides = (", ".join(sorted(split[f"{side}_sites"])) for side in ("validation", "test"))
+        return f"site {split['site_column']}: {' / '.join(sides)}"
     return f"{_split_level(values['profile'], split['level'])} {split['seed']}"
 
 

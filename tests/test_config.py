@@ -69,6 +69,7 @@ WRONG = {
     "vote.c=2101-13-01": "--set vote.c=2101-13-01: the value is not valid YAML; quote it",
     # a whole number
     "split.by=time": "split: split.by=time needs split.validation_from and a later split.test_from",
+    "split.by=site": "split: split.by=site needs split.site_column, split.validation_sites and",
     "split.test_from=soon": "split.test_from is 'soon': auto or a date is needed",
     "train.seeds=[]": "train.seeds is []: a list is needed, such as [1, 2]",
     "split.seed=yes please": "split.seed is 'yes please' (str): a whole number is needed",

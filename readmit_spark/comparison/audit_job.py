@@ -113,13 +113,14 @@ def table(checks: list[Check]) -> str:
 
 
 def _both_sides(n_patients: int, split: str) -> Check:
-    by_time = split.startswith("time ")
+    by = split.split()[0]
+    of_patients = by not in ("time", "site")
     return Check(
         "patients on both sides of the split",
         "all",
         f"{n_patients:,}",
-        "any: the split is by time" if by_time else "0",
-        by_time or n_patients == 0,
+        "0" if of_patients else f"any: the split is by {by}",
+        n_patients == 0 or not of_patients,
     )
 
 

@@ -1,4 +1,5 @@
-"""Cross-validate by patient: each admission is tested once, by a model that never saw it."""
+"""Cross-validate by patient, or by site: each admission is tested once, by a model that never saw
+its patient or its site."""
 
 from __future__ import annotations
 
@@ -13,10 +14,9 @@ import pandas as pd
 from readmit_spark.comparison.crossval_page import crossval_page
 from readmit_spark.config import Config
 from readmit_spark.evaluation.calibration import CALIBRATION
-from readmit_spark.evaluation.card import read_prepared
+from readmit_spark.evaluation.card import folds_of, read_prepared
 from readmit_spark.evaluation.evaluate import at_both_prevalences
 from readmit_spark.evaluation.subgroups import by_subgroup, with_factors
-from readmit_spark.notes.cohort import FOLDS
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
@@ -35,7 +35,6 @@ from readmit_spark.training.launch import Launch
 from readmit_spark.training.loop import Log, progress_line
 from readmit_spark.training.plan import TrainingPlan
 
-STAGES = FOLDS
 MEASURES = ("auroc", "auprc", "rp80")
 CALIBRATED = ("brier", *CALIBRATION)
 PAGE = "crossval.html"
@@ -66,8 +65,9 @@ def crossval(
     store = FileStore(f"{root}/_crossval/{key}")
     folds = []
     with job_run(config, f"crossval-{config.train.window}", TRAINING) as mlflow:
-        for fold in range(FOLDS):
-            with progress.stage(f"fold {fold + 1} of {FOLDS}"):
+        number = folds_of(prepared)
+        for fold in range(number):
+            with progress.stage(f"fold {fold + 1} of {number}"):
                 fold_result = store.read_json(f"fold-{fold}.json")
                 if fold_result is None:
                     with nested_run(mlflow, f"fold {fold + 1}"):

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from readmit_spark.comparison.baselines import baseline_scores, read_baseline_data
 from readmit_spark.comparison.crossval_job import watch_fold
 from readmit_spark.config import Config
-from readmit_spark.notes.cohort import FOLDS
+from readmit_spark.evaluation.card import folds_of
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_before_test, check_tokens, check_unseen
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
@@ -38,7 +38,7 @@ class Models:
         self.run, self.config, self.prepared, self.launch = run, run.config, prepared, launch
         self.folds: list[int | None] = [None]
         if self.config.compare.cross_validate:
-            self.folds = list(range(FOLDS))
+            self.folds = list(range(folds_of(prepared)))
         self.champions: dict[str, Model] = {}  # by window of training, unless cross-validated
         self.candidates: list[Candidate] = []  # their checkpoints are deleted after publishing
 

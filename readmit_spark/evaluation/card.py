@@ -50,7 +50,9 @@ def model_card(
         facts={
             "prepared": prepared.finished,
             "profile": config.profile,
-            "split": f"by {config.split_level}, seed {config.split.seed}",
+            "split": f"by {config.split_level}, seed {config.split.seed}"
+            if config.split.by == "patient"
+            else f"by {config.split_name}",
             **facts,
         },
         remarks=remarks,
@@ -91,6 +93,11 @@ def _flow(prepared: Prepared) -> list[FlowStep]:
         *(FlowStep(f"on the {side} side", int(sides.get(side, 0)))
           for side in ("train", "validation", "test")),
     ]  # fmt: skip
+
+
+def folds_of(prepared: Prepared) -> int:
+    """Return the number of folds: five, or the sites of `split.by=site`."""
+    return int(read_prepared(prepared, "cohort").fold.max()) + 1
 
 
 def read_prepared(prepared: Prepared, table: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, Window
@@ -70,9 +71,20 @@ def died_after_discharge() -> Column:
     return F.coalesce(F.col("deathtime") > F.col("dischtime"), F.lit(False))
 
 
-def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
-    """Build the `cohort` table (docs/tables.md) from `label_admissions`."""
+def cohort_table(labelled: DataFrame, config: Config, sites: Sequence[str] = ()) -> DataFrame:
+    """Build the `cohort` table (docs/tables.md) from `label_admissions`.
+
+    sites: for `split.by=site`, all sites in order; `labelled` then has a column `site`. The fold is
+    the place of the site in them, and -1 without a site.
+    """
     fold = (_hash(_key(config), f"{config.split.seed}:fold") % FOLDS).cast("int")
+    split = split_of(config)
+    if config.split.by == "time":
+        split = _split_by_time(config)
+    elif config.split.by == "site":
+        split = _split_by_site(config)
+        fold = F.array_position(F.array(*map(F.lit, sites)), F.col("site")).cast("int") - 1
+        fold = F.coalesce(fold, F.lit(-1))
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
         "hadm_id",
@@ -83,7 +95,7 @@ def cohort_table(labelled: DataFrame, config: Config) -> DataFrame:
         "days_next_admit",
         "label",
         "duration_days",
-        (_split_by_time if config.split.by == "time" else split_of)(config).alias("split"),
+        split.alias("split"),
         fold.alias("fold"),
     )
 
@@ -112,6 +124,16 @@ def _split_by_time(config: Config) -> Column:
         F.when(F.col("admittime") >= test, "test")
         .when(~F.coalesce(known, F.lit(False)), "gap")
         .when(in_validation, "validation")
+        .otherwise("train")
+    )
+
+
+def _split_by_site(config: Config) -> Column:
+    """Return train, validation or test by `site`; `gap` without a site."""
+    return (
+        F.when(F.col("site").isNull(), "gap")
+        .when(F.col("site").isin(list(config.split.test_sites or ())), "test")
+        .when(F.col("site").isin(list(config.split.validation_sites or ())), "validation")
         .otherwise("train")
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
-from readmit_spark.config import required
+from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
 from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table, document_facts
@@ -36,6 +37,7 @@ from readmit_spark.storage.input_tables import (
     read_demographics,
     read_notes,
     read_patients,
+    read_sites,
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
@@ -57,7 +59,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
     read_notes(run.spark, required(config.data.notes, "data.notes"), Reading.of(config))
     with run.stage("admissions: labels and split"):
         labelled, admission_counts, outcomes = _admissions(run)
-        cohort = run.write_table(cohort_table(labelled, config), "cohort")
+        cohort = run.write_table(cohort_table(*_with_sites(run, labelled)), "cohort")
         run.write_table(exclusions_table(labelled), "exclusions")
         run.write_table(unlabelled_table(labelled), "unlabelled")
         _warn_if_follow_up_ends(run, labelled)
@@ -99,6 +101,29 @@ def _admissions(run: Run) -> tuple[DataFrame, dict[str, int], dict[str, int]]:
     read["duplicate_rows"] = read["rows"] - outcomes.pop("distinct")
     read["died_after_discharge"] = outcomes.pop("died_after_discharge")
     return labelled, read, outcomes
+
+
+def _with_sites(run: Run, labelled: DataFrame) -> tuple[DataFrame, Config, Sequence[str]]:
+    """Return the arguments of `cohort_table`; with `split.by=site`, the sites of all admissions.
+
+    UserError if a site of the configuration has no admission.
+    """
+    config = run.config
+    if config.split.by != "site":
+        return labelled, config, ()
+    sites = read_sites(run.spark, config)
+    found = sorted(row.site for row in sites.select("site").distinct().collect() if row.site)
+    for key in ("validation_sites", "test_sites"):
+        unknown = sorted(set(getattr(config.split, key) or ()) - set(found))
+        if unknown:
+            raise UserError(
+                f"split.{key}: no admission has the site {unknown[0]!r} in "
+                f"{config.split.site_column}; it has {', '.join(found[:10])}"
+            )
+    without = sites.where("site is null").count()
+    if without:
+        run.say(f"split.site_column: {without:,} admissions have no site and are on no side")
+    return labelled.join(sites, "hadm_id", "left"), config, found
 
 
 def _warn_if_follow_up_ends(run: Run, labelled: DataFrame) -> None:

@@ -56,10 +56,10 @@ def make_examples(run: Run, tokenizer: ChunkTokenizer) -> PretrainExamples:
     """Publish the examples of every phase and return their manifest. Earlier examples with the same
     settings, notes and tokenizer are reused."""
     config = run.config
-    if config.split.by == "time":
+    if config.split.by != "patient":
         raise UserError(
-            "split.by is time: pretraining leaves out test patients and knows them only by "
-            "split.by=patient; set it for jobs/pretrain.py"
+            f"split.by is {config.split.by}: pretraining leaves out test patients, and knows them "
+            "by split.by=patient alone; set it for jobs/pretrain.py"
         )
     made_of = _made_of(run, tokenizer)
     with run.stage("examples: notes, segments, pairs"):

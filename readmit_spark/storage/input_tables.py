@@ -10,7 +10,7 @@ from functools import reduce
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Config
+from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
 from readmit_spark.storage.column_values import Kind, code, id_texts, parse_columns
 from readmit_spark.storage.parquet_columns import IDS, Reading
@@ -103,6 +103,20 @@ def read_demographics(spark: SparkSession, path: str, reading: Reading | None = 
     raw = read_columns(spark, path, "data.admissions", ("HADM_ID",), optional, reading)
     codes = (code(raw, name).alias(name.lower()) for name in optional)
     return parse_columns(raw, {"HADM_ID": _id_kind(reading)}, *codes).drop("unread")
+
+
+def read_sites(spark: SparkSession, config: Config) -> DataFrame:
+    """Read hadm_id and site (lower case, or null) of ADMISSIONS, each hadm_id once.
+
+    UserError if the table has no `split.site_column`.
+    """
+    path = required(config.data.admissions, "data.admissions")
+    column = required(config.split.site_column, "split.site_column").upper()
+    reading = Reading.of(config)
+    raw = read_columns(spark, path, "data.admissions", ("HADM_ID", column), reading=reading)
+    site = F.lower(code(raw, column)).alias("site")
+    rows = parse_columns(raw, {"HADM_ID": _id_kind(reading)}, site).drop("unread")
+    return rows.dropDuplicates(["hadm_id"])
 
 
 def read_patients(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:

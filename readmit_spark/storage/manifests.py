@@ -112,8 +112,14 @@ class _TokenLimit(_Part):
 
 
 class _SplitFacts(_Part):
+    by: str = "patient"
     level: str | None
     seed: int
+    validation_from: str | None = None
+    test_from: str | None = None
+    site_column: str | None = None
+    validation_sites: tuple[str, ...] | None = None
+    test_sites: tuple[str, ...] | None = None
 
 
 class PreparedConfig(_Part):

@@ -163,3 +163,19 @@ def test_by_time_the_test_follows_the_training_and_open_outcomes_are_left_out(
     rows = cohort_table(label_admissions(table, config), config).collect()
     assert {row.hadm_id: row.split for row in rows} == {hadm: side for hadm, _, _, side in stays}
     assert config.split_name == "time 2020-07-01 2020-10-01"
+
+
+def test_by_site_whole_sites_are_tested_and_each_is_a_fold(spark: SparkSession) -> None:
+    config = load_config(
+        overrides=["split.by=site", "split.site_column=HOSPITAL",
+                   "split.validation_sites=[South]", "split.test_sites=[north]"]
+    )  # fmt: skip
+    labelled = label_admissions(admissions(spark, 4), config)
+    sites = ["east", "north", "south"]
+    site = F.element_at(F.array(*map(F.lit, sites)), (F.col("subject_id") + 1).cast("int"))
+    with_site = labelled.withColumn("site", F.when(F.col("subject_id") < 3, site))
+    rows = cohort_table(with_site, config, sites).collect()
+    assert {(row.subject_id, row.split, row.fold) for row in rows} == {
+        (0, "train", 0), (1, "test", 1), (2, "validation", 2), (3, "gap", -1),
+    }  # fmt: skip
+    assert config.split_name == "site HOSPITAL: south / north"

@@ -223,3 +223,20 @@ def test_deaths_and_times_that_are_not_understood_are_counted(run: Prepare, tmp_
     assert {row["hadm_id"]: row["reason"] for row in left_out} == {
         31: "died_in_hospital", 32: "after_death", 51: "died_in_hospital",
     }  # fmt: skip
+
+
+def test_sites_decide_the_split_and_unknown_ones_are_named(run: Prepare, tmp_path: Path) -> None:
+    stays = [{**STAYS[0], "HOSPITAL": "North"}, {**STAYS[1], "HOSPITAL": "South  Wing"}]
+    by_site = (
+        "split.by=site", "split.site_column=hospital", "split.validation_sites=['south wing']",
+        "output.overwrite=true",
+    )  # fmt: skip
+    run(stays, NOTES, *by_site, "split.test_sites=[NORTH]")
+    cohort = pq.read_table(at(tmp_path, "cohort")).to_pylist()
+    assert {(row["hadm_id"], row["split"], row["fold"]) for row in cohort} == {
+        (11, "test", 0), (21, "validation", 1),
+    }  # fmt: skip
+    with pytest.raises(UserError, match="split.test_sites: no admission has the site 'west' in hos"):
+        run(stays, NOTES, *by_site, "split.test_sites=[west]")
+    with pytest.raises(UserError, match="WARD"):
+        run(stays, NOTES, *by_site, "split.test_sites=[north]", "split.site_column=WARD")
