@@ -107,7 +107,7 @@ def bootstrap(
     seed: int,
     balanced: bool = False,
 ) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Return the point estimates and the replicates of each of ``MEASURES`` and ``mean_score``.
+    """Return the point estimates and the replicates of each of ``MEASURES``.
 
     The second dict maps a measure to its [replicates] values over bootstrapped patients. A value is
     not-a-number where the measure is undefined.
@@ -198,7 +198,7 @@ def _brier_sd(scores: Floats, labels: Floats, patients: NDArray[np.intp], balanc
 
 
 def _measures(ranking: Ranking, weights: Floats) -> dict[str, float]:
-    """Return each of MEASURES and mean_score under weights [n]; not-a-number where undefined."""
+    """Return each of MEASURES under weights [n]; not-a-number where undefined."""
     points = weighted_curves(ranking, weights)
     recall, precision, fpr = points.recall, points.precision, points.false_positive_rate
     recall_steps = np.diff(recall)
@@ -206,14 +206,13 @@ def _measures(ranking: Ranking, weights: Floats) -> dict[str, float]:
     sorted_weights = weights[ranking.order]
     total = sorted_weights.sum()
     if not total:  # a balanced replicate without a readmitted admission
-        return dict.fromkeys((*MEASURES, "mean_score"), float("nan"))
+        return dict.fromkeys(MEASURES, float("nan"))
     return {
         "auroc": float(np.diff(fpr) @ (recall[1:] + recall[:-1]) / 2),
         "auprc": float(recall_steps @ (precision[1:] + precision[:-1]) / 2),
         "average_precision": float(recall_steps @ precision[1:]),
         "rp80": float(rp80 if not np.isnan(recall[-1]) else np.nan),
         "prevalence": float(sorted_weights @ ranking.labels / total),
-        "mean_score": float(sorted_weights @ ranking.scores / total),
         "brier": float(sorted_weights @ (ranking.scores - ranking.labels) ** 2 / total),
     }
 

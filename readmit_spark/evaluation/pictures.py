@@ -196,7 +196,7 @@ def comparison(panels: Mapping[str, Panel]) -> bytes:
     legend = dict(zip(names, handles, strict=True))  # each label once
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", frameon=False,
-        ncols=min(3, len(legend)),
+        ncols=2,
     )  # fmt: skip
     return png_bytes(figure)
 

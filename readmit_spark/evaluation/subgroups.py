@@ -25,8 +25,8 @@ class Group:
     """One value of one factor, such as sex = female. All figures are None if it is hidden.
 
     n: admissions, and readmitted: readmitted admissions, both rounded to 5. rate_low, rate_high:
-    Wilson's 95 % interval of readmitted / n. mean_score: comparable with readmitted / n. measures:
-    MEASURES, as in `evaluation.metrics.evaluate`.
+    Wilson's 95 % interval of readmitted / n. measures: MEASURES, as in
+    `evaluation.metrics.evaluate`.
     """
 
     factor: str
@@ -35,7 +35,6 @@ class Group:
     readmitted: int | None = None
     rate_low: float | None = None
     rate_high: float | None = None
-    mean_score: float | None = None
     measures: Mapping[str, Any] | None = None
 
 
@@ -85,6 +84,6 @@ def _measured(factor: str, name: str, rows: pd.DataFrame) -> Group:
     measures = evaluate(scores, labels, rows.subject_id.to_numpy(), replicates=0)
     n, readmitted = rounded(len(rows)), rounded(int(labels.sum()))
     return Group(
-        factor, name, n, readmitted, *wilson(readmitted, n), float(scores.mean()),
+        factor, name, n, readmitted, *wilson(readmitted, n),
         {measure: measures[measure] for measure in MEASURES},
     )  # fmt: skip

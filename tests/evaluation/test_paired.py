@@ -28,7 +28,6 @@ def test_replicates_equal_copying_the_rows_of_drawn_patients() -> None:
         assert draws["auroc"][i] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
         assert draws["average_precision"][i] == pytest.approx(average_precision_score(y, s))
         assert draws["brier"][i] == pytest.approx(brier_score_loss(y, s), abs=1e-12)
-        assert draws["mean_score"][i] == pytest.approx(s.mean(), abs=1e-12)
 
 
 def test_a_gain_is_the_difference_of_two_evaluations() -> None:
