@@ -47,9 +47,10 @@ def _auto_or_day(value: str) -> str:
 
 
 def _day(value: str) -> str:
-    if value == "auto":
-        raise PydanticCustomError("day", "a date is needed, such as 2026-01-31")
-    return _auto_or_day(value)
+    try:
+        return datetime.date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise PydanticCustomError("day", "a date is needed, such as 2026-01-31") from None
 
 
 def _known_format(name: str) -> str:

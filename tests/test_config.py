@@ -68,9 +68,11 @@ WRONG = {
     "vote.c=[1": "--set vote.c=[1: the value is not valid YAML; quote it",
     "vote.c=2101-13-01": "--set vote.c=2101-13-01: the value is not valid YAML; quote it",
     # a whole number
-    "split.by=time": "split: split.by=time needs split.validation_from and a later split.test_from",
-    "split.by=site": "split: split.by=site needs split.site_column, split.validation_sites and",
-    "split.test_from=soon": "split.test_from is 'soon': auto or a date is needed",
+    "split.by=time": "split.by=time needs split.validation_from and a later split.test_from, "
+    "such as '2025-01-01' and '2025-07-01'",
+    "split.by=site": "split.by=site needs split.site_column, split.validation_sites and "
+    "split.test_sites",
+    "split.test_from=soon": "split.test_from is 'soon': a date is needed, such as 2026-01-31",
     "train.seeds=[]": "train.seeds is []: a list is needed, such as [1, 2]",
     "split.seed=yes please": "split.seed is 'yes please' (str): a whole number is needed",
     "split.seed=1.5": "split.seed is 1.5 (float): a whole number is needed",
