@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from readmit_spark.evaluation.intervals import Floats, t_quantile
 
-_PRIOR = 2
+_PRIOR = 3
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,20 @@ def auroc_interval(
 ) -> tuple[float, float]:
     """Return the 95 % interval of the AUROC. patients: [n] codes from 0. df: see `t_quantile`.
 
-    Needs two patients with each outcome. An AUROC of 0 or 1 is moved by half a pair, because its
-    logit would be infinite.
+    Needs two patients with each outcome. An AUROC close to 0 or 1 is moved inside by half a patient
+    of the rarer outcome, because its logit would be infinite.
     """
     parts = components(scores, labels)
-    n_positive, n_negative = len(parts.positive), len(parts.negative)
-    pairs = n_positive * n_negative
-    inside = min(max(parts.auroc, 0.5 / pairs), 1 - 0.5 / pairs)
-    slope = inside * (1 - inside)  # the logit has the derivative 1 / slope
+    edge = 0.5 / (df + 2)
+    inside = min(max(parts.auroc, edge), 1 - edge)
     expected = _expected_variance(
         inside, *(len(np.unique(patients[labels == label])) for label in (1, 0))
     )
     observed = clustered_variance(parts, labels, patients)
-    variance = max((df * observed + _PRIOR * expected) / (df + _PRIOR), slope / pairs)
-    spread = t_quantile(df) * math.sqrt(variance) / slope
+    sd = math.sqrt((df * observed + _PRIOR * expected) / (df + _PRIOR))
+    spread = t_quantile(df) * sd / (inside * (1 - inside))
     centre = math.log(inside / (1 - inside))
-    return _expit(centre - spread), _expit(centre + spread)
+    return min(_expit(centre - spread), parts.auroc), max(_expit(centre + spread), parts.auroc)
 
 
 def clustered_variance(parts: Components, labels: Floats, patients: NDArray[np.intp]) -> float:
