@@ -83,8 +83,8 @@ def cohort_table(labelled: DataFrame, config: Config, sites: Sequence[str] = ())
         split = _split_by_time(config)
     elif config.split.by == "site":
         split = _split_by_site(config)
-        fold = F.array_position(F.array(*map(F.lit, sites)), F.col("site")).cast("int") - 1
-        fold = F.coalesce(fold, F.lit(-1))
+        places = [F.lit(value) for place in enumerate(sites) for value in reversed(place)]
+        fold = F.coalesce(F.create_map(*places)[F.col("site")], F.lit(-1))
     return labelled.where(F.col("exclusion").isNull()).select(
         "subject_id",
         "hadm_id",

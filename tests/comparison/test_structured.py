@@ -13,9 +13,9 @@ from readmit_spark.comparison.structured import past_stays, structured_rows
 
 # subject_id, hadm_id, admitted, discharged
 STAYS = [
-    (1, 10, "2020-01-01 00:00", "2020-01-05 00:00"),
+    (1, 10, "2019-12-28 00:00", "2020-01-01 12:00"),
     (1, 11, "2020-01-20 00:00", "2020-01-21 12:00"),
-    (1, 12, "2020-12-31 00:00", "2021-01-02 00:00"),  # 361 and 345 days after the two before
+    (1, 12, "2020-12-31 00:00", "2021-01-02 00:00"),  # 364.5 and 344.5 days after the two before
     (1, 13, "2021-01-01 00:00", "2021-01-03 00:00"),  # 12 has not ended yet
     (2, 20, "2020-06-01 00:00", None),
     (2, 21, "2020-07-01 00:00", "2020-07-02 00:00"),
@@ -53,8 +53,8 @@ def test_past_stays_are_those_that_ended_in_the_year_before(spark: SparkSession)
     rows = past_stays(cohort(spark)).collect()
     got = {row.hadm_id: (row.stays, row.days, row.since) for row in rows}
     assert got == {hadm: pytest.approx(values) for hadm, values in by_hand().items()}
-    assert got[12] == pytest.approx((2, 5.5, 344.5))
-    assert got[13] == pytest.approx((1, 1.5, 345.5))  # the first one is a year ago
+    assert got[12] == pytest.approx((2, 6.0, 344.5))
+    assert got[13] == pytest.approx((1, 1.5, 345.5))  # the first one ended more than a year ago
 
 
 def test_the_stay_so_far_ends_with_the_window(spark: SparkSession) -> None:
@@ -69,7 +69,7 @@ def test_the_stay_so_far_ends_with_the_window(spark: SparkSession) -> None:
     rows = structured_rows(stays, groups, chunks.unionByName(chunks)).collect()
     assert len(rows) == 2 * len(STAYS)  # one for each window and admission
     so_far = {(row.window, row.hadm_id): np.expm1(row.so_far) for row in rows}
-    assert so_far["3days", 10] == pytest.approx(3)  # of four days
+    assert so_far["3days", 10] == pytest.approx(3)  # of four and a half days
     assert so_far["3days", 11] == pytest.approx(1.5)
-    assert so_far["discharge", 10] == pytest.approx(4)
+    assert so_far["discharge", 10] == pytest.approx(4.5)
     assert so_far["3days", 20] == pytest.approx(3)  # it has not ended
