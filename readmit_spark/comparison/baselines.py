@@ -125,7 +125,7 @@ def baseline_scores(
         rows = save_temp(length_rows(data.documents, data.chunks), "lengths")
         stages = length_only()
     elif name == "structured":
-        rows = save_temp(structured_rows(data.cohort, data.subgroups, data.chunks), "structured")
+        rows = save_temp(structured_rows(data.cohort, data.subgroups, data.chunks), "stays")
         stages = structured()
     else:
         rows = data.chunks

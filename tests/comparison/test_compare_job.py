@@ -159,7 +159,11 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
     prepared = ward.prepared.model_copy(update={"path": str(tmp_path), "config": config})
     other = replace(ward, prepared=prepared)
     output = replace(ward.config.output, root=str(tmp_path / "out"))
-    changes = {"output": output, "compare": Compare(cross_validate=True), "windows": ("3days",)}
+    changes = {
+        "output": output,
+        "compare": Compare(cross_validate=True, incumbents=None),
+        "windows": ("3days",),
+    }
     result = run(spark, other, launch, **changes)
     assert folds == [0, 1]
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/out/mlflow.db")
@@ -209,8 +213,11 @@ def test_an_unprepared_window_is_an_error_that_names_it(
         run(spark, replace(ward, prepared=prepared))
 
 
-def test_words_are_counted_as_scikit_learn_counts_them(spark: SparkSession, ward: Ward) -> None:
+def test_words_are_counted_as_scikit_learn_counts_them(
+    spark: SparkSession, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bag of words and TF-IDF give scikit-learn's probabilities, from text to probability."""
+    monkeypatch.setattr(baselines, "PENALTIES", (0.001, 1.0))
     with start_run(spark, ward.config, "compare") as compare_run:
         data = read_baseline_data(compare_run, ward.prepared, "3days", ["3days"], None)
     rows = data.chunks.localCheckpoint()
