@@ -153,7 +153,9 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
     for name in ("chunks", "documents"):
         (tmp_path / name).symlink_to(prepared / name)
     (tmp_path / "cohort").mkdir()
-    pq.write_table(table, tmp_path / "cohort" / "part.parquet")
+    # Timestamps as Spark writes them.
+    part = tmp_path / "cohort" / "part.parquet"
+    pq.write_table(table, part, use_deprecated_int96_timestamps=True)
     cohort = cohort.set_index("hadm_id")
     config = ward.prepared.config.model_copy(update={"windows": ("3days",)})
     prepared = ward.prepared.model_copy(update={"path": str(tmp_path), "config": config})
