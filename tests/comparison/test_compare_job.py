@@ -150,7 +150,7 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
     cohort["split"] = cohort.split.where(cohort.subject_id % 3 > 0, "validation")
     at = table.column_names.index("split")
     table = table.set_column(at, "split", pa.array(cohort.split))
-    for name in ("chunks", "documents"):
+    for name in ("chunks", "documents", "subgroups"):
         (tmp_path / name).symlink_to(prepared / name)
     (tmp_path / "cohort").mkdir()
     # Timestamps as Spark writes them.
