@@ -42,6 +42,7 @@ from bench.common.timing import median_ratio, say, timed
 from readmit_spark.config_file import load_config
 from readmit_spark.notes.chunks_table import chunk_rows
 from readmit_spark.notes.clean import clean
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.segment import segment
 from readmit_spark.scoring.load_tokenizer import ChunkTokenizer
 from readmit_spark.storage.session import build_session
@@ -179,7 +180,7 @@ def _compare_with_linear(spark: SparkSession, cohort: Cohort) -> dict[str, Any]:
 
 def _clean_and_chunk(spark: SparkSession, path: str) -> CleanAndChunk:
     """Clean and cut each note of a Parquet table into chunk rows, which are not stored."""
-    config = load_config()
+    config = load_config(overrides=["chunk.mode=words"])
     documents = spark.read.parquet(path).select(
         F.lit("note").alias("window"),
         F.col("SUBJECT_ID").alias("subject_id"),
@@ -191,7 +192,7 @@ def _clean_and_chunk(spark: SparkSession, path: str) -> CleanAndChunk:
     )
     tokenizer = ChunkTokenizer("", config.model.max_tokens)  # chunks of words do not use it
     observation = Observation()
-    rows: DataFrame = chunk_rows(documents, config.chunk, tokenizer).drop(*TOKEN_COLUMNS)
+    rows: DataFrame = chunk_rows(documents, Preparation.of(config, tokenizer)).drop(*TOKEN_COLUMNS)
     rows = rows.observe(observation, F.count("chunk_index").alias("chunks"))
     start = time.perf_counter()
     rows.write.format("noop").mode("overwrite").save()

@@ -55,6 +55,7 @@ from readmit_spark.config_types import (
     Zone,
 )
 from readmit_spark.errors import UserError
+from readmit_spark.text_rules import TextRules
 from readmit_spark.urls import without_secrets
 
 _STRICT_KEYS = ConfigDict(extra="forbid")
@@ -131,7 +132,7 @@ class WindowRule:
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Chunk:
-    mode: Literal["words", "tokens"]
+    mode: Literal["segments", "words"] | None
     words: PositiveInt
     min_tail_words: NotNegativeInt
 
@@ -377,6 +378,11 @@ class Config:
     def window_available(self) -> str:
         """Return `window.available`, or the profile's rule: published windows go by CHARTDATE."""
         return window_available(self.profile, self.window.available)
+
+    @property
+    def text_rules(self) -> TextRules:
+        """Return the rules by which texts become chunks; nulls have the profile's rule."""
+        return TextRules.of(to_dict(self))
 
     @property
     def split_name(self) -> str:

@@ -14,7 +14,7 @@ import csv
 import gzip
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -441,22 +441,57 @@ def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[s
     return [" ".join(w) for w in windows if len(w) == words or len(w) > min_tail_words]
 
 
+def segment_chunks(
+    text: str, count_tokens: Callable[[str], int], budget: int, min_tail_words: int = 10
+) -> list[str]:
+    """Pack whole segments, or the words of a longer one, while they fit (section 6).
+
+    count_tokens: counts the tokens of a text, without special tokens.
+    """
+    if len(text.split()) <= min_tail_words:
+        return []
+    pieces: list[str] = []
+    for segment in segments(text):
+        if count_tokens(segment) <= budget:
+            pieces.append(segment)
+        else:
+            pieces += [p for word in segment.split() for p in _fitting(word, count_tokens, budget)]
+    packed: list[str] = []
+    for piece in pieces:
+        longer = f"{packed[-1]} {piece}" if packed else piece
+        if packed and count_tokens(longer) <= budget:
+            packed[-1] = longer
+        else:
+            packed.append(piece)
+    return packed
+
+
+def _fitting(word: str, count_tokens: Callable[[str], int], budget: int) -> list[str]:
+    """Halve a word until its parts fit."""
+    if count_tokens(word) <= budget:
+        return [word]
+    half = len(word) // 2
+    parts = word[:half], word[half:]
+    return [piece for part in parts for piece in _fitting(part, count_tokens, budget)]
+
+
 def chunks(
     notes: Iterable[Row],
     rows: Mapping[int, Mapping[str, Any]],
     windows: Iterable[str],
     profile: str,
-    *,
-    words: int = 318,
-    min_tail_words: int = 10,
+    cut: Callable[[str], list[str]] = word_chunks,
 ) -> list[Chunk]:
-    """Return the chunks table without token columns, by window, HADM_ID and chunk."""
+    """Return the chunks table without token columns, by window, HADM_ID and chunk.
+
+    cut: cuts a cleaned text.
+    """
     notes = list(notes)
     return [
         Chunk(window, hadm_id, index, text, len(text.split()))
         for window in windows
         for hadm_id, document in sorted(documents(notes, rows, window, profile).items())
-        for index, text in enumerate(word_chunks(clean(document), words, min_tail_words))
+        for index, text in enumerate(cut(clean(document)))
     ]
 
 

@@ -88,6 +88,7 @@ def _overrides(model: str, made: Path, folder: Path) -> list[str]:
         *(f"data.{key}={made}/data/{name}.csv" for key, name in names.items()),
         f"output.root={folder}/out",
         "windows=[2days, 3days, discharge]",
+        "chunk.mode=words",
         "chunk.words=40",
         f"model.path={model}",
         "model.max_tokens=128",

@@ -71,8 +71,8 @@ def make_model(folder: Path, layers: int = 6) -> Path:
 def make_house(folder: Path, patients: int, words: int | None, model: Path) -> House:
     """Write the demo hospital.
 
-    With `words`, sentences of other notes extend each note to `words` words, and chunks have the
-    published 318 words instead of the demo's 128.
+    With `words`, sentences of other notes extend each note to `words` words, and chunks have up to
+    512 tokens instead of the demo's 192.
     """
     hospital = make_hospital(patients, SEED, DAYS)
     if words:
@@ -83,7 +83,6 @@ def make_house(folder: Path, patients: int, words: int | None, model: Path) -> H
         "data.admissions": f"{folder}/ADMISSIONS.csv",
         "data.notes": f"{folder}/NOTEEVENTS.csv",
         "model.path": str(model),
-        "chunk.words": "318" if words else "128",
         "model.max_tokens": "512" if words else "192",
     }
     return House(folder, words, settings)

@@ -194,8 +194,7 @@ def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, s
     return {
         "model": model,
         "profile": config.profile,
-        "trained and scored with": f"chunks of {prepared.config.chunk.words} words, "
-        f"at most {prepared.max_tokens} tokens",
+        "trained and scored with": prepared.text_rules.title(prepared.max_tokens),
         "precision": config.score.precision,
         "vote": f"c = {config.vote.c}",
         "split.seed": str(config.split.seed),

@@ -21,6 +21,7 @@ from readmit_spark.nightly.model_in_use import model_in_use
 from readmit_spark.nightly.published_nights import find_nights
 from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.documents_table import window_notes
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model
@@ -86,7 +87,7 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
     """Publish the page and the table `explanations`; return the summary lines. Call
     `request.check` first."""
     config = run.config
-    scorer = scorer_settings(run, model, config.model.max_tokens)
+    scorer = scorer_settings(run, model, config.model.max_tokens, config.text_rules)
     tokenizer = model.tokenizer(config.model.max_tokens)
     with run.stage("notes"):
         selection = _select(run, model, request, scorer)
@@ -100,8 +101,8 @@ def explain_scores(run: Run, model: Model, request: ExplainRequest) -> str:
             raise UserError(f"{subject} to explain among {selection.label}: it has no score there")
     with run.stage("explanations"):
         settings = ExplainSettings(
-            config.chunk, tokenizer, selection.c, config.explain.steps, config.explain.deletion,
-            request.shows_text(config), config.split.seed,
+            Preparation.of(config, tokenizer), selection.c, config.explain.steps,
+            config.explain.deletion, request.shows_text(config), config.split.seed,
         )  # fmt: skip
         explained = run.write_temp(explain(admissions, settings, scorer), "explained")
         _check_scores(explained, admissions, config)

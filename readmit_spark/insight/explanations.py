@@ -13,14 +13,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from readmit_spark.config import Chunk
 from readmit_spark.evaluation.vote import contributions, vote_score
 from readmit_spark.insight.attribution import Word, by_word, chunk_words, deletion_test
-from readmit_spark.notes.chunks_table import cut
-from readmit_spark.notes.clean import clean
 from readmit_spark.notes.passage_rows import passage_rows
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.provenance import document
-from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import ScorerSettings, task_device
 from readmit_spark.storage.output_tables import EXPLAINED
 
@@ -30,8 +27,7 @@ _TASKS_PER_SLOT = 4
 class ExplainSettings(NamedTuple):
     """Settings of all explanations: the keys under `explain`, and c of the vote."""
 
-    chunk: Chunk
-    tokenizer: ChunkTokenizer
+    preparation: Preparation
     c: float
     steps: int
     deletion: float
@@ -72,15 +68,16 @@ def _explain(
 ) -> dict[str, Any] | None:
     """Return the row of `EXPLAINED` of one admission; None if no word is left after cleaning."""
     texts = [note["text"] for note in row["notes"]]
-    cleaned = clean(document(texts))
-    chunks = cut(cleaned, options.chunk, options.tokenizer) or [" ".join(cleaned.split())]
+    preparation = options.preparation
+    cleaned = preparation.clean(document(texts))
+    chunks = preparation.cut(cleaned) or [" ".join(cleaned.split())]
     if not chunks[0]:
         return None
     explainer = _explainer(settings)
-    ids = [np.array(one.input_ids, dtype=np.int32) for one in options.tokenizer.encode(chunks)]
+    ids = [np.array(one.input_ids, dtype=np.int32) for one in preparation.tokenizer.encode(chunks)]
     probabilities = (1 / (1 + np.exp(-explainer.logits(ids)))).tolist()
     top = int(np.argmax(probabilities))
-    word_of = options.tokenizer.word_of(chunks[top])
+    word_of = preparation.tokenizer.word_of(chunks[top])
     attributed = explainer.attribute(ids[top], np.array(word_of) < 0, options.steps)
     words = chunk_words(texts, chunks, top)
     values = by_word(attributed.tokens, word_of, len(words))

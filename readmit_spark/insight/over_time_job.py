@@ -19,6 +19,7 @@ from readmit_spark.insight.risk_by_day import (
     risk_by_day,
 )
 from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.check_scored import check_scored
 from readmit_spark.scoring.model import Model
@@ -77,7 +78,7 @@ def _chunks_by_day(run: Run, cohort: DataFrame, tokenizer: ChunkTokenizer) -> Da
     documents = documents_table(
         source.rows, cohort, cohort, by_day, Observation("notes"), Observation("repeated")
     )
-    chunks = run.write_temp(day_chunks(documents, run.config.chunk, tokenizer), "chunks")
+    chunks = run.write_temp(day_chunks(documents, Preparation.of(run.config, tokenizer)), "chunks")
     source.check(run.say)
     if not chunks.count():
         raise UserError("over_time: no admission has a chunk to score")
@@ -97,7 +98,7 @@ def _all_scores(
     )
     if not work.distinct:
         return earlier, 0
-    settings = scorer_settings(run, model, run.config.model.max_tokens)
+    settings = scorer_settings(run, model, run.config.model.max_tokens, run.config.text_rules)
     new = score_chunks(new_chunks, work.tasks, settings)
     return earlier.unionByName(run.write_temp(new, "scores")), work.distinct
 

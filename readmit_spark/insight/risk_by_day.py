@@ -5,9 +5,8 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from readmit_spark.config import Chunk
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table
-from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.scoring.score_chunks import lasts, vote, with_digest
 
 OWNER = ("window", "hadm_id", "chunk_index")
@@ -18,10 +17,10 @@ def day_windows(days: int) -> tuple[str, ...]:
     return tuple(f"{day}days" for day in range(1, days + 1))
 
 
-def day_chunks(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
+def day_chunks(documents: DataFrame, preparation: Preparation) -> DataFrame:
     """Cut the rows of `documents_table` into window, hadm_id, chunk_index, input_ids, n_tokens,
     digest."""
-    chunks = chunks_table(chunk_rows(documents, chunk, tokenizer))
+    chunks = chunks_table(chunk_rows(documents, preparation))
     return with_digest(chunks.select(*OWNER, "input_ids", "n_tokens"))
 
 

@@ -7,8 +7,7 @@ import json
 from dataclasses import dataclass, replace
 
 from readmit_spark.config import Config
-from readmit_spark.nightly.night_chunks import preparation_key
-from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import ScorerSettings
 
@@ -18,16 +17,15 @@ class ModelInUse:
     """The model of a night, its settings, and the keys of its results.
 
     c: of the vote. score_key: identifies everything that decides a chunk's probability; stored
-    beside the chunk's digest. preparation: a hash of everything that decides a document's chunks.
+    beside the chunk's digest. preparation: everything that decides a document's chunks.
     basis: a hash of everything that makes two patient scores comparable.
     """
 
     model: Model
     settings: ScorerSettings
-    tokenizer: ChunkTokenizer
+    preparation: Preparation
     c: float
     score_key: str
-    preparation: str
     basis: str
 
 
@@ -36,23 +34,21 @@ def model_in_use(config: Config, model: Model, settings: ScorerSettings) -> Mode
 
     settings: the result of `scorer_settings`.
     """
-    tokenizer = model.tokenizer(config.model.max_tokens)
+    preparation = Preparation.of(config, model.tokenizer(config.model.max_tokens))
     score_key = (
         f"{model.name}@{model.fingerprint} {config.score.precision} {config.model.max_tokens}"
     )
-    preparation = preparation_key(config.chunk, tokenizer)
     c = model.vote_c(config)
     # Each profile and each rule for windows reads different notes.
     notes = [config.profile, config.nightly.window, config.window_available]
-    basis = json.dumps([score_key, preparation, c, *notes, config.window.days_before])
+    basis = json.dumps([score_key, preparation.key, c, *notes, config.window.days_before])
     return ModelInUse(
         model=model,
         # One chunk a batch: other chunks in a batch change the last bits of a probability, and a
         # chunk must get the same probability on any night.
         settings=replace(settings, batch_tokens=1),
-        tokenizer=tokenizer,
+        preparation=preparation,
         c=c,
         score_key=score_key,
-        preparation=preparation,
         basis=hashlib.sha256(basis.encode()).hexdigest()[:12],
     )

@@ -6,10 +6,8 @@ night needs nothing else of this one.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -18,12 +16,9 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
-from readmit_spark.config import Chunk
-from readmit_spark.notes.chunks_table import cut
-from readmit_spark.notes.clean import clean
 from readmit_spark.notes.passage_rows import passage_rows
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.provenance import document, passages
-from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import with_digest
 from readmit_spark.storage.output_tables import NIGHTLY
 
@@ -40,13 +35,7 @@ _PREPARED = T.StructType(
 REUSED = ("document", "chunk_index", "digest", "n_tokens", "n_tokens_cut", "n_unknown", "passages")
 
 
-def preparation_key(chunk: Chunk, tokenizer: ChunkTokenizer) -> str:
-    """Return 16 hex digits of everything that decides how a document becomes chunks."""
-    decisive = json.dumps([asdict(chunk), tokenizer.fingerprint, tokenizer.max_tokens])
-    return hashlib.sha256(decisive.encode()).hexdigest()[:16]
-
-
-def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokenizer) -> DataFrame:
+def prepare_documents(documents: DataFrame, preparation: Preparation) -> DataFrame:
     """Cut documents into chunks: the columns of `REUSED`, and input_ids.
 
     documents: from `in_house.document_notes`.
@@ -55,7 +44,7 @@ def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokeni
     def prepare_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         schema = to_arrow_schema(_PREPARED)
         for batch in batches:
-            rows = [row for doc in batch.to_pylist() for row in _prepare(doc, chunk, tokenizer)]
+            rows = [row for doc in batch.to_pylist() for row in _prepare(doc, preparation)]
             yield pa.RecordBatch.from_pylist(rows, schema)
 
     # Admissions with exactly the same notes share a document.
@@ -64,14 +53,13 @@ def prepare_documents(documents: DataFrame, chunk: Chunk, tokenizer: ChunkTokeni
     return with_digest(prepared).select(*REUSED, "input_ids")
 
 
-def _prepare(
-    row: dict[str, Any], chunk: Chunk, tokenizer: ChunkTokenizer
-) -> Iterator[dict[str, Any]]:
+def _prepare(row: dict[str, Any], preparation: Preparation) -> Iterator[dict[str, Any]]:
     """Yield the rows of `_PREPARED` for one document."""
     texts = [note["text"] for note in row["notes"]]
-    chunks = cut(clean(document(texts)), chunk, tokenizer)
+    chunks = preparation.cut(preparation.clean(document(texts)))
     if not chunks:
         yield {"document": row["document"]}
+    tokenizer = preparation.tokenizer
     encoded = tokenizer.encode(chunks)
     for index, (tokens, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
         yield {

@@ -66,7 +66,7 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     """
     config = run.config
     check_source(ingested_format(run.spark, required(config.data.notes, "data.notes")))
-    settings = scorer_settings(run, model, config.model.max_tokens)
+    settings = scorer_settings(run, model, config.model.max_tokens, config.text_rules)
     in_use = model_in_use(config, model, settings)
     alert = alert_rule(
         config.nightly.alert, config.nightly.alert_value, config.nightly.window, model.fitted
@@ -214,7 +214,7 @@ class _NightRun:
         with run.stage("new text"):
             earlier = night_chunks.earlier_chunks(
                 tables_of_nights(run.spark, self.nights.used, "chunks"), notes.documents,
-                in_use.preparation, in_use.score_key,
+                in_use.preparation.key, in_use.score_key,
             )  # fmt: skip
             reused, new_documents, n_new = earlier.chunks, notes.documents, notes.n
             if self.nights.used:
@@ -222,8 +222,7 @@ class _NightRun:
                 to_prepare = night_chunks.to_prepare(notes.documents, reused)
                 new_documents, n_new = keep_in_driver(to_prepare)
             prepared = night_chunks.prepare_documents(
-                in_house.document_notes(notes.notes, new_documents), run.config.chunk,
-                in_use.tokenizer,
+                in_house.document_notes(notes.notes, new_documents), in_use.preparation,
             ).join(earlier.scores, "digest", "left")  # fmt: skip
             if n_new:
                 prepared = run.write_temp(prepared, "prepared")
@@ -256,7 +255,7 @@ class _NightRun:
                 scores = run.write_temp(new, "scores")
             chunks = run.write_table(
                 night_chunks.night_chunks(
-                    text.earlier, text.prepared, scores, in_use.preparation, in_use.score_key
+                    text.earlier, text.prepared, scores, in_use.preparation.key, in_use.score_key
                 ),
                 "chunks",
             )

@@ -21,7 +21,7 @@ def word_chunks(text: str, words: int = 318, min_tail_words: int = 10) -> list[s
     return [" ".join(chunk) for chunk in chunks]
 
 
-def token_chunks(
+def segment_chunks(
     segments: Sequence[str],
     count_tokens: Callable[[list[str]], Sequence[int]],
     budget: int,

@@ -29,6 +29,7 @@ from readmit_spark.notes.outcome import (
     last_event,
     outcome_counts,
 )
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage.check_csv import large_csv_bytes
 from readmit_spark.storage.checked_notes import read_checked_notes
@@ -197,11 +198,13 @@ def _notes(
     """Write the tables chunks and documents; return counts of the notes."""
     config = run.config
     counts, repeated = Observation("notes"), Observation("repeated")
+    preparation = Preparation.of(config, tokenizer)
+    run.say(preparation.rules.title(tokenizer.max_tokens))
     source = read_checked_notes(run.spark, config)
     documents = documents_table(source.rows, cohort, labelled, config, counts, repeated)
     # Both tables come from one pass over the texts. Its rows are written to disk, so that memory
     # does not grow with the cohort.
-    rows = run.write_temp(chunk_rows(documents, config.chunk, tokenizer), "rows")
+    rows = run.write_temp(chunk_rows(documents, preparation), "rows")
     found = source.check(run.say) | counts.get | repeated.get
     if found["notes"] == 0:
         raise UserError(f"data.notes: {source.path} has no rows")

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,19 +80,13 @@ class ChunkTokenizer:
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:
         """Return all ids of each text, without special tokens and uncut."""
-        tokenizer = _build(self.definition)
         if not _words_are_independent(self.definition):
-            encoded = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            encoded = _build(self.definition).encode_batch_fast(
+                list(texts), add_special_tokens=False
+            )
             return [list(e.ids) for e in encoded]
-        # Tokenizing takes most of the time of `prepare`, so each distinct word is encoded once.
-        cache = _cached_ids(self.definition)
-        words = [text.split(" ") for text in texts]
-        if len(cache) > _CACHE_SIZE:
-            cache.clear()
-        new = list({word for text_words in words for word in text_words}.difference(cache))
-        encoded = tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        cache.update(zip(new, (tuple(e.ids) for e in encoded), strict=True))
-        return [[i for word in text_words for i in cache[word]] for text_words in words]
+        ids = _word_ids(self.definition)
+        return [list(chain.from_iterable(map(ids.__getitem__, text.split(" ")))) for text in texts]
 
     def vocabulary(self) -> Vocabulary:
         """Return the ids for masking. Raises UserError if this is not a BERT tokenizer."""
@@ -135,6 +130,9 @@ class ChunkTokenizer:
         In byte tokenizers (RoBERTa, ModernBERT) the space before a word is part of its token, so a
         text can have other tokens at the beginning of a chunk than after another text.
         """
+        if _words_are_independent(self.definition):
+            ids = _word_ids(self.definition)
+            return [sum(map(len, map(ids.__getitem__, text.split(" ")))) for text in texts]
         at_start = [len(ids) for ids in self.pieces(texts)]
         if not _spaces_matter(self.definition):
             return at_start
@@ -167,10 +165,27 @@ def _words_are_independent(definition: str) -> bool:
     )
 
 
+class _WordIds(dict[str, tuple[int, ...]]):
+    """The cached ids of each word.
+
+    Tokenizing takes most of the time of `prepare`, so each distinct word is encoded once.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        if len(self) >= _CACHE_SIZE:
+            self.clear()
+        ids = tuple(self._tokenizer.encode(word, add_special_tokens=False).ids)
+        self[word] = ids
+        return ids
+
+
 @lru_cache(maxsize=4)
-def _cached_ids(definition: str) -> dict[str, tuple[int, ...]]:
-    """Return this process's cache of the tokenizer: word -> ids."""
-    return {}
+def _word_ids(definition: str) -> _WordIds:
+    """Return this process's cache of the tokenizer."""
+    return _WordIds(_build(definition))
 
 
 @lru_cache(maxsize=4)

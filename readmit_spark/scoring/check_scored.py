@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from readmit_spark.config import Config, to_dict
+from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
-from readmit_spark.storage.manifests import ChunkFacts, Prepared, Scored
+from readmit_spark.storage.manifests import Prepared, Scored
 
 
 def check_scored(
@@ -38,11 +38,11 @@ def check_scored(
 
 
 def _check_preparation(config: Config, prepared: Prepared) -> None:
-    chunk = prepared.config.chunk
-    if chunk != ChunkFacts.model_validate(to_dict(config)["chunk"]):
-        raise UserError(f"chunk: jobs/prepare.py was run with {chunk.model_dump()}")
     if prepared.config.profile != config.profile:
         raise UserError(f"profile: jobs/prepare.py was run with {prepared.config.profile}")
+    if prepared.text_rules != config.text_rules:
+        settings = ", ".join(f"{k}={v}" for k, v in prepared.text_rules.settings().items())
+        raise UserError(f"chunk: jobs/prepare.py was run with {settings}")
     window = prepared.window_rule
     if window != (config.window_available, config.window.days_before):
         raise UserError(

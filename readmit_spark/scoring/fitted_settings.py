@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import Threshold, pick
 from readmit_spark.notes.windows import parse_window
+from readmit_spark.text_rules import TextRules
 
 KEY = "readmission"  # of config.json
 
@@ -24,14 +25,16 @@ KEY = "readmission"  # of config.json
 class FittedSettings:
     """What fine-tuning fitted.
 
-    window: the window that the model was trained on. max_tokens: most tokens of a chunk. vote_c: c
-    of the vote. alerts: window -> `evaluation.thresholds.operating_points` on validation.
+    window: the window that the model was trained on. max_tokens: most tokens of a chunk. rules: of
+    the chunks that it was trained on; None in models of earlier versions. vote_c: c of the vote.
+    alerts: window -> `evaluation.thresholds.operating_points` on validation.
     """
 
     window: str
     max_tokens: int
     vote_c: float
     alerts: Mapping[str, Sequence[Threshold]]
+    rules: TextRules | None = None
 
     def threshold(self, window: str, precision: float) -> Threshold | None:
         """Return the window's alert threshold for this precision; None if none reached it.
@@ -59,7 +62,8 @@ class FittedSettings:
             window: [Threshold(**point.model_dump()) for point in points]
             for window, points in stored.alerts.items()
         }
-        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts)
+        rules = TextRules(**stored.rules.model_dump()) if stored.rules else None
+        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts, rules)
 
 
 class _Values(BaseModel):
@@ -78,6 +82,14 @@ class _Point(_Values):
     n: int = Field(gt=0)
 
 
+class _Rules(_Values):
+    """`TextRules`, as they are stored."""
+
+    mode: Literal["segments", "words"]
+    words: int | None = Field(gt=0)
+    min_tail_words: int = Field(ge=0)
+
+
 class _Stored(_Values):
     """`FittedSettings`, as they are stored."""
 
@@ -85,3 +97,4 @@ class _Stored(_Values):
     max_tokens: int = Field(gt=0)
     vote_c: float = Field(ge=1e-6, le=1e6)  # n / c has to stay finite
     alerts: dict[str, list[_Point]]
+    rules: _Rules | None = None

@@ -117,7 +117,7 @@ def _score_chunks(
     table as written."""
     # The table's files are listed first: one that is deleted later is an error then.
     chunks = chunks_to_score(run.config, prepared, windows)
-    settings = scorer_settings(run, model, prepared.max_tokens)
+    settings = scorer_settings(run, model, prepared.max_tokens, prepared.text_rules)
     with run.stage("start"):
         # Chunks are read and grouped by their tokens once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")

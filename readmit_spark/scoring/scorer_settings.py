@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from readmit_spark.scoring.check_model import SAMPLE, check_fitted_length, check_precision
+from readmit_spark.scoring.check_model import SAMPLE, check_fitted_chunks, check_precision
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import (
     PrecisionProbe,
@@ -23,15 +23,16 @@ from readmit_spark.scoring.ship_model import ship
 from readmit_spark.scoring.workload import workload
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
+from readmit_spark.text_rules import TextRules
 
 
-def scorer_settings(run: Run, model: Model, max_tokens: int) -> ScorerSettings:
+def scorer_settings(run: Run, model: Model, max_tokens: int, rules: TextRules) -> ScorerSettings:
     """Send the model to the nodes and return the settings that a worker builds it from.
 
-    max_tokens: of the chunks to score. UserError if the model was fine-tuned on chunks of another
-    length, or if GPUs are configured wrongly.
+    max_tokens, rules: of the chunks to score. UserError if the model was fine-tuned on other
+    chunks, or if GPUs are configured wrongly.
     """
-    check_fitted_length(model, max_tokens)
+    check_fitted_chunks(model, max_tokens, rules)
     check_gpus(run.spark)
     score = run.config.score
     return ScorerSettings(
@@ -70,7 +71,7 @@ def scores_of_test_split(
     )
     name = "-".join(["distinct", *windows, *model.name.split("/")])
     distinct = run.write_temp(distinct_chunks(chunks), name)
-    settings = scorer_settings(run, model, prepared.max_tokens)
+    settings = scorer_settings(run, model, prepared.max_tokens, prepared.text_rules)
     check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
     scores = score_chunks(distinct, workload(distinct).tasks, settings)
     scores = chunk_scores_table(distinct, scores, model.name)

@@ -17,6 +17,7 @@ from pyspark.sql.types import StructType
 from readmit_spark.config import split_name, window_available
 from readmit_spark.errors import UserError
 from readmit_spark.storage.publish import read_manifest
+from readmit_spark.text_rules import TextRules
 
 
 class _Part(BaseModel):
@@ -92,10 +93,10 @@ class Manifest(_Part):
         return reader.parquet(f"{self.path}/{name}")
 
 
-class ChunkFacts(_Part):
+class _ChunkFacts(_Part):
     """The section `chunk` of the configuration: how documents were cut into chunks."""
 
-    mode: str
+    mode: str | None
     words: int
     min_tail_words: int
 
@@ -127,7 +128,7 @@ class PreparedConfig(_Part):
 
     profile: str
     windows: tuple[str, ...]
-    chunk: ChunkFacts
+    chunk: _ChunkFacts
     window: WindowFacts = WindowFacts()
     split: _SplitFacts
     model: _TokenLimit
@@ -168,6 +169,11 @@ class Prepared(Manifest):
     def max_tokens(self) -> int:
         """The largest number of tokens of a chunk, with special tokens."""
         return self.config.model.max_tokens
+
+    @property
+    def text_rules(self) -> TextRules:
+        """The rules by which documents were cut into chunks."""
+        return TextRules.of(self.config.model_dump())
 
     @property
     def split_name(self) -> str:

@@ -47,13 +47,15 @@ class Candidate:
         actionable = admissions_of(self.plan.prepared_folder, part, self.plan.fold, window)
         return self.trained.scores[part][window].vote(self.c).select(actionable)
 
-    def fitted(self, max_tokens: int) -> FittedSettings:
+    def fitted(self, prepared: Prepared) -> FittedSettings:
         """Return what was fitted on validation at natural prevalence: c and alert thresholds."""
         alerts = {}
         for window in self.plan.scored_windows:
             patients = self.patients("validation", window)
             alerts[window] = operating_points(patients.scores, patients.labels)
-        return FittedSettings(self.plan.settings.window, max_tokens, self.c, alerts)
+        return FittedSettings(
+            self.plan.settings.window, prepared.max_tokens, self.c, alerts, prepared.text_rules
+        )
 
 
 Watch = Callable[[TrainingPlan], AbstractContextManager[tuple[Log, Log]]]

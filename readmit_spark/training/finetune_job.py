@@ -96,7 +96,7 @@ def _log_choice(
     )
     chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
     mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
-    mlflow.log_dict(best.fitted(prepared.max_tokens).to_dict(), "learnt.json")
+    mlflow.log_dict(best.fitted(prepared).to_dict(), "learnt.json")
     _log_pictures(mlflow, best, config)
 
 
@@ -107,7 +107,7 @@ def _register(
     Return name/version and the alias."""
     weights = load_best_model(best.plan)
     setattr(weights.config, SEEN_SPLIT, prepared.split_name)
-    setattr(weights.config, KEY, best.fitted(prepared.max_tokens).to_dict())
+    setattr(weights.config, KEY, best.fitted(prepared).to_dict())
     return register(
         mlflow,
         weights,

@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 _TIMEOUT = 600.0  # seconds, enough for the slowest machine
 SETTINGS = [
     "windows=[2days]",
+    "chunk.mode=words",
     "chunk.words=20",
     "model.max_tokens=128",
     "train.window=2days",

@@ -43,7 +43,8 @@ def test_every_job_of_emr_runs_to_its_end(
     night = datetime.fromisoformat(admitted[len(admitted) // 2]) + timedelta(days=1)
     root = tmp_path / "out"
     own = [
-        f"output.root={root}", "windows=[2days, 3days]", "chunk.words=40", "model.max_tokens=128",
+        f"output.root={root}", "windows=[2days, 3days]", "chunk.mode=words",
+        "chunk.words=40", "model.max_tokens=128",
         "train.epochs=1", "train.learning_rate=1e-3", "train.processes=2", "score.bootstrap=20",
         "split.seed=3", "train.seed=3", "score.device=cpu",
     ]  # fmt: skip

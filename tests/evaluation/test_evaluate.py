@@ -26,6 +26,7 @@ CONFIG = load_config(
         "split.seed=0",
         "score.split=test",
         "vote.c=2",
+        "chunk.mode=words",
         "chunk.words=318",
     ]
 )

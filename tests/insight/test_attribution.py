@@ -13,7 +13,7 @@ from readmit_spark.insight.attribution import (
     deletion_test,
     rollout,
 )
-from readmit_spark.notes.chunk import token_chunks, word_chunks
+from readmit_spark.notes.chunk import segment_chunks, word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.provenance import document
 from readmit_spark.notes.segment import segment
@@ -52,7 +52,7 @@ def test_each_word_has_its_segment() -> None:
 def test_a_word_cut_between_chunks_has_its_place(tokenizer: ChunkTokenizer) -> None:
     texts = ["pain " + "x" * 90 + " denies pain", "no pain. heart failure"]
     segments = segment(clean(document(texts)))
-    chunks = token_chunks(segments, tokenizer.count, 50, 2)
+    chunks = segment_chunks(segments, tokenizer.count, 50, 2)
     words = [w for i in range(len(chunks)) for w in chunk_words(texts, chunks, i)]
     assert any("xx" in word.text and len(word.text) < 90 for word in words)
     for word in words:

@@ -111,7 +111,8 @@ def ran(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         f"data.admissions={write_csv(folder / 'ADMISSIONS.csv', STAYS)}",
         f"data.notes={write_csv(folder / 'NOTES.csv', NOTES)}",
         f"output.root={root}", f"model.path={model}", "model.max_tokens=128",
-        f"chunk.words={WORDS}", "chunk.min_tail_words=3", "windows=[2days]", "train.window=2days",
+        "chunk.mode=words", f"chunk.words={WORDS}", "chunk.min_tail_words=3", "windows=[2days]",
+        "train.window=2days",
         "score.bootstrap=20", "nightly.window=3days",
     ]  # fmt: skip
     config, planted = load_config(overrides=settings), Model(model, "planted")

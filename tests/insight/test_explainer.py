@@ -20,6 +20,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from readmit_spark.config_file import load_config
 from readmit_spark.insight import explanations
 from readmit_spark.insight.explainer import Explainer
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.score_chunks import ScorerSettings
 from readmit_spark.scoring.scorer import Scorer
@@ -176,8 +177,8 @@ def test_a_word_past_the_models_limit_is_not_read(
     pieces = [len(ids) for ids in tokenizer.pieces(text.split())]
     assert pieces[:5] == [1] * 5 and pieces[5] > 5
     monkeypatch.setattr(explanations, "_explainer", lambda settings: explainer)
-    chunk = load_config(overrides=["chunk.words=8"]).chunk
-    ask = explanations.ExplainSettings(chunk, short, 2.0, 32, 0.1, False, 0)
+    eight = load_config(overrides=["chunk.mode=words", "chunk.words=8"])
+    ask = explanations.ExplainSettings(Preparation.of(eight, short), 2.0, 32, 0.1, False, 0)
     notes = [{"row_id": 1, "category": "nursing", "text": text}]
     row = {"subject_id": 1, "hadm_id": 11, "notes": notes}
     explained = explanations._explain(row, ask, ScorerSettings(None, "", "fp32", None))  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_every_worker_scores_as_a_second_load_of_the_folder(
     weights = load_file(folder / "model.safetensors")
     rewrite(folder, {f"module.{name}": tensor.clone() for name, tensor in weights.items()})
     with start_run(spark, ward.config, "score") as run:
-        settings = scorer_settings(run, Model(str(folder), "parallel"), 128)
+        settings = scorer_settings(run, Model(str(folder), "parallel"), 128, ward.config.text_rules)
         distinct = distinct_chunks(ward.prepared.table("chunks")).limit(40).localCheckpoint()
         scored = score_chunks(distinct, 4, settings).collect()
     by_digest = {row.digest: row.probability for row in scored}

@@ -38,7 +38,7 @@ class Job:
             f"data.admissions={write_csv(folder / 'ADMISSIONS.csv', stays)}",
             f"data.notes={write_csv(folder / 'NOTES.csv', notes)}",
             f"output.root={self.root}", f"model.path={model}",
-            "model.max_tokens=128", "chunk.words=40", "output.overwrite=true",
+            "model.max_tokens=128", "chunk.mode=words", "chunk.words=40", "output.overwrite=true",
         )  # fmt: skip
 
     def start(self, name: str, *arguments: str, **settings: str) -> subprocess.Popen[str]:

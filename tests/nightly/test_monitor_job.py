@@ -86,7 +86,8 @@ def watched(
         f"data.admissions={write_csv(folder / 'ADMISSIONS.csv', stays)}",
         f"data.notes={write_csv(folder / 'NOTES.csv', notes)}",
         f"output.root={folder / 'out'}", f"model.path={tiny_model}", "model.max_tokens=128",
-        "chunk.words=12", "chunk.min_tail_words=3", "nightly.alert_value=4", "score.bootstrap=20",
+        "chunk.mode=words", "chunk.words=12", "chunk.min_tail_words=3", "nightly.alert_value=4",
+        "score.bootstrap=20",
         f"monitor.reference_nights={REFERENCE}", "label.horizon_days=1",
     ]  # fmt: skip
     config = load_config(overrides=settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from readmit_spark.config import Chunk
 from readmit_spark.config_file import load_config
 from readmit_spark.nightly.night_chunks import (
     CHUNKS,
@@ -13,10 +12,10 @@ from readmit_spark.nightly.night_chunks import (
     EarlierChunks,
     earlier_chunks,
     night_chunks,
-    preparation_key,
     prepare_documents,
     to_prepare,
 )
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from tests.tables_in import words
 
@@ -128,7 +127,7 @@ def test_prepared_chunks_know_their_passages(
         "hadm_id long, document string, "
         "notes array<struct<row_id: long, category: string, text: string>>"
     )
-    table = prepare_documents(spark.createDataFrame(rows, schema), chunk(6), tokenizer)
+    table = prepare_documents(spark.createDataFrame(rows, schema), preparation(6, tokenizer))
     first, second, short = table.orderBy("document", "chunk_index").collect()
     assert [(p.row_id, p.category, p.start) for p in first.passages] == [
         (1, "nursing", 0), (2, "ecg", 0),
@@ -143,12 +142,15 @@ def test_the_preparation_key_changes_with_chunks_and_token_limit(
 ) -> None:
     from readmit_spark.scoring.load_tokenizer import load_tokenizer
 
-    key = preparation_key(chunk(6), tokenizer)
+    key = preparation(6, tokenizer).key
     assert len(key) == 16
-    assert key == preparation_key(chunk(6), load_tokenizer(tiny_model, 128))
-    assert key != preparation_key(chunk(7), tokenizer)
-    assert key != preparation_key(chunk(6), load_tokenizer(tiny_model, 64))
+    assert key == preparation(6, load_tokenizer(tiny_model, 128)).key
+    assert key != preparation(7, tokenizer).key
+    assert key != preparation(6, load_tokenizer(tiny_model, 64)).key
+    segments = load_config(overrides=["chunk.min_tail_words=3"])
+    assert key != Preparation.of(segments, tokenizer).key
 
 
-def chunk(n_words: int) -> Chunk:
-    return load_config(overrides=[f"chunk.words={n_words}", "chunk.min_tail_words=3"]).chunk
+def preparation(n_words: int, tokenizer: ChunkTokenizer) -> Preparation:
+    settings = ["chunk.mode=words", f"chunk.words={n_words}", "chunk.min_tail_words=3"]
+    return Preparation.of(load_config(overrides=settings), tokenizer)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.storage.text_ids import number_of
+from tests import oracles
 from tests.runs import run_explain, run_nightly
 from tests.tables_in import Row, note, stay, words, write_csv
 from tests.tiny import save_tiny_model
@@ -89,7 +91,8 @@ class House(NamedTuple):
                 f"data.admissions={write_csv(self.folder / 'ADMISSIONS.csv', stays)}",
                 f"data.notes={write_csv(self.folder / 'NOTES.csv', notes)}",
                 f"output.root={self.root()}", f"model.path={model or self.model}",
-                "model.max_tokens=128", f"chunk.words={WORDS}", "chunk.min_tail_words=3",
+                "model.max_tokens=128", "chunk.mode=words", f"chunk.words={WORDS}",
+                "chunk.min_tail_words=3",
                 "nightly.alert_value=1", "score.bootstrap=20",
                 "data.max_unread_share=0.2",  # one category is in no list
                 *more,
@@ -176,6 +179,30 @@ def test_scores_are_computed_from_the_notes_available_at_night(
         31: "no_notes",
         41: "too_short",
     }
+
+
+def test_by_default_a_night_scores_whole_segments(
+    house: House, spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path
+) -> None:
+    """The second night adds segments to the first patient's last chunk, or chunks after it."""
+    other = House(spark, tmp_path, house.model)
+    notes = [{**n, "TEXT": f"{n['TEXT']}. seen. {words(25, 700)}." if n["TEXT"] else None}
+             for n in NOTES]  # fmt: skip
+    for night in (FIRST, SECOND):
+        other.run(night, "chunk.mode=segments", "model.max_tokens=64", notes=notes)
+    of_patient = [n for n in notes if n["ROW_ID"] in {m["ROW_ID"] for m in notes_by(SECOND, 1)}]
+    cleaned = clean(" ".join(n["TEXT"] or "" for n in of_patient))
+    short = replace(tokenizer, max_tokens=64)
+    chunks = oracles.segment_chunks(cleaned, lambda text: short.count([text])[0], 62, 3)
+    assert len(chunks) > 2
+    scorer = Scorer(house.model, precision="fp32", backend="auto", batch_tokens=1)
+    ids = [np.array(e.input_ids, dtype=np.int32) for e in short.encode(chunks)]
+    row = other.risk(SECOND)[11]
+    assert row["n_chunks"] == len(chunks)
+    expected = vote_score([float(p) for p in scorer.score(ids)], 2.0)
+    assert row["score"] == pytest.approx(expected, abs=1e-15)
+    counts = other.manifest(SECOND)["counts"]
+    assert 0 < counts["chunks_to_score"] < len(chunks)
 
 
 def test_only_what_is_new_is_prepared_and_scored(house: House) -> None:

@@ -76,7 +76,7 @@ def job_in(folder: Path, root: str) -> Job:
             f"data.admissions={folder}/data/ADMISSIONS.csv",
             f"data.notes={folder}/data/NOTEEVENTS.csv",
             f"model.path={folder}/model",
-            "model.max_tokens=128", "chunk.words=40", "score.bootstrap=20",
+            "model.max_tokens=128", "chunk.mode=words", "chunk.words=40", "score.bootstrap=20",
         ),
     )  # fmt: skip
 

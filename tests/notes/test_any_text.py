@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from readmit_spark.notes.chunk import token_chunks, word_chunks
+from readmit_spark.notes.chunk import segment_chunks, word_chunks
 from readmit_spark.notes.clean import clean, clean_for_pretraining
 from readmit_spark.notes.provenance import clean_with_origins, passages
 from readmit_spark.notes.segment import segment
@@ -61,7 +61,7 @@ def process(text: str, tokenizer: ChunkTokenizer) -> None:
     assert [word for s in segment(text) for word in s.split()] == text.split()
     chunks = word_chunks(cleaned, 40, 0)
     assert " ".join(chunks).split() == words
-    whole = token_chunks(segments, tokenizer.count, tokenizer.budget, 0)
+    whole = segment_chunks(segments, tokenizer.count, tokenizer.budget, 0)
     assert "".join(whole).replace(" ", "") == "".join(words)
     passages([text], chunks)
     assert all(len(e.input_ids) <= tokenizer.max_tokens for e in tokenizer.encode(chunks))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from readmit_spark.notes.chunk import token_chunks, word_chunks
+from readmit_spark.notes.chunk import segment_chunks, word_chunks
 
 
 def words(n: int) -> str:
@@ -51,20 +51,25 @@ def letters(texts: list[str]) -> list[int]:
              max_size=12),
     st.integers(4, 40),
 )  # fmt: skip
-def test_token_chunks_lose_nothing_and_keep_the_budget(segments: list[str], budget: int) -> None:
-    chunks = token_chunks(segments, letters, budget, min_words=0)
+def test_chunks_of_segments_lose_nothing_and_keep_the_budget(
+    segments: list[str], budget: int
+) -> None:
+    chunks = segment_chunks(segments, letters, budget, min_words=0)
     assert "".join(chunks).replace(" ", "") == "".join(segments).replace(" ", "")
     assert all(count <= budget for count in letters(chunks))
 
 
-def test_token_chunks_keep_segments_whole_where_they_fit() -> None:
-    assert token_chunks(["aa bb", "cc", "dd ee"], letters, 6, min_words=0) == ["aa bb cc", "dd ee"]
+def test_chunks_of_segments_keep_segments_whole_where_they_fit() -> None:
+    assert segment_chunks(["aa bb", "cc", "dd ee"], letters, 6, min_words=0) == [
+        "aa bb cc",
+        "dd ee",
+    ]
 
 
-def test_token_chunks_cut_a_segment_over_the_budget_between_words() -> None:
-    assert token_chunks(["aaa bbb ccc"], letters, 6, min_words=0) == ["aaa bbb", "ccc"]
+def test_chunks_of_segments_cut_a_segment_over_the_budget_between_words() -> None:
+    assert segment_chunks(["aaa bbb ccc"], letters, 6, min_words=0) == ["aaa bbb", "ccc"]
 
 
-def test_a_document_of_ten_words_has_no_token_chunk() -> None:
-    assert token_chunks([words(10)], letters, 100) == []
-    assert len(token_chunks([words(11)], letters, 100)) == 1
+def test_a_document_of_ten_words_has_no_chunk_of_segments() -> None:
+    assert segment_chunks([words(10)], letters, 100) == []
+    assert len(segment_chunks([words(11)], letters, 100)) == 1

@@ -21,6 +21,7 @@ from readmit_spark.notes.cohort import (
     label_admissions,
 )
 from readmit_spark.notes.documents_table import documents_table
+from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage.input_tables import read_admissions, read_notes
 from tests import oracles
@@ -66,13 +67,21 @@ def test_cohort_and_exclusions(spark: SparkSession, source: tuple[str, str], pro
 def test_chunks(
     spark: SparkSession, source: tuple[str, str], tokenizer: ChunkTokenizer, profile: str
 ) -> None:
+    """Whole segments in the default profile, 318 words in the paper profile."""
     config = load_config(
         overrides=[f"profile={profile}", f"windows=[{','.join(WINDOWS)}]", "model.max_tokens=128"]
     )
+
+    def cut(text: str) -> list[str]:
+        if profile == "paper":
+            return oracles.word_chunks(text)
+        budget = 126  # beside [CLS] and [SEP]
+        return oracles.segment_chunks(text, lambda part: tokenizer.count([part])[0], budget)
+
     stays = oracles.cohort(
         oracles.read_csv(source[0]), profile=profile, seed=config.split.seed
     ).rows
-    expected = oracles.chunks(oracles.read_csv(source[1]), stays, WINDOWS, profile)
+    expected = oracles.chunks(oracles.read_csv(source[1]), stays, WINDOWS, profile, cut)
     labelled = labelled_of(spark, source, config)
     documents = documents_table(
         read_notes(spark, source[1]),
@@ -82,7 +91,7 @@ def test_chunks(
         Observation("notes"),
         Observation("repeated"),
     )
-    chunks = chunks_table(chunk_rows(documents, config.chunk, tokenizer)).toPandas()
+    chunks = chunks_table(chunk_rows(documents, Preparation.of(config, tokenizer))).toPandas()
     columns = chunks[["window", "hadm_id", "chunk_index", "text", "n_words"]]
     assert sorted(map(one_mark, columns.itertuples(index=False, name=None))) == sorted(
         map(one_mark, expected)
@@ -94,6 +103,7 @@ def test_chunks(
             stay["subject_id"], stay["label"], stay["split"],
         )  # fmt: skip
         assert row.n_tokens == len(row.input_ids) <= 128
+        assert profile == "paper" or row.n_tokens_cut == 0
         assert row.n_tokens + row.n_tokens_cut == tokenizer.count([row.text])[0] + 2
 
 

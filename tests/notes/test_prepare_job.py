@@ -160,7 +160,7 @@ def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_pa
 
 def test_chunks_of_whole_segments_cut_no_token(run: Prepare, tmp_path: Path) -> None:
     sentence = words(25) + ". "
-    run(STAYS, [note(1, 1, 11, sentence * 12)], "chunk.mode=tokens")
+    run(STAYS, [note(1, 1, 11, sentence * 12)])
     rows = sorted(pq.read_table(at(tmp_path, "chunks")).to_pylist(), key=lambda r: r["chunk_index"])
     assert len(rows) > 3
     assert {row["n_tokens_cut"] for row in rows} == {0}

@@ -43,6 +43,7 @@ def settings(root: str, raw: tuple[str, str], model: str) -> list[str]:
         f"model.path={model}",
         "windows=[2days]",
         "model.max_tokens=128",
+        "chunk.mode=words",
         "chunk.words=30",
         "score.bootstrap=5",
         "train.window=2days",

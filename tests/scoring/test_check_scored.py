@@ -72,7 +72,10 @@ def test_scores_of_another_model_or_other_chunks_are_refused(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("chunk.words=100", r"^chunk: jobs/prepare\.py was run with .*'words': 318"),
+        (
+            "chunk.mode=words",
+            r"^chunk: jobs/prepare\.py was run with chunk\.mode=segments, chunk\.min_tail_words=10",
+        ),
         ("profile=paper", r"^profile: jobs/prepare\.py was run with default$"),
         ("model.max_tokens=64", r"^model\.max_tokens: jobs/prepare\.py was run with 128$"),
         ("score.precision=bf16", r"^score\.precision: jobs/score\.py scored in fp32$"),

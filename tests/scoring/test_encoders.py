@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from readmit_spark.errors import UserError
-from readmit_spark.notes.chunk import token_chunks
+from readmit_spark.notes.chunk import segment_chunks
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.batching import Ids
@@ -193,7 +193,7 @@ def test_a_model_with_a_long_context_has_long_chunks_without_lost_tokens(tmp_pat
     tokenizer = load_tokenizer(folder, 2048)
     text = " ".join(f"{' '.join(texts()[0][i % 24] for i in range(3 * j, 3 * j + 3))}."
                     for j in range(80))  # fmt: skip
-    pieces = token_chunks(segment(text), tokenizer.count, tokenizer.budget, 10)
+    pieces = segment_chunks(segment(text), tokenizer.count, tokenizer.budget, 10)
     encoded = tokenizer.encode(pieces)
     assert " ".join(pieces).split() == text.split()
     assert all(e.n_cut == 0 for e in encoded)

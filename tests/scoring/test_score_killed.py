@@ -70,7 +70,7 @@ def job_in(folder: Path, root: str) -> Job:
             f"data.admissions={folder}/data/ADMISSIONS.csv",
             f"data.notes={folder}/data/NOTEEVENTS.csv",
             f"model.path={folder}/model", "windows=[2days]", "score.split=all",
-            "model.max_tokens=128", "chunk.words=10", "chunk.min_tail_words=1",
+            "model.max_tokens=128", "chunk.mode=words", "chunk.words=10", "chunk.min_tail_words=1",
             "score.bootstrap=20",
         ),
     )  # fmt: skip
