@@ -46,6 +46,7 @@ from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.segment import segment
 from readmit_spark.scoring.load_tokenizer import ChunkTokenizer
 from readmit_spark.storage.session import build_session
+from readmit_spark.text_rules import DEFAULT
 
 CORES = 2
 NOTES = 128_000
@@ -204,7 +205,7 @@ def _compare_with_spacy(cohort: Cohort) -> dict[str, Any]:
     nlp = spacy.blank("en")
     nlp.add_pipe("sentencizer")
     table = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"), columns=["TEXT"])
-    texts = [clean(text) for text in table["TEXT"].dropna()[:SEGMENTED]]
+    texts = [clean(text, DEFAULT) for text in table["TEXT"].dropna()[:SEGMENTED]]
     ours, theirs = [], []
     for first in range(0, len(texts), TURN):
         turn = texts[first : first + TURN]

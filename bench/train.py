@@ -52,6 +52,7 @@ from readmit_spark.notes.clean import clean
 from readmit_spark.scoring.batching import pad
 from readmit_spark.scoring.classifier import load_for_training
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder
+from readmit_spark.text_rules import PUBLISHED
 from readmit_spark.training.finetune import finetune
 from readmit_spark.training.plan import TrainingPlan
 from readmit_spark.training.ranks import Ranks
@@ -158,7 +159,7 @@ def _chunks(text: Path, n: int) -> pd.DataFrame:
     random = np.random.default_rng(0)
     notes = [" ".join(sentences) for sentences in load_sentences(text)]
     documents = [f"{a} {b}" for a, b in zip(notes[::2], notes[1::2], strict=False)]
-    chunks = [chunk for document in documents for chunk in word_chunks(clean(document))]
+    chunks = [chunk for document in documents for chunk in word_chunks(clean(document, PUBLISHED))]
     chosen = [chunks[i] for i in random.permutation(len(chunks))[:n]]
     if len(chosen) < n:
         raise SystemExit(

@@ -131,6 +131,11 @@ class WindowRule:
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)
+class Clean:
+    keep_decimals: Bool | None
+
+
+@dataclass(frozen=True, config=_STRICT_KEYS)
 class Chunk:
     mode: Literal["segments", "words"] | None
     words: PositiveInt
@@ -345,6 +350,7 @@ class Config:
     output: Output
     label: Label
     window: WindowRule
+    clean: Clean
     chunk: Chunk
     split: Split
     model: Model

@@ -371,23 +371,26 @@ def _place(note: Row) -> tuple[Any, ...]:
 # --- text (sections 4 to 6) -----------------------------------------------------------------------
 
 
-def clean(text: str | None) -> str:
+def clean(text: str | None, published: bool = False, keep_decimals: bool = True) -> str:
     """Clean a text as in section 4. White space left at both ends is kept."""
     text = " " if text is None else text
     text = text.replace("\n", " ").replace("\r", " ").strip().lower()
     text = re.sub(r"\[(.*?)\]", "", text)
-    text = re.sub(r"[0-9]+\.", "", text)
-    text = re.sub(r"dr\.", "doctor", text)
-    text = re.sub(r"m\.d\.", "md", text)
+    text = re.sub(r"(?<!\S)[0-9]+\.(?![0-9])" if keep_decimals else r"[0-9]+\.", "", text)
+    before = "" if published else r"(?<![^\W_])"
+    text = re.sub(before + r"dr\.", "doctor" if published else "doctor ", text)
+    text = re.sub(before + ("" if published else r"(?<!\.)") + r"m\.d\.", "md", text)
     text = re.sub(r"admission date:", "", text)
     text = re.sub(r"discharge date:", "", text)
-    text = re.sub(r"--|__|==", "", text)
-    return text
+    if published:
+        return re.sub(r"--|__|==", "", text)
+    return re.sub(r"-{2,}|_{2,}|={2,}", " ", text)
 
 
 def clean_for_pretraining(text: str | None) -> str:
     """Clean a text for pretraining, as in the last line of section 4."""
-    return re.sub(r"\s+", " ", re.sub(r"[0-9]", "", clean(text))).strip()
+    cleaned = clean(text, keep_decimals=False)
+    return re.sub(r"\s+", " ", re.sub(r"[0-9]", "", cleaned)).strip()
 
 
 @cache
@@ -491,7 +494,7 @@ def chunks(
         Chunk(window, hadm_id, index, text, len(text.split()))
         for window in windows
         for hadm_id, document in sorted(documents(notes, rows, window, profile).items())
-        for index, text in enumerate(cut(clean(document)))
+        for index, text in enumerate(cut(clean(document, profile == "paper", profile != "paper")))
     ]
 
 

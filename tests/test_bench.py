@@ -64,10 +64,11 @@ def test_peers_of_prepare_make_our_chunks_and_segments(texts: Path, tmp_path: Pa
     from readmit_spark.notes.chunk import word_chunks
     from readmit_spark.notes.clean import clean
     from readmit_spark.notes.segment import segment
+    from readmit_spark.text_rules import PUBLISHED
 
     cohort = write_cohort(tmp_path / "cohort", 35, load_sentences(texts))
     notes = pd.read_parquet(cohort.path("NOTEEVENTS", "parquet"))["TEXT"]
-    cleaned = [clean(note) for note in notes]
+    cleaned = [clean(note, PUBLISHED) for note in notes]
     ours = [chunk for text in cleaned for chunk in word_chunks(text)]
     assert peers.linear(notes)["text"].tolist() == ours
     nlp = spacy.blank("en")

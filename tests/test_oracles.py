@@ -290,6 +290,18 @@ def test_a_note_needs_text_and_both_ids_and_counts_once() -> None:
     ],
 )
 def test_clean(text: str | None, expected: str) -> None:
+    assert oracles.clean(text, published=True, keep_decimals=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("K 4.5, age 12. 1.2.", "k 4.5, age  1.2."),
+        ("hydr. Dr. No, M.D. a.m.d.", "hydr. doctor  no, md a.m.d."),
+        ("a--b___c==d", "a b c d"),
+    ],
+)
+def test_clean_in_the_default_profile(text: str, expected: str) -> None:
     assert oracles.clean(text) == expected
 
 

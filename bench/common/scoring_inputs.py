@@ -21,6 +21,7 @@ from readmit_spark.notes.chunk import word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder, read_tokenizer
 from readmit_spark.scoring.score_chunks import with_digest
+from readmit_spark.text_rules import PUBLISHED
 
 POOL_NOTES = 400
 NOTES_A_DOCUMENT = 2  # gives 406 tokens a chunk on average; a third of the chunks end a document
@@ -109,7 +110,7 @@ def _make_pool(model: str, text: Path, folder: Path) -> pd.DataFrame:
     notes = notes[notes["HADM_ID"].notna()]
     number = notes.groupby("HADM_ID").cumcount() // NOTES_A_DOCUMENT
     documents = notes.groupby(["HADM_ID", number])["TEXT"].agg(" ".join)
-    chunks = [chunk for document in documents for chunk in word_chunks(clean(document))]
+    chunks = [chunk for document in documents for chunk in word_chunks(clean(document, PUBLISHED))]
     ids = [e.input_ids for e in load_tokenizer(model, MAX_TOKENS).encode(chunks)]
     frame = pd.DataFrame({"text": chunks, "input_ids": ids, "n_tokens": [len(i) for i in ids]})
     frame = frame.drop_duplicates("text")

@@ -94,6 +94,7 @@ def _text_out_of_window(run: Run, prepared: Prepared) -> list[Check]:
     documents = leaks.out_of_window(
         prepared.table("chunks"), source.rows, prepared.table("cohort"), early,
         run.config.audit.sample, run.config.codes.discharge_summary,
+        prepared.text_rules.cleaning,
     ).toPandas()  # fmt: skip
     source.check(run.say)
     return _out_of_window(documents, early, prepared.window_rule[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
+from functools import partial
 
 import pandas as pd
 from pyspark.sql import DataFrame, Window
@@ -18,6 +19,7 @@ from readmit_spark.notes.note_rule import available_from
 from readmit_spark.notes.outcome import DAY
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.codes import is_one_of
+from readmit_spark.text_rules import Cleaning
 
 MIN_SHARED = 0.8  # share of equal hashes of near-duplicates; it estimates Jaccard's index
 # 128 hashes. Two chunks with a Jaccard index of 0.8 share a band with probability 0.95.
@@ -90,14 +92,15 @@ def out_of_window(
     windows: list[str],
     sample: int,
     summaries: Sequence[str],
+    cleaning: Cleaning,
 ) -> DataFrame:
     """Apply `find_out_of_window` to the early documents of a sample of admissions.
 
     notes: the source table, including notes marked as errors. The sample: the `sample` admissions
     with the smallest hashes, the same in every run. summaries: the categories of discharge
-    summaries. Returns window, hadm_id, and whether the
-    document holds text of a discharge summary (discharge), of a note of a later CHARTDATE
-    (charted_late) or of one that nobody could read by the end of the window (read_late).
+    summaries. cleaning: of the chunks. Returns window, hadm_id, and whether the document holds text
+    of a discharge summary (discharge), of a note of a later CHARTDATE (charted_late) or of one that
+    nobody could read by the end of the window (read_late).
     """
     sampled = (
         cohort.select("subject_id", "hadm_id", "admittime")
@@ -126,7 +129,8 @@ def out_of_window(
         .agg(F.array_sort(F.collect_list(indexed)).alias("indexed"))
         .select("window", "hadm_id", F.transform("indexed", lambda c: c["text"]).alias("document"))
     )
-    return documents.join(notes_by_admission, "hadm_id").mapInPandas(_search, _OUT_OF_WINDOW)
+    search = partial(_search, cleaning)
+    return documents.join(notes_by_admission, "hadm_id").mapInPandas(search, _OUT_OF_WINDOW)
 
 
 _OUT_OF_WINDOW = T.StructType(
@@ -140,7 +144,7 @@ _OUT_OF_WINDOW = T.StructType(
 )
 
 
-def _search(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _search(cleaning: Cleaning, batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     for batch in batches:
         rows = []
         for row in batch.itertuples(index=False):
@@ -150,7 +154,7 @@ def _search(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
                 Note(_day(n["charted"]), _day(n["read"]), n["discharge"], n["text"])
                 for n in row.notes
             ]
-            result = find_out_of_window(list(row.document), notes, days)
+            result = find_out_of_window(list(row.document), notes, days, cleaning)
             rows.append((row.window, row.hadm_id, *astuple(result)))
         yield pd.DataFrame(rows, columns=_OUT_OF_WINDOW.names)
 

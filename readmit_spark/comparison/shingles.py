@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from readmit_spark.notes.clean import clean
+from readmit_spark.text_rules import Cleaning
 
 WORDS = 5  # a shingle
 MIN_SHINGLES = 10  # fewer agree by chance
@@ -53,16 +54,18 @@ class OutOfWindow:
     read_late: bool
 
 
-def find_out_of_window(document: Sequence[str], notes: Iterable[Note], days: int) -> OutOfWindow:
+def find_out_of_window(
+    document: Sequence[str], notes: Iterable[Note], days: int, cleaning: Cleaning
+) -> OutOfWindow:
     """Search an early document for text that its window may not contain.
 
     document: its chunks, in order. notes: all notes of the admission. days: length of the window.
-    The document contains a discharge summary if it has nine tenths of the summary's shingles. It
-    contains a later note if it has half of the note's new shingles. Shingles of earlier notes do
-    not count, because notes are copied forward.
+    cleaning: of the chunks. The document contains a discharge summary if it has nine tenths of the
+    summary's shingles. It contains a later note if it has half of the note's new shingles. Shingles
+    of earlier notes do not count, because notes are copied forward.
     """
     present = shingles(" ".join(document))
-    found = [(note, shingles(clean(note.text))) for note in notes]
+    found = [(note, shingles(clean(note.text, cleaning))) for note in notes]
     summaries = [own for note, own in found if note.discharge]
     others = [(note, own) for note, own in found if not note.discharge]
     return OutOfWindow(

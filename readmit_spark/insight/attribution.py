@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.provenance import Passage, document, passages
 from readmit_spark.notes.segment import segment
+from readmit_spark.text_rules import Cleaning
 
 Floats = NDArray[np.float64]
 
@@ -34,21 +35,25 @@ class Word:
     places: list[Passage]
 
 
-def chunk_words(texts: Sequence[str], chunks: Sequence[str], index: int) -> list[Word]:
+def chunk_words(
+    texts: Sequence[str], chunks: Sequence[str], index: int, cleaning: Cleaning
+) -> list[Word]:
     """Return the words of chunk `index`.
 
-    texts: the notes in the order of the document. chunks: the chunks of `clean(document(texts))`.
+    texts: the notes in the order of the document. chunks: the chunks of `document(texts)`.
+    cleaning: how it was cleaned.
     """
     words = chunks[index].split()
-    word_passages = passages(texts, [*chunks[:index], *words])[index:]
+    word_passages = passages(texts, [*chunks[:index], *words], cleaning)[index:]
     # Positions count characters without white space: a word may be cut between two chunks.
-    segment_ends = np.array([*accumulate(map(_n_characters, segment(clean(document(texts)))))])
+    segments = segment(clean(document(texts), cleaning))
+    segment_ends = np.array([*accumulate(map(_n_characters, segments))])
     before = sum(map(_n_characters, chunks[:index]))
     starts = before + np.array([0, *accumulate(map(len, words))][:-1], dtype=np.int64)
-    segments = np.searchsorted(segment_ends, starts, side="right")
+    numbers = np.searchsorted(segment_ends, starts, side="right")
     return [
         Word(word, int(number), places)
-        for word, number, places in zip(words, segments, word_passages, strict=True)
+        for word, number, places in zip(words, numbers, word_passages, strict=True)
     ]
 
 

@@ -79,7 +79,7 @@ def _explain(
     top = int(np.argmax(probabilities))
     word_of = preparation.tokenizer.word_of(chunks[top])
     attributed = explainer.attribute(ids[top], np.array(word_of) < 0, options.steps)
-    words = chunk_words(texts, chunks, top)
+    words = chunk_words(texts, chunks, top, preparation.rules.cleaning)
     values = by_word(attributed.tokens, word_of, len(words))
     deletion = deletion_test(
         values, word_of, lambda masks: explainer.logits([ids[top][mask] for mask in masks]),

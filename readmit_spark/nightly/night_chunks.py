@@ -61,7 +61,8 @@ def _prepare(row: dict[str, Any], preparation: Preparation) -> Iterator[dict[str
         yield {"document": row["document"]}
     tokenizer = preparation.tokenizer
     encoded = tokenizer.encode(chunks)
-    for index, (tokens, places) in enumerate(zip(encoded, passages(texts, chunks), strict=True)):
+    places_of = passages(texts, chunks, preparation.rules.cleaning)
+    for index, (tokens, places) in enumerate(zip(encoded, places_of, strict=True)):
         yield {
             "document": row["document"],
             "chunk_index": index,

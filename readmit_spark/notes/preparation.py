@@ -12,7 +12,7 @@ from readmit_spark.notes.chunk import segment_chunks, word_chunks
 from readmit_spark.notes.clean import clean
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.text_rules import TextRules
+from readmit_spark.text_rules import PUBLISHED, TextRules
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,15 @@ class Preparation:
     def key(self) -> str:
         """16 hex digits of the rules and the tokenizer."""
         tokenizer = self.tokenizer
-        # In the order of the keys of `chunk`, as earlier versions wrote it.
-        rules = {key: value for key, value in asdict(self.rules).items() if value is not None}
-        decisive = json.dumps([rules, tokenizer.fingerprint, tokenizer.max_tokens])
-        return hashlib.sha256(decisive.encode()).hexdigest()[:16]
+        cleaning = self.rules.cleaning
+        # Published cleaning adds nothing, so that keys of earlier versions stay valid.
+        more = [] if cleaning == PUBLISHED else [asdict(cleaning)]
+        decisive = [self.rules.chunk(), tokenizer.fingerprint, tokenizer.max_tokens, *more]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
 
     def clean(self, text: str | None) -> str:
         """Clean a text."""
-        return clean(text)
+        return clean(text, self.rules.cleaning)
 
     def cut_words(self, cleaned: str) -> list[str]:
         """Cut a cleaned text into chunks of a number of words, for the mode `words`."""

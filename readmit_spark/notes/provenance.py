@@ -11,17 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from readmit_spark.notes.clean import clean
+from readmit_spark.text_rules import Cleaning
 
 _BRACKETS = re.compile(r"\[[^\]]*\]")
-_NUMBERED = re.compile(r"[0-9](?<![0-9][0-9])[0-9]*\.")
-_REPLACEMENTS = (  # after the brackets, in the order of `clean`
-    (_NUMBERED, ""),
-    (re.compile(r"dr\."), "doctor"),
-    (re.compile(r"m\.d\."), "md"),
-    (re.compile(r"admission date:"), ""),
-    (re.compile(r"discharge date:"), ""),
-    (re.compile(r"--|__|=="), ""),
-)
+# After the brackets, in the order of `clean`.
+_NUMBERS = {
+    False: [(re.compile(r"[0-9](?<![0-9][0-9])[0-9]*\."), "")],
+    True: [(re.compile(r"(?<!\S)[0-9]+\.(?![0-9])"), "")],
+}
+_HEADERS = [(re.compile(r"admission date:"), ""), (re.compile(r"discharge date:"), "")]
+_OF_PROFILE = {
+    "paper": [
+        (re.compile(r"dr\."), "doctor"),
+        (re.compile(r"m\.d\."), "md"),
+        *_HEADERS,
+        (re.compile(r"--|__|=="), ""),
+    ],
+    "default": [
+        (re.compile(r"(?<![^\W_])dr\."), "doctor "),
+        (re.compile(r"(?<![^\W_])(?<!\.)m\.d\."), "md"),
+        *_HEADERS,
+        (re.compile(r"--+|__+|==+"), " "),
+    ],
+}
 
 
 NOTE_SEPARATOR = " "  # between the notes of a document
@@ -41,20 +53,22 @@ def document(texts: Sequence[str]) -> str:
     return NOTE_SEPARATOR.join(texts)
 
 
-def passages(texts: Sequence[str], chunks: Sequence[str]) -> list[list[Passage]]:
+def passages(
+    texts: Sequence[str], chunks: Sequence[str], cleaning: Cleaning
+) -> list[list[Passage]]:
     """Return for each chunk its passages, at most one in each note, in the order of the notes.
 
-    texts: the notes in the order of the document. chunks: the chunks of `clean(document(texts))` in
-    order, from its beginning; text after the last chunk is ignored. A passage reaches from the
-    first to the last character of the note in the chunk and includes what cleaning removed in
-    between. Raises ValueError if the chunks do not belong to the texts.
+    texts: the notes in the order of the document. chunks: the chunks of `document(texts)` in order,
+    from its beginning; text after the last chunk is ignored. cleaning: how it was cleaned. A
+    passage reaches from the first to the last character of the note in the chunk and includes what
+    cleaning removed in between. Raises ValueError if the chunks do not belong to the texts.
 
-    >>> passages(["Pt seen by Dr. X", "no pain"], ["pt seen by doctor x no", "pain"])
+    >>> passages(["Pt seen by Dr. X", "no pain"], ["pt seen by doctor x no", "pain"], PUBLISHED)
     ... # doctest: +NORMALIZE_WHITESPACE
     [[Passage(note=0, start=0, end=16), Passage(note=1, start=0, end=2)],
      [Passage(note=1, start=3, end=7)]]
     """
-    cleaned, origins = clean_with_origins(document(texts))
+    cleaned, origins = clean_with_origins(document(texts), cleaning)
     # Chunking changes white space only, so all other characters are compared.
     positions = np.flatnonzero([not c.isspace() for c in cleaned])
     note_starts = np.array([0, *accumulate(len(text) + 1 for text in texts)])
@@ -85,8 +99,8 @@ def _by_note(origins: NDArray[np.int64], starts: NDArray[np.int64]) -> list[Pass
     ]
 
 
-def clean_with_origins(text: str) -> tuple[str, NDArray[np.int64]]:
-    """Return `clean(text)` and for each of its characters the index in `text` that it came from.
+def clean_with_origins(text: str, cleaning: Cleaning) -> tuple[str, NDArray[np.int64]]:
+    """Return `clean(text, cleaning)`, and the index in `text` of the origin of each character.
 
     The indices never decrease. In a replacement ("doctor"), the last letter has the index of the
     last replaced character and all others that of the first.
@@ -99,9 +113,10 @@ def clean_with_origins(text: str) -> tuple[str, NDArray[np.int64]]:
     if len(lower) != len(stripped):  # a few letters become two characters in lower case
         origins = np.repeat(origins, [len(c.lower()) for c in stripped])
     cleaned, origins = _replace(lower, origins, _BRACKETS, "", lower.rfind("]") + 1)
-    for pattern, replacement in _REPLACEMENTS:
+    rest = _OF_PROFILE["paper" if cleaning.published else "default"]
+    for pattern, replacement in [*_NUMBERS[cleaning.keep_decimals], *rest]:
         cleaned, origins = _replace(cleaned, origins, pattern, replacement, len(cleaned))
-    if cleaned != clean(text):  # `clean` defines what cleaning does
+    if cleaned != clean(text, cleaning):  # `clean` defines what cleaning does
         raise AssertionError("clean_with_origins differs from clean")
     return cleaned, origins
 
@@ -118,7 +133,8 @@ def _replace(
         piece_origins.append(origins[at : match.start()])
         if replacement:
             of_replacement = np.full(len(replacement), origins[match.start()])
-            of_replacement[-1] = origins[match.end() - 1]
+            last_letter = max(0, len(replacement.rstrip()) - 1)
+            of_replacement[last_letter:] = origins[match.end() - 1]
             piece_origins.append(of_replacement)
         at = match.end()
     if not pieces:

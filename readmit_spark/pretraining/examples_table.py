@@ -61,6 +61,7 @@ def segments_table(
         .where(to_learn)
         .dropDuplicates(["row_id"])
     )
+    published = config.text_rules.cleaning.published
     note = F.struct(*note_order(), "text")
     documents = learnable.groupBy("split", "subject_id", "hadm_id").agg(
         F.transform(F.array_sort(F.collect_list(note)), lambda n: n["text"]).alias("texts")
@@ -69,7 +70,7 @@ def segments_table(
     def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             parts = [
-                [part for text in texts for part in segment(clean_for_pretraining(text))]
+                [part for text in texts for part in segment(clean_for_pretraining(text, published))]
                 for texts in batch["texts"].to_pylist()
             ]
             pieces = iter(tokenizer.pieces([part for document in parts for part in document]))

@@ -43,7 +43,7 @@ from readmit_spark.training.launch import choose_launch
 from readmit_spark.training.loop import Log, progress_line
 
 _LOGGED = ("profile", "split", "model", "train", "pretrain")
-_VERSION = 3  # of the code that makes examples; a new version makes them again
+_VERSION = 4  # of the code that makes examples; a new version makes them again
 _EXAMPLE_KEYS = ("categories", "copies", "masked", "whole_words", "tokens")  # of `pretrain`
 
 

@@ -8,7 +8,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import PrecisionProbe
 from readmit_spark.storage.manifests import Prepared
-from readmit_spark.text_rules import TextRules
+from readmit_spark.text_rules import PUBLISHED, TextRules
 
 SAMPLE = 64  # chunks on which a 16-bit precision is compared with fp32
 
@@ -25,7 +25,8 @@ def check_tokens(model: Model, prepared: Prepared) -> None:
 def check_fitted_chunks(model: Model, max_tokens: int, rules: TextRules) -> None:
     """Raise a UserError if the model was fine-tuned on chunks of another length or other rules.
 
-    A model that an earlier version fine-tuned does not know its rules.
+    A model that an earlier version fine-tuned does not know its rules, but texts were cleaned as
+    published then.
     """
     fitted = model.fitted
     if fitted and fitted.max_tokens != max_tokens:
@@ -34,12 +35,18 @@ def check_fitted_chunks(model: Model, max_tokens: int, rules: TextRules) -> None
             f"fine-tuned on chunks of {fitted.max_tokens}: set model.max_tokens="
             f"{fitted.max_tokens}, for jobs/prepare.py too"
         )
+    if fitted and fitted.rules is None and rules.cleaning != PUBLISHED:
+        raise UserError(
+            f"clean: {model.name} was fine-tuned by an earlier version, on texts cleaned as "
+            f"published, and these are {rules.title(max_tokens)}: fine-tune it again"
+        )
     if fitted and fitted.rules and fitted.rules != rules:
         own, here = fitted.rules.settings(), rules.settings()
         changes = [f"{key}={value}" for key, value in own.items() if here.get(key) != value]
         raise UserError(
-            f"chunk: {model.name} was fine-tuned on {fitted.rules.title(max_tokens)}, and these "
-            f"are {rules.title(max_tokens)}: set {', '.join(changes)}, for jobs/prepare.py too"
+            f"clean, chunk: {model.name} was fine-tuned on {fitted.rules.title(max_tokens)}, and "
+            f"these are {rules.title(max_tokens)}: set {', '.join(changes)}, for jobs/prepare.py "
+            "too"
         )
 
 

@@ -42,7 +42,7 @@ def _check_preparation(config: Config, prepared: Prepared) -> None:
         raise UserError(f"profile: jobs/prepare.py was run with {prepared.config.profile}")
     if prepared.text_rules != config.text_rules:
         settings = ", ".join(f"{k}={v}" for k, v in prepared.text_rules.settings().items())
-        raise UserError(f"chunk: jobs/prepare.py was run with {settings}")
+        raise UserError(f"clean, chunk: jobs/prepare.py was run with {settings}")
     window = prepared.window_rule
     if window != (config.window_available, config.window.days_before):
         raise UserError(

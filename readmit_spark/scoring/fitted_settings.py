@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.thresholds import Threshold, pick
 from readmit_spark.notes.windows import parse_window
-from readmit_spark.text_rules import TextRules
+from readmit_spark.text_rules import Cleaning, TextRules
 
 KEY = "readmission"  # of config.json
 
@@ -62,7 +62,10 @@ class FittedSettings:
             window: [Threshold(**point.model_dump()) for point in points]
             for window, points in stored.alerts.items()
         }
-        rules = TextRules(**stored.rules.model_dump()) if stored.rules else None
+        rules = None
+        if stored.rules:
+            cleaning = Cleaning(**stored.rules.cleaning.model_dump())
+            rules = TextRules(**{**stored.rules.model_dump(), "cleaning": cleaning})
         return cls(stored.window, stored.max_tokens, stored.vote_c, alerts, rules)
 
 
@@ -82,9 +85,17 @@ class _Point(_Values):
     n: int = Field(gt=0)
 
 
+class _Cleaning(_Values):
+    """`Cleaning`, as it is stored."""
+
+    published: bool
+    keep_decimals: bool
+
+
 class _Rules(_Values):
     """`TextRules`, as they are stored."""
 
+    cleaning: _Cleaning
     mode: Literal["segments", "words"]
     words: int | None = Field(gt=0)
     min_tail_words: int = Field(ge=0)

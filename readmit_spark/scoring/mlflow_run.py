@@ -9,7 +9,7 @@ from typing import Any
 from readmit_spark.config import Config, flatten, to_dict
 from readmit_spark.scoring.registry import experiment_run
 
-TRAINING = ("profile", "label", "chunk", "split", "model", "train", "tune", "vote")
+TRAINING = ("profile", "label", "clean", "chunk", "split", "model", "train", "tune", "vote")
 """The sections of the configuration that decide the result of fine-tuning."""
 
 

@@ -108,6 +108,10 @@ class WindowFacts(_Part):
     days_before: int | None = None
 
 
+class _CleanFacts(_Part):
+    keep_decimals: bool | None
+
+
 class _TokenLimit(_Part):
     max_tokens: int
 
@@ -124,10 +128,14 @@ class _SplitFacts(_Part):
 
 
 class PreparedConfig(_Part):
-    """The part of prepare's configuration that later jobs depend on."""
+    """The part of prepare's configuration that later jobs depend on.
+
+    clean: None if an earlier version wrote the tables.
+    """
 
     profile: str
     windows: tuple[str, ...]
+    clean: _CleanFacts | None = None
     chunk: _ChunkFacts
     window: WindowFacts = WindowFacts()
     split: _SplitFacts
@@ -172,7 +180,7 @@ class Prepared(Manifest):
 
     @property
     def text_rules(self) -> TextRules:
-        """The rules by which documents were cut into chunks."""
+        """The rules by which documents became chunks."""
         return TextRules.of(self.config.model_dump())
 
     @property

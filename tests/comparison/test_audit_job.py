@@ -17,6 +17,7 @@ from readmit_spark.comparison.audit_job import Check, audit, table
 from readmit_spark.config import Config
 from readmit_spark.storage.local_files import LocalFiles
 from readmit_spark.storage.publish import Publication
+from readmit_spark.text_rules import DEFAULT
 from tests.runs import start_run
 from tests.ward import Ward, call_job
 
@@ -106,7 +107,7 @@ def test_each_leak_is_found(leaky: Any, monkeypatch: pytest.MonkeyPatch) -> None
     from readmit_spark.notes.clean import clean
 
     for hadm, row in last.iloc[:5].items():
-        chunks.loc[row, "text"] += " " + clean(summary[hadm])
+        chunks.loc[row, "text"] += " " + clean(summary[hadm], DEFAULT)
     for row in last.iloc[5:9]:
         chunks.loc[row, "text"] += f" {late}"
     added = []

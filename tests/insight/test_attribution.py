@@ -18,6 +18,7 @@ from readmit_spark.notes.clean import clean
 from readmit_spark.notes.provenance import document
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.text_rules import DEFAULT
 from tests.nasty_texts import NASTY_TEXTS
 
 NOTES = [
@@ -29,31 +30,33 @@ NOTES = [
 
 
 def test_each_word_has_its_place_in_the_notes() -> None:
-    chunks = word_chunks(clean(document(NOTES)), 20, 3)
+    chunks = word_chunks(clean(document(NOTES), DEFAULT), 20, 3)
     assert len(chunks) > 3
     for index, chunk in enumerate(chunks):
-        words = chunk_words(NOTES, chunks, index)
+        words = chunk_words(NOTES, chunks, index, DEFAULT)
         assert [word.text for word in words] == chunk.split()
         for word in words:
             (place,) = word.places
             # One word of the note, as cleaned: "Dr." is "doctor".
-            assert clean(NOTES[place.note][place.start : place.end]).split() == [word.text]
+            assert clean(NOTES[place.note][place.start : place.end], DEFAULT).split() == [word.text]
 
 
 def test_each_word_has_its_segment() -> None:
-    segments = segment(clean(document(NOTES)))
+    segments = segment(clean(document(NOTES), DEFAULT))
     owners = [number for number, text in enumerate(segments) for _ in text.split()]
     assert len(segments) > 3
-    chunks = word_chunks(clean(document(NOTES)), 20, 0)
-    segments = [w.segment for i in range(len(chunks)) for w in chunk_words(NOTES, chunks, i)]
+    chunks = word_chunks(clean(document(NOTES), DEFAULT), 20, 0)
+    segments = [
+        w.segment for i in range(len(chunks)) for w in chunk_words(NOTES, chunks, i, DEFAULT)
+    ]
     assert segments == owners
 
 
 def test_a_word_cut_between_chunks_has_its_place(tokenizer: ChunkTokenizer) -> None:
     texts = ["pain " + "x" * 90 + " denies pain", "no pain. heart failure"]
-    segments = segment(clean(document(texts)))
+    segments = segment(clean(document(texts), DEFAULT))
     chunks = segment_chunks(segments, tokenizer.count, 50, 2)
-    words = [w for i in range(len(chunks)) for w in chunk_words(texts, chunks, i)]
+    words = [w for i in range(len(chunks)) for w in chunk_words(texts, chunks, i, DEFAULT)]
     assert any("xx" in word.text and len(word.text) < 90 for word in words)
     for word in words:
         (place,) = word.places
@@ -62,9 +65,9 @@ def test_a_word_cut_between_chunks_has_its_place(tokenizer: ChunkTokenizer) -> N
 
 @pytest.mark.parametrize("text", [text for _, text in NASTY_TEXTS], ids=[n for n, _ in NASTY_TEXTS])
 def test_nasty_texts_keep_their_words(text: str) -> None:
-    chunks = word_chunks(clean(text), 5, 0)
+    chunks = word_chunks(clean(text, DEFAULT), 5, 0)
     for index in range(len(chunks)):
-        words = chunk_words([text], chunks, index)
+        words = chunk_words([text], chunks, index, DEFAULT)
         assert [word.text for word in words] == chunks[index].split()
         assert all(word.places for word in words)
 

@@ -35,6 +35,7 @@ from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.publish import read_manifest
+from readmit_spark.text_rules import DEFAULT
 from tests.html_page import Page
 from tests.insight.test_explainer import SENTENCE
 from tests.planted import TELLING, save_planted_model
@@ -123,7 +124,7 @@ def ran(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def chunks_of(*rows: int) -> list[str]:
-    return word_chunks(clean(" ".join(TEXTS[row] for row in rows)), WORDS, 3)
+    return word_chunks(clean(" ".join(TEXTS[row] for row in rows), DEFAULT), WORDS, 3)
 
 
 def test_a_nights_scores_are_explained_by_words_with_their_characters(
@@ -153,7 +154,7 @@ def test_a_nights_scores_are_explained_by_words_with_their_characters(
         for word, text in zip(row["words"], chunk, strict=True):
             (place,) = word["places"]
             characters = TEXTS[place["row_id"]][place["start"] : place["end"]]
-            assert clean(characters).split() == [text]
+            assert clean(characters, DEFAULT).split() == [text]
         strongest = max(range(len(chunk)), key=lambda i: row["words"][i]["attribution"])
         assert chunk[strongest] == TELLING
         assert row["deletion"]["strongest"] > row["deletion"]["random"] + 1
@@ -234,7 +235,7 @@ def test_wrong_requests_are_user_errors(ran: Ran, tmp_path: Path) -> None:
         ran.explain(admission=999)
     with pytest.raises(UserError, match="was not scored"):
         ran.explain("explain.source=score", "explain.window=discharge")
-    with pytest.raises(UserError, match=r"chunk: jobs/prepare\.py was run with"):
+    with pytest.raises(UserError, match=r"clean, chunk: jobs/prepare\.py was run with"):
         ran.explain("explain.source=score", "chunk.words=13")
     with pytest.raises(UserError, match="explain it with its own configuration"):
         ran.explain("chunk.words=13")
@@ -301,7 +302,7 @@ def test_a_day_is_measured_on_stays_that_last_at_least_as_long() -> None:
 
 def test_chunks_that_have_a_score_are_not_scored_again(ran: Ran) -> None:
     ran.over_time()
-    scored = {clean(c) for rows in ((1, 2), (4,), (5,), (6,)) for c in chunks_of(*rows)}
+    scored = {clean(c, DEFAULT) for rows in ((1, 2), (4,), (5,), (6,)) for c in chunks_of(*rows)}
     all_days = [(1,), (1, 2), (1, 2, 3), (4,), (5,), (6,)]
     new = {c for rows in all_days for c in chunks_of(*rows)} - scored
     counted = read_manifest(ran.spark, str(ran.root), "over_time")["chunks_scored"]

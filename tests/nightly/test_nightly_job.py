@@ -28,6 +28,7 @@ from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.storage.text_ids import number_of
+from readmit_spark.text_rules import DEFAULT
 from tests import oracles
 from tests.runs import run_explain, run_nightly
 from tests.tables_in import Row, note, stay, words, write_csv
@@ -153,7 +154,7 @@ def notes_by(night: datetime, subject: int) -> list[Row]:
 def by_hand(night: datetime, subject: int, model: str, tokenizer: ChunkTokenizer) -> list[float]:
     """Compute a patient's chunk probabilities without Spark and the job's tables."""
     text = " ".join(n["TEXT"] or "" for n in notes_by(night, subject))
-    chunks = word_chunks(clean(text), WORDS, 3)
+    chunks = word_chunks(clean(text, DEFAULT), WORDS, 3)
     scorer = Scorer(model, precision="fp32", backend="auto", batch_tokens=1)
     ids = [np.array(e.input_ids, dtype=np.int32) for e in tokenizer.encode(chunks)]
     return [float(p) for p in scorer.score(ids)]
@@ -191,7 +192,7 @@ def test_by_default_a_night_scores_whole_segments(
     for night in (FIRST, SECOND):
         other.run(night, "chunk.mode=segments", "model.max_tokens=64", notes=notes)
     of_patient = [n for n in notes if n["ROW_ID"] in {m["ROW_ID"] for m in notes_by(SECOND, 1)}]
-    cleaned = clean(" ".join(n["TEXT"] or "" for n in of_patient))
+    cleaned = clean(" ".join(n["TEXT"] or "" for n in of_patient), DEFAULT)
     short = replace(tokenizer, max_tokens=64)
     chunks = oracles.segment_chunks(cleaned, lambda text: short.count([text])[0], 62, 3)
     assert len(chunks) > 2
@@ -241,10 +242,11 @@ def test_the_drivers_have_their_share_of_the_score_and_their_passages(
         share = parts[driver["chunk_index"]] / row["score"]
         assert driver["share"] == pytest.approx(share, abs=1e-12)
     texts = {int(n["ROW_ID"] or 0): n["TEXT"] or "" for n in NOTES}
-    chunks = word_chunks(clean(" ".join(n["TEXT"] or "" for n in notes_by(SECOND, 1))), WORDS, 3)
+    text = " ".join(n["TEXT"] or "" for n in notes_by(SECOND, 1))
+    chunks = word_chunks(clean(text, DEFAULT), WORDS, 3)
     for driver in row["drivers"]:
         passage_text = " ".join(
-            clean(texts[p["row_id"]][p["start"] : p["end"]]) for p in driver["passages"]
+            clean(texts[p["row_id"]][p["start"] : p["end"]], DEFAULT) for p in driver["passages"]
         )
         assert passage_text.split() == chunks[driver["chunk_index"]].split()
 

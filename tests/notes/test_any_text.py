@@ -13,6 +13,7 @@ from readmit_spark.notes.clean import clean, clean_for_pretraining
 from readmit_spark.notes.provenance import clean_with_origins, passages
 from readmit_spark.notes.segment import segment
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.text_rules import DEFAULT, PUBLISHED, Cleaning
 from tests.nasty_texts import NASTY_TEXTS
 
 SECONDS = 5.0  # for all steps of a note of some thousand characters, on a busy machine
@@ -50,12 +51,12 @@ def _slice(draw: random.Random, text: str) -> str:
     return text[start : start + draw.randrange(1, 1_000)]
 
 
-def process(text: str, tokenizer: ChunkTokenizer) -> None:
+def process(text: str, tokenizer: ChunkTokenizer, cleaning: Cleaning = DEFAULT) -> None:
     """Take the text through each step; assert that no word is lost on the way."""
-    cleaned = clean(text)
+    cleaned = clean(text, cleaning)
     words = cleaned.split()
-    assert clean_with_origins(text)[0] == cleaned
-    clean_for_pretraining(text)
+    assert clean_with_origins(text, cleaning)[0] == cleaned
+    clean_for_pretraining(text, cleaning.published)
     segments = segment(cleaned)
     assert " ".join(segments).split() == words
     assert [word for s in segment(text) for word in s.split()] == text.split()
@@ -63,7 +64,7 @@ def process(text: str, tokenizer: ChunkTokenizer) -> None:
     assert " ".join(chunks).split() == words
     whole = segment_chunks(segments, tokenizer.count, tokenizer.budget, 0)
     assert "".join(whole).replace(" ", "") == "".join(words)
-    passages([text], chunks)
+    passages([text], chunks, cleaning)
     assert all(len(e.input_ids) <= tokenizer.max_tokens for e in tokenizer.encode(chunks))
 
 
@@ -77,7 +78,7 @@ def test_generated_notes_lose_no_word_and_take_little_time(
     for number in range(300 if seed == 1 else 5_000):
         text = generated_note(draw)
         start = time.perf_counter()
-        process(text, tokenizer)
+        process(text, tokenizer, (DEFAULT, PUBLISHED)[number % 2])
         assert time.perf_counter() - start < SECONDS, f"note {number} of seed {seed}"
 
 
@@ -85,9 +86,9 @@ def test_generated_notes_lose_no_word_and_take_little_time(
 def test_a_word_of_five_megabytes_takes_little_time(tokenizer: ChunkTokenizer, piece: str) -> None:
     text = "pain " + piece * (5_000_000 // len(piece))
     start = time.perf_counter()
-    cleaned = clean(text)
+    cleaned = clean(text, DEFAULT)
     segment(cleaned)
     chunks = word_chunks(cleaned, 40, 0)
-    passages([text], chunks)
+    passages([text], chunks, DEFAULT)
     tokenizer.encode(chunks)
     assert time.perf_counter() - start < 60

@@ -16,7 +16,9 @@ from readmit_spark.scoring.model import Model
 from tests.tiny import save_tiny_model
 
 RULES = load_config().text_rules
-WORDS = load_config(overrides=["chunk.mode=words", "chunk.words=40"]).text_rules
+WORDS = load_config(
+    overrides=["chunk.mode=words", "chunk.words=40", "clean.keep_decimals=false"]
+).text_rules
 FITTED = FittedSettings("3days", 64, 2.0, {}, RULES)
 
 
@@ -41,11 +43,14 @@ def test_chunks_by_other_rules_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         check_fitted_chunks(fine_tuned(tmp_path, replace(FITTED, rules=WORDS)), 64, RULES)
     assert str(error.value) == (
-        "chunk: mine/1 was fine-tuned on chunks of 40 words, at most 64 tokens, and these are "
-        "chunks of whole segments, at most 64 tokens: set chunk.mode=words, chunk.words=40, for "
-        "jobs/prepare.py too"
+        "clean, chunk: mine/1 was fine-tuned on chunks of 40 words, at most 64 tokens, without "
+        "decimals, and these are chunks of whole segments, at most 64 tokens, with decimals: set "
+        "clean.keep_decimals=False, chunk.mode=words, chunk.words=40, for jobs/prepare.py too"
     )
 
 
-def test_a_model_of_an_earlier_version_does_not_know_its_rules(tmp_path: Path) -> None:
-    check_fitted_chunks(fine_tuned(tmp_path, replace(FITTED, rules=None)), 64, RULES)
+def test_a_model_of_an_earlier_version_knows_published_cleaning_only(tmp_path: Path) -> None:
+    model = fine_tuned(tmp_path, replace(FITTED, rules=None))
+    check_fitted_chunks(model, 64, load_config(overrides=["profile=paper"]).text_rules)
+    with pytest.raises(UserError, match=r"^clean: mine/1 .* as published, .* fine-tune it again$"):
+        check_fitted_chunks(model, 64, RULES)

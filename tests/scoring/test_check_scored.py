@@ -22,6 +22,7 @@ def prepared(model: Model, /, **changes: str) -> Prepared:
     """As jobs/prepare.py publishes it with `config()`."""
     made_with = {
         "profile": "default", "windows": ["2days"], "model": {"max_tokens": 128},
+        "clean": {"keep_decimals": None},
         "chunk": {"mode": config().chunk.mode, "words": config().chunk.words,
                   "min_tail_words": config().chunk.min_tail_words},
         "split": {"level": None, "seed": 1},
@@ -74,8 +75,10 @@ def test_scores_of_another_model_or_other_chunks_are_refused(
     [
         (
             "chunk.mode=words",
-            r"^chunk: jobs/prepare\.py was run with chunk\.mode=segments, chunk\.min_tail_words=10",
+            r"^clean, chunk: jobs/prepare\.py was run with profile=default, "
+            r"clean\.keep_decimals=True, chunk\.mode=segments, chunk\.min_tail_words=10$",
         ),
+        ("clean.keep_decimals=false", r"^clean, chunk: .* clean\.keep_decimals=True"),
         ("profile=paper", r"^profile: jobs/prepare\.py was run with default$"),
         ("model.max_tokens=64", r"^model\.max_tokens: jobs/prepare\.py was run with 128$"),
         ("score.precision=bf16", r"^score\.precision: jobs/score\.py scored in fp32$"),
