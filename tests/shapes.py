@@ -303,3 +303,15 @@ def write_omop(hospital: Hospital, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, date_format="%Y-%m-%d %H:%M:%S")
+
+
+def as_rtf(text: str) -> str:
+    """Write a text as a word processor does."""
+    names = {"\\": "\\\\", "{": "\\{", "}": "\\}", "\n": "\\par\n", "\t": "\\tab "}
+    units = [int.from_bytes(text.encode("utf-16-le")[i : i + 2], "little")
+             for i in range(0, len(text.encode("utf-16-le")), 2)]  # fmt: skip
+    signed = [unit - 0x10000 if unit > 0x7FFF else unit for unit in units]
+    return "{\\rtf1\\ansi " + "".join(
+        names.get(chr(unit), chr(unit)) if unit < 128 else f"\\u{number}?"
+        for unit, number in zip(units, signed, strict=True)
+    ) + "}"  # fmt: skip

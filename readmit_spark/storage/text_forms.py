@@ -1,6 +1,7 @@
-"""Count the texts that are not plain: RTF, HTML, and bytes that are not UTF-8.
+"""Find the texts that are not plain: RTF, HTML, and bytes that are not UTF-8.
 
-They are read as they are, so the words of their markup reach the model.
+`ingest` makes plain text of RTF and HTML in tables of other formats than MIMIC-III. What is left is
+read as it is, so the words of its markup reach the model.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ _NOT_UTF8 = "text_not_utf8"
 _WORDS = {name: words for name, (_, words) in _FORMS.items()}
 _WORDS[_NOT_UTF8] = "have bytes that are not UTF-8"
 _HEAD = 1000  # characters of a text in which its markup begins
+
+
+def form_of(text: Column) -> Column:
+    """Return `rtf`, `html`, or null for a text that begins as neither."""
+    head = F.substring(text, 1, _HEAD)
+    form = F.lit(None).cast("string")
+    for name, (pattern, _) in _FORMS.items():
+        form = F.when(head.rlike(pattern), name.removeprefix("text_")).otherwise(form)
+    return form
 
 
 def form_counts() -> list[Column]:

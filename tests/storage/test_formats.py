@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from readmit_spark.config_file import load_config
 from readmit_spark.demo import make_hospital, write_hospital
@@ -16,8 +19,10 @@ from readmit_spark.demo.hospital import Hospital
 from readmit_spark.errors import UserError
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage.formats import mimic4
+from readmit_spark.storage.formats.fhir_text import text_of
 from readmit_spark.storage.formats.mapping_file import read_mapping
-from readmit_spark.storage.formats.shape import Coded, check_codes
+from readmit_spark.storage.formats.plain_notes import as_plain, with_form
+from readmit_spark.storage.formats.shape import FORM, Coded, check_codes
 from readmit_spark.storage.ingest_job import ingest, summary_lines
 from readmit_spark.storage.input_tables import read_admissions, read_notes, read_patients
 from readmit_spark.storage.manifests import Prepared
@@ -206,6 +211,49 @@ def test_a_mapping_gives_the_rows_of_mimic3(ward: Ward, name: str) -> None:
         assert bool(table["left_out"]) == bool(mapped.tables[key].keep)
     assert (facts["sources"]["notes"]["joined"] > 0) == (name == "clarity")
     check_same_rows(ward, facts, hospital)
+
+
+def test_notes_in_rtf_and_html_become_plain_text(ward: Ward) -> None:
+    """Of any format but mimic3: here OMOP's."""
+    hospital = shapes.as_omop_says(HOSPITAL)
+    texts = list(hospital.notes.TEXT)
+    simple = [i for i, text in enumerate(texts) if text and " ".join(text.split()) in
+              text.replace("\n", " ") and "\n\n" not in text and text == text.strip()]  # fmt: skip
+    rtf, html = simple[:5], simple[5:9]
+    for i in rtf:
+        texts[i] = shapes.as_rtf(texts[i])
+    for i in html:
+        lines = "</p><p>".join(map(escape, texts[i].split("\n")))
+        texts[i] = f" <html><body><p>{lines}</p></body></html>"
+    marked = replace(hospital, notes=hospital.notes.assign(TEXT=texts))
+    shapes.write_omop(marked, ward.folder / "in")
+    facts, lines = ward.ingest("omop")
+    check_account(facts)
+    assert facts["sources"]["notes"]["converted"] == {"rtf": 5, "html": 4}
+    assert any("5 converted from RTF" in line and "4 converted from HTML" in line for line in lines)
+    check_same_rows(ward, facts, hospital)
+
+
+def test_an_attachment_says_what_it_is(spark: SparkSession) -> None:
+    def attachment(kind: str, text: str) -> tuple[str, str]:
+        return kind, base64.b64encode(text.encode()).decode()
+
+    rows = [
+        ([attachment("text/html; charset=utf-8", "K <b>4.5</b>")],),
+        ([attachment("application/rtf", "{\\rtf1 K 4.5}"), attachment("text/plain", "plain")],),
+        ([attachment("text/rtf", "{\\rtf1 K 4.5}"), ("application/pdf", "JVBERg==")],),
+        ([("application/pdf", "JVBERg==")],),
+    ]
+    schema = "attachments array<struct<contentType: string, data: string>>"
+    read = spark.createDataFrame(rows, schema).select(text_of(F.col("attachments")).alias("READ"))
+    notes = read.select(F.col("READ.text").alias("TEXT"), F.col("READ.form").alias(FORM), "READ")
+    got = with_form(notes).select(as_plain().alias("TEXT"), FORM, "READ.reason").collect()
+    assert [tuple(row) for row in got] == [
+        ("K 4.5", "html", None),
+        ("plain", None, None),
+        ("K 4.5", "rtf", None),
+        (None, None, "attachment_of_another_type"),
+    ]
 
 
 def test_omop_gives_the_rows_of_mimic3(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

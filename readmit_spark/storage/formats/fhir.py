@@ -15,6 +15,7 @@ from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
 from readmit_spark.storage.formats.fhir_text import TEXT_REASONS, text_of
 from readmit_spark.storage.formats.shape import (
+    FORM,
     KEY,
     LEFT_OUT,
     Coded,
@@ -186,7 +187,7 @@ def _reports(raw: DataFrame, zone: str) -> DataFrame:
 
 
 def notes(rows: DataFrame, statuses: Sequence[str]) -> DataFrame:
-    """Select NOTEEVENTS, and is_report."""
+    """Select NOTEEVENTS, FORM and is_report."""
     current = F.col("is_report") | F.coalesce(F.col("status").isin(*statuses), F.lit(False))
     final = F.coalesce(F.col("docStatus").isin(*_FINAL), ~F.col("is_report"))
     return rows.select(
@@ -199,6 +200,7 @@ def notes(rows: DataFrame, statuses: Sequence[str]) -> DataFrame:
         "CATEGORY",
         nothing("ISERROR"),
         F.col("READ.text").alias("TEXT"),
+        F.col("READ.form").alias(FORM),
         first_reason(
             {
                 "other_status": ~current,

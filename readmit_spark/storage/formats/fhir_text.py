@@ -5,6 +5,8 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from readmit_spark.storage.formats.markup import HTML, RTF
+
 # Why an attachment has no text here. Attachments of a note are alternatives, not parts.
 _NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET = (
     "no_attachment",
@@ -15,15 +17,24 @@ _NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET = (
 )
 TEXT_REASONS = (_NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET)
 
-# The types that are read, the best first. HTML is marked as such by later jobs.
-_TYPES = ("text/plain", "text/html", "application/xhtml+xml")
+# The types that are read, the best first, with the form that makes plain text of them.
+_TYPES = {
+    "text/plain": None,
+    "text/html": HTML,
+    "application/xhtml+xml": HTML,
+    "text/rtf": RTF,
+    "application/rtf": RTF,
+}
 _UTF8 = ("", "utf-8", "utf8", "us-ascii", "ascii")
 _LATIN = ("iso-8859-1", "latin1", "iso_8859-1")
 
 
 def text_of(attachments: Column) -> Column:
-    """Return a struct of text, and the reason if there is none, of the best attachment."""
+    """Return a struct of the best attachment: text, its form, and the reason if there is none."""
     chosen = _best(attachments)
+    form = F.lit(None).cast("string")
+    for kind, name in _TYPES.items():
+        form = F.when(_type(chosen) == kind, F.lit(name)).otherwise(form)
     charset = F.lower(F.regexp_extract(chosen["contentType"], r"(?i)charset=\"?([\w-]+)", 1))
     # In one line, as base64 of mail is not.
     stored = F.try_to_binary(F.regexp_replace(chosen["data"], r"\s", ""), F.lit("base64"))
@@ -37,7 +48,7 @@ def text_of(attachments: Column) -> Column:
         .when(stored.isNull(), _DAMAGED)
         .when(~charset.isin(*_UTF8, *_LATIN), _CHARSET)
     )
-    return F.struct(text.alias("text"), reason.alias("reason"))
+    return F.struct(text.alias("text"), form.alias("form"), reason.alias("reason"))
 
 
 def _best(attachments: Column) -> Column:
@@ -45,7 +56,8 @@ def _best(attachments: Column) -> Column:
 
 
 def _of_type(attachments: Column, kind: str) -> Column:
-    def has_type(attachment: Column) -> Column:
-        return F.lower(F.trim(F.substring_index(attachment["contentType"], ";", 1))) == kind
+    return F.filter(attachments, lambda attachment: _type(attachment) == kind)
 
-    return F.filter(attachments, has_type)
+
+def _type(attachment: Column) -> Column:
+    return F.lower(F.trim(F.substring_index(attachment["contentType"], ";", 1)))

@@ -19,9 +19,10 @@ from readmit_spark.errors import UserError
 from readmit_spark.storage.codes import unknown_values
 from readmit_spark.storage.column_values import code, folded_column
 
-# Beside the columns of MIMIC-III's shape: why a row is left out, or null; and, where rows are
-# joined, how many rows of the source a row stands for.
-LEFT_OUT, SOURCE_ROWS = "LEFT_OUT", "SOURCE_ROWS"
+# Beside the columns of MIMIC-III's shape: why a row is left out, or null; where rows are joined,
+# how many rows of the source a row stands for; and where the source says so, whether TEXT is
+# `rtf` or `html`.
+LEFT_OUT, SOURCE_ROWS, FORM = "LEFT_OUT", "SOURCE_ROWS", "FORM"
 
 KEY = "data.folder"
 _EXACT = 2**53
@@ -63,7 +64,7 @@ class Format:
     sources: what is read, by the name that the functions use. main: the sources whose rows become
     the rows of each table. coded: returns the columns whose every value must have a meaning.
     select: returns each table of `main` in MIMIC-III's columns, with LEFT_OUT and, where it joins
-    rows, SOURCE_ROWS. needs_zone: whether its times are instants.
+    rows, SOURCE_ROWS; notes may have FORM. needs_zone: whether its times are instants.
     """
 
     name: str

@@ -15,7 +15,8 @@ from readmit_spark.storage.formats.mapping import mapping_format
 from readmit_spark.storage.formats.mapping_file import read_mapping
 from readmit_spark.storage.formats.mimic4 import MIMIC4
 from readmit_spark.storage.formats.omop import OMOP
-from readmit_spark.storage.formats.shape import LEFT_OUT, SOURCE_ROWS, Format, check_codes
+from readmit_spark.storage.formats.plain_notes import as_plain, with_form
+from readmit_spark.storage.formats.shape import FORM, LEFT_OUT, SOURCE_ROWS, Format, check_codes
 from readmit_spark.storage.formats.sources import find_sources, read_source
 from readmit_spark.storage.output_tables import INGEST
 from readmit_spark.storage.run import Run
@@ -68,7 +69,11 @@ def _write(run: Run, name: str, frame: DataFrame, read: int) -> dict[str, Any]:
     rows_read = rows + joined + the rows of each reason in left_out. Raise a RuntimeError if not.
     """
     columns = INGEST[name].schema.names
-    run.write_table(frame.where(F.col(LEFT_OUT).isNull()).select(*columns), name)
+    if name == "notes":
+        frame = with_form(frame)
+    kept_rows = frame.where(F.col(LEFT_OUT).isNull())
+    written = kept_rows.withColumn("TEXT", as_plain()) if name == "notes" else kept_rows
+    run.write_table(written.select(*columns), name)
     rows = run.rows(name)
     if not rows:
         raise UserError(f"data.format: no row of {name} is left; nothing was published")
@@ -84,7 +89,9 @@ def _write(run: Run, name: str, frame: DataFrame, read: int) -> dict[str, Any]:
     account = {"rows_read": read, "rows": rows, "joined": stood_for - kept, "left_out": left_out}
     if kept != rows or read != rows + account["joined"] + sum(left_out.values()):
         raise RuntimeError(f"{name}: the account does not add up: {account}")
-    return {**account, "columns": list(columns)}
+    forms = kept_rows.groupBy(FORM).count().collect() if name == "notes" else []
+    converted = {row[FORM]: row["count"] for row in forms if row[FORM]}
+    return {**account, "converted": converted, "columns": list(columns)}
 
 
 def account_line(name: str, account: Mapping[str, Any]) -> str:
@@ -93,4 +100,5 @@ def account_line(name: str, account: Mapping[str, Any]) -> str:
     if account["joined"]:
         parts.append(f"{account['joined']:,} joined to others")
     parts += [f"{n:,} left out: {reason}" for reason, n in account["left_out"].items()]
+    parts += [f"{n:,} converted from {form.upper()}" for form, n in account["converted"].items()]
     return f"{name}: {', '.join(parts)}"
