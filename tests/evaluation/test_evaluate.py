@@ -144,7 +144,9 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
         FlowStep("measured (test split)", 4),
     ]
     assert report.bad_rows == {"admissions: admittime_unread": 2, "notes: marked_as_error": 5}
-    assert report.facts["trained and scored with"] == "chunks of 318 words, at most 512 tokens"
+    assert report.facts["trained and scored with"] == (
+        "chunks of 318 words, at most 512 tokens, cleaned as published"
+    )
     assert (report.facts["vote"], report.facts["notes read"]) == ("c = 2.0", "1,234")
     assert report.seconds == {"prepare: cohort": 1.5, "score: start": 0.5}
     assert report.windows[0].tokens.chunks_cut == 1
