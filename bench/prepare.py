@@ -1,11 +1,12 @@
 """Measure how fast prepare is, and how it compares with two pandas programs.
 
-    python bench/prepare.py --text FILE                   6 minutes on 2 idle cores
+    python bench/prepare.py --text FILE                   8 minutes on 2 idle cores
     python bench/prepare.py --text FILE --notes 500       a quick check, 2 minutes
 
 Claims: seconds and memory of prepare for 128,000 notes from Parquet and from CSV, minutes for all
-of MIMIC-III at these rates, how many times faster than a linear pandas loop cleaning and chunking
-are, and how many times faster than spaCy segments are made.
+of MIMIC-III at these rates, how much longer chunks of whole segments take than chunks of words, how
+many times faster than a linear pandas loop cleaning and chunking are, and how many times faster
+than spaCy segments are made.
 
 The job runs as a user runs it, in a process of its own, on 2 cores, for three windows. A ratio is
 the median over rounds in which both programs take turns. Both must make the same chunks and
@@ -51,6 +52,7 @@ from readmit_spark.text_rules import DEFAULT
 CORES = 2
 NOTES = 128_000
 MIMIC_NOTES = 2_083_180
+MODES = ("segments", "words")
 WINDOWS = ("2days", "3days", "discharge")
 ROUNDS = 3
 SEGMENTED, TURN = 2_000, 100  # notes; each program takes a turn of so many
@@ -92,7 +94,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _measure(cohort: Cohort, out: Path) -> dict[str, Any]:
-    jobs = [_job(cohort, kind, out) for kind in ("parquet", "csv")]
+    jobs = [_job(cohort, kind, mode, out) for kind in ("parquet", "csv") for mode in MODES]
     spark = build_session("bench-prepare")
     try:
         linear = _compare_with_linear(spark, cohort)
@@ -106,12 +108,13 @@ def _measure(cohort: Cohort, out: Path) -> dict[str, Any]:
         },
         "prepare": jobs,
         "full_mimic": _extrapolate(jobs),
+        "times_the_words_mode": _times_words(jobs),
         "clean_and_chunk": linear,
         "segments": _compare_with_spacy(cohort),
     }
 
 
-def _job(cohort: Cohort, kind: str, out: Path) -> dict[str, Any]:
+def _job(cohort: Cohort, kind: str, mode: str, out: Path) -> dict[str, Any]:
     """Run jobs/prepare.py. `seconds` adds up its stages; `wall_seconds` includes Java's start."""
     settings = {
         "data.admissions": cohort.path("ADMISSIONS", kind),
@@ -119,13 +122,15 @@ def _job(cohort: Cohort, kind: str, out: Path) -> dict[str, Any]:
         "output.root": str(out),
         "output.overwrite": "true",
         "windows": f"[{','.join(WINDOWS)}]",
+        "chunk.mode": mode,
     }
     run = run_job("prepare", [], [f"{key}={value}" for key, value in settings.items()])
     manifest = json.loads((out / "_manifests" / "prepare.json").read_text())
     seconds = sum(manifest["seconds"].values())
-    say(f"prepare from {kind}: {seconds:.1f} s")
+    say(f"prepare from {kind}, chunks of {mode}: {seconds:.1f} s")
     return {
         "format": kind,
+        "mode": mode,
         "notes": cohort.notes,
         "admissions": cohort.admissions,
         "chunks": manifest["tables"]["chunks"]["rows"],
@@ -142,11 +147,23 @@ def _extrapolate(jobs: list[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {"notes": MIMIC_NOTES, "assumption": ASSUMPTION}
     for job in jobs:
         factor = MIMIC_NOTES / job["notes"]
-        result[job["format"]] = {
+        result[f"{job['format']}, {job['mode']}"] = {
             "minutes": round(job["seconds"] * factor / 60, 1),
             "cpu_minutes_a_core": round(job["cpu_seconds"] * factor / 60 / CORES, 1),
         }
     return result
+
+
+def _times_words(jobs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return how many times the seconds of the words mode the segments mode takes, by format."""
+    by_kind = {(job["format"], job["mode"]): job for job in jobs}
+    return {
+        kind: {
+            name: round(by_kind[kind, "segments"][name] / by_kind[kind, "words"][name], 2)
+            for name in ("seconds", "cpu_seconds")
+        }
+        for kind in ("parquet", "csv")
+    }
 
 
 def _compare_with_linear(spark: SparkSession, cohort: Cohort) -> dict[str, Any]:
@@ -181,7 +198,7 @@ def _compare_with_linear(spark: SparkSession, cohort: Cohort) -> dict[str, Any]:
 
 def _clean_and_chunk(spark: SparkSession, path: str) -> CleanAndChunk:
     """Clean and cut each note of a Parquet table into chunk rows, which are not stored."""
-    config = load_config(overrides=["chunk.mode=words"])
+    config = load_config(overrides=["profile=paper"])
     documents = spark.read.parquet(path).select(
         F.lit("note").alias("window"),
         F.col("SUBJECT_ID").alias("subject_id"),
