@@ -122,6 +122,8 @@ def _job(cohort: Cohort, kind: str, mode: str, out: Path) -> dict[str, Any]:
         "output.root": str(out),
         "output.overwrite": "true",
         "windows": f"[{','.join(WINDOWS)}]",
+        "data.patients": "null",
+        "data.truth": "null",
         "chunk.mode": mode,
     }
     run = run_job("prepare", [], [f"{key}={value}" for key, value in settings.items()])
