@@ -47,6 +47,7 @@ def test_text_written_as_rtf_is_read_again(text: str) -> None:
         ("<pre>WBC   7.1\n  Hgb  12</pre> a  b", "WBC   7.1\nHgb  12\na b"),
         ('<p title="a > b">x</p> p <0.05 & y', "x\np <0.05 & y"),
         ("<b>bold</b>er", "bolder"),
+        ("<p>a<![if !vml]>b<![endif]>c<![[**x**]>d</p>", "abcd"),
         ("<p>cut off <b", "cut off <b"),
     ],
 )

@@ -56,7 +56,9 @@ def html_text(html: str) -> str:
     >>> html_text("<p>K <b>4.5</b> &lt; 5<br>Na</p><table><tr><td>a<td>b</table>")
     'K 4.5 < 5\nNa\na b'
     """
-    # The parser would try each unfinished tag at the end of the text again and again.
+    # The parser fails on a section that it does not know: each becomes a comment.
+    html = html.replace("<![", "<!x")
+    # It would try each unfinished tag at the end of the text again and again.
     end = html.rfind(">") + 1
     parser = _Text()
     parser.feed(html[:end])
