@@ -34,7 +34,7 @@ def clean(text: str | None, cleaning: Cleaning) -> str:
     pairs of `-`, `_` or `=` are removed without a space.
 
     >>> clean("Admission Date:  [**2101-10-20**]\\nDr. [**Last Name**] saw pt. 1. CHF--stable 2.5",
-    ...       DEFAULT)
+    ...       Cleaning(published=False, keep_decimals=True))
     '   doctor   saw pt.  chf stable 2.5'
     """
     if text is None:

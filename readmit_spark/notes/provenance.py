@@ -63,8 +63,8 @@ def passages(
     passage reaches from the first to the last character of the note in the chunk and includes what
     cleaning removed in between. Raises ValueError if the chunks do not belong to the texts.
 
-    >>> passages(["Pt seen by Dr. X", "no pain"], ["pt seen by doctor x no", "pain"], PUBLISHED)
-    ... # doctest: +NORMALIZE_WHITESPACE
+    >>> passages(["Pt seen by Dr. X", "no pain"], ["pt seen by doctor x no", "pain"],
+    ...          Cleaning(published=True, keep_decimals=False))  # doctest: +NORMALIZE_WHITESPACE
     [[Passage(note=0, start=0, end=16), Passage(note=1, start=0, end=2)],
      [Passage(note=1, start=3, end=7)]]
     """
