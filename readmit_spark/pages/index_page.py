@@ -17,6 +17,7 @@ _ABOUT = {
     "report.html": "How good the scores are",
     "model_card.html": "What the model is for, how good it is, and its limits",
     "compare.html": "The model beside simpler ones",
+    "crossval.html": "Figures and subgroups of all folds together",
     "audit.html": "Whether the data give the outcome away",
     "monitor.html": "Whether nights differ from before",
     "over_time.html": "The score after each day of a stay",
