@@ -76,8 +76,9 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             scores.toPandas(), risks, config, [*NAMES, *incumbents], first=config.model.name
         )
         _judge_champion(config, models, result)
+        verdict = f"first gate {result['first_gate']}" if "first_gate" in result else ""
         run.publish(
-            {"prepared": prepared.run, "models": {**reused, **keys}},
+            {"prepared": prepared.run, "models": {**reused, **keys}, "verdict": verdict},
             {
                 "compare.json": json.dumps(result, indent=1),
                 "compare.html": comparison_page(result),
