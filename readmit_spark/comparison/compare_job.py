@@ -58,18 +58,12 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
             for model, key in earlier_keys.items()
             if model not in new_scores and {**key, "what": None} == models.key(None)
         }
-        frames = [
-            rows.withColumn("model", F.lit(model)).select(*COLUMNS)
-            for model, rows in new_scores.items()
-        ]
+        frames = _named(new_scores)
         if earlier and reused:
             earlier_scores = earlier.table(SCORES)
             frames.insert(0, earlier_scores.where(F.col("model").isin(list(reused))))
         incumbents = incumbent_scores(run, prepared.table("cohort"), _admissions(frames, config))
-        frames += [
-            rows.withColumn("model", F.lit(name)).select(*COLUMNS)
-            for name, rows in incumbents.items()
-        ]
+        frames += _named(incumbents)
         scores = run.write_table(union(frames), SCORES)
         risks = read_true_risks(run.spark, config, prepared.table("cohort"))
         result = comparison_result(
@@ -86,6 +80,11 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         )
     delete_checkpoints(models.candidates)
     return result
+
+
+def _named(scores: Mapping[str, DataFrame]) -> list[DataFrame]:
+    """Return the scores of each model with its name, in the columns of the table."""
+    return [rows.withColumn("model", F.lit(name)).select(*COLUMNS) for name, rows in scores.items()]
 
 
 def _admissions(frames: Sequence[DataFrame], config: Config) -> DataFrame:

@@ -50,7 +50,7 @@ def crossval(
     launch: Launch,
 ) -> Result:
     """Train and test once for each fold. Return, and write to `crossval.json` under output.root,
-    each fold's metrics by window and prevalence, and their mean and standard deviation.
+    the metrics of each fold, their mean and standard deviation, and those of all folds together.
 
     Learning rate, epoch and c are tuned on each fold's own validation patients. The results of
     finished folds are stored, so a job that was killed continues in the fold where it stopped.
@@ -60,7 +60,7 @@ def crossval(
     check_unseen(model, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)
     tuned = [rates, config.tune.vote_c, config.score.bootstrap]
-    key = training_key(config, model, prepared, "crossval", tuned)
+    key = training_key(config, model, prepared, "crossval with scores", tuned)
     root = absolute_path(config.output_root)
     store = FileStore(f"{root}/_crossval/{key}")
     folds = []
@@ -79,22 +79,17 @@ def crossval(
                 progress.say(_line(fold_result))
         scores = _out_of_fold([fold.pop("scores") for fold in folds])
         groups = by_subgroup(with_factors(scores, read_prepared(prepared, "subgroups")))
-        result: Result = {
-            "folds": folds,
-            "summary": summary(folds),
-            "pooled": {
-                window: at_both_prevalences(rows, config)["natural"]
-                for window, rows in scores.items()
-            },
-            "subgroups": {w: [asdict(group) for group in own] for w, own in groups.items()},
-        }
+        pooled = {w: at_both_prevalences(rows, config)["natural"] for w, rows in scores.items()}
+        subgroups = {w: [asdict(group) for group in own] for w, own in groups.items()}
+        result: Result = {"folds": folds, "summary": summary(folds), "pooled": pooled}
+        result["subgroups"] = subgroups
         mlflow.log_dict(result, "crossval.json")
         for window, by_prevalence in result["summary"].items():
             for measure, value in by_prevalence["natural"].items():
                 if value["mean"] is not None:
                     mlflow.log_metric(f"{window}_{measure}_mean", value["mean"])
     FileStore(root).write_json("crossval.json", result)
-    page = crossval_page(result["pooled"], groups).encode()
+    page = crossval_page(pooled, groups).encode()
     FileStore(root).write(PAGE, lambda file: file.write(page))
     store.remove()
     return result

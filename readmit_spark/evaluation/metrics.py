@@ -91,10 +91,7 @@ def evaluate(
         else:
             result[m] = {"value": point[m]} | _interval(m, point[m], draws, s, y, codes, balanced)
     if result["rp80"]["value"] is not None:
-        ranking = Ranking.of(s, y)
-        points = weighted_curves(ranking, _weights(y, np.ones(len(s)), balanced))
-        best = _rp80_point(points)
-        result["rp80"]["threshold"] = float(points.thresholds[best]) if best else None
+        result["rp80"]["threshold"] = _rp80_threshold(s, y, balanced)
     return result | calibrated
 
 
@@ -215,6 +212,14 @@ def _measures(ranking: Ranking, weights: Floats) -> dict[str, float]:
         "prevalence": float(sorted_weights @ ranking.labels / total),
         "brier": float(sorted_weights @ (ranking.scores - ranking.labels) ** 2 / total),
     }
+
+
+def _rp80_threshold(scores: Floats, labels: Floats, balanced: bool) -> float | None:
+    """Return the threshold of RP80; None if none is precise enough."""
+    weights = _weights(labels, np.ones(len(labels)), balanced)
+    points = weighted_curves(Ranking.of(scores, labels), weights)
+    best = _rp80_point(points)
+    return float(points.thresholds[best]) if best else None
 
 
 def _rp80_point(points: Curves) -> int:
