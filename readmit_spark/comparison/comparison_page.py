@@ -11,6 +11,7 @@ from readmit_spark.comparison.literature import ARTICLE, PAPER, Figure, Figures
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.decision_page import decision_picture
 from readmit_spark.evaluation.intervals import is_too_few
+from readmit_spark.evaluation.report_page import CALIBRATION
 from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80"}
@@ -90,12 +91,21 @@ def gain_rows(values: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
+def calibration_rows(models: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return (model, cells in the order of CALIBRATION), of all folds together if there are any."""
+    return [
+        (name, [_cell(model.get("pooled", model["natural"])[m]) for m in CALIBRATION])
+        for name, model in models.items()
+    ]
+
+
 def comparison_page(result: Mapping[str, Any]) -> str:
     """Return compare.json as a page. Neither has patients or text."""
     windows = [
         {
             "title": window_title(window),
             "rows": table_rows(values["models"], window),
+            "calibration": calibration_rows(values["models"]),
             "gains": gain_rows(values),
             "pooled": {
                 name: _cell(model["pooled"]["auroc"])
@@ -117,6 +127,7 @@ def comparison_page(result: Mapping[str, Any]) -> str:
         .render(
             windows=windows,
             measures=MEASURES,
+            calibration=CALIBRATION,
             baselines=BASELINES,
             drawing=pictures.comparison(_points(result)),
             folds=result["folds"],
@@ -168,7 +179,7 @@ def _cell(measure: Mapping[str, Any]) -> str:
         return "-"
     if measure["low"] is None:
         return f"{measure['value']:.3f}{' (too few to say)' if is_too_few(measure) else ''}"
-    return f"{measure['value']:.3f} ({measure['low']:.3f}-{measure['high']:.3f})"
+    return f"{measure['value']:.3f} ({measure['low']:.3f} to {measure['high']:.3f})"
 
 
 def _published(figures: Figures | None) -> list[str]:

@@ -59,7 +59,9 @@ def test_folds_are_pooled_with_an_interval_beside_their_mean() -> None:
     pooled = model["pooled"]["auroc"]
     assert pooled["value"] == pytest.approx(roc_auc_score(own.label, own.score), abs=1e-12)
     page = comparison_page(compared)
-    assert f"readmission {pooled['value']:.3f} ({pooled['low']:.3f}-{pooled['high']:.3f})" in page
+    assert (
+        f"readmission {pooled['value']:.3f} ({pooled['low']:.3f} to {pooled['high']:.3f})" in page
+    )
     assert "with standard deviations over the folds as dotted lines" in page
 
 
@@ -69,6 +71,11 @@ def test_the_page_and_the_lines_show_the_gains_and_the_first_gate() -> None:
     assert gain in comparison_page(compared)
     assert f"readmission \N{MINUS SIGN} structured: {gain}" in comparison_table(compared)
     assert "passed: &lt;1&gt;" in comparison_page(compared)
+    ratio = compared["windows"]["3days"]["models"]["LACE"]["natural"]["observed_over_expected"]
+    cell = (
+        f"<td>{ratio['value']:.3f}<small>({ratio['low']:.3f} to {ratio['high']:.3f})</small></td>"
+    )
+    assert cell in comparison_page(compared)
     assert "first gate: passed: <1>" in comparison_table(compared)
 
 
