@@ -182,12 +182,12 @@ def _write(rows: pd.DataFrame, folder: Path) -> None:
     """Write the tables that prepare would write."""
     tables = rows.assign(
         subject_id=rows.hadm_id, chunk_index=0, n_tokens=rows.input_ids.map(len), fold=0,
-        duration_days=9.0,
+        midnights=9,
     )  # fmt: skip
     for name, columns in (
         ("chunks/window=3days", ["subject_id", "hadm_id", "chunk_index", "label", "input_ids",
                                  "n_tokens", "split"]),
-        ("cohort", ["hadm_id", "split", "fold", "duration_days"]),
+        ("cohort", ["hadm_id", "split", "fold", "midnights"]),
     ):  # fmt: skip
         (folder / name).mkdir(parents=True)
         tables[columns].to_parquet(folder / name / "part.parquet", index=False)
@@ -204,7 +204,14 @@ def _settings() -> Train:
 
 def _ours(folder: Path, work: Path, rows: pd.DataFrame) -> Run:
     plan = TrainingPlan(
-        package_folder(MODEL), str(folder), None, ("3days",), _settings(), 2.0, str(work)
+        package_folder(MODEL),
+        str(folder),
+        None,
+        ("3days",),
+        ("3days",),
+        _settings(),
+        2.0,
+        str(work),
     )
     stamps: list[tuple[float, float]] = []
 

@@ -185,6 +185,7 @@ class Model:
 @dataclass(frozen=True, config=_STRICT_KEYS)
 class Train:
     window: Window
+    snapshots: Bool | None
     seed: Seed
     seeds: Seeds | None
     epochs: PositiveNumber
@@ -389,6 +390,12 @@ class Config:
     def text_rules(self) -> TextRules:
         """Return the rules by which texts become chunks; nulls have the profile's rule."""
         return TextRules.of(to_dict(self))
+
+    @property
+    def train_snapshots(self) -> bool:
+        """Return `train.snapshots`, or the profile's: the published training knows none."""
+        snapshots = self.train.snapshots
+        return self.profile != "paper" if snapshots is None else snapshots
 
     @property
     def split_name(self) -> str:

@@ -17,7 +17,7 @@ _INPUTS = (*_RESULTS, "data.admissions", "data.notes")
 _NEEDS = {
     **dict.fromkeys(("prepare", "run", "nightly", "audit", "over_time"), _INPUTS),
     **dict.fromkeys(("finetune", "score", "compare", "crossval", "explain", "ingest"), _RESULTS),
-    "monitor": (*_RESULTS, "data.admissions"),
+    **dict.fromkeys(("monitor", "recalibrate"), (*_RESULTS, "data.admissions")),
     "pretrain": (*_RESULTS, "data.notes"),
     "demo_data": _RESULTS,
 }

@@ -6,9 +6,11 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
+from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.nightly.worklist_types import (
     Alert,
     Driver,
+    Effect,
     Left,
     NewNote,
     Passage,
@@ -19,6 +21,8 @@ from readmit_spark.nightly.worklist_types import (
 AS_OF = datetime(2026, 11, 22, 2, 0)
 CATEGORIES = ("Nursing", "Physician ", "Radiology", "Nursing/other", "Respiratory ", "ECG")
 THRESHOLD = 0.6
+# 308 alerts among 4,312 admissions, of which 6.5 % were readmitted.
+MEASURED = Threshold(THRESHOLD, 0.22, 0.18, 0.27, 0.22 * (308 / 4312) / 0.065, 308 / 4312, 4312)
 
 
 def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Worklist:
@@ -53,17 +57,14 @@ def night(n: int = 40, *, seed: int = 0, **changed: Any) -> Worklist:
 
 
 def alert(**changed: Any) -> Alert:
+    threshold = changed.get("threshold", THRESHOLD)
     values: dict[str, Any] = {
         "rule": "precision",
         "value": 0.2,
-        "threshold": THRESHOLD,
+        "threshold": threshold,
         "tonight": 0,
         "expected_a_night": 14.6,
-        "precision": 0.22,
-        "precision_low": 0.18,
-        "precision_high": 0.27,
-        "prevalence": 0.065,
-        "n_validation": 4312,
+        "effects": [Effect("", threshold, MEASURED)],
         "note": "",
     }
     return Alert(**values | changed)

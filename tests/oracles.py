@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -212,8 +213,19 @@ def cohort(
             "duration_days": days_between(stay["admittime"], stay["dischtime"]),
             "split": split(key, seed),
             "fold": fold(key, seed),
+            "midnights": midnights(stay, profile),
         }
     return result
+
+
+def midnights(stay: Mapping[str, Any], profile: str) -> int | None:
+    """Count the midnights of the stay one by one; in the paper profile full days of 24 hours."""
+    if stay["dischtime"] is None:
+        return None
+    if profile == "paper":
+        days = days_between(stay["admittime"], stay["dischtime"])
+        return None if days is None else math.floor(days)
+    return (stay["dischtime"].date() - stay["admittime"].date()).days
 
 
 def _why_excluded(stay: Mapping[str, Any], profile: str) -> str | None:

@@ -55,7 +55,7 @@ def rows(n: int, seed: int, split: str = "train", first: int = 0) -> list[Row]:
                     "label": hadm % 2,
                     "split": split,
                     "fold": hadm // 2 % 5,
-                    "duration_days": 5.0,
+                    "midnights": 5,
                     **{f: VALUES[f][hadm // 2 ** (i + 1) % 2] for i, f in enumerate(FACTORS)},
                 }
             )
@@ -79,7 +79,7 @@ def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str
         "hadm_id": pa.int64(),
         "split": pa.string(),
         "fold": pa.int32(),
-        "duration_days": pa.float64(),
+        "midnights": pa.int32(),
         "label": pa.int32(),
         "admission_type": pa.string(),
     }
@@ -151,6 +151,7 @@ def plan(
         start_model=model,
         prepared_folder=folder,
         fold=fold,
+        train_windows=(WINDOW,),
         scored_windows=(WINDOW,),
         settings=settings(**changes),
         vote_c=2.0,

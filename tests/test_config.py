@@ -116,7 +116,6 @@ WRONG = {
     # a list
     "windows=2days": "windows is '2days': a list is needed, such as [2days, 3days]",
     "windows=[]": "windows is []: a list is needed, such as [2days, 3days]",
-    "windows=null": "windows is null: a list is needed, such as [2days, 3days]",
     "windows=[2days,3]": "windows holds 3 (int): a text is needed",
     "windows=[2days,2days]": "windows names a window more than once: 2days, 2days",
     "score.windows=[2days,2days]": "score.windows names a window more than once: 2days, 2days",
@@ -243,7 +242,8 @@ def test_a_replaced_value_is_checked_and_the_original_stays() -> None:
 
 def test_the_plain_values_are_those_of_base_yaml() -> None:
     plain = json.loads(json.dumps(to_dict(load_config())))
-    assert plain == yaml.safe_load(base_yaml())
+    # The profile decides the windows where base.yaml sets none.
+    assert plain == yaml.safe_load(base_yaml()) | {"windows": ["1days", "2days", "3days"]}
 
 
 @pytest.mark.parametrize(
@@ -298,6 +298,14 @@ def test_a_missing_file_and_broken_yaml_are_named(tmp_path: Path) -> None:
     for path in (broken, tmp_path):
         with pytest.raises(UserError, match="cannot be read as a text file"):
             load_config(path)
+
+
+def test_windows_and_snapshots_follow_the_profile_unless_they_are_set() -> None:
+    default, paper = load_config(), load_config(overrides=["profile=paper"])
+    assert (default.windows, default.train_snapshots) == (("1days", "2days", "3days"), True)
+    assert (paper.windows, paper.train_snapshots) == (("2days", "3days"), False)
+    chosen = load_config(overrides=["profile=paper", "train.snapshots=true", "windows=[5days]"])
+    assert (chosen.windows, chosen.train_snapshots) == (("5days",), True)
 
 
 def test_the_paper_profile_splits_by_admission_by_default() -> None:

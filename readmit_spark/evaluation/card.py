@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pyarrow.dataset as ds
@@ -13,7 +15,7 @@ from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow
 from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
-from readmit_spark.evaluation.evaluate import at_both_prevalences, decision_curve_of
+from readmit_spark.evaluation.evaluate import at_both_prevalences, decision_curve_of, has_risks
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import Group, by_subgroup, with_factors
 from readmit_spark.notes.outcome import UNLABELLED
@@ -30,23 +32,33 @@ def model_card(
     facts: Mapping[str, str],
     unseen: bool,
     remarks: Sequence[str] = (),
+    alerts: Mapping[str, Any] | None = None,
 ) -> Card:
     """Return the contents of the card of `model`.
 
-    scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`.
+    scored: window -> subject_id, hadm_id, score and label of the measured admissions of `split`,
+    and risk, which the figures are of where all have one.
     facts: more lines of the card. unseen: True if the model was not trained on validation and test
-    patients, False if that is unknown. remarks: see `Card`.
+    patients, False if that is unknown. remarks: see `Card`. alerts: window -> result of
+    `frozen_alerts`; None where the thresholds were chosen on the measured admissions.
     """
+    risks = all(map(has_risks, scored.values()))
+    if risks:
+        scored = {name: rows.assign(score=rows.risk) for name, rows in scored.items()}
     windows = with_factors(scored, read_prepared(prepared, "subgroups"))
     groups = by_subgroup(windows)
     return Card(
         model=model,
+        listed="risk" if risks else "score",
         split=split,
         chosen_on=split == "validation",
         unseen=unseen,
         horizon_days=config.label.horizon_days,
         flow=_flow(prepared),
-        windows=[_window(name, rows, groups[name], config) for name, rows in windows.items()],
+        windows=[
+            replace(_window(name, rows, groups[name], config), alerts=(alerts or {}).get(name))
+            for name, rows in windows.items()
+        ],
         facts={
             "prepared": prepared.finished,
             "profile": config.profile,

@@ -30,6 +30,7 @@ class CardWindow:
     picture: bytes  # PNG of the calibration
     decision: Sequence[DecisionRow]
     decision_picture: bytes
+    alerts: Mapping[str, Any] | None = None  # of `frozen_alerts`; None on validation
 
     @property
     def words(self) -> str:
@@ -46,6 +47,7 @@ class CardWindow:
 class Card:
     """Everything on the model card.
 
+    listed: what the figures are of: risk, or score where the model has no risks.
     split: the split that was measured: train, validation or test. chosen_on: whether settings such
     as the epoch were chosen on that split. unseen: whether the model is known not to have been
     trained on it; False for a model from elsewhere. remarks: sentences on how the version was
@@ -53,6 +55,7 @@ class Card:
     """
 
     model: str
+    listed: str
     split: str
     chosen_on: bool
     unseen: bool

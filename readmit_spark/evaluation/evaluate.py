@@ -15,9 +15,11 @@ import pyspark
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.balance import balance
+from readmit_spark.evaluation.calibration import CALIBRATION
 from readmit_spark.evaluation.decay import by_month
 from readmit_spark.evaluation.decision_curve import decision_curve
 from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
+from readmit_spark.evaluation.frozen_alerts import frozen_alerts
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import (
     FlowStep,
@@ -27,6 +29,7 @@ from readmit_spark.evaluation.report_page import (
     WindowResult,
     render,
 )
+from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.manifests import Prepared
 
@@ -46,15 +49,18 @@ def evaluate_windows(
     risks: Mapping[int, float] | None,
     windows: Sequence[str],
     config: Config,
+    points: Mapping[str, Sequence[Threshold]],
 ) -> list[Evaluation]:
     """Compute the metrics of each window.
 
-    These are the metrics at natural and balanced prevalence, the chunks' accuracy and loss, and the
-    attainable AUROC if the true risks are known.
+    These are the metrics at natural and balanced prevalence, how the risks agree with the outcomes,
+    what alerts do at frozen thresholds, the chunks' accuracy and loss, and the attainable AUROC if
+    the true risks are known.
 
-    measured: window, subject_id, hadm_id, score, label; with admittime, each window is measured by
-    month too. chunk_facts: window, accuracy, loss. risks:
-    hadm_id -> true risk; None if they are unknown.
+    measured: window, subject_id, hadm_id, score, risk, label; risk is null where the model has no
+    risk curve; with admittime, each window is measured by month too. chunk_facts: window, accuracy,
+    loss. risks: hadm_id -> true risk; None if they are unknown. points: window -> the model's
+    thresholds from validation.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []
@@ -63,9 +69,14 @@ def evaluate_windows(
         metrics: dict[str, Any] = {
             "split": "test" if config.score.split == "all" else config.score.split,
             **at_both_prevalences(rows, config),
-            "decision_curve": decision_curve_of(rows, config),
+            "risk": agreement_of_risks(rows, config),
+            "decision_curve": decision_curve_of(rows.assign(score=listed(rows)), config),
+            "alerts": frozen_alerts(
+                rows.score.to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy(),
+                points.get(window, ()), replicates=config.score.bootstrap, seed=config.split.seed,
+            ),
             "chunks": by_window.get(window),
-        }
+        }  # fmt: skip
         if risks is not None:
             metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
         if "admittime" in rows:
@@ -93,6 +104,24 @@ def at_both_prevalences(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
         "natural": natural,
         "balanced": balanced | {"ward_precision": ward_precision(rows, threshold)},
     }
+
+
+def listed(rows: pd.DataFrame) -> pd.Series:
+    """Return the risks, or the scores where the model has no risks."""
+    return rows.risk if has_risks(rows) else rows.score
+
+
+def has_risks(rows: pd.DataFrame) -> bool:
+    """Return whether the admissions have risks: all of a window have one, or none."""
+    return "risk" in rows and len(rows) > 0 and bool(rows.risk.notna().all())
+
+
+def agreement_of_risks(rows: pd.DataFrame, config: Config) -> dict[str, Any] | None:
+    """Return the Brier score and `calibration.CALIBRATION` of the risks; None without risks."""
+    if not has_risks(rows):
+        return None
+    measures = _evaluate(rows, rows.risk, config)
+    return {name: measures[name] for name in ("brier", *CALIBRATION)}
 
 
 def decision_curve_of(rows: pd.DataFrame, config: Config) -> dict[str, Any]:
@@ -249,6 +278,7 @@ def _window(
     return WindowResult(
         name=evaluation.window,
         natural=metrics["natural"],
+        risk=metrics["risk"],
         balanced=metrics["balanced"],
         flow=[
             FlowStep("in the cohort", len(cohort), _reasons(cohort[cohort.status == "unscored"])),
@@ -263,14 +293,16 @@ def _window(
             ),
             distribution=pictures.distribution(*columns[:2], title=f"Scores, {evaluation.window}"),
             calibration=pictures.calibration(
-                *columns[:2], title=f"Calibration, {evaluation.window}"
+                listed(rows).to_numpy(float), columns[1], title=f"Calibration, {evaluation.window}"
             ),
             decision=decision_picture(
-                {"the score": metrics["decision_curve"]}, title=f"Net benefit, {evaluation.window}"
+                {f"the {'risk' if metrics['risk'] else 'score'}": metrics["decision_curve"]},
+                title=f"Net benefit, {evaluation.window}",
             ),
         ),
         decision=decision_rows(metrics["decision_curve"]),
         by_month=metrics.get("by_month", []),
+        alerts=metrics["alerts"],
         chunk=metrics["chunks"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
     )

@@ -51,7 +51,7 @@ def interval(drawn: Floats) -> dict[str, Any]:
 
 
 def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of the rate hits / n, for n of at least 1.
+    """Return Wilson's 95 % interval of the rate hits / n, for n above 0.
 
     n may be an effective sample size, with hits in proportion.
 

@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from readmit_spark.evaluation.intervals import Floats
 
-_MIN_DISTANCE = 1e-6  # from 0 and 1, where the logit is infinite
+MIN_DISTANCE = 1e-6  # from 0 and 1, where the logit is infinite
 _FARTHEST = 40.0  # an intercept beyond it would move every probability to 0 or 1
 _STEPS, _TOLERANCE = 100, 1e-10
 
@@ -30,7 +30,7 @@ class Line:
 
 def logits(probabilities: ArrayLike) -> Floats:
     """Return log(p / (1 - p)); p of 0 and 1 are moved inside by 1e-6."""
-    p = np.clip(np.asarray(probabilities, dtype=np.float64), _MIN_DISTANCE, 1 - _MIN_DISTANCE)
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), MIN_DISTANCE, 1 - MIN_DISTANCE)
     return np.asarray(np.log(p / (1 - p)), dtype=np.float64)
 
 

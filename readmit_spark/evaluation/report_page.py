@@ -67,7 +67,9 @@ class Pictures:
 class WindowResult:
     """The results of one window.
 
-    natural, balanced: results of ``evaluation.metrics.evaluate``. chunk: ``accuracy`` and ``loss``
+    natural, balanced: results of ``evaluation.metrics.evaluate``. risk: how risks agree
+    with outcomes; None if the model has no risks. alerts: result of
+    ``evaluation.frozen_alerts``; None is not shown. chunk: ``accuracy`` and ``loss``
     over chunks, or None. flow: the steps after the last step of ``Report.flow``.
     """
 
@@ -79,6 +81,8 @@ class WindowResult:
     pictures: Pictures
     decision: Sequence[DecisionRow]
     by_month: Sequence[Mapping[str, Any]] = ()  # from `decay.by_month`, for a split by time
+    risk: Mapping[str, Any] | None = None
+    alerts: Mapping[str, Any] | None = None
     chunk: Mapping[str, float] | None = None
     attainable_auroc: float | None = None  # only synthetic cohorts have one
 

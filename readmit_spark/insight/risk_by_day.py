@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table
 from readmit_spark.notes.preparation import Preparation
-from readmit_spark.scoring.score_chunks import lasts, vote, with_digest
+from readmit_spark.scoring.score_chunks import in_house_after, vote, with_digest
 
 OWNER = ("window", "hadm_id", "chunk_index")
 
@@ -43,7 +43,7 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
 
     chunks: from `day_chunks`. scores: digest, probability. Days after the discharge have no row.
     change: score minus the score of the day before; null on the first day with a score.
-    actionable: the stay lasts at least `day` times 24 hours or has not ended, as in
+    actionable: the patient is in the house at the midnight that ends the day, as in
     `patient_scores`. Otherwise it ended before the day's notes were complete.
     """
     votes = vote(
@@ -53,7 +53,7 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
     )
     last_day = F.datediff(F.to_date("dischtime"), F.to_date("admittime")) + 1
     stays = cohort.select(
-        "subject_id", "hadm_id", "label", "split", "duration_days", last_day.alias("last_day")
+        "subject_id", "hadm_id", "label", "split", "midnights", last_day.alias("last_day")
     )
     day = F.regexp_extract("window", r"^(\d+)days$", 1).cast("int")
     day_before = F.lag("score").over(Window.partitionBy("hadm_id").orderBy("day"))
@@ -64,6 +64,6 @@ def risk_by_day(chunks: DataFrame, scores: DataFrame, cohort: DataFrame, c: floa
         .withColumn("change", F.col("score") - day_before)
         .select(
             "subject_id", "hadm_id", "day", "n_chunks", "score", "change", "label", "split",
-            lasts(F.col("day")).alias("actionable"),
+            in_house_after(F.col("day")).alias("actionable"),
         )
     )  # fmt: skip

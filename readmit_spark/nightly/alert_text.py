@@ -2,46 +2,67 @@
 
 from __future__ import annotations
 
-from readmit_spark.nightly.worklist_types import Alert
+from readmit_spark.nightly.worklist_types import Alert, Effect
 from readmit_spark.pages.html import number, percent
 
 
-def alert_words(alert: Alert, n_patients: int, horizon_days: float) -> list[str]:
+def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: bool) -> list[str]:
     """Return sentences on the rule, tonight's alerts, the expected alerts and their precision.
 
     The precision is given with the prevalence at which it was measured. Unknown figures are named
-    as unknown.
+    as unknown. has_risks: whether the list shows risks instead of scores.
     """
-    sentences = [_rule(alert), f"Tonight that is {alert.tonight:,} of {n_patients:,} patients."]
+    sentences = [
+        *_rule(alert, "risk" if has_risks else "score"),
+        f"Tonight that is {alert.tonight:,} of {n_patients:,} patients.",
+    ]
     if alert.expected_a_night is None:
         sentences.append("The expected number of alerts a night is not known.")
     else:
         sentences.append(f"Expect {_about(alert.expected_a_night)} a night.")
-    sentences.append(_precision(alert, horizon_days))
+    if all(effect.measured is None for effect in alert.effects):
+        sentences.append("The share of alerted patients who are readmitted is not known.")
+    else:
+        sentences += [
+            _precision(effect, horizon_days) for effect in alert.effects if effect.measured
+        ]
     if alert.note:
         sentences.append(_sentence(alert.note))
     return sentences
 
 
-def _rule(alert: Alert) -> str:
+def _rule(alert: Alert, listed: str) -> list[str]:
+    """Return sentences on who is alerted. listed: risk or score."""
     if alert.rule == "capacity":
         k = round(alert.value)
         rule = (
-            "the patient with the highest score"
+            f"the patient with the highest {listed}"
             if k == 1
-            else f"the {k:,} patients with the highest scores"
+            else f"the {k:,} patients with the highest {listed}s"
         )
         lowest = "" if alert.threshold is None else f" (tonight {number(alert.threshold)} or more)"
-        return f"Alerted: {rule}{lowest}."
+        return [f"Alerted: {rule}{lowest}."]
     if alert.rule == "threshold":
-        return f"Alerted: every patient with a score of at least {number(alert.value)}."
+        return [f"Alerted: every patient with a {listed} of at least {number(alert.value)}."]
     if alert.rule != "precision":
         raise ValueError(f"there is no alert rule {alert.rule!r}")
-    target = f"at least {percent(alert.value, 0)} of the alerted were readmitted"
-    if alert.threshold is None:
-        return f"Alerted: nobody. In validation there was no threshold at which {target}."
-    at = number(alert.threshold)
-    return f"Alerted: every patient with a score of at least {at}. In validation, {target}."
+    target = f"at least {percent(alert.value, 0)} of the alerted were surely readmitted"
+    sentences = [_alerted_on(effect, listed, target) for effect in alert.effects]
+    if any(effect.threshold is not None for effect in alert.effects):
+        sentences.append(
+            f"In validation, {target}: the lower bound of the precision reached it with 30 alerts "
+            "or more."
+        )
+    return sentences
+
+
+def _alerted_on(effect: Effect, listed: str, target: str) -> str:
+    """Return who is alerted after so many nights, with the rule `precision`."""
+    after = f" after {effect.nights} in the house" if effect.nights else ""
+    if effect.threshold is None:
+        return f"Alerted{after}: nobody. In validation there was no threshold at which {target}."
+    at = number(effect.threshold)
+    return f"Alerted{after}: every patient with a {listed} of at least {at}."
 
 
 def _about(expected: float) -> str:
@@ -51,21 +72,24 @@ def _about(expected: float) -> str:
     return f"about {n:,} {'alert' if n == 1 else 'alerts'}"
 
 
-def _precision(alert: Alert, horizon_days: float) -> str:
-    if alert.precision is None:
-        return "The share of alerted patients who are readmitted is not known."
-    sample = f"{alert.n_validation:,} validation admissions"
-    if alert.prevalence is not None:
-        sample += f", {percent(alert.prevalence)} of them readmitted"
-    some, of = in_round_numbers(alert.precision)
-    spread = ""
-    if alert.precision_low is not None and alert.precision_high is not None:
-        low, high = percent(alert.precision_low, 0), percent(alert.precision_high, 0)
-        spread = f"; 95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}"
+def _precision(effect: Effect, horizon_days: float) -> str:
+    measured = effect.measured
+    assert measured is not None
+    after = f" after {effect.nights} in the house" if effect.nights else ""
+    back = percent(measured.prevalence)
+    some, of = in_round_numbers(measured.precision)
+    low, high = percent(measured.low, 0), percent(measured.high, 0)
+    unsure = (
+        ""
+        if measured.promised
+        else f" These are too few alerts ({measured.alerts:,}) to promise it within 5 points."
+    )
     return (
-        f"Measured on {sample}: about {some} of {of} alerted patients were readmitted within "
-        f"{horizon_days:g} days after discharge ({percent(alert.precision, 0)}{spread}); "
-        f"the other {of - some} were not."
+        f"Measured on {measured.n:,} validation admissions{after}, {back} of them readmitted: "
+        f"about {some} of {of} alerted patients were readmitted within "
+        f"{horizon_days:g} days after discharge ({percent(measured.precision, 0)}; "
+        f"95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}); "
+        f"the other {of - some} were not.{unsure}"
     )
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, replace
 
 from readmit_spark.config import Config
+from readmit_spark.nightly.day_fits import DayFits, day_fits
 from readmit_spark.notes.preparation import Preparation
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.score_chunks import ScorerSettings
@@ -18,7 +19,8 @@ class ModelInUse:
 
     c: of the vote. score_key: identifies everything that decides a chunk's probability; stored
     beside the chunk's digest. preparation: everything that decides a document's chunks.
-    basis: a hash of everything that makes two patient scores comparable.
+    basis: a hash of everything that makes two patient scores comparable. fits: risks and thresholds
+    for each day of a stay.
     """
 
     model: Model
@@ -27,6 +29,7 @@ class ModelInUse:
     c: float
     score_key: str
     basis: str
+    fits: DayFits
 
 
 def model_in_use(config: Config, model: Model, settings: ScorerSettings) -> ModelInUse:
@@ -51,4 +54,5 @@ def model_in_use(config: Config, model: Model, settings: ScorerSettings) -> Mode
         c=c,
         score_key=score_key,
         basis=hashlib.sha256(basis.encode()).hexdigest()[:12],
+        fits=day_fits(config.nightly.window, model.risk_curves(config), model.alert_points(config)),
     )

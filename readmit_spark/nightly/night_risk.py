@@ -8,8 +8,10 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.nightly.alerts import AlertRule
+from readmit_spark.nightly.day_fits import DayFits
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.notes.outcome import DAY
+from readmit_spark.scoring.risk_column import risk_column
 from readmit_spark.scoring.score_chunks import vote
 
 DRIVERS = 3  # chunks shown for each patient; the first has the highest probability
@@ -24,20 +26,25 @@ def patient_risk(
     basis: str,
     c: float,
     alert: AlertRule,
+    fits: DayFits,
 ) -> DataFrame:
     """Build the `patient_risk` table: one row for each scored patient in the house.
 
     chunks: the night's, by document. documents: hadm_id, document, n_notes. before: the
     `patient_risk` of the night before. basis: scores of another basis stay in `history` but are not
-    compared.
+    compared. fits: give the risk of each patient for the day of the stay. The rank follows the
+    risk, or the score without risks.
     """
+    day = fit_index(fits, as_of)
     risk = (
         _votes(chunks, documents, c)
         .join(house, "hadm_id", "inner")
         .join(_night_before(before, basis), "hadm_id", "left")
         .withColumn("as_of", timestamp(as_of))
         .withColumn("basis", F.lit(basis))
-        .withColumn("rank", F.row_number().over(Window.orderBy(F.desc("score"), "hadm_id")))
+        .withColumn("risk", _risk(day, fits))
+        .withColumn("listed", F.coalesce("risk", "score"))
+        .withColumn("rank", F.row_number().over(Window.orderBy(*_order())))
     )
     tonight = F.struct("as_of", "score", "basis")
     return risk.select(
@@ -53,11 +60,34 @@ def patient_risk(
         "previous_score",
         (F.col("score") - F.col("previous_score")).alias("change"),
         "rank",
-        _alerted(alert).alias("alert"),
+        _alerted(alert, day).alias("alert"),
         "basis",
         _drivers(c).alias("drivers"),
         F.concat(F.coalesce("earlier", F.array()), F.array(tonight)).alias("history"),
+        "risk",
     )
+
+
+def fit_index(fits: DayFits, as_of: datetime) -> Column:
+    """Return the index of each patient's fit, from `day_of_stay`; as `DayFits.at`."""
+    return F.element_at(
+        F.array(*(F.lit(fits.at(day, as_of)) for day in range(1, len(fits.days) + 2))),
+        F.least(F.col("day_of_stay"), F.lit(len(fits.days) + 1)).cast("int"),
+    )
+
+
+def _risk(day: Column, fits: DayFits) -> Column:
+    risk = F.lit(None).cast("double")
+    for index, fit in enumerate(fits.days):
+        if fit.curve is not None:
+            of_day = risk_column(F.col("score"), fit.curve)
+            risk = F.when(day == index, of_day).otherwise(risk)
+    return risk
+
+
+def _order() -> list[Column]:
+    # Isotonic risks may be equal where scores are not.
+    return [F.desc("listed"), F.desc("score"), F.col("hadm_id")]
 
 
 def _votes(chunks: DataFrame, documents: DataFrame, c: float) -> DataFrame:
@@ -179,16 +209,25 @@ def outcomes(
 
     labelled: `cohort.label_admissions` of `in_house.admissions_at`.
     """
-    passed = F.unix_micros(timestamp(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
-    settled = labelled.where(F.col("exclusion").isNull() & F.col("label").isNotNull() & passed)
     return (
         followed.where(F.col("basis") == basis)
-        .join(settled.select("hadm_id", "label", "dischtime"), "hadm_id", "inner")
+        .join(settled(labelled, as_of, days), "hadm_id", "inner")
         .select("subject_id", "hadm_id", "score", "alerted", "label", "dischtime")
     )
 
 
-def _alerted(alert: AlertRule) -> Column:
+def settled(labelled: DataFrame, as_of: datetime, days: float) -> DataFrame:
+    """Build hadm_id, label, dischtime of the admissions with a settled outcome; see `outcomes`."""
+    passed = F.unix_micros(timestamp(as_of)) - F.unix_micros("dischtime") >= int(days * DAY)
+    known = F.col("exclusion").isNull() & F.col("label").isNotNull()
+    return labelled.where(known & passed).select("hadm_id", "label", "dischtime")
+
+
+def _alerted(alert: AlertRule, day: Column) -> Column:
     if alert.rule == "capacity":
         return F.col("rank") <= int(alert.value)
-    return F.lit(False) if alert.threshold is None else F.col("score") >= alert.threshold
+    alerted = F.lit(False)
+    for index, threshold in enumerate(alert.thresholds):
+        if threshold is not None:
+            alerted = F.when(day == index, F.col("listed") >= threshold).otherwise(alerted)
+    return alerted

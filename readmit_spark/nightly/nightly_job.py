@@ -69,7 +69,7 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     settings = scorer_settings(run, model, config.model.max_tokens, config.text_rules)
     in_use = model_in_use(config, model, settings)
     alert = alert_rule(
-        config.nightly.alert, config.nightly.alert_value, config.nightly.window, model.fitted
+        config.nightly.alert, config.nightly.alert_value, config.nightly.window, in_use.fits
     )
     nights = find_nights(run, as_of, config.nightly.lookback)
     night = _NightRun(run, as_of, in_use, alert, nights)
@@ -158,9 +158,9 @@ class _NightRun:
     nights: Nights
 
     def threshold(self) -> float:
-        """Return the lowest score that raises an alert, as far as it is known before scoring."""
-        if self.alert.threshold is not None:
-            return self.alert.threshold
+        """Return a score at which alerts begin, as far as it is known before scoring."""
+        if self.alert.lowest is not None and not self.in_use.fits.has_risks:
+            return self.alert.lowest
         config = self.run.config
         return self.in_use.model.alert_threshold(config, [config.nightly.window])
 
@@ -310,7 +310,7 @@ class _NightRun:
             night_risk.patient_risk(
                 chunks, notes.documents, admissions.in_house,
                 table_of_night(run.spark, previous, "patient_risk"), self.as_of, self.in_use.basis,
-                self.in_use.c, self.alert,
+                self.in_use.c, self.alert, self.in_use.fits,
             ),
             "patient_risk",
         )  # fmt: skip

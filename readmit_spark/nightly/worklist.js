@@ -15,17 +15,18 @@
   const count = (n) => n.toLocaleString("en");
 
   // For each column: the value, the direction of the first click, the name. Null values come last.
+  const listed = table.tHead.querySelector("[data-key=value]").textContent.trim().toLowerCase(); // risk or score
   const share = (p) => (p.drivers.length ? p.drivers[0].share : null);
   const columns = {
     rank: [(p) => p.rank, "ascending", "rank"],
     patient: [(p) => Number(p.subject), "ascending", "patient number"],
     day: [(p) => p.day, "descending", "day of stay"],
-    score: [(p) => p.score, "descending", "score"],
+    value: [(p) => p.value, "descending", listed],
     moved: [(p) => p.moved, "descending", "change since last night"],
     newNotes: [(p) => p.newNotes.length, "descending", "number of new notes"],
     share: [share, "descending", "share of the driving chunk"],
   };
-  let order = "highest score first";
+  let order = `highest ${listed} first`;
 
   function sort(button) {
     const head = button.parentElement;
@@ -64,7 +65,7 @@
         (!alerted || p.alert) &&
         (!change || p.change === change) &&
         (!id || p.subject.includes(id) || p.admission.includes(id)) &&
-        !(p.score < minScore);
+        !(p.value < minScore);
       rows[i].hidden = !matches;
       if (open.has(i)) open.get(i).hidden = !matches;
     });
@@ -153,11 +154,11 @@
 
   function nights(p) {
     const signed = (x) => (x < 0 ? "\u2212" : "+") + Math.abs(x).toFixed(3);
-    const lines = p.nights.map(([night, score], k) => {
-      const moved = k ? signed(score - p.nights[k - 1][1]) : "";
-      return element("tr", {}, element("th", { scope: "row" }, night), cell(score.toFixed(3)), cell(moved));
+    const lines = p.nights.map(([night, value], k) => {
+      const moved = k ? signed(value - p.nights[k - 1][1]) : "";
+      return element("tr", {}, element("th", { scope: "row" }, night), cell(value.toFixed(3)), cell(moved));
     });
-    const heads = ["Night", "Score", "Change"].map((name) => head(name));
+    const heads = ["Night", listed[0].toUpperCase() + listed.slice(1), "Change"].map((name) => head(name));
     const nightTable = grid("Each night of the stay", heads, lines.reverse());
     const label = `Nights of patient ${p.subject}`;
     return element("div", { class: "nights", role: "region", tabindex: "0", "aria-label": label }, nightTable);

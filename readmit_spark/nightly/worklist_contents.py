@@ -15,12 +15,12 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config
 from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.evaluation.metrics import evaluate
-from readmit_spark.nightly.alerts import AlertRule, effect_on_validation
+from readmit_spark.nightly.alert_effects import alert_of_night
+from readmit_spark.nightly.alerts import AlertRule
 from readmit_spark.nightly.model_in_use import ModelInUse
 from readmit_spark.nightly.night_risk import new_notes, passage_texts
 from readmit_spark.nightly.published_nights import Nights, table_of_night
 from readmit_spark.nightly.worklist_types import (
-    Alert,
     Change,
     Driver,
     Left,
@@ -29,7 +29,6 @@ from readmit_spark.nightly.worklist_types import (
     Patient,
     Worklist,
 )
-from readmit_spark.scoring.fitted_settings import FittedSettings
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.run import Run
 from readmit_spark.storage.text_ids import shown
@@ -60,24 +59,29 @@ def worklist(
     if config.nightly.include_text:
         for row in _rows(passage_texts(tables["patient_risk"], notes)):
             texts[row["row_id"], row["start"], row["end"]] = row["text"]
+    as_of = datetime.fromisoformat(facts["as_of"])
     patients = [
-        _patient(row, added.get(row["hadm_id"], []), texts, in_use.basis, ids) for row in rows
+        _patient(
+            row, added.get(row["hadm_id"], []), texts, _patient_history(row, in_use, as_of), ids
+        )
+        for row in rows
     ]
     reasons = Counter(row["reason"] for row in tables["unscored"].select("reason").collect())
     return Worklist(
-        as_of=datetime.fromisoformat(facts["as_of"]),
+        as_of=as_of,
         previous=nights.previous.as_of if nights.previous else None,
         window=config.nightly.window,
         model=facts["model"],
         patients=patients,
         left=_left(listed, ids),
         unscored=dict(sorted(reasons.items())),
-        alert=_alert(in_use.model.fitted, rule, config.nightly.window, patients, nights),
+        alert=alert_of_night(in_use.fits, rule, patients, nights, as_of),
         outcomes=facts["outcomes"],
         facts=_facts_of_page(facts, config),
         seconds=run.progress.seconds,
         uncertain=facts["counts"]["uncertain"],
         horizon_days=config.label.horizon_days,
+        has_risks=in_use.fits.has_risks,
     )
 
 
@@ -133,12 +137,16 @@ def _patient(
     row: dict[str, Any],
     added: list[NewNote],
     texts: Mapping[tuple[int, int, int], str],
-    basis: str,
+    history: list[tuple[datetime, float]],
     ids: Mapping[int, str],
 ) -> Patient:
+    """Make a patient of the list; history: from `_patient_history`, tonight last."""
     change: Change = "new"
-    if row["change"] is not None:
-        change = "same" if row["change"] == 0 else "risen" if row["change"] > 0 else "fallen"
+    tonight, before = history[-1][1], None
+    if row["previous_score"] is not None:
+        before = history[-2][1]
+        change = "same" if tonight == before else "risen" if tonight > before else "fallen"
+    has_risk = row["risk"] is not None
     return Patient(
         rank=row["rank"],
         subject_id=shown(row["subject_id"], ids),
@@ -150,13 +158,11 @@ def _patient(
         previous_score=row["previous_score"],
         change=change,
         alert=row["alert"],
-        history=[
-            (datetime.fromisoformat(point["as_of"]).replace(tzinfo=None), point["score"])
-            for point in row["history"]
-            if point["basis"] == basis
-        ],
+        history=history,
         drivers=[_driver(driver, texts, ids) for driver in row["drivers"]],
         new_notes=added,
+        risk=tonight if has_risk else None,
+        previous_risk=before if has_risk else None,
     )
 
 
@@ -179,8 +185,8 @@ def _driver(
 
 
 def _listed(previous: Night | None, admissions_at: DataFrame) -> list[dict[str, Any]]:
-    """Return the patients of the night before: subject_id, hadm_id, score, and the reason why they
-    are no longer in the house (None if they are)."""
+    """Return the patients of the night before: subject_id, hadm_id, value (the risk, or the score
+    without one), and the reason why they are no longer in the house (None if they are)."""
     if not previous:
         return []
     reason = (
@@ -190,68 +196,39 @@ def _listed(previous: Night | None, admissions_at: DataFrame) -> list[dict[str, 
         .when(F.col("deathtime").isNotNull(), "died")
         .when(F.col("dischtime").isNotNull(), "discharged")
     )
-    listed = previous.table("patient_risk").select("subject_id", "hadm_id", "score")
+    listed = previous.table("patient_risk")
+    if "risk" not in listed.columns:  # a night of an earlier version
+        listed = listed.withColumn("risk", F.lit(None).cast("double"))
+    listed = listed.select("subject_id", "hadm_id", F.coalesce("risk", "score").alias("value"))
     admissions = admissions_at.select(
         "hadm_id", "admittime", "admission_type", "deathtime", "dischtime"
     )
     reasons = listed.join(admissions, "hadm_id", "left").withColumn("reason", reason)
-    return _rows(reasons.select("subject_id", "hadm_id", "score", "reason"))
+    return _rows(reasons.select("subject_id", "hadm_id", "value", "reason"))
 
 
 def _left(listed: list[dict[str, Any]], ids: Mapping[int, str]) -> list[Left]:
     """Return those of `_listed` who are no longer in the house."""
     left = [row for row in listed if row["reason"]]
-    left.sort(key=lambda row: (-row["score"], row["hadm_id"]))
+    left.sort(key=lambda row: (-row["value"], row["hadm_id"]))
     return [
-        Left(shown(r["subject_id"], ids), shown(r["hadm_id"], ids), r["score"], r["reason"])
+        Left(shown(r["subject_id"], ids), shown(r["hadm_id"], ids), r["value"], r["reason"])
         for r in left
     ]
 
 
-def _alert(
-    fitted: FittedSettings | None,
-    rule: AlertRule,
-    window: str,
-    patients: list[Patient],
-    nights: Nights,
-) -> Alert:
-    alerted = [patient for patient in patients if patient.alert]
-    threshold = rule.threshold
-    if rule.rule == "capacity":
-        threshold = min((patient.score for patient in alerted), default=None)
-    on_validation = effect_on_validation(threshold, window, fitted)
-    earlier = [night.counts["alerts"] for night in nights.used if night is not nights.own]
-    usual = rule.value if rule.rule == "capacity" else None
-    if usual is None and earlier:
-        usual = sum(earlier) / len(earlier)
-    elif usual is None and on_validation:
-        usual = on_validation.share_alerted * len(patients)
-    return Alert(
-        rule=rule.rule,
-        value=rule.value,
-        threshold=threshold,
-        tonight=len(alerted),
-        expected_a_night=usual,
-        precision=on_validation.precision if on_validation else None,
-        precision_low=on_validation.low if on_validation else None,
-        precision_high=on_validation.high if on_validation else None,
-        prevalence=on_validation.prevalence if on_validation else None,
-        n_validation=on_validation.n if on_validation else 0,
-        note=_note(fitted, window, threshold, on_validation.threshold if on_validation else None),
-    )
-
-
-def _note(
-    fitted: FittedSettings | None, window: str, threshold: float | None, measured_at: float | None
-) -> str:
-    """Say why figures from validation are missing, or at which threshold they were measured."""
-    if fitted is None:
-        return "the model has no figures from validation; fine-tune it with jobs/finetune.py"
-    if window not in fitted.alerts:
-        return f"the model has figures from validation for {', '.join(fitted.alerts)} only"
-    if measured_at is not None and measured_at != threshold:
-        return f"the figures from validation are for alerts from a score of {measured_at:.3f}"
-    return ""
+def _patient_history(
+    row: dict[str, Any], in_use: ModelInUse, as_of: datetime
+) -> list[tuple[datetime, float]]:
+    """Return (night, risk or score) of the nights whose scores can be compared with tonight's."""
+    points = []
+    for point in row["history"]:
+        if point["basis"] == in_use.basis:
+            night = datetime.fromisoformat(point["as_of"]).replace(tzinfo=None)
+            day_of_stay = row["day_of_stay"] - (as_of.date() - night.date()).days
+            fit = in_use.fits.days[in_use.fits.at(day_of_stay, night)]
+            points.append((night, fit.value(point["score"])))
+    return points
 
 
 def _facts_of_page(facts: Mapping[str, Any], config: Config) -> dict[str, str]:

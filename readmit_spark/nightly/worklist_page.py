@@ -24,7 +24,7 @@ from readmit_spark.pages.html import page_environment, window_title
 
 CSV_COLUMNS = (
     *("as_of", "rank", "subject_id", "hadm_id", "day_of_stay", "score", "previous_score"),
-    *("change", "alert", "n_notes", "n_chunks", "driver_row_ids", "driver_share"),
+    *("change", "alert", "n_notes", "n_chunks", "driver_row_ids", "driver_share", "risk"),
 )
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June", "July"),
@@ -52,7 +52,9 @@ def render_worklist(night: Worklist) -> str:
             change: sum(p.change == change for p in night.patients)
             for change in ("new", "risen", "fallen", "same")
         },
-        alert_words=alert_words(night.alert, len(night.patients), night.horizon_days),
+        alert_words=alert_words(
+            night.alert, len(night.patients), night.horizon_days, night.has_risks
+        ),
         details=[_details(patient) for patient in night.patients],
         style=Markup(style),
         script=Markup(script),
@@ -79,6 +81,7 @@ def worklist_csv(night: Worklist) -> str:
                 *(p.score, p.previous_score, p.change, "true" if p.alert else "false"),
                 *(p.n_notes, p.n_chunks, " ".join(map(str, rows))),
                 driver.share if driver else None,
+                p.risk,
             )
         )
     return out.getvalue()
@@ -89,19 +92,19 @@ def _details(patient: Patient) -> dict[str, Any]:
 
     Ids are strings, because numbers in JavaScript are exact only up to 2**53.
     """
-    previous = patient.previous_score
+    previous = patient.previous_value
     return {
         "rank": patient.rank,
         "subject": str(patient.subject_id),
         "admission": str(patient.hadm_id),
         "day": patient.day_of_stay,
-        "score": patient.score,
-        "moved": None if previous is None else patient.score - previous,
+        "value": patient.value,
+        "moved": None if previous is None else patient.value - previous,
         "change": patient.change,
         "alert": patient.alert,
         "notes": patient.n_notes,
         "chunks": patient.n_chunks,
-        "nights": [(_short(night), score) for night, score in patient.history],
+        "nights": [(_short(night), value) for night, value in patient.history],
         "drivers": [
             {
                 "probability": driver.probability,
@@ -131,7 +134,7 @@ def _details(patient: Patient) -> dict[str, Any]:
 
 
 def _sparkline(history: Sequence[tuple[datetime, float]]) -> Markup:
-    """Draw the score over time; y is from 0 to 1 for every patient."""
+    """Draw the risk or score over time; y is from 0 to 1 for every patient."""
     if not history:
         return Markup("")
     first, last = history[0][0], history[-1][0]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.nightly.alerts import Rule
 
 Id = int | str  # text only with data.ids=text
@@ -53,12 +54,12 @@ class NewNote:
 class Patient:
     """A scored admission on the worklist.
 
-    history: (night, score), oldest first, tonight last. drivers: largest share first.
+    history: (night, value), oldest first, tonight last. drivers: largest share first.
     previous_score: last night's score, None if there was none. new_notes: empty for an admission
     that is new on the list, because all its notes are new.
     """
 
-    rank: int  # 1 is the highest score
+    rank: int  # 1 is the highest value
     subject_id: Id
     hadm_id: Id
     day_of_stay: int  # 1 is the day of admission
@@ -71,6 +72,18 @@ class Patient:
     history: Sequence[tuple[datetime, float]]
     drivers: Sequence[Driver]
     new_notes: Sequence[NewNote]
+    risk: float | None = None  # None where the list has no risks
+    previous_risk: float | None = None
+
+    @property
+    def value(self) -> float:
+        """What the list shows and ranks by: the risk, or the score where there are no risks."""
+        return self.score if self.risk is None else self.risk
+
+    @property
+    def previous_value(self) -> float | None:
+        """Last night's value."""
+        return self.previous_score if self.risk is None else self.previous_risk
 
 
 @dataclass(frozen=True)
@@ -79,19 +92,33 @@ class Left:
 
     subject_id: Id
     hadm_id: Id
-    score: float  # last night's score
+    value: float  # last night's risk, or score
     reason: str  # 'discharged', 'died', 'no longer in the data'
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What alerts did on the validation admissions that spent so many nights in the house.
+
+    nights: the number of nights in words; empty for any. threshold: risks (or scores) at or above
+    it are alerted; None: nobody is. measured: alerts at about this threshold on validation; None:
+    not measured.
+    """
+
+    nights: str
+    threshold: float | None
+    measured: Threshold | None
 
 
 @dataclass(frozen=True)
 class Alert:
     """The alert rule, tonight's alerts, and the effect of such alerts on validation admissions.
 
-    value: the rule's setting: a number of patients, a score, or a precision. threshold: scores at
-    or above it are alerted (with `capacity`, the lowest score alerted tonight); None if nobody is
-    alerted. tonight: the number of alerts. precision, precision_low, precision_high: share of the
-    alerted validation admissions that were readmitted, with its 95 % interval. prevalence: share of
-    all n_validation admissions that were readmitted. None means unknown; note gives the reason.
+    value: the rule's setting: a number of patients, a risk or score, or a precision. threshold:
+    risks (or scores) at or above it are alerted (with `capacity`, the lowest one alerted tonight);
+    None if nobody is alerted or each day has its own. tonight: the number of alerts. effects: one
+    for each number of nights in the house that has figures of its own. note: why figures are
+    missing or differ.
     """
 
     rule: Rule
@@ -99,11 +126,7 @@ class Alert:
     threshold: float | None
     tonight: int
     expected_a_night: float | None
-    precision: float | None
-    precision_low: float | None
-    precision_high: float | None
-    prevalence: float | None
-    n_validation: int
+    effects: Sequence[Effect]
     note: str
 
 
@@ -115,8 +138,9 @@ class Worklist:
     further admissions that may be in hospital. outcomes: figures of the
     admissions on earlier lists whose outcome is known: n, readmitted, from and to (ISO dates of
     discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
-    None, "reason" may explain it. Raises ValueError if the number of alerted patients is not
-    alert.tonight.
+    None, "reason" may explain it. has_risks: whether the list shows risks; otherwise it shows
+    scores, because the model has no risk curve for its window. Raises ValueError if the number of
+    alerted patients is not alert.tonight.
     """
 
     as_of: datetime
@@ -132,6 +156,7 @@ class Worklist:
     seconds: Mapping[str, float]  # stage -> wall-clock seconds
     uncertain: int = 0
     horizon_days: float = 30  # readmissions earlier than this count
+    has_risks: bool = False
 
     def __post_init__(self) -> None:
         alerted = sum(patient.alert for patient in self.patients)

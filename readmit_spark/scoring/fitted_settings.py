@@ -1,4 +1,4 @@
-"""What fine-tuning fits besides the weights: c of the vote, and when to alert.
+"""What fine-tuning fits besides the weights: c of the vote, risks, and when to alert.
 
 It is fitted on validation admissions at natural prevalence, and stored in the model's own
 `config.json`, so that it travels with the weights.
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from readmit_spark.errors import UserError
+from readmit_spark.evaluation.intervals import wilson
+from readmit_spark.evaluation.risk_curve import Method, RiskCurve
 from readmit_spark.evaluation.thresholds import Threshold, pick
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.text_rules import Cleaning, TextRules
@@ -27,7 +30,8 @@ class FittedSettings:
 
     window: the window that the model was trained on. max_tokens: most tokens of a chunk. rules: of
     the chunks that it was trained on; None in models of earlier versions. vote_c: c of the vote.
-    alerts: window -> `evaluation.thresholds.operating_points` on validation.
+    alerts: window -> `evaluation.thresholds.operating_points` on validation. risks: window -> curve
+    from scores to risks; a window with too few readmissions has none.
     """
 
     window: str
@@ -35,9 +39,11 @@ class FittedSettings:
     vote_c: float
     alerts: Mapping[str, Sequence[Threshold]]
     rules: TextRules | None = None
+    risks: Mapping[str, RiskCurve] = field(default_factory=dict)
 
     def threshold(self, window: str, precision: float) -> Threshold | None:
-        """Return the window's alert threshold for this precision; None if none reached it.
+        """Return the window's alert threshold for this precision; None if none surely reached
+        it.
 
         Raise a KeyError for a window without fitted thresholds.
         """
@@ -56,17 +62,18 @@ class FittedSettings:
             first = error.errors()[0]
             key = ".".join(map(str, (KEY, *first["loc"])))
             raise UserError(f"{key}: {first['msg'].lower()}") from None
-        for window in (stored.window, *stored.alerts):
+        for window in (stored.window, *stored.alerts, *stored.risks):
             parse_window(window)
         alerts = {
-            window: [Threshold(**point.model_dump()) for point in points]
+            window: tuple(point.threshold_of() for point in points)
             for window, points in stored.alerts.items()
         }
+        risks = {window: curve.curve() for window, curve in stored.risks.items()}
         rules = None
         if stored.rules:
             cleaning = Cleaning(**stored.rules.cleaning.model_dump())
             rules = TextRules(**{**stored.rules.model_dump(), "cleaning": cleaning})
-        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts, rules)
+        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts, rules, risks)
 
 
 class _Values(BaseModel):
@@ -80,9 +87,42 @@ class _Point(_Values):
 
     threshold: float = Field(ge=0, le=1)
     precision: float = Field(ge=0, le=1)
+    low: float | None = Field(None, ge=0, le=1)
+    high: float | None = Field(None, ge=0, le=1)
     recall: float = Field(ge=0, le=1)
     share_alerted: float = Field(ge=0, le=1)
     n: int = Field(gt=0)
+
+    def threshold_of(self) -> Threshold:
+        """Return the threshold. Models of earlier versions have no interval."""
+        values = self.model_dump()
+        if self.low is None or self.high is None:
+            alerts = max(1, round(self.share_alerted * self.n))
+            values["low"], values["high"] = wilson(self.precision * alerts, alerts)
+        return Threshold(**values)
+
+
+class _Curve(_Values):
+    """A `RiskCurve`, as it is stored."""
+
+    method: Method
+    intercept: float
+    slope: float = Field(gt=0)
+    n: int = Field(gt=0)
+    readmitted: int = Field(ge=0)
+    knots: list[Annotated[list[float], Field(min_length=2, max_length=2)]]
+
+    @model_validator(mode="after")
+    def _rising_knots(self) -> Self:
+        if (self.method == "isotonic") != bool(self.knots):
+            raise ValueError("knots belong to isotonic, and it needs them")
+        for (x, risk), (next_x, next_risk) in pairwise(self.knots):
+            if not (x < next_x and 0 <= risk <= next_risk <= 1):
+                raise ValueError("knots must rise, and risks lie between 0 and 1")
+        return self
+
+    def curve(self) -> RiskCurve:
+        return RiskCurve(**self.model_dump() | {"knots": tuple((x, y) for x, y in self.knots)})
 
 
 class _Cleaning(_Values):
@@ -109,3 +149,4 @@ class _Stored(_Values):
     vote_c: float = Field(ge=1e-6, le=1e6)  # n / c has to stay finite
     alerts: dict[str, list[_Point]]
     rules: _Rules | None = None
+    risks: dict[str, _Curve] = Field(default_factory=dict)

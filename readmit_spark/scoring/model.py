@@ -11,7 +11,8 @@ from typing import Any
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
-from readmit_spark.evaluation.thresholds import pick
+from readmit_spark.evaluation.risk_curve import RiskCurve
+from readmit_spark.evaluation.thresholds import Threshold, pick
 from readmit_spark.evaluation.vote import PUBLISHED_C
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.scoring.classifier import check_one_logit, is_classifier, read_settings
@@ -100,6 +101,22 @@ class Model:
             return config.vote.c
         return self.fitted.vote_c if self.fitted else PUBLISHED_C
 
+    def risk_curves(self, config: Config) -> Mapping[str, RiskCurve]:
+        """Return window -> the curve from scores to risks.
+
+        Empty if nothing was fitted, or if `vote.c` differs from the fitted c: the curves belong to
+        the scores of that c.
+        """
+        if self.fitted is None or self.vote_c(config) != self.fitted.vote_c:
+            return {}
+        return self.fitted.risks
+
+    def alert_points(self, config: Config) -> Mapping[str, Sequence[Threshold]]:
+        """Return window -> the fitted alert thresholds; empty where `risk_curves` would be."""
+        if self.fitted is None or self.vote_c(config) != self.fitted.vote_c:
+            return {}
+        return self.fitted.alerts
+
     def alert_threshold(self, config: Config, windows: Sequence[str]) -> float:
         """Return the lowest score that raises an alert.
 
@@ -108,7 +125,7 @@ class Model:
         """
         if config.score.alert_threshold is not None:
             return config.score.alert_threshold
-        alerts = self.fitted.alerts if self.fitted else {}
+        alerts = self.alert_points(config)
         for window in windows:
             point = pick(alerts.get(window, ()), _ALERT_PRECISION)
             if point is not None:

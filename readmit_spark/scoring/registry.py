@@ -102,6 +102,12 @@ def make_champion(tracking_uri: str, name: str, version: str, why: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
+def champion_name(tracking_uri: str, name: str) -> str | None:
+    """Return NAME/VERSION of the champion of `name`; None where there is none."""
+    version = _version(_mlflow(tracking_uri), name, CHAMPION)
+    return None if version is None else f"{name}/{version}"
+
+
 def champion_facts(tracking_uri: str, name: str) -> dict[str, Any] | None:
     """Return the metadata of the champion of `name`; None where there is no champion."""
     return _facts(_mlflow(tracking_uri), name, CHAMPION)
@@ -117,15 +123,22 @@ def is_registered(tracking_uri: str, name: str, key: str, value: str) -> bool:
 
 
 def _facts(mlflow: Any, name: str, alias: str) -> dict[str, Any] | None:
+    version = _version(mlflow, name, alias)
+    if version is None:
+        return None
+    return dict(mlflow.models.get_model_info(f"models:/{name}/{version}").metadata or {})
+
+
+def _version(mlflow: Any, name: str, alias: str) -> str | None:
+    """Return the version with this alias; None where there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
-        version = mlflow.MlflowClient().get_model_version_by_alias(name, alias).version
+        return str(mlflow.MlflowClient().get_model_version_by_alias(name, alias).version)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
-    return dict(mlflow.models.get_model_info(f"models:/{name}/{version}").metadata or {})
 
 
 def _has_registry(tracking_uri: str) -> bool:

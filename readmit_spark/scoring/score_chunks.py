@@ -273,8 +273,8 @@ def patient_scores(
 ) -> DataFrame:
     """Return the `patient_scores` table: the vote of each admission's chunks, by window.
 
-    actionable: in a window of N days, the stay lasts at least N days or has not ended; always
-    true for `discharge`.
+    actionable: in a window of N days, the patient is in the house at the midnight that ends it;
+    always true for `discharge`.
     """
     votes = vote(chunk_scores, ["window", "hadm_id"], c)
     return votes.join(cohort, on="hadm_id", how="inner").select(
@@ -323,17 +323,17 @@ def _actionable(windows: Sequence[str]) -> Column:
     result = F.lit(True)
     for window in map(parse_window, windows):
         if window.days is not None:
-            long_enough = lasts(F.lit(window.days))
-            result = F.when(F.col("window") == window.name, long_enough).otherwise(result)
+            there = in_house_after(F.lit(window.days))
+            result = F.when(F.col("window") == window.name, there).otherwise(result)
     return result
 
 
-def lasts(days: Column) -> Column:
-    """Return whether duration_days is at least `days`.
+def in_house_after(days: Column) -> Column:
+    """Return whether the stay includes at least `days` midnights (column `midnights`).
 
     True also for null: the stay has not ended, or its end is unknown.
     """
-    return F.coalesce(F.col("duration_days") >= days, F.lit(True))
+    return F.coalesce(F.col("midnights") >= days, F.lit(True))
 
 
 def chunk_facts(chunk_scores: DataFrame, patients: DataFrame) -> DataFrame:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, Vote, to_dict
+from readmit_spark.evaluation.risk_curve import RiskCurve
 from readmit_spark.scoring.check_model import check_before_test
 from readmit_spark.scoring.kept_scores import KeptScores, scores_key
 from readmit_spark.scoring.ledger import ledger_table
 from readmit_spark.scoring.model import Model
+from readmit_spark.scoring.risk_column import with_risk
 from readmit_spark.scoring.score_chunks import (
     chunk_scores_table,
     distinct_chunks,
@@ -28,7 +30,7 @@ from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
 
 STAGES = 4  # with the report
-_VERSION = 1  # raise it when the code changes scores by more than their last bits
+_VERSION = 2  # raise it when the code changes scores by more than their last bits, or their table
 
 
 def is_scored(spark: SparkSession, config: Config, model: Model, prepared: Prepared) -> bool:
@@ -70,9 +72,10 @@ def score(run: Run, model: Model, prepared: Prepared) -> None:
     kept, chunk_scores = _score_chunks(run, model, prepared, windows)
     with run.stage("patient scores and ledger"):
         cohort = prepared.table("cohort")
-        patients = run.write_table(
-            patient_scores(chunk_scores, cohort, windows, config.vote.c), "patient_scores"
-        )
+        scores = patient_scores(chunk_scores, cohort, windows, config.vote.c)
+        curves = model.risk_curves(config)
+        patients = run.write_table(with_risk(scores, curves), "patient_scores")
+        _say_where_no_risk(run, windows, curves)
         ledger = run.write_table(
             ledger_table(
                 cohort, prepared.table("exclusions"), prepared.table("documents"), patients,
@@ -92,6 +95,15 @@ def score(run: Run, model: Model, prepared: Prepared) -> None:
         }
     )
     kept.delete()
+
+
+def _say_where_no_risk(run: Run, windows: Sequence[str], curves: Mapping[str, RiskCurve]) -> None:
+    without = [window for window in windows if window not in curves]
+    if without:
+        run.say(
+            f"no risks for {', '.join(without)}: the model has no risk curve for scores of this "
+            "window and c, so read its scores as a ranking only"
+        )
 
 
 def windows_to_score(config: Config, prepared: Prepared) -> list[str]:

@@ -88,6 +88,7 @@ def _report_files(
         read_true_risks(run.spark, config, prepared.table("cohort")),
         windows,
         config,
+        model.alert_points(config),
     )
     report = build_report(
         config, model.name, prepared, evaluations, scored.table("ledger").toPandas(),
@@ -97,6 +98,7 @@ def _report_files(
         config, prepared, model.name, {e.window: e.measured for e in evaluations},
         evaluations[0].metrics["split"], report.facts, check_unseen(model, prepared.split_name),
         remarks(model, config),
+        {e.window: e.metrics["alerts"] for e in evaluations},
     )  # fmt: skip
     files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
     return files, {e.window: e.metrics for e in evaluations}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, field_validator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
@@ -161,6 +161,15 @@ class Prepared(Manifest):
     notes: Mapping[str, int]
     outcomes: Mapping[str, int] = {}
     seconds: Mapping[str, float]
+
+    @field_validator("tables")
+    @classmethod
+    def _with_midnights(cls, tables: Mapping[str, TableFacts]) -> Mapping[str, TableFacts]:
+        cohort = tables.get("cohort")
+        columns = StructType.fromJson(cohort.columns).names if cohort and cohort.columns else None
+        if columns and "midnights" not in columns:
+            raise ValueError("an earlier version counted no midnights")
+        return tables
 
     @property
     def windows(self) -> tuple[str, ...]:

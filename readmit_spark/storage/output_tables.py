@@ -58,7 +58,7 @@ PREPARE = {
         struct_type(
             subject_id=_LONG, hadm_id=_LONG, admittime=_TIME, dischtime=_TIME,
             admission_type=_STRING, next_admittime=_TIME, days_next_admit=_DOUBLE, label=_INT,
-            duration_days=_DOUBLE, split=_STRING, fold=_INT,
+            duration_days=_DOUBLE, split=_STRING, fold=_INT, midnights=_INT,
         ),
         key=("hadm_id",),
     ),
@@ -99,6 +99,7 @@ SCORE = {
         struct_type(
             window=_STRING, subject_id=_LONG, hadm_id=_LONG, n_chunks=_INT, max_probability=_DOUBLE,
             mean_probability=_DOUBLE, score=_DOUBLE, label=_INT, split=_STRING, actionable=_BOOLEAN,
+            risk=_DOUBLE,
         ),
         key=("window", "hadm_id"),
     ),
@@ -120,7 +121,7 @@ NIGHTLY = {
             as_of=_TIME, subject_id=_LONG, hadm_id=_LONG, day_of_stay=_INT, n_notes=_INT,
             n_chunks=_INT, max_probability=_DOUBLE, mean_probability=_DOUBLE, score=_DOUBLE,
             previous_score=_DOUBLE, change=_DOUBLE, rank=_INT, alert=_BOOLEAN, basis=_STRING,
-            drivers=T.ArrayType(_DRIVER), history=T.ArrayType(_EARLIER_SCORE),
+            drivers=T.ArrayType(_DRIVER), history=T.ArrayType(_EARLIER_SCORE), risk=_DOUBLE,
         ),
         key=("hadm_id",),
     ),

@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from readmit_spark.config import Config
+from readmit_spark.evaluation.risk_curve import fit_risk_curve
 from readmit_spark.evaluation.thresholds import operating_points
 from readmit_spark.evaluation.vote import PUBLISHED_C
+from readmit_spark.notes.windows import parse_window
 from readmit_spark.scoring.fitted_settings import FittedSettings
 from readmit_spark.scoring.model import Model
 from readmit_spark.storage.atomic_files import FileStore
@@ -48,14 +50,20 @@ class Candidate:
         return self.trained.scores[part][window].vote(self.c).select(actionable)
 
     def fitted(self, prepared: Prepared) -> FittedSettings:
-        """Return what was fitted on validation at natural prevalence: c and alert thresholds."""
-        alerts = {}
+        """Return what was fitted on validation at natural prevalence: c, alert thresholds and
+        risks."""
+        alerts, risks = {}, {}
         for window in self.plan.scored_windows:
             patients = self.patients("validation", window)
-            alerts[window] = operating_points(patients.scores, patients.labels)
+            fitted = (patients.scores, patients.labels, patients.subject_ids)
+            alerts[window] = operating_points(*fitted)
+            curve = fit_risk_curve(*fitted)
+            if curve is not None:
+                risks[window] = curve
         return FittedSettings(
-            self.plan.settings.window, prepared.max_tokens, self.c, alerts, prepared.text_rules
-        )
+            self.plan.settings.window, prepared.max_tokens, self.c, alerts, prepared.text_rules,
+            risks,
+        )  # fmt: skip
 
 
 Watch = Callable[[TrainingPlan], AbstractContextManager[tuple[Log, Log]]]
@@ -137,11 +145,13 @@ def training_plan(
     job continues after it was killed, and a different one starts again.
     """
     prepared.check_window(config.train.window, "train.window")
+    windows = train_windows(config, prepared.windows)
     key = training_key(config, model, prepared, rate, fold)
     return TrainingPlan(
         start_model=model.folder,
         prepared_folder=absolute_path(prepared.path),
         fold=fold,
+        train_windows=windows,
         scored_windows=prepared.windows,
         settings=replace(config.train, learning_rate=rate),
         vote_c=config.vote.c or PUBLISHED_C,
@@ -149,10 +159,27 @@ def training_plan(
     )
 
 
+def train_windows(config: Config, prepared: Sequence[str]) -> tuple[str, ...]:
+    """Return the windows to train on, shortest first.
+
+    With snapshots these are all prepared windows of at most as many days as `train.window`: the
+    documents as they stood at each midnight.
+    """
+    last = parse_window(config.train.window)
+    if last.days is None or not config.train_snapshots:
+        return (last.name,)
+    days = {name: parse_window(name).days for name in prepared}
+    early = {name: n for name, n in days.items() if n is not None and n <= last.days}
+    return tuple(sorted(early, key=lambda name: early[name]))
+
+
 def training_key(config: Config, model: Model, prepared: Prepared, *more: object) -> str:
     """Return 12 hex digits: a hash of everything that decides the weights (model, data, settings,
     seed) and of `more`."""
-    settings = {k: v for k, v in asdict(config.train).items() if k not in _NOT_IN_KEY}
+    settings: dict[str, object] = {
+        k: v for k, v in asdict(config.train).items() if k not in _NOT_IN_KEY
+    }
+    settings["snapshots"] = train_windows(config, prepared.windows)
     key_parts = [model.fingerprint, prepared.run, prepared.tokenizer,
                  settings, config.vote.c, *more]  # fmt: skip
     return hashlib.sha256(json.dumps(key_parts).encode()).hexdigest()[:12]

@@ -28,7 +28,7 @@ from readmit_spark.training.optimisation import (
 from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.ranks import Ranks
 from readmit_spark.training.schedule import count_lanes, rows_of_rank, steps_per_epoch
-from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index, read_tokens
+from readmit_spark.training.shards import ChunkIndex, Part, read_part, read_tokens
 from readmit_spark.training.validation_scores import ChunkScores
 
 _EVALUATION_TOKENS = 8192  # in a forward pass without gradients
@@ -75,8 +75,8 @@ class _FineTuning:
         self.state = self.loop.state
 
     def _read_data(self, lanes: int) -> None:
-        window = self.settings.window
-        index = self._read_index("train", window)
+        windows = self.plan.train_windows
+        index = self._read_index("train", windows)
         _check_classes("train", index)
         self.train = index.balanced_sample(self.settings.seed)
         if len(self.train) < self.settings.batch_size:
@@ -84,25 +84,26 @@ class _FineTuning:
                 f"the train split has {len(self.train)} chunks, fewer than train.batch_size "
                 f"{self.settings.batch_size}: more patients needed"
             )
-        self.validation = _longest_first(self._read_index("validation", window))
+        self.validation = _longest_first(self._read_index("validation", windows))
         _check_classes("validation", self.validation)
         our_rows = rows_of_rank(self.train.lengths, lanes, self.ranks.rank, self.ranks.world)
-        self.tokens = self._read_tokens(window, self.train, our_rows)
-        self.validation_tokens = self._read_part(window, self.validation)
+        self.tokens = self._read_tokens(windows, self.train, our_rows)
+        self.validation_tokens = self._read_part(windows, self.validation)
 
-    def _read_index(self, part: Part, window: str) -> ChunkIndex:
-        folder, fold = self.plan.prepared_folder, self.plan.fold
-        return read_index(folder, window, admissions_of(folder, part, fold))
+    def _read_index(self, part: Part, windows: Sequence[str]) -> ChunkIndex:
+        return read_part(self.plan.prepared_folder, part, self.plan.fold, windows)
 
-    def _read_tokens(self, window: str, index: ChunkIndex, rows: Index) -> dict[int, Ids]:
+    def _read_tokens(
+        self, windows: Sequence[str], index: ChunkIndex, rows: Index
+    ) -> dict[int, Ids]:
         """Return the token ids of these rows of `index`, by row."""
-        tokens = read_tokens(self.plan.prepared_folder, window, index.take(rows))
+        tokens = read_tokens(self.plan.prepared_folder, windows, index.take(rows))
         return dict(zip(rows.tolist(), tokens, strict=True))
 
-    def _read_part(self, window: str, index: ChunkIndex) -> dict[int, Ids]:
+    def _read_part(self, windows: Sequence[str], index: ChunkIndex) -> dict[int, Ids]:
         """Return the token ids of the rows that this rank scores, by row."""
         rows = np.arange(self.ranks.rank, len(index), self.ranks.world)
-        return self._read_tokens(window, index, rows)
+        return self._read_tokens(windows, index, rows)
 
     def run(self) -> None:
         self.loop.run(self._step_loss, self._evaluate_epoch)
@@ -115,8 +116,8 @@ class _FineTuning:
         scores: dict[str, dict[str, ChunkScores]] = {part: {} for part in parts}
         for part in parts:
             for window in self.plan.scored_windows:
-                index = _longest_first(self._read_index(part, window))
-                scores[part][window] = self._score(index, self._read_part(window, index))
+                index = _longest_first(self._read_index(part, [window]))
+                scores[part][window] = self._score(index, self._read_part([window], index))
         return Trained(self.state.history, self.loop.steps, self.state.best_step, scores)
 
     def _step_loss(self, lanes: list[Index]) -> LaneLoss:
@@ -146,8 +147,7 @@ class _FineTuning:
         if not self.loop.epoch_ended:
             return False
         scores, state = self._score(self.validation, self.validation_tokens), self.state
-        auroc = scores.vote(self.plan.vote_c).auroc()
-        assert auroc is not None  # _check_classes found both classes
+        auroc = self._mean_auroc(scores)
         self.loop.record(validation_auroc=auroc, validation_loss=scores.loss())
         state.stale += 1
         if auroc > state.best_auroc:
@@ -156,6 +156,16 @@ class _FineTuning:
                 self.loop.checkpoints.save_best(state, self.model)
         state.done = state.step == self.loop.steps or state.stale >= self.settings.patience
         return True
+
+    def _mean_auroc(self, scores: ChunkScores) -> float:
+        """Return the mean over the validated windows of the patient-level AUROC."""
+        of_window = (
+            scores.take(self.validation.days == d) for d in np.unique(self.validation.days)
+        )
+        aurocs = [window.vote(self.plan.vote_c).auroc() for window in of_window]
+        # A window may lack an outcome; _check_classes found both in all of them together.
+        known = [auroc for auroc in aurocs if auroc is not None]
+        return float(np.mean(known)) if known else 0.5
 
     @torch.no_grad()
     def _score(self, index: ChunkIndex, tokens: dict[int, Ids]) -> ChunkScores:

@@ -36,7 +36,7 @@ from readmit_spark.training.choose_model import (
 from readmit_spark.training.launch import Launch, train_here
 from readmit_spark.training.loop import Log, progress_line
 from readmit_spark.training.plan import TrainingPlan
-from readmit_spark.training.shards import ChunkIndex, Part, admissions_of, read_index
+from readmit_spark.training.shards import ChunkIndex, Part, read_part
 
 STAGES = 3
 _TRAINING = "training"  # in a version's metadata: hash of everything that decided the training
@@ -59,6 +59,7 @@ def finetune_and_register(
         train = _index(plan, "train").balanced_sample(plan.settings.seed)
         validation = _index(plan, "validation")
         progress.say(f"train {_counts(train)}; validation {_counts(validation)}")
+        progress.say(f"trains on documents of {', '.join(plan.train_windows)}")
     with job_run(config, f"finetune-{config.train.window}", TRAINING) as mlflow:
         mlflow.log_params(
             {
@@ -149,7 +150,7 @@ def _log_card(
     }
     facts = {
         "fine-tuned from": base,
-        "notes trained on": window_title(config.train.window),
+        "notes trained on": ", ".join(map(window_title, best.plan.train_windows)),
         "learning rate": f"{best.plan.settings.learning_rate:g}",
         "vote": f"c = {best.c:g}",
         "best step": str(best.trained.best_step),
@@ -162,8 +163,7 @@ def _log_card(
 
 
 def _index(plan: TrainingPlan, part: Part) -> ChunkIndex:
-    hadm_ids = admissions_of(plan.prepared_folder, part, plan.fold)
-    return read_index(plan.prepared_folder, plan.settings.window, hadm_ids)
+    return read_part(plan.prepared_folder, part, plan.fold, plan.train_windows)
 
 
 def _counts(chunks: ChunkIndex) -> str:

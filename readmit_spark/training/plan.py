@@ -16,7 +16,9 @@ class TrainingPlan:
     """Settings of one fine-tuning, the same in every process.
 
     start_model: folder of the model to start from. prepared_folder: run folder of prepare. fold:
-    the fold held out for testing; None uses the splits of the cohort. scored_windows: windows that
+    the fold held out for testing; None uses the splits of the cohort. train_windows: windows whose
+    chunks are trained on, `train.window` last; several are snapshots of the same stays.
+    scored_windows: windows that
     the best model scores at the end. settings: the `train` section of the configuration. vote_c:
     c of the vote that selects the best epoch. checkpoint_folder: unique to this training. Every
     process must be able to read all three folders and write the last one.
@@ -25,6 +27,7 @@ class TrainingPlan:
     start_model: str
     prepared_folder: str
     fold: int | None
+    train_windows: tuple[str, ...]
     scored_windows: tuple[str, ...]
     settings: Train
     vote_c: float

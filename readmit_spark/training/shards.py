@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,13 +24,15 @@ Part = Literal["train", "validation", "test"]
 
 @dataclass(frozen=True)
 class ChunkIndex:
-    """Chunks with a label, without their tokens, sorted by hadm_id and chunk_index.
+    """Chunks with a label, without their tokens, sorted by hadm_id, days and chunk_index.
 
-    All arrays are int64 [n]. lengths: tokens, special ones included.
+    All arrays are int64 [n]. days: of the window; 0 for `discharge`. lengths: tokens, special ones
+    included.
     """
 
     subject_ids: Index
     hadm_ids: Index
+    days: Index
     chunk_indexes: Index
     labels: Index
     lengths: Index
@@ -69,11 +72,11 @@ def admissions_of(folder: str, part: Part, fold: int | None, window: str | None 
     Without a fold the parts are the cohort's splits. With a fold, that fold is the test part. Of
     the other admissions, the validation split is the validation part and all others are the
     training part.
-    With a window, only actionable admissions: the stay lasted as many days as the window has, or
-    has not ended.
+    With a window, only actionable admissions: the patient was in the house at the midnight that
+    ends the window, or still is.
     """
     filesystem, path = filesystem_of(folder)
-    columns = ["hadm_id", "split", "fold", "duration_days"]
+    columns = ["hadm_id", "split", "fold", "midnights"]
     cohort = ds.dataset(f"{path}/cohort", filesystem=filesystem, format="parquet").to_table(columns)
     split, in_fold = cohort["split"].to_numpy(), cohort["fold"].to_numpy() == fold
     if fold is None:
@@ -84,8 +87,25 @@ def admissions_of(folder: str, part: Part, fold: int | None, window: str | None 
         in_part = ~in_fold & ((split == "validation") == (part == "validation"))
     days = parse_window(window).days if window else None
     if days is not None:
-        in_part &= ~(pc.fill_null(cohort["duration_days"], np.inf).to_numpy() < days)
+        in_part &= pc.fill_null(cohort["midnights"], days).to_numpy() >= days
     return np.sort(cohort["hadm_id"].to_numpy()[in_part])
+
+
+def read_part(folder: str, part: Part, fold: int | None, windows: Sequence[str]) -> ChunkIndex:
+    """Read the index of one part of the cohort in one window, or in several as snapshots.
+
+    A snapshot is a document as it stood at the midnight that ends the window. Only admissions that
+    were in the house then have it. Of a single window all admissions are read.
+    """
+    if len(windows) == 1:
+        return read_index(folder, windows[0], admissions_of(folder, part, fold))
+    indexes = [read_index(folder, w, admissions_of(folder, part, fold, w)) for w in windows]
+    columns = {
+        name: np.concatenate([getattr(index, name) for index in indexes])
+        for name in ChunkIndex.__dataclass_fields__
+    }
+    both = ChunkIndex(**columns)
+    return both.take(np.lexsort((both.chunk_indexes, both.days, both.hadm_ids)))
 
 
 def read_index(folder: str, window: str, hadm_ids: Index) -> ChunkIndex:
@@ -97,14 +117,32 @@ def read_index(folder: str, window: str, hadm_ids: Index) -> ChunkIndex:
     columns = ["subject_id", "hadm_id", "chunk_index", "label", "n_tokens"]
     table = _chunks(folder, window).to_table(columns, filter=labelled)
     table = table.sort_by([("hadm_id", "ascending"), ("chunk_index", "ascending")])
-    return ChunkIndex(*(table[name].cast(pa.int64()).to_numpy() for name in columns))
+    arrays = {name: table[name].cast(pa.int64()).to_numpy() for name in columns}
+    return ChunkIndex(
+        arrays["subject_id"], arrays["hadm_id"], np.full(len(table), _days(window)),
+        arrays["chunk_index"], arrays["label"], arrays["n_tokens"],
+    )  # fmt: skip
 
 
-def read_tokens(folder: str, window: str, index: ChunkIndex) -> list[Ids]:
-    """Read the token ids of each chunk of `index`, in its order.
+def read_tokens(folder: str, windows: Sequence[str], index: ChunkIndex) -> list[Ids]:
+    """Read the token ids of each chunk of `index`, in its order; windows: those of its chunks.
 
     Reads the table in batches, so only the requested chunks stay in memory.
     """
+    tokens: list[Ids | None] = [None] * len(index)
+    for window in windows:
+        (rows,) = np.nonzero(index.days == _days(window))
+        for row, ids in zip(rows, _tokens_of_window(folder, window, index.take(rows)), strict=True):
+            tokens[row] = ids
+    return [ids for ids in tokens if ids is not None]
+
+
+def _days(window: str) -> int:
+    return parse_window(window).days or 0
+
+
+def _tokens_of_window(folder: str, window: str, index: ChunkIndex) -> list[Ids]:
+    """Read the token ids of chunks of one window."""
     tokens: list[Ids | None] = [None] * len(index)
     width = int(index.chunk_indexes.max(initial=0)) + 1
     keys = index.hadm_ids * width + index.chunk_indexes

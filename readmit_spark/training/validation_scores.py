@@ -58,6 +58,12 @@ class ChunkScores:
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float64]
 
+    def take(self, rows: NDArray[np.bool_]) -> ChunkScores:
+        """Return the chunks where `rows` is true."""
+        return ChunkScores(
+            self.subject_ids[rows], self.hadm_ids[rows], self.labels[rows], self.probabilities[rows]
+        )
+
     def vote(self, c: float) -> PatientScores:
         """Return the patient score of each admission (docs/method.md, section 8)."""
         order = np.argsort(self.hadm_ids, kind="stable")

@@ -46,7 +46,7 @@ COLUMNS: dict[str, tuple[Callable[[Patient], float | None], str]] = {
     "rank": (lambda p: p.rank, "descending"),  # it is ascending at first
     "patient": (lambda p: p.subject_id, "ascending"),
     "day": (lambda p: p.day_of_stay, "descending"),
-    "score": (lambda p: p.score, "descending"),
+    "value": (lambda p: p.score, "descending"),
     "moved": (moved, "descending"),
     "newNotes": (lambda p: len(p.new_notes), "descending"),
     "share": (lambda p: p.drivers[0].share, "descending"),
@@ -289,7 +289,7 @@ def test_two_thousand_patients_are_fast(show: Show) -> None:
     spent = {
         name: page.evaluate(timed, selector)
         for name, selector in {
-            "sort": "th[data-key=score] button",
+            "sort": "th[data-key=value] button",
             "filter": "[name=alert]",
             "unfilter": "form button",
             "open": "#patients > tbody button",

@@ -80,7 +80,7 @@ def test_every_model_is_measured_on_the_same_test_patients(compared: Compared, w
     assert set(tested.split) == {"test"}
     assert (tested.label.to_numpy() == compared.scores.label.to_numpy()).all()
     early = compared.scores[compared.scores.window == "3days"]
-    assert (cohort.loc[early.hadm_id].duration_days.fillna(99) >= 3).all()
+    assert (cohort.loc[early.hadm_id].midnights.fillna(99) >= 3).all()
 
 
 def test_the_figures_follow_from_the_scores(compared: Compared, ward: Ward) -> None:
@@ -177,7 +177,7 @@ def test_each_fold_is_tested_by_a_model_trained_without_it(
         parent = runs[each.data.tags["mlflow.parentRunId"]]
         assert parent.info.run_name == "compare-3days"
         assert any(key.startswith("train_loss_lr_") for key in each.data.metrics)
-    stayed = cohort[cohort.label.notna() & ~(cohort.duration_days < 3)]
+    stayed = cohort[cohort.label.notna() & ~(cohort.midnights < 3)]
     for model in ("readmission", "length only"):
         rows = result.scores[result.scores.model == model]
         assert (cohort.loc[rows.hadm_id].fold.to_numpy() == rows.fold.to_numpy()).all()

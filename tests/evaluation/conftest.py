@@ -12,8 +12,10 @@ from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.decision_curve import decision_curve
 from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
 from readmit_spark.evaluation.evaluate import ward_precision
+from readmit_spark.evaluation.frozen_alerts import frozen_alerts
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.report_page import FlowStep, Pictures, Report, TokenLoss, WindowResult
+from readmit_spark.evaluation.thresholds import operating_points
 
 Cohort = tuple[Any, Any, Any]
 
@@ -65,6 +67,14 @@ def window(name: str, replicates: int = 50, **cohort: Any) -> WindowResult:
             decision=decision_picture({"the score": curve}, title=f"Net benefit, {name}"),
         ),
         decision=decision_rows(curve),
+        alerts=frozen_alerts(
+            scores,
+            labels,
+            patients,
+            operating_points(scores, labels, patients),
+            replicates=replicates,
+            seed=0,
+        ),
         chunk={"accuracy": 0.674, "loss": 0.6123},
         attainable_auroc=0.87,
     )

@@ -43,6 +43,7 @@ def window(n: int = 400) -> CardWindow:
 @pytest.fixture(scope="module")
 def card() -> Card:
     return Card(
+        listed="score",
         model="readmission/<3>",
         split="validation",
         chosen_on=True,

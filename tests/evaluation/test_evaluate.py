@@ -10,10 +10,12 @@ import pytest
 from readmit_spark.config_file import load_config
 from readmit_spark.evaluation.evaluate import (
     Evaluation,
+    agreement_of_risks,
     at_both_prevalences,
     attainable_auroc,
     build_report,
     evaluate_windows,
+    listed,
     report_files,
     ward_precision,
 )
@@ -90,7 +92,20 @@ def evaluations(split: str = "test", risks: dict[int, float] | None = None) -> l
     later = rows[rows.hadm_id < 3].assign(window="discharge")
     config = load_config(overrides=["score.bootstrap=1", "split.seed=0", f"score.split={split}"])
     windows = ["2days", "discharge"]
-    return evaluate_windows(pd.concat([rows, later]), CHUNKS, risks, windows, config)
+    return evaluate_windows(pd.concat([rows, later]), CHUNKS, risks, windows, config, {})
+
+
+def test_risks_are_measured_where_every_admission_has_one() -> None:
+    risks = ADMISSIONS.assign(risk=[0.1, 0.2, 0.6, 0.5])  # in the order of ADMISSIONS
+    found = agreement_of_risks(risks, CONFIG)
+    assert found is not None
+    squares = [0.1**2, 0.2**2, 0.4**2, 0.5**2]
+    assert found["brier"]["value"] == pytest.approx(sum(squares) / 4)
+    assert found["observed_over_expected"]["value"] == pytest.approx(1 / 1.4)
+    assert listed(risks).tolist() == [0.1, 0.2, 0.6, 0.5]
+    for rows in (ADMISSIONS, ADMISSIONS.assign(risk=None), risks.iloc[:0]):
+        assert agreement_of_risks(rows, CONFIG) is None
+        assert listed(rows).tolist() == rows.score.tolist()
 
 
 def test_each_window_is_measured_on_its_own_admissions() -> None:
@@ -155,3 +170,5 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
     assert set(files) == {"metrics.json", "report.html", "roc_2days.png", "pr_2days.png"}
     metrics = json.loads(files["metrics.json"])
     assert metrics["2days"]["natural"]["auroc"]["value"] == pytest.approx(2 / 3)
+    assert metrics["2days"]["alerts"]["thresholds"][0] == {"target": 0.2, "threshold": None}
+    assert "no threshold can be chosen" in str(files["report.html"])

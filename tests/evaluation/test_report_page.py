@@ -145,6 +145,25 @@ def test_windows_have_a_name_in_words(report: Report, name: str, words: str) -> 
     assert replace(report.windows[0], name=name).words == words
 
 
+def test_frozen_thresholds_are_shown_with_what_was_told_and_what_is_reached(
+    page: Page, report: Report
+) -> None:
+    figures = report.windows[1].alerts
+    assert figures is not None
+    row = next(row for row in figures["thresholds"] if row["threshold"] is not None)
+    told, reached = row["told"]["precision"], row["reached"]["per_100"]
+    assert f"{row['target']:.0%}".replace("%", "\N{NARROW NO-BREAK SPACE}%") in page.text
+    for shown in (
+        f"{row['threshold']:.3f}",
+        f"{told['value']:.0%}".removesuffix("%"),
+        f"{row['told']['alerts']:,} alerts",
+        f"{reached['value']:.1f} {reached['low']:.1f} to {reached['high']:.1f}",
+    ):
+        assert shown in page.text
+    assert "no threshold can be chosen" in page.text  # of the window without a readmission
+    assert "20 of 100" in page.text
+
+
 def test_the_only_scores_on_it_are_the_thresholds(source: str, report: Report) -> None:
     thresholds = {
         f"{m['rp80']['threshold']:.3f}" for w in report.windows[:2] for m in (w.natural, w.balanced)

@@ -32,11 +32,11 @@ def test_a_score_for_each_day_of_the_stay(spark: SparkSession) -> None:
     cohort = literal_rows(
         spark,
         [
-            (1, 11, datetime(2020, 1, 1, 12), datetime(2020, 1, 2, 18), 1.25, 1, "test"),
+            (1, 11, datetime(2020, 1, 1, 12), datetime(2020, 1, 2, 18), 1, 1, "test"),
             (2, 21, datetime(2020, 1, 1, 12), None, None, None, "train"),
         ],
         "subject_id long, hadm_id long, admittime timestamp, dischtime timestamp, "
-        "duration_days double, label int, split string",
+        "midnights int, label int, split string",
     )
     first, second, other = (
         risk_by_day(chunks, scores, cohort, 2.0).orderBy("hadm_id", "day").collect()
@@ -45,7 +45,7 @@ def test_a_score_for_each_day_of_the_stay(spark: SparkSession) -> None:
     both = vote_score([0.2, 0.8], 2.0)
     assert (second.day, second.n_chunks, second.score) == (2, 2, pytest.approx(both))
     assert second.change == pytest.approx(both - 0.2)
-    assert not second.actionable  # the stay lasts 1.25 days
+    assert not second.actionable  # the stay has one midnight
     assert (other.hadm_id, other.day, other.change, other.actionable) == (21, 3, None, True)
 
 

@@ -149,14 +149,14 @@ def table(root: Path, name: str) -> list[dict[str, Any]]:
 def test_the_documented_tables_and_files_are_published(ran: Ran) -> None:
     columns = {
         "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
-        "days_next_admit label duration_days split fold",
+        "days_next_admit label duration_days split fold midnights",
         "exclusions": "hadm_id reason",
         "subgroups": "hadm_id sex age_band ethnicity insurance admission_type",
         "chunks": "subject_id hadm_id chunk_index text n_words input_ids n_tokens n_tokens_cut "
         "label split window",
         "chunk_scores": "window hadm_id chunk_index probability model",
         "patient_scores": "window subject_id hadm_id n_chunks max_probability mean_probability "
-        "score label split actionable",
+        "score label split actionable risk",
         "ledger": "window hadm_id status reason",
     }
     for name, expected in columns.items():
@@ -206,12 +206,12 @@ def test_each_patient_score_is_the_vote_of_its_chunks(ran: Ran) -> None:
         assert row["score"] == pytest.approx(vote_score(probabilities, 2.0), abs=1e-12)
 
 
-def test_the_registered_model_has_its_alert_thresholds(ran: Ran) -> None:
+def test_the_registered_model_has_its_fitted_settings(ran: Ran) -> None:
     fitted = Model(fetch(CHAMPION, ran.config.tracking_uri)[0], "").fitted
     assert fitted is not None
     assert (fitted.window, fitted.max_tokens, fitted.vote_c) == ("2days", 128, 2.0)
-    point = fitted.threshold("2days", 0.05)
-    assert point is not None and point.n > 0 and 0 < point.threshold < 1
+    # Fewer than 30 validation admissions allow no threshold, and too few of them came back.
+    assert fitted.alerts == dict.fromkeys(WINDOWS, ()) and fitted.risks == {}
 
 
 def test_an_undefined_metric_is_null_with_the_reason(ran: Ran) -> None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from readmit_spark.nightly.alert_text import alert_words, in_round_numbers
-from tests.nights import alert
+from readmit_spark.nightly.worklist_types import Effect
+from tests.nights import MEASURED, alert
 
 
 def text(**changed: Any) -> str:
-    sentences = " ".join(alert_words(alert(**changed), n_patients=300, horizon_days=30.0))
+    has_risks = changed.pop("has_risks", False)
+    sentences = " ".join(alert_words(alert(**changed), 300, 30.0, has_risks))
     return sentences.replace("\N{NARROW NO-BREAK SPACE}", " ")
 
 
 def test_all_sentences() -> None:
     assert text(tonight=14) == (
         "Alerted: every patient with a score of at least 0.600. In validation, at least 20 % of "
-        "the alerted were readmitted. Tonight that is 14 of 300 patients. Expect about 15 alerts "
+        "the alerted were surely readmitted: the lower bound of the precision reached it with 30 "
+        "alerts or more. Tonight that is 14 of 300 patients. Expect about 15 alerts "
         "a night. Measured on 4,312 validation admissions, 6.5 % of them readmitted: about 2 of 10 "
         "alerted patients were readmitted within 30 days after discharge (22 %; 95 % interval 18 % "
         "to 27 %); the other 8 were not."
@@ -43,7 +47,26 @@ def test_all_sentences() -> None:
         (
             {"rule": "precision", "value": 0.8, "threshold": None},
             "Alerted: nobody. In validation there was no threshold at which at least 80 % of the "
-            "alerted were readmitted.",
+            "alerted were surely readmitted.",
+        ),
+        (
+            {"rule": "capacity", "value": 20.0, "threshold": 0.3, "has_risks": True},
+            "Alerted: the 20 patients with the highest risks (tonight 0.300 or more).",
+        ),
+        (
+            {
+                "value": 0.8,
+                "has_risks": True,
+                "effects": [
+                    Effect("1 night", None, None),
+                    Effect("2 nights or more", 0.6, MEASURED),
+                ],
+            },
+            "Alerted after 1 night in the house: nobody. In validation there was no threshold at "
+            "which at least 80 % of the alerted were surely readmitted. Alerted after 2 nights or "
+            "more in the house: every patient with a risk of at least 0.600. In validation, at "
+            "least 80 % of the alerted were surely readmitted: the lower bound of the precision "
+            "reached it with 30 alerts or more.",
         ),
     ],
 )
@@ -70,7 +93,9 @@ def test_expected_alerts(expected: float | None, sentence: str) -> None:
 
 
 def test_unknown_figures_are_named_with_the_reason() -> None:
-    unknown = text(precision=None, expected_a_night=None, note="the model has no validation")
+    unknown = text(
+        effects=[Effect("", 0.6, None)], expected_a_night=None, note="the model has no validation"
+    )
     assert unknown.endswith(
         "The expected number of alerts a night is not known. The share of alerted patients who are "
         "readmitted is not known. The model has no validation."
@@ -78,10 +103,19 @@ def test_unknown_figures_are_named_with_the_reason() -> None:
     assert "readmitted within" not in unknown
 
 
-def test_precision_without_interval_or_prevalence() -> None:
-    bare = text(precision_low=None, precision_high=None, prevalence=None)
-    assert "Measured on 4,312 validation admissions: about 2 of 10 alerted patients" in bare
-    assert "after discharge (22 %); the other 8" in bare
+def test_a_precision_of_few_alerts_is_no_promise() -> None:
+    few = replace(MEASURED, share_alerted=41 / 4312, recall=0.22 * (41 / 4312) / 0.065)
+    one = text(effects=[Effect("", 0.6, few)])
+    assert one.endswith("These are too few alerts (41) to promise it within 5 points.")
+    assert "promise" not in text()
+
+
+def test_each_number_of_nights_has_its_own_figures() -> None:
+    other = replace(MEASURED, precision=0.5, recall=0.5 * (308 / 4312) / 0.065)
+    both = text(effects=[Effect("1 night", 0.6, MEASURED), Effect("2 nights or more", 0.6, other)])
+    assert "admissions after 1 night in the house, 6.5 % of them readmitted: about 2 of 10" in both
+    assert "admissions after 2 nights or more in the house, 6.5 % of them" in both
+    assert "about 5 of 10 alerted" in both
 
 
 @pytest.mark.parametrize(

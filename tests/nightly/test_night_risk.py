@@ -8,8 +8,10 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from readmit_spark.evaluation.risk_curve import RiskCurve
 from readmit_spark.evaluation.vote import contributions, vote_score
 from readmit_spark.nightly.alerts import AlertRule
+from readmit_spark.nightly.day_fits import DayFits, day_fits
 from readmit_spark.nightly.night_risk import (
     followed,
     new_notes,
@@ -41,7 +43,16 @@ def documents(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame(DOCUMENTS, "hadm_id long, document string, n_notes int")
 
 
-def risk(spark: SparkSession, before: DataFrame, alert: AlertRule) -> DataFrame:
+NO_RISKS = day_fits("3days", {}, {})
+CURVES = {
+    "1days": RiskCurve("intercept", 0.0, 1.0, 100, 50),
+    "2days": RiskCurve("intercept", 2.0, 1.0, 100, 50),
+}
+
+
+def risk(
+    spark: SparkSession, before: DataFrame, alert: AlertRule, fits: DayFits = NO_RISKS
+) -> DataFrame:
     chunks = [
         (document, index, p, [(100 + (index or 0), "nursing", 0, 4)])
         for document, index, p in CHUNKS
@@ -49,12 +60,12 @@ def risk(spark: SparkSession, before: DataFrame, alert: AlertRule) -> DataFrame:
     schema = f"document string, chunk_index int, probability double, {PASSAGES}"
     return patient_risk(
         spark.createDataFrame(chunks, schema), documents(spark), house(spark), before, NIGHT,
-        "basis", 2.0, alert,
+        "basis", 2.0, alert, fits,
     )  # fmt: skip
 
 
 def test_score_rank_and_drivers(spark: SparkSession) -> None:
-    table = risk(spark, table_of_night(spark, None, "patient_risk"), AlertRule("capacity", 1, None))
+    table = risk(spark, table_of_night(spark, None, "patient_risk"), AlertRule("capacity", 1))
     first, second = table.orderBy("rank").collect()
     probabilities = [0.2, 0.9, 0.5, 0.9]
     score = vote_score(probabilities, 2.0)
@@ -82,7 +93,7 @@ def test_a_night_carries_the_history_over_and_compares_scores_of_its_basis_only(
         "hadm_id long, score double, basis string, "
         "history array<struct<as_of: timestamp, score: double, basis: string>>",
     )
-    table = risk(spark, before, AlertRule("threshold", 0.4, 0.4))
+    table = risk(spark, before, AlertRule("threshold", 0.4, (0.4,) * 3))
     rows = {row.hadm_id: row for row in table.collect()}
     assert rows.keys() == {11, 21}
     assert rows[11].previous_score == 0.5
@@ -92,8 +103,24 @@ def test_a_night_carries_the_history_over_and_compares_scores_of_its_basis_only(
         (0.3, "another"), (rows[21].score, "basis"),
     ]  # fmt: skip
     assert (rows[11].alert, rows[21].alert) == (True, True)  # 21 scores 0.4, on the threshold
-    nobody = risk(spark, before, AlertRule("precision", 0.9, None))
+    nobody = risk(spark, before, AlertRule("precision", 0.9, (None,) * 3))
     assert nobody.where("alert").count() == 0
+    assert {row.risk for row in nobody.collect()} == {None}
+
+
+def test_risks_rank_and_alert_by_the_nights_in_the_house(spark: SparkSession) -> None:
+    before = table_of_night(spark, None, "patient_risk")
+    # 11 has spent two nights, 21 one. With the curves turned, 21's lower score is a higher risk.
+    turned = {"1days": CURVES["2days"], "2days": CURVES["1days"]}
+    for curves, ranks in ((CURVES, {11: 1, 21: 2}), (turned, {21: 1, 11: 2})):
+        fits = day_fits("2days", curves, {"1days": (), "2days": ()})
+        rule = AlertRule("precision", 0.5, (0.45, None))
+        rows = {row.hadm_id: row for row in risk(spark, before, rule, fits).collect()}
+        assert {hadm: row["rank"] for hadm, row in rows.items()} == ranks
+        assert rows[11].risk == pytest.approx(curves["2days"].risk(rows[11].score))
+        assert rows[21].risk == pytest.approx(curves["1days"].risk(rows[21].score))
+        assert [rows[11].alert, rows[21].alert] == [False, rows[21].risk >= 0.45]
+    assert rows[21].alert
 
 
 def test_patients_without_a_score_have_a_reason(spark: SparkSession) -> None:

@@ -89,6 +89,25 @@ def test_a_row_shows_rank_score_change_and_strongest_chunk() -> None:
     ]
 
 
+def test_with_risks_the_list_shows_risks_and_the_score_beside() -> None:
+    patient = replace(RISEN, risk=0.31, previous_risk=0.25, history=[(AS_OF, 0.31)])
+    one = night(0, patients=(patient,), alert=alert(tonight=1, threshold=0.3), has_risks=True)
+    source = render_worklist(one)
+    assert table_rows(source) == [
+        "1 Alert 501 adm. 9007199254740993 3 0.310 score 0.713 ▲ risen +0.060 2 "
+        "62 % Nursing, note 77, 1,200\N{EN DASH}1,890; 1 more Show",
+    ]
+    assert 'width="31.0"' in source and "patients, highest risk first" in source
+    assert (island(source)[0]["value"], island(source)[0]["moved"]) == (0.31, pytest.approx(0.06))
+    assert "a score is not a risk in percent" not in Page(source).text
+    (row,) = csv.DictReader(StringIO(worklist_csv(one)))
+    assert (row["score"], row["risk"]) == ("0.7125", "0.31")
+
+
+def test_without_risks_the_list_says_so() -> None:
+    assert "a score is not a risk in percent: this model has no risks" in page().text
+
+
 def test_a_tiny_change_is_not_shown_as_zero() -> None:
     hardly = replace(FALLEN, score=0.2499, previous_score=0.25)
     rows = table_rows(render_worklist(night(0, patients=(hardly,), alert=alert(tonight=0))))
@@ -306,12 +325,12 @@ def test_the_csv_has_one_row_for_each_patient_with_exact_numbers() -> None:
     text = worklist_csv(replace(THREE, patients=(RISEN, FALLEN, third)))
     assert text.splitlines()[0] == (
         "as_of,rank,subject_id,hadm_id,day_of_stay,score,previous_score,change,alert,n_notes,"
-        "n_chunks,driver_row_ids,driver_share"
+        "n_chunks,driver_row_ids,driver_share,risk"
     )
     rows = list(csv.DictReader(StringIO(text)))
     assert list(rows[0].values()) == [
         *("2026-11-22T02:00:00", "1", "501", "9007199254740993", "3", "0.7125", "0.6"),
-        *("risen", "true", "7", "5", "77 78", "0.6154"),
+        *("risen", "true", "7", "5", "77 78", "0.6154", ""),
     ]
     assert (rows[1]["driver_row_ids"], rows[1]["driver_share"]) == ("", "")
     assert rows[2]["previous_score"] == "" and float(rows[2]["score"]) == 0.1 + 0.2

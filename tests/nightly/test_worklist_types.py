@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from readmit_spark.nightly.worklist_types import Alert, Patient, Worklist
@@ -19,10 +17,7 @@ def patient(rank: int, score: float, alert: bool) -> Patient:
 
 
 def night_of(patients: list[Patient], tonight: int) -> Worklist:
-    unknown: dict[str, Any] = dict.fromkeys(
-        ("expected_a_night", "precision", "precision_low", "precision_high", "prevalence")
-    )
-    alert = Alert("threshold", 0.6, 0.6, tonight, n_validation=0, note="", **unknown)
+    alert = Alert("threshold", 0.6, 0.6, tonight, expected_a_night=None, effects=[], note="")
     return Worklist(
         as_of=AS_OF, previous=None, window="3days", model="readmission/1", patients=patients,
         left=[], unscored={}, alert=alert, outcomes=None, facts={}, seconds={},

@@ -131,7 +131,7 @@ def prepared(tokenizer: ChunkTokenizer, folder: Path) -> tuple[str, list[Ids]]:
         {
             "subject_id": first + i, "hadm_id": first + i, "chunk_index": 0, "input_ids": ids,
             "n_tokens": len(ids), "label": label, "split": split, "fold": 0,
-            "duration_days": 5.0, "admission_type": "EMERGENCY",
+            "midnights": 5, "admission_type": "EMERGENCY",
         }
         for split, first in (("train", 0), ("validation", 100))
         for i, (ids, label) in enumerate(zip(encoded, labels, strict=True))

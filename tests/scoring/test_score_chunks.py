@@ -212,11 +212,11 @@ def test_a_probe_without_chunks_is_no_error(spark: SparkSession, tiny_model: str
 
 
 def cohort_frame(spark: SparkSession, hadms: Iterable[int]) -> DataFrame:
-    """Make a cohort whose duration_days is hadm_id / 2, and null for hadm_id 7."""
-    rows = [(h + 1000, h, None if h == 7 else h / 2, None if h == 7 else h % 2, "test")
+    """Make a cohort with hadm_id // 2 midnights, and null for hadm_id 7."""
+    rows = [(h + 1000, h, None if h == 7 else h // 2, None if h == 7 else h % 2, "test")
             for h in hadms]  # fmt: skip
     return spark.createDataFrame(
-        rows, "subject_id long, hadm_id long, duration_days double, label int, split string"
+        rows, "subject_id long, hadm_id long, midnights int, label int, split string"
     )
 
 
@@ -265,14 +265,14 @@ def test_scores_have_the_same_bits_from_any_partitioning(spark: SparkSession) ->
     assert runs[0] == runs[1] == runs[2]
 
 
-def test_a_stay_as_long_as_the_window_or_without_an_end_is_actionable(spark: SparkSession) -> None:
+def test_a_patient_in_the_house_at_the_end_of_the_window_is_actionable(spark: SparkSession) -> None:
     windows = [*WINDOWS, "discharge"]
     values = {(window, hadm, 0): 0.5 for window in windows for hadm in range(3, 9)}
     rows = patient_scores(
         score_frame(spark, values), cohort_frame(spark, range(3, 9)), windows, 2
     ).collect()
     actionable = {(row.window, row.hadm_id): row.actionable for row in rows}
-    # Stays of 1.5, 2, 2.5, 3, unknown and 4 days.
+    # Stays of 1, 2, 2, 3, unknown and 4 midnights.
     assert [actionable["2days", h] for h in range(3, 9)] == [False, True, True, True, True, True]
     assert [actionable["3days", h] for h in range(3, 9)] == [False, False, False, True, True, True]
     assert all(actionable["discharge", h] for h in range(3, 9))

@@ -24,11 +24,17 @@ from readmit_spark.evaluation.gate import Verdict
 from readmit_spark.evaluation.thresholds import operating_points, pick
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import load_for_training
+from readmit_spark.scoring.fitted_settings import FittedSettings
 from readmit_spark.scoring.model import Model, resolve_model
 from readmit_spark.scoring.registry import experiment_run, fetch, register
 from readmit_spark.scoring.score_report import remarks
 from readmit_spark.scoring.scorer import Scorer
-from readmit_spark.training.choose_model import choose, repeat, spread_of_seeds
+from readmit_spark.training.choose_model import (
+    choose,
+    repeat,
+    spread_of_seeds,
+    train_windows,
+)
 from readmit_spark.training.finetune_job import finetune_and_register
 from readmit_spark.training.launch import train_here
 from readmit_spark.training.plan import Trained, TrainingPlan
@@ -174,22 +180,41 @@ def test_fitted_settings_follow_from_the_validation_scores(
     client = mlflow.MlflowClient(tracking_uri=tuned.tracking_uri)
     run = client.get_model_version("readmission", "1").run_id
     logged = Path(client.download_artifacts(run, "learnt.json", str(tmp_path)))
-    assert json.loads(logged.read_text()) == fitted.to_dict()
+    assert FittedSettings.from_dict(json.loads(logged.read_text())) == fitted
     index = read_index(folder, WINDOW, admissions_of(folder, "validation", None, WINDOW))
-    p = Scorer(home).score(read_tokens(folder, WINDOW, index))
+    p = Scorer(home).score(read_tokens(folder, [WINDOW], index))
     scores, labels = [], []
     for hadm in np.unique(index.hadm_ids):
         own = p[index.hadm_ids == hadm]
         n = len(own) / fitted.vote_c
         scores.append((own.max() + own.mean() * n) / (1 + n))
         labels.append(hadm % 2)
-    for target in (0.5, 0.8):
+    patients = [hadm // 2 for hadm in np.unique(index.hadm_ids)]
+    for target in (0.2, 0.4):
         expected, point = (
-            pick(operating_points(scores, labels), target), fitted.threshold(WINDOW, target)
-        )  # fmt: skip
+            pick(operating_points(scores, labels, patients), target),
+            fitted.threshold(WINDOW, target),
+        )
         assert expected is not None and point is not None
         assert point.threshold == pytest.approx(expected.threshold, abs=1e-5)
         assert (point.recall, point.n) == (pytest.approx(expected.recall), 60)
+
+
+@pytest.mark.parametrize(
+    ("settings", "windows"),
+    [
+        ([], ("1days", "2days", "3days")),
+        (["train.window=2days"], ("1days", "2days")),
+        (["train.window=discharge"], ("discharge",)),
+        (["train.snapshots=false"], ("3days",)),
+        (["profile=paper"], ("3days",)),
+    ],
+)
+def test_snapshots_are_the_prepared_windows_up_to_that_of_the_training(
+    settings: list[str], windows: tuple[str, ...]
+) -> None:
+    prepared = ("2days", "discharge", "1days", "3days", "5days")
+    assert train_windows(load_config(overrides=settings), prepared) == windows
 
 
 def test_checkpoints_are_deleted_after_registration(tuned: Config) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from readmit_spark.training.optimisation import _parameter_groups, exact_cpu_mat
 from readmit_spark.training.plan import Trained, TrainingPlan
 from readmit_spark.training.ranks import Ranks
 from readmit_spark.training.schedule import epoch_steps
-from readmit_spark.training.shards import admissions_of, read_index, read_tokens
+from readmit_spark.training.shards import admissions_of, read_index, read_part, read_tokens
 from readmit_spark.training.validation_scores import ChunkScores
 from tests.prepared import WINDOW, learnable, plan, rows, write_prepared
 from tests.tiny import VOCABULARY
@@ -149,12 +150,40 @@ def test_the_loss_curve_is_that_of_a_trainer_that_pads_to_the_full_width(
     assert losses_of_transformers(ours, tmp_path / "theirs") == pytest.approx(losses, abs=1e-3)
 
 
+def test_snapshots_are_trained_on_and_validated_with_the_same_weight(
+    tiny_model: str, tmp_path: Path
+) -> None:
+    folder = learnable(tmp_path / "in", train=40)
+    # The first midnight has the first chunk of the admissions with an even number of midnights.
+    early = [
+        row | {"midnights": 5}
+        for row in rows(40, 2) + rows(60, 9, "validation", first=1000)
+        if row["chunk_index"] == 0 and row["hadm_id"] % 4 < 2
+    ]
+    other = write_prepared(tmp_path / "early", early, "1days")
+    Path(other, "chunks/window=1days").rename(Path(folder, "chunks/window=1days"))
+    both = replace(
+        plan(tiny_model, folder, tmp_path / "work", epochs=2.0),
+        train_windows=("1days", WINDOW), scored_windows=("1days", WINDOW),
+    )  # fmt: skip
+    trained, logged = run(both)
+    assert trained.steps == 2 * (len(read_part(folder, "train", None, both.train_windows)
+                                     .balanced_sample(1)) // 8)  # fmt: skip
+    means = [values["validation_auroc"] for _, values in logged if "validation_auroc" in values]
+    aurocs = []
+    for scores in trained.scores["validation"].values():
+        patients = scores.vote(2.0)
+        aurocs.append(roc_auc_score(patients.labels, patients.scores))
+    assert max(means) == pytest.approx(np.mean(aurocs), abs=1e-9)
+    assert aurocs[0] != aurocs[1]
+
+
 def losses_of_transformers(ours: TrainingPlan, work: Path) -> list[float]:
     """Train one epoch on the batches of `ours` with transformers' Trainer; return its losses."""
     folder, settings = ours.prepared_folder, ours.settings
     index = read_index(folder, WINDOW, admissions_of(folder, "train", None))
     index = index.balanced_sample(settings.seed)
-    chunks = read_tokens(folder, WINDOW, index)
+    chunks = read_tokens(folder, [WINDOW], index)
     labels = torch.from_numpy(index.labels).float()
     steps = [np.concatenate(step) for step in epoch_steps(index.lengths, 2, 4, settings.seed, 0)]
     losses: list[float] = []

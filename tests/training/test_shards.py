@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from readmit_spark.errors import UserError
-from readmit_spark.training.shards import admissions_of, read_index, read_tokens
+from readmit_spark.training.shards import admissions_of, read_index, read_part, read_tokens
 from tests.prepared import WINDOW, Row, rows, write_prepared
 
 
 def row(hadm: int, chunk: int, ids: list[int], label: int | None, **more: object) -> Row:
     return {
         "subject_id": hadm // 10, "hadm_id": hadm, "chunk_index": chunk, "input_ids": ids,
-        "n_tokens": len(ids), "label": label, "split": "train", "fold": 0, "duration_days": 5.0,
+        "n_tokens": len(ids), "label": label, "split": "train", "fold": 0, "midnights": 5,
         "admission_type": "EMERGENCY",
         **more,
     }  # fmt: skip
@@ -35,7 +35,7 @@ def test_the_index_is_sorted_and_has_only_labelled_chunks_of_the_part(tmp_path: 
     assert index.chunk_indexes.tolist() == [0, 0, 1]
     assert index.lengths.tolist() == [2, 4, 3]
     backwards = index.take(np.array([2, 0]))
-    tokens = read_tokens(folder, WINDOW, backwards)
+    tokens = read_tokens(folder, [WINDOW], backwards)
     assert [ids.tolist() for ids in tokens] == [[2, 9, 3], [2, 3]]
     assert index.fingerprint() != backwards.fingerprint()
 
@@ -48,7 +48,7 @@ def test_the_parts_of_all_ranks_are_all_chunks(tmp_path: Path) -> None:
     for rank in range(3):
         part = index.take(np.arange(rank, len(index), 3))
         for hadm, chunk, ids in zip(
-            part.hadm_ids, part.chunk_indexes, read_tokens(folder, WINDOW, part), strict=True
+            part.hadm_ids, part.chunk_indexes, read_tokens(folder, [WINDOW], part), strict=True
         ):
             tokens[hadm, chunk] = ids.tolist()
     assert tokens == {(r["hadm_id"], r["chunk_index"]): r["input_ids"] for r in expected}
@@ -78,14 +78,31 @@ def test_with_a_window_only_actionable_admissions_are_read(tmp_path: Path) -> No
     folder = write_prepared(
         tmp_path,
         [
-            row(11, 0, [2, 3], 1, duration_days=2.99),
-            row(12, 0, [2, 3], 1, duration_days=3.0),
-            row(13, 0, [2, 3], 1, duration_days=None),
+            row(11, 0, [2, 3], 1, midnights=2),
+            row(12, 0, [2, 3], 1, midnights=3),
+            row(13, 0, [2, 3], 1, midnights=None),
         ],
     )
     assert admissions_of(folder, "train", None).tolist() == [11, 12, 13]
     assert admissions_of(folder, "train", None, "3days").tolist() == [12, 13]
     assert admissions_of(folder, "train", None, "discharge").tolist() == [11, 12, 13]
+
+
+def test_snapshots_are_read_while_the_patient_is_in_the_house(tmp_path: Path) -> None:
+    one = [row(11, 0, [2, 5, 3], 1, midnights=1), row(12, 0, [2, 6, 3], 0, midnights=2),
+           row(13, 0, [2, 7, 3], 0, midnights=0)]  # fmt: skip
+    folder = write_prepared(tmp_path / "1", one, "1days")
+    two = [row(11, 0, [2, 5, 3], 1), row(12, 0, [2, 6, 3], 0), row(12, 1, [2, 8, 3], 0)]
+    other = write_prepared(tmp_path / "2", two, "2days")
+    Path(other, "chunks/window=2days").rename(Path(folder, "chunks/window=2days"))
+    index = read_part(folder, "train", None, ["1days", "2days"])
+    snapshots = list(zip(index.hadm_ids, index.days, index.chunk_indexes, strict=True))
+    # 11 left before the second midnight and 13 before the first.
+    assert snapshots == [(11, 1, 0), (12, 1, 0), (12, 2, 0), (12, 2, 1)]
+    tokens = read_tokens(folder, ["1days", "2days"], index.take(np.array([3, 0, 2, 1])))
+    assert [ids[1] for ids in tokens] == [8, 5, 6, 6]
+    everybody = read_part(folder, "train", None, ["1days"])
+    assert everybody.hadm_ids.tolist() == [11, 12, 13]
 
 
 def test_training_is_balanced_by_admissions_and_then_chunks(tmp_path: Path) -> None:
