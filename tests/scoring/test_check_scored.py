@@ -22,7 +22,7 @@ def prepared(model: Model, /, **changes: str) -> Prepared:
     """As jobs/prepare.py publishes it with `config()`."""
     made_with = {
         "profile": "default", "windows": ["2days"], "model": {"max_tokens": 128},
-        "clean": {"keep_decimals": None},
+        "clean": {"keep_decimals": None}, "window": {"available": None, "days_before": None},
         "chunk": {"mode": config().chunk.mode, "words": config().chunk.words,
                   "min_tail_words": config().chunk.min_tail_words},
         "split": {"level": None, "seed": 1},
