@@ -31,6 +31,7 @@ from readmit_spark.config_types import (
     CodeList,
     Day,
     Days,
+    Dispositions,
     FormatName,
     KnownUntil,
     NotNegativeInt,
@@ -122,6 +123,8 @@ class Label:
     known_until: KnownUntil | None
     death: Literal["exclude", "negative", "event"] | None
     join_hours: Annotated[NotNegativeNumber, Field(le=24 * 365)]
+    leave_out: Dispositions | None
+    observation: Literal["exclude", "include"]
 
 
 @dataclass(frozen=True, config=_STRICT_KEYS)

@@ -9,7 +9,7 @@ import datetime
 import os
 import re
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AllowInfNan, BeforeValidator, Field, Strict
@@ -145,5 +145,9 @@ PositiveNumbers = Annotated[tuple[PositiveNumber, ...], BeforeValidator(_list_li
 VoteCs = Annotated[tuple[VoteC, ...], BeforeValidator(_list_like("[0.5, 1]"))]
 CodeList = Annotated[
     tuple[Text, ...], AfterValidator(_folded), BeforeValidator(_list_like("[elective]"))
+]
+Dispositions = Annotated[
+    tuple[Literal["acute", "against_advice", "hospice"], ...],
+    BeforeValidator(_list_like("[acute, hospice]")),
 ]
 Categories = Annotated[Texts, AfterValidator(_folded)]

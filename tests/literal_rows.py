@@ -10,6 +10,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 
+def with_stay_facts(admissions: DataFrame) -> DataFrame:
+    """Add the optional columns of ADMISSIONS, empty."""
+    kinds = dict.fromkeys(("planned", "newborn", "stay", "discharge_to"), "string")
+    columns = {name: F.lit(None).cast(kind) for name, kind in {**kinds, "died": "date"}.items()}
+    return admissions.withColumns(columns)
+
+
 def literal_rows(spark: SparkSession, rows: Iterable[tuple[Any, ...]], schema: str) -> DataFrame:
     """Make a table of these rows. schema: "name type, name type", without nested types.
 

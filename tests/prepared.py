@@ -30,6 +30,7 @@ VALUES = {
     "ethnicity": ("black", "white"),
     "insurance": ("medicare", "private"),
     "admission_type": ("emergency", "urgent"),
+    "discharge_to": ("facility", "home"),
 }
 
 Row = dict[str, Any]

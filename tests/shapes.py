@@ -44,6 +44,7 @@ def write_mimic4(hospital: Hospital, folder: Path) -> None:
             "admit_provider_id": "P0",
             "insurance": hospital.admissions["INSURANCE"],
             "race": hospital.admissions["ETHNICITY"],
+            "discharge_location": hospital.admissions["DISCHARGE_LOCATION"],
             "hospital_expire_flag": hospital.admissions["HOSPITAL_EXPIRE_FLAG"],
         }
     )
@@ -92,9 +93,10 @@ def write_mapped(hospital: Hospital, mapped: Mapped, folder: Path) -> None:
     Texts are cut into lines of 100 characters where the mapping joins lines.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    source = {
-        "admissions": hospital.admissions, "notes": hospital.notes, "patients": hospital.patients
-    }  # fmt: skip
+    stays = hospital.admissions
+    went_to = stays["DISCHARGE_LOCATION"].map({"HOME": "HOME", "DEAD/EXPIRED": "DIED"})
+    stays = stays.assign(DISCHARGE_TO=went_to)
+    source = {"admissions": stays, "notes": hospital.notes, "patients": hospital.patients}
     for name, table in mapped.tables.items():
         rows = source[name]
         given = pd.DataFrame(index=rows.index)
@@ -105,7 +107,8 @@ def write_mapped(hospital: Hospital, mapped: Mapped, folder: Path) -> None:
                 value = _as_written(value, column in ("chartdate", "dob", "dod"), mapped)
             given[own] = value.str.strip().str.upper().map(meanings) if meanings else value
         for own, codes in getattr(table, "died", {}).items():
-            given[own] = rows["HOSPITAL_EXPIRE_FLAG"].map({1: codes[0]})
+            died = rows["HOSPITAL_EXPIRE_FLAG"] == 1
+            given[own] = given.get(own, pd.Series(index=rows.index)).mask(died, codes[0])
         for own, codes in table.keep.items():
             given[own] = codes[-1]
         other = given.tail(1).assign(**dict.fromkeys(table.keep, "zz"))

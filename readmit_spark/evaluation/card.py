@@ -15,7 +15,12 @@ from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.calibration import calibration
 from readmit_spark.evaluation.card_page import Card, CardWindow
 from readmit_spark.evaluation.decision_page import decision_picture, decision_rows
-from readmit_spark.evaluation.evaluate import at_both_prevalences, decision_curve_of, has_risks
+from readmit_spark.evaluation.evaluate import (
+    at_both_prevalences,
+    decision_curve_of,
+    has_risks,
+    is_all_cause,
+)
 from readmit_spark.evaluation.report_page import FlowStep
 from readmit_spark.evaluation.subgroups import Group, by_subgroup, with_factors
 from readmit_spark.notes.outcome import UNLABELLED
@@ -68,6 +73,7 @@ def model_card(
             **facts,
         },
         remarks=remarks,
+        all_cause=is_all_cause(prepared),
     )
 
 

@@ -64,6 +64,7 @@ class Card:
     windows: Sequence[CardWindow]
     facts: Mapping[str, str]
     remarks: Sequence[str] = ()
+    all_cause: bool = False  # of many admissions nobody knows whether they were planned
 
 
 MEASURES = {"auroc": "AUROC", "auprc": "AUPRC", "rp80": "RP80", "brier": "Brier score"}
@@ -80,9 +81,10 @@ def card_page(card: Card) -> str:
 
 def card_summary(card: Card) -> str:
     """Return the main figures as Markdown, for the description of the version in the registry."""
+    kind = "all-cause" if card.all_cause else "unplanned"
     lines = [
-        f"Predicts readmission within {card.horizon_days:g} days from clinical notes. It ranks "
-        "patients for a clinician's attention. It decides nothing.",
+        f"Predicts {kind} readmission within {card.horizon_days:g} days from clinical notes. It "
+        "ranks patients for a clinician's attention. It decides nothing.",
         "",
         f"Measured on the {card.split} patients:",
         "",

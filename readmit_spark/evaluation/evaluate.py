@@ -33,6 +33,18 @@ from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.manifests import Prepared
 
+_LARGEST_UNKNOWN_SHARE = 0.01  # of the admissions
+# Counts of notes that are no problem of the input.
+_NO_PROBLEMS = (
+    "notes", "discharge_summaries", "available_from_charttime", "available_from_chartdate",
+    "before_admission",
+)  # fmt: skip
+_LEFT_OUT = {
+    "discharged_acute": "transferred to another hospital",
+    "discharged_against_advice": "left against advice",
+    "discharged_hospice": "left for a hospice",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -50,6 +62,7 @@ def evaluate_windows(
     windows: Sequence[str],
     config: Config,
     points: Mapping[str, Sequence[Threshold]],
+    died: pd.DataFrame | None = None,
 ) -> list[Evaluation]:
     """Compute the metrics of each window.
 
@@ -60,7 +73,9 @@ def evaluate_windows(
     measured: window, subject_id, hadm_id, score, risk, label; risk is null where the model has no
     risk curve; with admittime, each window is measured by month too. chunk_facts: window, accuracy,
     loss. risks: hadm_id -> true risk; None if they are unknown. points: window -> the model's
-    thresholds from validation.
+    thresholds from validation. died: window, subject_id, hadm_id, score of the admissions without a
+    label whose patient died within the horizon; with them `readmitted_or_dead`, a second outcome,
+    is measured.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []
@@ -81,6 +96,10 @@ def evaluate_windows(
             metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
         if "admittime" in rows:
             metrics["by_month"] = by_month(rows)
+        dead = died[died.window == window] if died is not None else rows[:0]
+        if len(dead):
+            both = pd.concat([rows, dead.assign(label=1)]).sort_values("hadm_id")
+            metrics["readmitted_or_dead"] = _evaluate(both, both.score, config)
         evaluations.append(Evaluation(window, rows, metrics))
     return evaluations
 
@@ -204,11 +223,7 @@ def build_report(
                 for k, v in prepared.admissions.items()
                 if v and k not in ("rows", "duplicate_rows")
             },
-            **{
-                f"notes: {k}": v
-                for k, v in prepared.notes.items()
-                if v and k not in ("notes", "discharge_summaries")
-            },
+            **{f"notes: {k}": v for k, v in prepared.notes.items() if v and k not in _NO_PROBLEMS},
         },
         facts=_report_facts(config, model, prepared),
         seconds={
@@ -216,7 +231,15 @@ def build_report(
             **{f"score: {k}": v for k, v in seconds.items()},
         },
         horizon_days=config.label.horizon_days,
+        all_cause=is_all_cause(prepared),
     )
+
+
+def is_all_cause(prepared: Prepared) -> bool:
+    """Return whether readmissions cannot be called unplanned: of too many admissions nobody knows
+    whether they were planned."""
+    unknown = prepared.outcomes.get("plan_unknown", 0)
+    return unknown > _LARGEST_UNKNOWN_SHARE * prepared.admissions["rows"]
 
 
 def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, str]:
@@ -228,6 +251,7 @@ def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, s
         "vote": f"c = {config.vote.c}",
         "split.seed": str(config.split.seed),
         "notes read": f"{prepared.notes['notes']:,}",
+        "outcome": _outcome(prepared),
         **_outcome_facts(prepared.outcomes),
         "prepared": prepared.finished,
         # A cluster's pyspark is a zip without package metadata.
@@ -237,11 +261,26 @@ def _report_facts(config: Config, model: str, prepared: Prepared) -> dict[str, s
     }
 
 
+def _outcome(prepared: Prepared) -> str:
+    """Return what the label means. It is no CMS measure."""
+    unknown, rows = prepared.outcomes.get("plan_unknown", 0), prepared.admissions["rows"]
+    kind = "all-cause" if is_all_cause(prepared) else "unplanned"
+    if not unknown:
+        return f"{kind} readmission"
+    return (
+        f"{kind} readmission: of {unknown:,} of {rows:,} admissions nobody knows whether they were "
+        "planned, and they count as readmissions"
+    )
+
+
 def _outcome_facts(outcomes: Mapping[str, int]) -> dict[str, str]:
     """Return lines on stays without a label and on early readmissions, some of them transfers."""
     facts = {}
     if open_stays := outcomes.get("follow_up_incomplete"):
         facts["without a label"] = f"{open_stays:,} stays whose follow-up ends with the data"
+    for name, words in _LEFT_OUT.items():
+        if n := outcomes.get(name):
+            facts[f"left out: {words}"] = f"{n:,} stays (label.leave_out)"
     if deaths := outcomes.get("died_within_horizon"):
         facts["left out"] = f"{deaths:,} stays whose patient died before any readmission"
     if outcomes:
@@ -305,6 +344,7 @@ def _window(
         alerts=metrics["alerts"],
         chunk=metrics["chunks"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
+        readmitted_or_dead=metrics.get("readmitted_or_dead"),
     )
 
 

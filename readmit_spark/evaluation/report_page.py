@@ -85,6 +85,8 @@ class WindowResult:
     alerts: Mapping[str, Any] | None = None
     chunk: Mapping[str, float] | None = None
     attainable_auroc: float | None = None  # only synthetic cohorts have one
+    # As `natural`, where deaths after discharge are known: death within the horizon counts too.
+    readmitted_or_dead: Mapping[str, Any] | None = None
 
     @property
     def words(self) -> str:
@@ -108,6 +110,7 @@ class Report:
     facts: Mapping[str, str]  # name -> value: versions, configuration, model
     seconds: Mapping[str, float]  # stage -> wall-clock seconds
     horizon_days: float = 30
+    all_cause: bool = False  # of many admissions nobody knows whether they were planned
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES, init=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.small_cells import hidden_cells, rounded
 from readmit_spark.notes.demographics import UNKNOWN
 
-FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type")
+FACTORS = ("sex", "age_band", "ethnicity", "insurance", "admission_type", "discharge_to")
 Windows = dict[str, pd.DataFrame]
 MEASURES = ("auroc", "brier", *CALIBRATION)
 

@@ -22,6 +22,17 @@ class DataTimes:
     last_admission: datetime | None
 
 
+def old_sources(as_of: datetime, data: DataTimes, last_note: datetime | None) -> dict[str, str]:
+    """Return the last admission and the last note if they are more than a day before `as_of`:
+    name -> its time in words. Then a table may not have come for this night."""
+    times = {"admission": data.last_admission, "note of a patient in the house": last_note}
+    return {
+        name: f"{time:%Y-%m-%d %H:%M}" if time else "no known time"
+        for name, time in times.items()
+        if not time or as_of - time > _MOST_AFTER_DATA
+    }
+
+
 def check_source(form: str | None) -> None:
     """Raise a UserError if the notes come from a format that no night can use."""
     if form == "omop":

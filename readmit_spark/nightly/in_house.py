@@ -7,7 +7,6 @@ they are written, so a clock change has no effect.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, Observation, Window
@@ -24,7 +23,7 @@ from readmit_spark.notes.note_rule import (
     time_counts,
     timestamp,
 )
-from readmit_spark.storage.codes import is_one_of
+from readmit_spark.notes.stay_kinds import is_newborn, is_no_admission
 
 _IDS = ("subject_id", "hadm_id")
 _LAST = "last"
@@ -40,19 +39,19 @@ def admissions_at(admissions: DataFrame, as_of: datetime) -> DataFrame:
     return _without_later_ends(admissions.where(F.col("admittime") <= timestamp(as_of)), as_of)
 
 
-def in_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> DataFrame:
+def in_house(admissions: DataFrame, as_of: datetime, config: Config) -> DataFrame:
     """Build subject_id, hadm_id, admittime, day_of_stay (1 on the day of admission): one row for
-    each admission that has not ended, newborns left out.
+    each admission that has not ended, newborns and observation stays left out.
 
-    admissions: from `admissions_at`. newborn: their admission types (`codes.newborn`). Admissions
-    that may have ended are left out; `count_house` counts them.
+    admissions: from `admissions_at`. Admissions that may have ended are left out; `count_house`
+    counts them.
     """
-    present = _not_ended(newborn) & ~_uncertain()
+    present = _not_ended(config) & ~_uncertain()
     day = F.datediff(timestamp(as_of), F.to_date("admittime")) + 1
     return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
 
 
-def count_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) -> tuple[int, int]:
+def count_house(admissions: DataFrame, as_of: datetime, config: Config) -> tuple[int, int]:
     """Count the admissions in the house, and those that may be in it and are left out, because a
     time of theirs is not understood, or the end lies before ADMITTIME.
 
@@ -61,7 +60,7 @@ def count_house(admissions: DataFrame, as_of: datetime, newborn: Sequence[str]) 
     begun = F.col("unread.admittime") | (F.col("admittime") <= timestamp(as_of))
     recorded = _without_later_ends(admissions.where(begun), as_of)
     counts = (
-        recorded.where(_not_ended(newborn))
+        recorded.where(_not_ended(config))
         .agg(F.count(F.when(~_uncertain(), 1)), F.count(F.when(_uncertain(), 1)))
         .first()
     )
@@ -82,19 +81,20 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _without_later_ends(admissions: DataFrame, as_of: datetime) -> DataFrame:
-    """Return the admissions with DISCHTIME and DEATHTIME null if they are later than `as_of`."""
-    for name in ("dischtime", "deathtime"):
+    """Return the admissions with DISCHTIME, DEATHTIME and DIED null if later than `as_of`."""
+    for name in ("dischtime", "deathtime", "died"):
         recorded = F.when(F.col(name) <= timestamp(as_of), F.col(name))
         admissions = admissions.withColumn(name, recorded)
     return admissions
 
 
-def _not_ended(newborn: Sequence[str]) -> Column:
+def _not_ended(config: Config) -> Column:
     """Return whether the admission has no end that can be believed, and both ids."""
     ended = _at_or_after_admission("dischtime") | _at_or_after_admission("deathtime")
     return (
         ~ended
-        & ~is_one_of("admission_type", newborn)
+        & ~is_newborn(config)
+        & ~is_no_admission(config)
         & F.col("subject_id").isNotNull()
         & F.col("hadm_id").isNotNull()
     )

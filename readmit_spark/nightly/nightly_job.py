@@ -24,6 +24,7 @@ from readmit_spark.nightly.check_time import (
     check_anybody,
     check_not_after_data,
     check_source,
+    old_sources,
 )
 from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
 from readmit_spark.nightly.night_estimate import estimate_lines
@@ -106,14 +107,15 @@ class _Notes:
     """The notes that the night reads.
 
     notes: with their texts. documents: a digest for each of the n admissions that have notes.
-    counts: notes by reason. read: counts of all notes of the table. ids: the texts of all ids,
-    with data.ids=text.
+    counts: notes by reason. last: when the last note of a patient in the house could be read. read:
+    counts of all notes of the table. ids: the texts of all ids, with data.ids=text.
     """
 
     notes: DataFrame
     documents: DataFrame
     n: int
     counts: dict[str, int]
+    last: datetime | None
     read: dict[str, int]
     ids: DataFrame | None
 
@@ -167,12 +169,11 @@ class _NightRun:
     def admissions(self) -> _Admissions:
         run = self.run
         with run.stage("patients in the house"):
-            newborn = run.config.codes.newborn
             distinct, counts = all_admissions(run.spark, run.config, run.say)
             table = run.write_temp(distinct, "admissions")
             admissions_at = in_house.admissions_at(table, self.as_of)
-            house = in_house.in_house(admissions_at, self.as_of, newborn)
-            n, uncertain = in_house.count_house(table, self.as_of, newborn)
+            house = in_house.in_house(admissions_at, self.as_of, run.config)
+            n, uncertain = in_house.count_house(table, self.as_of, run.config)
             if uncertain and not n:
                 raise UserError(
                     f"data.admissions: {uncertain:,} admissions may be in the house, but a time of "
@@ -207,7 +208,7 @@ class _NightRun:
             if not run.config.nightly.any_time:
                 check_not_after_data(self.as_of, admissions.times, last)
             documents, n = keep_in_driver(in_house.document_digests(notes))
-            return _Notes(notes, documents, n, used, read, ids_of_inputs(run))
+            return _Notes(notes, documents, n, used, last, read, ids_of_inputs(run))
 
     def new_text(self, notes: _Notes) -> _NewText:
         run, in_use = self.run, self.in_use
@@ -372,6 +373,7 @@ class _NightRun:
             "admissions": admissions.counts,
             "notes": notes.counts,
             "notes_read": notes.read,
+            "old_sources": old_sources(self.as_of, admissions.times, notes.last),
             "counts": {
                 "in_house": admissions.n,
                 "uncertain": admissions.uncertain,
@@ -392,6 +394,17 @@ def _summary_lines(facts: dict[str, Any]) -> list[str]:
         f"{counts['scored']:,} scored, {counts['alerts']:,} alerts; {counts['chunks']:,} chunks, "
         f"{counts['chunks_to_score']:,} of them new"
     ]
+    lines += [
+        f"the last {name} is of {time}, more than a day before this night: has its table come?"
+        for name, time in facts["old_sources"].items()
+    ]
+    notes = facts["notes"]
+    if notes["available_from_charttime"] or notes["available_from_chartdate"]:
+        lines.append(
+            f"notes without STORETIME: {notes['available_from_charttime']:,} of "
+            f"{notes['usable']:,} count from CHARTTIME, {notes['available_from_chartdate']:,} from "
+            "the end of CHARTDATE"
+        )
     if counts["uncertain"]:
         lines.append(
             f"{counts['uncertain']:,} more admissions may be in the house: a time of each is not "

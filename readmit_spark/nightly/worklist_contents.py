@@ -80,6 +80,7 @@ def worklist(
         facts=_facts_of_page(facts, config),
         seconds=run.progress.seconds,
         uncertain=facts["counts"]["uncertain"],
+        old_sources=facts["old_sources"],
         horizon_days=config.label.horizon_days,
         has_risks=in_use.fits.has_risks,
     )

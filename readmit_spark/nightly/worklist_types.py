@@ -6,7 +6,7 @@ Scores, probabilities, shares and precisions are from 0 to 1. Times are local ho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -135,7 +135,8 @@ class Worklist:
     """Everything on the page.
 
     unscored: reason -> number of admissions in hospital without a score. uncertain: number of
-    further admissions that may be in hospital. outcomes: figures of the
+    further admissions that may be in hospital. old_sources: the last admission and the last note,
+    if they are more than a day before as_of: name -> its time. outcomes: figures of the
     admissions on earlier lists whose outcome is known: n, readmitted, from and to (ISO dates of
     discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
     None, "reason" may explain it. has_risks: whether the list shows risks; otherwise it shows
@@ -155,6 +156,7 @@ class Worklist:
     facts: Mapping[str, str]  # name -> value: versions, configuration
     seconds: Mapping[str, float]  # stage -> wall-clock seconds
     uncertain: int = 0
+    old_sources: Mapping[str, str] = field(default_factory=dict)
     horizon_days: float = 30  # readmissions earlier than this count
     has_risks: bool = False
 

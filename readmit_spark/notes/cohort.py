@@ -12,7 +12,7 @@ from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.notes.outcome import days_between, with_outcomes
-from readmit_spark.storage.codes import is_one_of
+from readmit_spark.notes.stay_kinds import is_newborn, is_no_admission
 
 FOLDS = 5
 TEST, VALIDATION = 0.1, 0.2  # hash below 0.1: test; below 0.2: validation
@@ -20,7 +20,9 @@ TEST, VALIDATION = 0.1, 0.2  # hash below 0.1: test; below 0.2: validation
 
 def distinct_admissions(admissions: DataFrame) -> DataFrame:
     """Drop repeated rows. UserError where one HADM_ID has different rows."""
-    distinct = admissions.dropDuplicates()
+    # A row may be there twice with two values of DISCHARGE_LOCATION, which decides nothing here.
+    same = [name for name in admissions.columns if name != "discharge_to"]
+    distinct = admissions.groupBy(*same).agg(F.max("discharge_to").alias("discharge_to"))
     several = (
         distinct.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
     )
@@ -44,8 +46,9 @@ def label_admissions(
 
     exclusion: the reason to leave the admission out of the cohort, or null.
 
-    patients: from `read_patients`, for deaths outside the hospital; None: only the deaths in
-    `admissions` are known. known_until: from `outcome.end_of_follow_up`; None: for ever.
+    admissions: from `read_admissions`. patients: from `read_patients`, for deaths outside the
+    hospital; None: only the deaths in `admissions` are known. known_until: from
+    `outcome.end_of_follow_up`; None: for ever.
     """
     stays = _with_deaths(admissions, patients, config.profile)
     return (
@@ -170,7 +173,8 @@ def _exclusion(config: Config) -> Column:
         F.when(F.col("hadm_id").isNull(), "hadm_id_missing")
         .when(F.col("subject_id").isNull(), "subject_id_missing")
         .when(F.col("admittime").isNull(), "admittime_unparsed")
-        .when(is_one_of("admission_type", config.codes.newborn), "newborn")
+        .when(is_newborn(config), "newborn")
+        .when(is_no_admission(config), "observation")
         .when(died_in_hospital(config.profile), "died_in_hospital")
         .when(F.col("after_death"), "after_death")
     )
@@ -181,16 +185,16 @@ def _exclusion(config: Config) -> Column:
 
 
 def _with_deaths(admissions: DataFrame, patients: DataFrame | None, profile: str) -> DataFrame:
-    """Add died (the time of a death in the stay), dod (the day of death in `patients`) and
-    after_death: whether the stay begins after the subject's death, in an earlier stay or, by `dod`,
-    on a day before; false in the paper profile."""
+    """Replace died by the time of a death in the stay; add dod (the day of death by either table)
+    and after_death: whether the stay begins after the subject's death, in an earlier stay or, by
+    `dod`, on a day before; false in the paper profile."""
     # Where the time of a death in hospital is not understood, the stay's end is its latest moment.
     died = F.when(died_in_hospital(profile), F.coalesce("deathtime", "dischtime"))
-    if patients is None:
-        stays = admissions.withColumn("dod", F.lit(None).cast("date"))
-    else:
-        days = patients.groupBy("subject_id").agg(F.min("dod").alias("dod"))
-        stays = admissions.join(days, "subject_id", "left")
+    days = admissions.select("subject_id", F.col("died").alias("dod"))
+    if patients is not None:
+        days = days.unionByName(patients.select("subject_id", "dod"))
+    first = days.groupBy("subject_id").agg(F.min("dod").alias("dod"))
+    stays = admissions.drop("died").join(first, "subject_id", "left")
     if profile == "paper":
         return stays.withColumns({"died": died, "after_death": F.lit(False)})
     # An earlier stay's: a stay of a donor may begin after its own DEATHTIME.

@@ -26,17 +26,21 @@ def subgroups_table(
     demographics: DataFrame,
     patients: DataFrame | None,
     admission_types: Sequence[str],
+    labelled: DataFrame,
 ) -> DataFrame:
-    """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type: one row per admission.
+    """Build hadm_id, sex, age_band, ethnicity, insurance, admission_type, discharge_to: one row per
+    admission.
 
     A missing value is "unknown". One that is not known is "other": reports name the groups, also
     of a single admission, and any text may stand in a column. demographics: from
     `read_demographics`. patients: from `read_patients`; without it, sex and age are unknown.
-    admission_types: the known ones, in lower case.
+    admission_types: the known ones, in lower case. labelled: hadm_id, discharge_to of all.
     """
+    discharges = labelled.select("hadm_id", "discharge_to").where(F.col("hadm_id").isNotNull())
     admissions = cohort.select("subject_id", "hadm_id", "admittime", "admission_type").join(
         demographics.dropDuplicates(["hadm_id"]), "hadm_id", "left"
     )
+    admissions = admissions.join(discharges, "hadm_id", "left")
     if patients is None:
         people = admissions.withColumn("gender", F.lit(None)).withColumn(
             "dob", F.lit(None).cast("date")
@@ -51,6 +55,7 @@ def subgroups_table(
         _ethnicity().alias("ethnicity"),
         _one_of("insurance", _INSURANCES),
         _one_of("admission_type", admission_types),
+        _or_unknown(F.regexp_replace("discharge_to", "_", " ")).alias("discharge_to"),
     )
 
 

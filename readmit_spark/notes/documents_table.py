@@ -37,10 +37,11 @@ def documents_table(
     and window with at least one note.
 
     Notes join on (subject_id, hadm_id). `note_rule.NoteRule` selects and orders them; a window of
-    discharge summaries holds the last one only. A note delivered twice counts once.
-    `admissions` has the ids of all admissions: it separates notes of excluded admissions from notes
-    of unknown ones. `counts` (discharge summaries, and notes by reason) and `repeated` (notes
-    delivered twice, and notes with the ROW_ID of another) are filled when the table is computed.
+    discharge summaries holds the last one only, and its addenda. A note delivered twice counts
+    once. `admissions` has the ids of all admissions: it separates notes of excluded admissions from
+    notes of unknown ones. `counts` (discharge summaries, and notes by reason) and `repeated` (notes
+    delivered twice, notes with the ROW_ID of another, and addenda without a summary) are filled
+    when the table is computed.
     """
     rules = [NoteRule.of(config, name) for name in config.windows]
     of_cohort = (
@@ -67,6 +68,7 @@ def documents_table(
             repeated,
             duplicates.alias("identical_duplicate"),
             F.coalesce(F.sum(_with_used_row_id()), F.lit(0)).alias("repeated_row_id"),
+            F.coalesce(F.sum(_addenda_alone(rules)), F.lit(0)).alias("addendum_without_summary"),
         )
         .select(*_IDS, "label", "split", F.explode(documents).alias("document"))
         .select("*", "document.*")
@@ -94,11 +96,16 @@ def window_notes(notes: DataFrame, cohort: DataFrame, window: str, config: Confi
 
 
 def _with_admission(notes: DataFrame, cohort: DataFrame, admissions: DataFrame) -> DataFrame:
-    """Add known, and for notes of the cohort admittime, label and split; else they are null."""
-    in_cohort = cohort.select(*_IDS, "admittime", "label", "split")
-    known = admissions.select(*_IDS, F.lit(True).alias("known"))
-    joined = known.join(in_cohort, on=list(_IDS), how="left")
-    return notes.join(F.broadcast(joined), on=list(_IDS), how="left")
+    """Add owner, the subject of the note's admission, and for the owner's notes of the cohort
+    admittime, label and split; else they are null."""
+    facts = ("admittime", "label", "split")
+    in_cohort = cohort.select(*_IDS, *facts)
+    stays = admissions.select(*_IDS).join(in_cohort, on=list(_IDS), how="left")
+    joined = notes.join(
+        F.broadcast(stays.withColumnRenamed("subject_id", "owner")), on="hadm_id", how="left"
+    )
+    own = F.col("owner") == F.col("subject_id")
+    return joined.withColumns({name: F.when(own, F.col(name)) for name in facts})
 
 
 def _gather(notes: DataFrame, rules: Sequence[NoteRule], *aggregates: Column) -> DataFrame:
@@ -107,7 +114,7 @@ def _gather(notes: DataFrame, rules: Sequence[NoteRule], *aggregates: Column) ->
     Notes are sorted and distinct; the field `windows` of each names the windows that may hold it.
     """
     names = [F.when(rule.reason().isNull(), rule.window.name) for rule in rules]
-    note = F.struct(*note_order(), "text", "category", "windows")
+    note = F.struct(*note_order(), "text", "category", "addendum", "windows")
     return (
         notes.withColumn("windows", F.array_compact(F.array(*names)))
         .where(F.size("windows") > 0)
@@ -125,22 +132,45 @@ def _with_used_row_id() -> Column:
 def _in_window(rule: NoteRule) -> Column:
     """Return the gathered notes that the rule's window holds."""
     notes = F.filter("notes", lambda note: F.array_contains(note["windows"], rule.window.name))
-    return F.slice(notes, -1, 1) if rule.window.days is None else notes
+    if rule.window.days is not None:
+        return notes
+    if rule.profile == "paper":
+        return F.slice(notes, -1, 1)
+    summary = F.slice(F.filter(notes, lambda note: ~note["addendum"]), -1, 1)
+    return F.concat(
+        summary, F.filter(notes, lambda note: _is_added(note, F.get(summary, F.lit(0))))
+    )
+
+
+def _is_added(note: Column, summary: Column) -> Column:
+    """Return whether a note is an addendum of the day of `summary`, or of a later one."""
+    later = F.coalesce(note["chartdate"] >= summary["chartdate"], note["no_date"])
+    return note["addendum"] & summary.isNotNull() & later
+
+
+def _addenda_alone(rules: Sequence[NoteRule]) -> Column:
+    """Return the number of addenda of an admission that has no summary to which they belong."""
+    for rule in rules:
+        if rule.window.days is None and rule.profile != "paper":
+            own = F.filter("notes", lambda note: F.array_contains(note["windows"], "discharge"))
+            return F.when(F.forall(own, lambda note: note["addendum"]), F.size(own)).otherwise(0)
+    return F.lit(0)
 
 
 def _counts(config: Config) -> list[Column]:
     """Return the aggregates for the manifest. Each note counts under the first reason only."""
     admission = (
         F.when(F.col("hadm_id").isNull(), "no_hadm_id")
-        .when(F.col("known").isNull(), "unknown_admission")
+        .when(F.col("owner").isNull(), "unknown_admission")
+        .when(~F.col("owner").eqNullSafe(F.col("subject_id")), "other_subject")
         .when(F.col("admittime").isNull(), "excluded_admission")
     )
     summary = is_one_of("category", config.codes.discharge_summary)
     reason = F.coalesce(admission, unusable(config.profile), undated(config.window_available))
     usable = reason.isNull()
     names = (
-        "no_hadm_id", "unknown_admission", "excluded_admission", "text_missing", "marked_as_error",
-        "chartdate_unparsed", "without_a_time",
+        "no_hadm_id", "unknown_admission", "other_subject", "excluded_admission", "text_missing",
+        "marked_as_error", "chartdate_unparsed", "without_a_time",
     )  # fmt: skip
     counted = {
         "before_admission": usable & before_window(0),

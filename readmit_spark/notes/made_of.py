@@ -10,10 +10,10 @@ from pyspark.sql import SparkSession
 
 from readmit_spark.config import Config, to_dict
 from readmit_spark.notes.tokenizer import ChunkTokenizer
-from readmit_spark.storage.input_files import find_files
 from readmit_spark.storage.manifests import Prepared
+from readmit_spark.storage.table_source import find_table
 
-_VERSION = 1  # raise it when the code changes the tables
+_VERSION = 2  # raise it when the code changes the tables
 # Sections of the configuration that prepare does not read. A new one counts until it is listed.
 _OF_OTHER_JOBS = {
     *("output", "model", "train", "pretrain", "tune", "promote", "score", "vote", "compare"),
@@ -44,5 +44,5 @@ def is_prepared(spark: SparkSession, config: Config, tokenizer: ChunkTokenizer) 
 
 def _files(spark: SparkSession, config: Config, name: str) -> list[Any]:
     path = getattr(config.data, name)
-    files = find_files(spark, path, f"data.{name}").files if path else ()
+    files = find_table(spark, path, f"data.{name}").files if path else ()
     return [(file.path, file.size, file.modified) for file in files]

@@ -31,6 +31,7 @@ from readmit_spark.notes.outcome import (
 )
 from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.check_csv import large_csv_bytes
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.codes import known_types
@@ -42,6 +43,7 @@ from readmit_spark.storage.input_tables import (
 )
 from readmit_spark.storage.parquet_columns import Reading
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.table_source import ingested_format
 from readmit_spark.storage.text_ids import TABLE, ids_of_inputs
 from readmit_spark.storage.unread import check_row_ids, report_unread, unread_counts
 
@@ -64,9 +66,10 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
         run.write_table(exclusions_table(labelled), "exclusions")
         run.write_table(unlabelled_table(labelled), "unlabelled")
         _warn_if_follow_up_ends(run, labelled)
-        run.write_table(_subgroups(run, cohort), "subgroups")
+        run.write_table(_subgroups(run, cohort, labelled), "subgroups")
     with run.stage("notes: documents, chunks, tokens"):
         _warn_if_large(run)
+        _warn_of_radiology_alone(run)
         note_counts = _notes(run, tokenizer, labelled, cohort)
         ids = ids_of_inputs(run)
         if ids is not None:
@@ -95,7 +98,7 @@ def _admissions(run: Run) -> tuple[DataFrame, dict[str, int], dict[str, int]]:
     row = labelled.agg(
         F.count(F.lit(1)).alias("distinct"),
         F.count(F.when(died_after_discharge(), 1)).alias("died_after_discharge"),
-        *outcome_counts(),
+        *outcome_counts(run.config),
     ).first()
     assert row is not None  # an aggregate without groups always has one row
     outcomes = row.asDict()
@@ -170,10 +173,21 @@ def _warn_if_large(run: Run) -> None:
         )
 
 
-def _subgroups(run: Run, cohort: DataFrame) -> DataFrame:
+def _warn_of_radiology_alone(run: Run) -> None:
+    path = required(run.config.data.notes, "data.notes")
+    early = [name for name in run.config.windows if parse_window(name).days is not None]
+    if early and ingested_format(run.spark, path) == "mimic4":
+        run.say(
+            f"windows: {', '.join(early)} hold radiology alone: MIMIC-IV has no other notes but "
+            "discharge summaries; set windows=[discharge] and train.window=discharge"
+        )
+
+
+def _subgroups(run: Run, cohort: DataFrame, labelled: DataFrame) -> DataFrame:
     path = required(run.config.data.admissions, "data.admissions")
     people = read_demographics(run.spark, path, Reading.of(run.config))
-    return subgroups_table(cohort, people, _patients(run), known_types(run.config.codes))
+    patients, types = _patients(run), known_types(run.config.codes)
+    return subgroups_table(cohort, people, patients, types, labelled)
 
 
 def _patients(run: Run) -> DataFrame | None:

@@ -19,6 +19,12 @@ _NOTES = {
     "no_hadm_id": "without an admission number",
     "excluded_admission": "of excluded admissions",
     "unknown_admission": "of admissions that are not in data.admissions",
+    "other_subject": "of another patient than their admission",
+    "available_from_charttime": "without STORETIME, so they count from CHARTTIME",
+    "available_from_chartdate": "without STORETIME and CHARTTIME",
+    "before_admission": "from before the admission",
+    "before_the_window": "older than window.days_before",
+    "stored_after_the_window": "charted in a window and stored after it",
 }
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyspark.sql import DataFrame
+import pandas as pd
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, Vote, to_dict
@@ -89,6 +90,7 @@ def _report_files(
         windows,
         config,
         model.alert_points(config),
+        _died(scored.table("patient_scores"), config, prepared),
     )
     report = build_report(
         config, model.name, prepared, evaluations, scored.table("ledger").toPandas(),
@@ -121,10 +123,21 @@ def remarks(model: Model, config: Config) -> list[str]:
 
 def _measured(patients: DataFrame, config: Config) -> DataFrame:
     """Select the admissions to measure: outcome known, actionable, in the split."""
+    return patients.where(F.col("label").isNotNull() & _in_measured_split(config))
+
+
+def _in_measured_split(config: Config) -> Column:
     split = "test" if config.score.split == "all" else config.score.split
-    return patients.where(
-        F.col("label").isNotNull() & F.col("actionable") & (F.col("split") == split)
-    )
+    return F.col("actionable") & (F.col("split") == split)
+
+
+def _died(patients: DataFrame, config: Config, prepared: Prepared) -> pd.DataFrame | None:
+    """Select the admissions to measure if a death counts as a readmission does: those without a
+    label because the patient died within the horizon."""
+    if "unlabelled" not in prepared.tables or not prepared.outcomes.get("died_within_horizon"):
+        return None
+    dead = prepared.table("unlabelled").where("reason = 'died_within_horizon'").select("hadm_id")
+    return patients.where(_in_measured_split(config)).join(dead, "hadm_id", "left_semi").toPandas()
 
 
 def _token_loss(chunks: DataFrame) -> Mapping[str, TokenLoss]:

@@ -19,7 +19,7 @@ _SHOWN_WITH_DIGITS = re.compile(r"[\w /&.()-]{1,40}")
 _SEVERAL, _FEW = 2, 20
 
 
-def is_one_of(column: str, codes: Sequence[str]) -> Column:
+def is_one_of(column: str | Column, codes: Sequence[str]) -> Column:
     """Return whether the column holds one of these codes. Never null."""
     return F.coalesce(F.lower(column).isin(*codes), F.lit(False))
 

@@ -97,6 +97,15 @@ def id_texts(raw: DataFrame, names: Sequence[str]) -> DataFrame:
     return rows.distinct().select(id_of_text(F.col("text")).alias("id"), "text")
 
 
+def flag_of(text: Column) -> Column:
+    """Return the boolean that a text in lower case stands for, or null."""
+    return (
+        F.when(text.isin(*_YES), True)
+        .when(text.isin(*_NO), False)
+        .when(text.rlike(_NUMBER), text.rlike("[1-9]"))
+    )
+
+
 def code(frame: DataFrame, name: str) -> Column:
     """Return a code in upper case with single blanks, or null if it is missing."""
     folded = folded_column(frame[name])
@@ -137,11 +146,7 @@ def _parse(trimmed: DataFrame, name: str, kind: Kind, time_zone: str | None) -> 
     if kind == "text_id":
         return id_of_text(_id_text(column))
     if kind == "flag":
-        return (
-            F.when(text.isin(*_YES), True)
-            .when(text.isin(*_NO), False)
-            .when(text.rlike(_NUMBER), text.rlike("[1-9]"))
-        )
+        return flag_of(text)
     if _is_time(trimmed.schema[name].dataType):
         return column.cast("timestamp")
     # The pattern is needed because Spark's cast would also read "2101" as a date. try_ is needed

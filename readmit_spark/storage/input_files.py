@@ -29,7 +29,7 @@ _OTHER_NAMES = re.compile(
     r"\.(zip|bz2|zst|zstd|xz|lz4|snappy|7z|rar|tar|tgz|gz|tsv|tab|psv|txt|dat|json|jsonl|ndjson|"
     r"xls|xlsx|ods|orc|avro|feather|arrow|sas7bdat|sav|dta|rds|db|sqlite|sql|dump|xml|html)$"
 )
-_FHIR_NAMES = ("ndjson", "jsonl", "json")
+_FHIR_NAMES = (".ndjson", ".jsonl", ".json")
 _TABLE_LOGS = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _CONTENTS = {
     b"PAR1": "Parquet",
@@ -205,6 +205,6 @@ def _kind(file: InputFile, path: str, key: str) -> Kind:
         hint = "; of a FHIR export, run jobs/ingest.py with data.format=fhir and data.folder"
         raise UserError(
             f"{key}: {file.name} cannot be read: it is a .{other[1]}; {READ}"
-            f"{hint if other[1] in _FHIR_NAMES else ''}"
+            f"{hint if name.removesuffix('.gz').endswith(_FHIR_NAMES) else ''}"
         )
     return "csv" if in_csv else "parquet"

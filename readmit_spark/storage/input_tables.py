@@ -12,6 +12,8 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
+from readmit_spark.storage import stay_facts
+from readmit_spark.storage.codes import is_one_of
 from readmit_spark.storage.column_values import Kind, code, id_texts, parse_columns
 from readmit_spark.storage.parquet_columns import IDS, Reading
 from readmit_spark.storage.table_source import read_columns
@@ -24,19 +26,22 @@ NOTES = (
 )  # fmt: skip
 PATIENTS = ("SUBJECT_ID", "GENDER", "DOB")
 _STORED = "STORETIME"  # optional: when a note was saved, and so became readable
+_DESCRIPTION = "DESCRIPTION"  # optional: `Addendum` marks an addendum to a discharge summary
 
 
 def read_admissions(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read ADMISSIONS, one row per source row.
 
     Columns: subject_id, hadm_id (long); admittime, dischtime, deathtime (timestamp);
-    admission_type (upper case, single blanks); unread (a boolean for each of the columns before
-    but the last: the source has a value that is not understood, so the column is null);
+    admission_type (upper case, single blanks); planned, newborn, stay, discharge_to (text) and died
+    (date), see `stay_facts.py`; unread (a boolean for each of the columns but admission_type: the
+    source has a value that is not understood, so the column is null);
     placeholder (a boolean for dischtime and deathtime: a year after 2299, so the column is null);
     malformed (boolean: a CSV row with more or fewer fields than the header).
     """
-    raw = read_columns(spark, path, "data.admissions", ADMISSIONS, reading=reading)
-    return parse_columns(
+    raw = read_columns(spark, path, "data.admissions", ADMISSIONS, stay_facts.OPTIONAL, reading)
+    strange = stay_facts.not_understood(raw)
+    rows = parse_columns(
         raw,
         {
             "SUBJECT_ID": _id_kind(reading),
@@ -44,11 +49,18 @@ def read_admissions(spark: SparkSession, path: str, reading: Reading | None = No
             "ADMITTIME": "time",
             "DISCHTIME": "end_time",
             "DEATHTIME": "end_time",
+            "DIED": "date",
         },
         code(raw, "ADMISSION_TYPE").alias("admission_type"),
+        *(value.alias(name) for name, value in stay_facts.stay_facts(raw).items()),
+        F.struct(*(found.alias(name) for name, found in strange.items())).alias("strange"),
         raw["malformed"],
         time_zone=_zone(reading),
     )
+    unread = F.col("unread")
+    for name in strange:
+        unread = unread.withField(name, F.col("strange")[name])
+    return rows.withColumn("unread", unread).drop("strange")
 
 
 def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
@@ -57,7 +69,8 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
     Columns: row_id, subject_id, hadm_id (long); chartdate (date); charttime, storetime (timestamp;
     storetime is null if the table has no such column); iserror (boolean; true also where the source
     has a value that is not understood); with `Reading.note_line` line (long); category (lower case,
-    single blanks); text; unread (a boolean for each of the columns before category: the source has
+    single blanks); addendum (boolean: DESCRIPTION is `Addendum`); text; unread (a boolean for each
+    of the columns before category: the source has
     a value that is not understood); malformed (boolean: a CSV row with more or fewer fields than
     the header).
     """
@@ -78,6 +91,7 @@ def read_notes(spark: SparkSession, path: str, reading: Reading | None = None) -
             **({"LINE": "id"} if "LINE" in raw.columns else {}),
         },
         F.lower(code(raw, "CATEGORY")).alias("category"),
+        is_one_of(code(raw, _DESCRIPTION), ["addendum"]).alias("addendum"),
         text.alias("text"),
         raw["malformed"],
         time_zone=_zone(reading),
@@ -93,7 +107,7 @@ def _with_line(spark: SparkSession, path: str, reading: Reading | None) -> DataF
     if line in (*NOTES, _STORED):
         raise UserError(f"data.note_line: {line} is no column that numbers the lines of a note")
     needed = (*NOTES, line) if line else NOTES
-    raw = read_columns(spark, path, "data.notes", needed, [_STORED], reading)
+    raw = read_columns(spark, path, "data.notes", needed, [_STORED, _DESCRIPTION], reading)
     return raw.withColumnRenamed(line, "LINE") if line else raw
 
 

@@ -27,6 +27,7 @@ def join_lines(rows: DataFrame) -> DataFrame:
         .groupBy(*_NOTE)
         .agg(
             F.max("iserror").alias("iserror"),
+            F.max("addendum").alias("addendum"),
             F.max("storetime").alias("storetime"),
             ordered.alias("lines"),
         )

@@ -37,13 +37,15 @@ INGEST = {
         struct_type(
             SUBJECT_ID=_STRING, HADM_ID=_STRING, ADMITTIME=_STRING, DISCHTIME=_STRING,
             DEATHTIME=_STRING, ADMISSION_TYPE=_STRING, ETHNICITY=_STRING, INSURANCE=_STRING,
+            PLANNED=_STRING, NEWBORN=_STRING, STAY=_STRING, DISCHARGE_TO=_STRING, DIED=_STRING,
         ),
         key=(),
     ),
     "notes": OutputTable(
         struct_type(
             ROW_ID=_STRING, SUBJECT_ID=_STRING, HADM_ID=_STRING, CHARTDATE=_STRING,
-            CHARTTIME=_STRING, STORETIME=_STRING, CATEGORY=_STRING, ISERROR=_STRING, TEXT=_STRING,
+            CHARTTIME=_STRING, STORETIME=_STRING, CATEGORY=_STRING, DESCRIPTION=_STRING,
+            ISERROR=_STRING, TEXT=_STRING,
         ),
         key=(),
     ),
@@ -67,7 +69,7 @@ PREPARE = {
     "subgroups": OutputTable(
         struct_type(
             hadm_id=_LONG, sex=_STRING, age_band=_STRING, ethnicity=_STRING, insurance=_STRING,
-            admission_type=_STRING,
+            admission_type=_STRING, discharge_to=_STRING,
         ),
         key=("hadm_id",),
     ),

@@ -20,6 +20,7 @@ from readmit_spark.storage.parquet_footers import ParquetColumn
 
 TIMES = (
     "ADMITTIME", "DISCHTIME", "DEATHTIME", "CHARTDATE", "CHARTTIME", "STORETIME", "DOB", "DOD",
+    "DIED",
 )  # fmt: skip
 IDS = ("ROW_ID", "SUBJECT_ID", "HADM_ID")
 _A_SECOND = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}

@@ -15,14 +15,20 @@ from pyspark.sql import functions as F
 from readmit_spark.errors import UserError
 from readmit_spark.storage.codes import is_one_of
 from readmit_spark.storage.column_values import FORMS
+from readmit_spark.storage.stay_facts import DISCHARGES, STAYS
 
 _TIMES = (
     "admittime", "dischtime", "deathtime", "chartdate", "charttime", "storetime", "dob", "dod",
+    "died",
 )  # fmt: skip
 _FORMS = {
     **dict.fromkeys(("row_id", "subject_id", "hadm_id", "line"), FORMS["id"]),
     **dict.fromkeys(_TIMES, FORMS["time"]),
     "iserror": FORMS["flag"],
+    "planned": f"unknown, or {FORMS['flag']}",
+    "newborn": FORMS["flag"],
+    "stay": " and ".join(STAYS),
+    "discharge_to": ", ".join(DISCHARGES),
     "admission_type": "the values of codes.planned, codes.unplanned and codes.newborn",
     "category": "the values of codes.discharge_summary and codes.other_categories",
 }

@@ -98,3 +98,7 @@ def test_the_summary_fits_a_registry(card: Card) -> None:
     n = card.windows[0].natural["n"]
     assert f"| First 2 days | {n} | {card.windows[0].natural['auroc']['value']:.3f} (" in summary
     assert "validation patients" in summary and len(summary) < 1500
+    assert "unplanned readmission" in summary
+    all_cause = replace(card, all_cause=True)
+    assert "all-cause readmission" in card_summary(all_cause)
+    assert "an all-cause readmission" in card_page(all_cause)

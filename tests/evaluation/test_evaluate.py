@@ -15,6 +15,7 @@ from readmit_spark.evaluation.evaluate import (
     attainable_auroc,
     build_report,
     evaluate_windows,
+    is_all_cause,
     listed,
     report_files,
     ward_precision,
@@ -126,6 +127,19 @@ def test_all_splits_scored_means_that_test_is_measured(split: str, measured: str
     assert "attainable_auroc" not in early.metrics  # the true risks are unknown
 
 
+def test_a_death_is_an_outcome_beside_readmission_where_deaths_are_known() -> None:
+    rows = ADMISSIONS.assign(window="2days")
+    # The one who died scores higher than two of the three others.
+    died = pd.DataFrame({"window": ["2days"], "subject_id": [40], "hadm_id": [5], "score": [0.85]})
+    (early,) = evaluate_windows(rows, CHUNKS, None, ["2days"], CONFIG, {}, died)
+    both = early.metrics["readmitted_or_dead"]
+    assert (both["n"], both["positives"]) == (5, 2)
+    assert both["auroc"]["value"] == pytest.approx(4 / 6)
+    assert early.metrics["natural"]["n"] == len(early.measured) == 4
+    (without,) = evaluate_windows(rows, CHUNKS, None, ["2days"], CONFIG, {}, died[:0])
+    assert "readmitted_or_dead" not in without.metrics
+
+
 def test_the_report_accounts_for_every_admission_of_the_input() -> None:
     # 9 rows: 1 duplicate, 2 excluded; of the 6 in the cohort 1 has no notes, and 4 are measured.
     ledger = pd.DataFrame(
@@ -145,6 +159,8 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
         "admissions": {"rows": 9, "duplicate_rows": 1, "admittime_unread": 2},
         "notes": {"notes": 1234, "marked_as_error": 5}, "seconds": {"cohort": 1.5},
     })  # fmt: skip
+    unknown = prepared.model_copy(update={"outcomes": {"plan_unknown": 1}})
+    assert is_all_cause(unknown) and not is_all_cause(prepared)
     early = evaluations()[:1]
     report = build_report(
         CONFIG, "readmit/1", prepared, early, ledger, {"2days": TokenLoss(7, 1, 900, 30)},

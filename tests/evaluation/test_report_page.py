@@ -75,6 +75,21 @@ def test_the_attainable_auroc_is_shown_only_where_it_is_known(page: Page, report
     assert "ttainable" not in Page(render(replace(report, windows=real))).text
 
 
+def test_readmitted_or_dead_is_a_line_where_deaths_are_known(page: Page, report: Report) -> None:
+    assert "readmitted or dead" not in page.text
+    first, *others = report.windows
+    windows = [replace(first, readmitted_or_dead=first.natural), *others]
+    shown = render(replace(report, windows=windows))
+    assert shown.count("<td>readmitted or dead</td>") == 1 and 'rowspan="3"' in shown
+    assert "Readmitted or dead" in Page(shown).text
+
+
+def test_readmissions_of_unknown_plan_are_called_all_cause(page: Page, report: Report) -> None:
+    assert "all-cause" not in page.text
+    text = Page(render(replace(report, all_cause=True))).text
+    assert "all-cause" in text and "readmitted, unplanned" not in text
+
+
 def test_it_shows_flow_losses_facts_and_times(page: Page) -> None:
     for line in (
         "6,311 admissions in the table \N{MINUS SIGN} 402 newborn \N{MINUS SIGN} 357 died in hosp",

@@ -12,6 +12,7 @@ from readmit_spark.nightly.check_time import (
     check_anybody,
     check_not_after_data,
     check_source,
+    old_sources,
 )
 
 LAST_ADMISSION = datetime(2026, 1, 10, 18)
@@ -54,6 +55,19 @@ def test_a_mistyped_year_is_refused() -> None:
 def test_without_any_time_in_the_data_every_night_is_refused() -> None:
     with pytest.raises(UserError, match="last admission is of None"):
         check_not_after_data(datetime(2026, 1, 1), DataTimes(None, None), None)
+
+
+def test_a_table_that_has_not_come_is_said() -> None:
+    day, night = timedelta(days=1), LAST_ADMISSION + timedelta(hours=8)
+    assert old_sources(night, DATA, night - day) == {}
+    # Notes of a later night, in a night that is computed again, are new enough.
+    assert old_sources(night, DATA, night + day) == {}
+    note = "note of a patient in the house"
+    assert old_sources(night, DATA, night - day - timedelta(seconds=1)) == {
+        note: "2026-01-10 01:59"
+    }
+    assert old_sources(night, DATA, None) == {note: "no known time"}
+    assert old_sources(night + day, DATA, night + day) == {"admission": "2026-01-10 18:00"}
 
 
 def test_notes_without_a_time_at_which_they_could_be_read_are_refused() -> None:

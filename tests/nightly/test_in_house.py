@@ -45,7 +45,7 @@ def days_in_house(
     spark: SparkSession, folder: Path, stays: Sequence[Row], night: datetime = NIGHT
 ) -> dict[int, int]:
     """Return the day of stay by hadm_id."""
-    house = in_house(admissions_at(admissions(spark, folder, stays), night), night, ["newborn"])
+    house = in_house(admissions_at(admissions(spark, folder, stays), night), night, load_config())
     return {row["hadm_id"]: row["day_of_stay"] for row in house.collect()}
 
 
@@ -86,7 +86,7 @@ def test_patients_who_may_be_in_the_house_are_counted(spark: SparkSession, tmp_p
     ]
     assert days_in_house(spark, tmp_path, stays) == {11: 3, 71: 3, 81: 3}
     everyone = admissions(spark, tmp_path, stays)
-    assert count_house(everyone, NIGHT, ["newborn"]) == (3, 5)
+    assert count_house(everyone, NIGHT, load_config()) == (3, 5)
 
 
 def test_a_patient_discharged_and_back_is_in_the_house_once(
@@ -149,7 +149,7 @@ def night_table(
     window: str = "3days",
     profile: str = "default",
 ) -> tuple[DataFrame, Any]:
-    house = in_house(admissions_at(admissions(spark, folder, STAYS), night), night, ["newborn"])
+    house = in_house(admissions_at(admissions(spark, folder, STAYS), night), night, load_config())
     counts = Observation("notes")
     read = read_notes(spark, write_csv(folder / "NOTES.csv", notes))
     config = load_config(overrides=[f"nightly.window={window}", f"profile={profile}"])
@@ -239,7 +239,7 @@ def test_lines_of_a_note_are_counted_as_no_versions(spark: SparkSession, tmp_pat
     rows = [*({**line, "STORETIME": None} for line in lines), later, later, draft]
     table = night_notes(
         read_notes(spark, write_csv(tmp_path / "NOTES.csv", rows)),
-        in_house(admissions_at(admissions(spark, tmp_path, STAYS), NIGHT), NIGHT, ["newborn"]),
+        in_house(admissions_at(admissions(spark, tmp_path, STAYS), NIGHT), NIGHT, load_config()),
         night_rule(load_config(), NIGHT),
         Observation("notes"),
         repeated,

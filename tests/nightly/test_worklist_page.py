@@ -234,6 +234,12 @@ def test_admissions_that_may_be_in_hospital_are_counted() -> None:
     assert more not in page().text
 
 
+def test_a_source_older_than_a_day_is_said() -> None:
+    said = "The last admission is of 2026-01-10 18:00, more than a day before this list"
+    assert said in page(old_sources={"admission": "2026-01-10 18:00"}).text
+    assert "more than a day before" not in page().text
+
+
 def test_two_thousand_patients_are_all_listed() -> None:
     full = night(2000)
     source = render_worklist(full)

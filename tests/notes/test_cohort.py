@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config_file import load_config
 from readmit_spark.notes.cohort import cohort_table, label_admissions
+from tests.literal_rows import with_stay_facts
 
 pytestmark = pytest.mark.spark4
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.spark4
 def admissions(spark: SparkSession, patients: int) -> DataFrame:
     """Make two admissions for each patient: HADM_ID 2 n and 2 n + 1 of SUBJECT_ID n."""
     day = F.to_timestamp(F.lit("2020-01-01 12:00:00"))
-    return spark.range(2 * patients, numPartitions=2).select(
+    stays = spark.range(2 * patients, numPartitions=2).select(
         F.floor(F.col("id") / 2).alias("subject_id"),
         F.col("id").alias("hadm_id"),
         day.alias("admittime"),
@@ -28,6 +29,7 @@ def admissions(spark: SparkSession, patients: int) -> DataFrame:
         F.lit("URGENT").alias("admission_type"),
         F.struct(F.lit(False).alias("deathtime")).alias("unread"),
     )
+    return with_stay_facts(stays)
 
 
 def splits(spark: SparkSession, patients: int, *settings: str) -> dict[int, tuple[str, int]]:
@@ -96,7 +98,8 @@ def test_labels_and_exclusions_of_a_few_admissions(spark: SparkSession) -> None:
         "subject_id long, hadm_id long, admittime timestamp, dischtime timestamp, "
         "deathtime timestamp, admission_type string",
     )
-    read = admissions.withColumn("unread", F.struct(F.lit(False).alias("deathtime")))
+    unread = F.struct(F.lit(False).alias("deathtime"))
+    read = with_stay_facts(admissions).withColumn("unread", unread)
     table = label_admissions(read, load_config()).collect()
     assert {r.hadm_id: (r.days_next_admit, r.label, r.exclusion) for r in table} == {
         11: (15.0, 1, None),

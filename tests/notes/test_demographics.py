@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.notes.demographics import subgroups_table
 from readmit_spark.storage.input_tables import read_demographics, read_patients
@@ -62,13 +62,27 @@ def cohort(spark: SparkSession):  # type: ignore[no-untyped-def]
     )
 
 
+def discharges(spark: SparkSession) -> DataFrame:
+    rows = [(10, "against_advice"), (20, None), (None, "home")]
+    return spark.createDataFrame(rows, "hadm_id long, discharge_to string")
+
+
 def test_groups_of_each_admission(spark: SparkSession, paths: tuple[str, str]) -> None:
     table = subgroups_table(
-        cohort(spark), read_demographics(spark, paths[0]), read_patients(spark, paths[1]), TYPES
+        cohort(spark),
+        read_demographics(spark, paths[0]),
+        read_patients(spark, paths[1]),
+        TYPES,
+        discharges(spark),
     )
     groups = {row[0]: tuple(row[1:]) for row in table.collect()}
     assert groups == {
-        hadm: (*expected, "other" if hadm == 80 else "emergency") for hadm, *_, expected in ROWS
+        hadm: (
+            *expected,
+            "other" if hadm == 80 else "emergency",
+            "against advice" if hadm == 10 else "unknown",
+        )
+        for hadm, *_, expected in ROWS
     }
     assert table.count() == len(ROWS)
 
@@ -77,6 +91,7 @@ def test_without_patients_sex_and_age_are_unknown(
     spark: SparkSession, paths: tuple[str, str], tmp_path: Path
 ) -> None:
     plain = write_csv(tmp_path / "A.csv", [stay(1, 10, "2020-01-01", "2020-01-04")])
-    table = subgroups_table(cohort(spark), read_demographics(spark, plain), None, TYPES)
+    people = read_demographics(spark, plain)
+    table = subgroups_table(cohort(spark), people, None, TYPES, discharges(spark))
     row = table.where("hadm_id = 10").first()
-    assert tuple(row) == (10, "unknown", "unknown", "unknown", "unknown", "emergency")
+    assert row is not None and tuple(row)[1:5] == ("unknown",) * 4

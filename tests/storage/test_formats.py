@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import Observation, SparkSession
 from pyspark.sql import functions as F
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.demo import make_hospital, write_hospital
 from readmit_spark.demo.hospital import Hospital
 from readmit_spark.errors import UserError
+from readmit_spark.nightly.in_house import (
+    admissions_at,
+    in_house,
+    night_notes,
+    night_rule,
+    split_counts,
+)
+from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.tokenizer import ChunkTokenizer
+from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.formats import mimic4
 from readmit_spark.storage.formats.fhir_text import text_of
 from readmit_spark.storage.formats.mapping_file import read_mapping
 from readmit_spark.storage.formats.plain_notes import as_plain, with_form
 from readmit_spark.storage.formats.shape import FORM, Coded, check_codes
 from readmit_spark.storage.ingest_job import ingest, summary_lines
-from readmit_spark.storage.input_tables import read_admissions, read_notes, read_patients
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.table_source import ingested_format
 from tests import shapes
@@ -33,14 +45,17 @@ from tests.spark_options import ROOT
 
 pytestmark = pytest.mark.spark4
 
-TABLES = ("cohort", "exclusions", "unlabelled", "documents", "chunks")
+Tables = dict[str, list[dict[str, Any]]]
+TABLES = ("cohort", "exclusions", "unlabelled", "subgroups", "documents", "chunks")
 
 
 class Ward:
     """Ingests and prepares hospitals in one folder."""
 
-    def __init__(self, spark: SparkSession, tokenizer: ChunkTokenizer, folder: Path) -> None:
-        self.spark, self.tokenizer, self.folder = spark, tokenizer, folder
+    def __init__(
+        self, spark: SparkSession, tokenizer: ChunkTokenizer, folder: Path, known: dict[str, Tables]
+    ) -> None:
+        self.spark, self.tokenizer, self.folder, self.known = spark, tokenizer, folder, known
 
     def ingest(self, form: str, *settings: str) -> tuple[dict[str, Any], list[str]]:
         """Ingest what the folder `in` holds; return facts and lines."""
@@ -51,32 +66,80 @@ class Ward:
             facts = ingest(run)
         return facts, summary_lines(config, facts)
 
-    def prepare(self, paths: dict[str, Any], *settings: str) -> dict[str, list[dict[str, Any]]]:
-        """Return the tables that prepare publishes."""
+    def config(self, paths: Mapping[str, Any], *settings: str) -> Config:
         given = [f"data.{name}={path}" for name, path in paths.items()]
         more = [f"output.root={self.folder}/out", "output.overwrite=true", "model.max_tokens=128"]
         windows = "windows=[2days, 3days, discharge]"
-        config = load_config(overrides=[*given, *more, windows, *settings])
+        return load_config(overrides=[*given, *more, windows, *settings])
+
+    def prepare(self, paths: Mapping[str, Any]) -> Tables:
+        """Return the tables that prepare publishes, of the subgroups where the patients went."""
+        config = self.config(paths)
         run_prepare(self.spark, config, self.tokenizer)
         path = Prepared.read(self.spark, config.output_root).path
+        columns = {"subgroups": ["hadm_id", "discharge_to"]}
         return {
-            name: sorted(pq.read_table(f"{path}/{name}").to_pylist(), key=str) for name in TABLES
+            name: sorted(
+                pq.read_table(f"{path}/{name}", columns=columns.get(name)).to_pylist(), key=str
+            )
+            for name in TABLES
         }
 
-    def from_ingest(self, *settings: str) -> dict[str, list[dict[str, Any]]]:
-        names = ("admissions", "notes", "patients")
-        return self.prepare(dict.fromkeys(names, f"{self.folder}/raw"), *settings)
+    def night(self, paths: Mapping[str, Any], as_of: datetime) -> Tables:
+        """Return the notes that a night reads of the patients in the house."""
+        config = self.config(paths)
+        distinct, _ = all_admissions(self.spark, config, print)
+        house = in_house(admissions_at(distinct, as_of), as_of, config)
+        rule, counts = night_rule(config, as_of), Observation("notes")
+        notes = read_checked_notes(self.spark, config).rows
+        read = night_notes(notes, house, rule, counts, Observation("repeated"))
+        rows = [row.asDict() for row in read.collect()]
+        return {"house": sorted(map(str, house.collect())), "notes": sorted(rows, key=str),
+                "counts": [split_counts(counts)[0]]}  # fmt: skip
 
-    def from_csv(self, hospital: Hospital) -> dict[str, list[dict[str, Any]]]:
-        csv = self.folder / "csv"
-        write_hospital(hospital, csv)
-        names = {"admissions": "ADMISSIONS", "notes": "NOTEEVENTS", "patients": "PATIENTS"}
-        return self.prepare({key: csv / f"{name}.csv" for key, name in names.items()})
+    def raw(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Return the paths of what ingest wrote."""
+        return dict.fromkeys(names, f"{self.folder}/raw")
+
+    def check_same_tables(self, facts: Mapping[str, Any], hospital: Hospital) -> None:
+        """Prepare makes the same tables of what ingest wrote and of the hospital's own CSVs."""
+        names = list(facts["sources"])
+        key = f"{len(hospital.notes)} {hospital.notes.STORETIME.count()} {names}"
+        if key not in self.known:
+            self.known[key] = self.prepare(csv_paths(self.folder, hospital, names))
+        expected, found = self.known[key], self.prepare(self.raw(names))
+        assert all(expected[name] for name in ("cohort", "documents", "chunks"))
+        for name in TABLES:
+            assert found[name] == expected[name], name
+
+    def check_same_nights(self, hospital: Hospital) -> None:
+        """A night reads the same of what ingest wrote and of the hospital's own CSVs."""
+        names = ("admissions", "notes")
+        paths = csv_paths(self.folder, hospital, names)
+        stay = hospital.admissions[hospital.admissions.HADM_ID.isin(hospital.notes.HADM_ID)].iloc[3]
+        for hours in (5, 30):
+            as_of = (stay.ADMITTIME + pd.Timedelta(hours=hours)).to_pydatetime()
+            expected = self.night(paths, as_of)
+            assert expected["notes"] and self.night(self.raw(names), as_of) == expected
+
+
+def csv_paths(folder: Path, hospital: Hospital, names: Iterable[str]) -> dict[str, Path]:
+    write_hospital(hospital, folder / "csv")
+    files = {"admissions": "ADMISSIONS", "notes": "NOTEEVENTS", "patients": "PATIENTS"}
+    return {name: folder / "csv" / f"{files[name]}.csv" for name in names}
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Tables]:
+    """The tables of hospitals in MIMIC-III's shape, so that each is prepared once."""
+    return {}
 
 
 @pytest.fixture
-def ward(spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path) -> Ward:
-    return Ward(spark, tokenizer, tmp_path)
+def ward(
+    spark: SparkSession, tokenizer: ChunkTokenizer, tmp_path: Path, known: dict[str, Tables]
+) -> Ward:
+    return Ward(spark, tokenizer, tmp_path, known)
 
 
 def text_columns(names: str) -> str:
@@ -108,26 +171,31 @@ def test_codes_without_a_meaning_are_named(spark: SparkSession) -> None:
 def test_mimic4_admissions(spark: SparkSession) -> None:
     columns = (
         "SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE HOSPITAL_EXPIRE_FLAG "
-        "RACE ETHNICITY INSURANCE"
+        "RACE ETHNICITY INSURANCE DISCHARGE_LOCATION"
     )
     rows = [
-        ("1", "11", "a", "d", None, "SURGICAL SAME DAY ADMISSION", "0", "WHITE", None, "Other"),
-        ("1", "12", "a", "d", None, "EW EMER.", "1", None, "ASIAN", None),
-        ("1", "13", "a", "d", "t", "OBSERVATION ADMIT", "1", None, None, None),
-        ("1", "14", "a", "d", None, "EU OBSERVATION", "0", None, None, None),
+        ("1", "11", "a", "d", None, "SURGICAL SAME DAY ADMISSION", "0", "WHITE", None, "Other",
+         "HOME HEALTH CARE"),
+        ("1", "12", "a", "d", None, "EW EMER.", "1", None, "ASIAN", None, "DIED"),
+        ("1", "13", "a", "d", "t", "OBSERVATION ADMIT", "1", None, None, None, None),
+        ("2", "14", "a", "d", None, "EU OBSERVATION", "0", None, None, None, "ELOPED"),
         # A no-break space: `check_codes` accepts it too.
-        ("1", "15", "a", "d", None, "Elective\u00a0", "0", None, None, None),
-    ]
-    selected = mimic4.admissions(spark.createDataFrame(rows, text_columns(columns)))
-    got = selected.orderBy("HADM_ID").select(
-        "HADM_ID", "DEATHTIME", "ADMISSION_TYPE", "ETHNICITY", "LEFT_OUT"
+        ("2", "15", "a", "d", None, "Elective\u00a0", "0", None, None, None, "Acute\u00a0Hospital"),
+    ]  # fmt: skip
+    people = spark.createDataFrame(
+        [("1", "2101-05-05"), ("2", None)], text_columns("SUBJECT_ID DOD")
     )
+    selected = mimic4.admissions(spark.createDataFrame(rows, text_columns(columns)), people)
+    got = selected.orderBy("HADM_ID").select(
+        "HADM_ID", "DEATHTIME", "ADMISSION_TYPE", "ETHNICITY", "PLANNED", "STAY", "DISCHARGE_TO",
+        "DIED", "LEFT_OUT",
+    )  # fmt: skip
     assert [tuple(row) for row in got.collect()] == [
-        ("11", None, "ELECTIVE", "WHITE", None),
-        ("12", "d", "EMERGENCY", "ASIAN", None),
-        ("13", "t", "URGENT", None, None),
-        ("14", None, None, None, "observation"),
-        ("15", None, "ELECTIVE", None, None),
+        ("11", None, "ELECTIVE", "WHITE", "yes", "inpatient", "home", "2101-05-05", None),
+        ("12", "d", "EMERGENCY", "ASIAN", "no", "inpatient", "died", "2101-05-05", None),
+        ("13", "t", "URGENT", None, "no", "inpatient", None, "2101-05-05", None),
+        ("14", None, "EMERGENCY", None, "no", "observation", "against_advice", None, None),
+        ("15", None, "ELECTIVE", None, "yes", "inpatient", "acute", None, None),
     ]
 
 
@@ -156,36 +224,14 @@ def test_mimic4_addenda_belong_to_the_summary_before_them(spark: SparkSession) -
 
 def test_mimic4_gives_the_tables_of_mimic3(ward: Ward) -> None:
     hospital = shapes.common(HOSPITAL, shapes.SUMMARY, "Radiology")
-    expected = ward.from_csv(hospital)
-    assert all(expected[name] for name in ("cohort", "documents", "chunks"))
     shapes.write_mimic4(hospital, ward.folder / "in")
     facts, lines = ward.ingest("mimic4")
     check_account(facts)
-    assert ward.from_ingest() == expected
+    ward.check_same_tables(facts, hospital)
     assert f"read it with --set data.notes={ward.folder}/raw" in lines
 
 
-def rows_read(spark: SparkSession, paths: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what the jobs read of each table."""
-    readers = {"admissions": read_admissions, "notes": read_notes, "patients": read_patients}
-    return {
-        name: sorted(map(str, readers[name](spark, str(path)).drop("malformed").collect()))
-        for name, path in paths.items()
-    }
-
-
-def check_same_rows(ward: Ward, facts: dict[str, Any], hospital: Hospital) -> None:
-    """What ingest wrote is read as the hospital's own tables are."""
-    write_hospital(hospital, ward.folder / "csv")
-    names = {"admissions": "ADMISSIONS", "notes": "NOTEEVENTS", "patients": "PATIENTS"}
-    names = {name: file for name, file in names.items() if name in facts["sources"]}
-    csv = {name: ward.folder / "csv" / f"{file}.csv" for name, file in names.items()}
-    expected = rows_read(ward.spark, csv)
-    assert all(expected.values())
-    assert rows_read(ward.spark, dict.fromkeys(names, f"{ward.folder}/raw")) == expected
-
-
-def test_fhir_gives_the_rows_of_mimic3(ward: Ward) -> None:
+def test_fhir_gives_the_tables_of_mimic3(ward: Ward) -> None:
     shapes.write_fhir(HOSPITAL, ward.folder / "in")
     facts, _ = ward.ingest("fhir", "data.time_zone=Asia/Kolkata")
     check_account(facts)
@@ -196,11 +242,12 @@ def test_fhir_gives_the_rows_of_mimic3(ward: Ward) -> None:
         },
         "patients": {},
     }  # fmt: skip
-    check_same_rows(ward, facts, HOSPITAL)
+    ward.check_same_tables(facts, HOSPITAL)
+    ward.check_same_nights(HOSPITAL)
 
 
 @pytest.mark.parametrize("name", ["clarity", "millennium", "meds"])
-def test_a_mapping_gives_the_rows_of_mimic3(ward: Ward, name: str) -> None:
+def test_a_mapping_gives_the_tables_of_mimic3(ward: Ward, name: str) -> None:
     path = f"{ROOT}/conf/sources/{name}.yaml"
     mapped = read_mapping(path)
     hospital = HOSPITAL if name != "meds" else shapes.as_meds_says(HOSPITAL)
@@ -210,7 +257,9 @@ def test_a_mapping_gives_the_rows_of_mimic3(ward: Ward, name: str) -> None:
     for key, table in facts["sources"].items():
         assert bool(table["left_out"]) == bool(mapped.tables[key].keep)
     assert (facts["sources"]["notes"]["joined"] > 0) == (name == "clarity")
-    check_same_rows(ward, facts, hospital)
+    ward.check_same_tables(facts, hospital)
+    if name == "clarity":
+        ward.check_same_nights(hospital)
 
 
 def test_notes_in_rtf_and_html_become_plain_text(ward: Ward) -> None:
@@ -231,7 +280,7 @@ def test_notes_in_rtf_and_html_become_plain_text(ward: Ward) -> None:
     check_account(facts)
     assert facts["sources"]["notes"]["converted"] == {"rtf": 5, "html": 4}
     assert any("5 converted from RTF" in line and "4 converted from HTML" in line for line in lines)
-    check_same_rows(ward, facts, hospital)
+    ward.check_same_tables(facts, hospital)
 
 
 def test_an_attachment_says_what_it_is(spark: SparkSession) -> None:
@@ -256,13 +305,23 @@ def test_an_attachment_says_what_it_is(spark: SparkSession) -> None:
     ]
 
 
-def test_omop_gives_the_rows_of_mimic3(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_in_lines_need_the_mapping_to_say_so(ward: Ward) -> None:
+    path = f"{ROOT}/conf/sources/millennium.yaml"
+    lines = [HOSPITAL.notes, HOSPITAL.notes.assign(TEXT="the second line")]
+    shapes.write_mapped(
+        replace(HOSPITAL, notes=pd.concat(lines)), read_mapping(path), ward.folder / "in"
+    )
+    with pytest.raises(UserError, match=r"NOTES: .* rows share EVENT_ID .* needs lines: under"):
+        ward.ingest(path)
+
+
+def test_omop_gives_the_tables_of_mimic3(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     hospital = shapes.as_omop_says(HOSPITAL)
     shapes.write_omop(hospital, ward.folder / "in")
     facts, _ = ward.ingest("omop")
     check_account(facts)
     assert facts["sources"]["admissions"]["left_out"] == {"other_visit": 1}
-    check_same_rows(ward, facts, hospital)
+    ward.check_same_tables(facts, hospital)
     assert ingested_format(ward.spark, f"{ward.folder}/raw") == "omop"
     monkeypatch.setenv("HOME", str(ward.folder))
     assert ingested_format(ward.spark, "~/raw") == "omop"

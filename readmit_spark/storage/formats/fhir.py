@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
+from readmit_spark.storage.formats.fhir_discharge import discharge_of
 from readmit_spark.storage.formats.fhir_text import TEXT_REASONS, text_of
 from readmit_spark.storage.formats.shape import (
     FORM,
@@ -34,7 +35,8 @@ _PRIORITIES = {
     "EM": "EMERGENCY", "E": "EMERGENCY", "A": "EMERGENCY", "S": "EMERGENCY", "UR": "URGENT",
     "U": "URGENT", "L": "URGENT", "EL": "ELECTIVE", "C": "ELECTIVE", "N": "NEWBORN", "R": None,
 }  # fmt: skip
-_DIED = ("exp", "20", "40", "41", "42")  # HL7's code, and NUBC's
+_PLANNED, _NEWBORN = "ELECTIVE", "NEWBORN"
+_OBSERVATION = ("OBSENC", "SS")  # of Encounter.class
 _IN_HOUSE, _ENDED = ("arrived", "triaged", "in-progress", "onleave"), "finished"
 _FINAL = ("final", "amended", "corrected", "appended")
 _DAY = len("2101-01-01")
@@ -66,7 +68,8 @@ _SOURCES = {
         "DocumentReference",
         resource=f"{_ID}, status STRING, docStatus STRING, type {_CONCEPT}, subject {_REFERENCE}, "
         f"date STRING, content ARRAY<STRUCT<attachment: {_ATTACHMENT}>>, "
-        f"context STRUCT<encounter: ARRAY<{_REFERENCE}>, period: {_PERIOD}>",
+        f"context STRUCT<encounter: ARRAY<{_REFERENCE}>, period: {_PERIOD}>, "
+        "relatesTo ARRAY<STRUCT<code: STRING>>",
         required=False,
     ),
     "reports": SourceTable(
@@ -123,31 +126,38 @@ def admissions(raw: DataFrame, people: DataFrame, classes: Sequence[str], zone: 
         _codes(F.col("hospitalization.dischargeDisposition")).alias("LEFT"),
     )
     known = people.select("SUBJECT_ID", "DOB", "DEATH").dropDuplicates(["SUBJECT_ID"])
-    died = F.arrays_overlap("LEFT", F.array(*map(F.lit, _DIED)))
+    left = discharge_of(F.col("LEFT"))
+    died = left == "died"
     days = [F.substring(name, 1, _DAY) for name in ("ADMITTIME", "DISCHTIME")]
     in_stay = F.when(
         F.length("DEATH") > _DAY, F.col("DEATH").between(F.col("ADMITTIME"), F.col("DISCHTIME"))
     )
     in_stay = in_stay.otherwise((F.col("DEATH") >= days[0]) & (F.col("DEATH") < days[1]))
     born = (F.length("DOB") == _DAY) & F.col("ADMITTIME").startswith(F.col("DOB"))
-    status = F.lower("status")
+    status, read = F.lower("status"), (*classes, *_OBSERVATION)
     return stays.join(F.broadcast(known), "SUBJECT_ID", "left").select(
         "SUBJECT_ID",
         "HADM_ID",
         "ADMITTIME",
         "DISCHTIME",
         F.when(died, F.col("DISCHTIME")).when(in_stay, F.col("DEATH")).alias("DEATHTIME"),
-        F.when(born, "NEWBORN").otherwise(F.col("KIND")).alias("ADMISSION_TYPE"),
+        F.when(born, _NEWBORN).otherwise(F.col("KIND")).alias("ADMISSION_TYPE"),
         nothing("ETHNICITY"),
         nothing("INSURANCE"),
+        F.when(F.col("KIND") == _PLANNED, "yes").when(F.col("KIND").isNotNull(), "no")
+        .otherwise("unknown").alias("PLANNED"),
+        F.when(born | (F.col("KIND") == _NEWBORN), "yes").alias("NEWBORN"),
+        F.when(F.col("class").isin(*classes), "inpatient").otherwise("observation").alias("STAY"),
+        left.alias("DISCHARGE_TO"),
+        F.substring("DEATH", 1, _DAY).alias("DIED"),
         first_reason(
             {
-                "other_class": ~F.coalesce(F.col("class").isin(*classes), F.lit(False)),
+                "other_class": ~F.coalesce(F.col("class").isin(*read), F.lit(False)),
                 "other_status": ~F.coalesce(status.isin(*_IN_HOUSE, _ENDED), F.lit(False)),
                 "finished_without_end": (status == _ENDED) & F.col("DISCHTIME").isNull(),
             }
         ),
-    )
+    )  # fmt: skip
 
 
 def _documents(raw: DataFrame, zone: str) -> DataFrame:
@@ -162,6 +172,9 @@ def _documents(raw: DataFrame, zone: str) -> DataFrame:
         wall_clock(F.coalesce("context.period.start", created, "date"), zone).alias("CHARTED"),
         wall_clock(F.coalesce("date", created, "meta.lastUpdated"), zone).alias("STORETIME"),
         _category(F.col("type")).alias("CATEGORY"),
+        F.when(F.exists("relatesTo.code", lambda code: code == "appends"), "Addendum").alias(
+            "DESCRIPTION"
+        ),
         text_of(attachments).alias("READ"),
         F.lower("status").alias("status"),
         F.lower("docStatus").alias("docStatus"),
@@ -179,6 +192,7 @@ def _reports(raw: DataFrame, zone: str) -> DataFrame:
         wall_clock(charted, zone).alias("CHARTED"),
         wall_clock(F.coalesce("issued", "meta.lastUpdated"), zone).alias("STORETIME"),
         _category(F.col("code")).alias("CATEGORY"),
+        nothing("DESCRIPTION"),
         text_of(F.col("presentedForm")).alias("READ"),
         nothing("status"),
         F.lower("status").alias("docStatus"),
@@ -198,6 +212,7 @@ def notes(rows: DataFrame, statuses: Sequence[str]) -> DataFrame:
         F.when(F.length("CHARTED") > _DAY, F.col("CHARTED")).alias("CHARTTIME"),
         "STORETIME",
         "CATEGORY",
+        "DESCRIPTION",
         nothing("ISERROR"),
         F.col("READ.text").alias("TEXT"),
         F.col("READ.form").alias(FORM),

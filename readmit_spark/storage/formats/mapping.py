@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
+from readmit_spark.errors import UserError
 from readmit_spark.storage.formats.mapping_file import OTHERS, SAME, Lines, Mapped, Table
 from readmit_spark.storage.formats.shape import (
     LEFT_OUT,
@@ -34,7 +35,27 @@ def mapping_format(name: str, mapped: Mapped) -> Format:
         {key: (key,) for key in mapped.tables},
         partial(_coded, mapped),
         partial(_select, mapped),
+        check=partial(_check_lines, mapped),
     )
+
+
+def _check_lines(mapped: Mapped, tables: Mapping[str, DataFrame], config: Config) -> None:
+    """Raise a UserError if notes without `lines` have several texts for one ROW_ID and time."""
+    table = mapped.notes
+    if table.lines is not None:
+        return
+    kept = tables["notes"].where(F.col(LEFT_OUT).isNull() & F.col("ROW_ID").isNotNull())
+    notes = kept.groupBy("ROW_ID", "CHARTDATE", "CHARTTIME", "STORETIME").agg(
+        F.count_distinct(F.xxhash64("TEXT")).alias("texts")
+    )
+    several = F.coalesce(F.sum(F.when(F.col("texts") > 1, F.col("texts"))), F.lit(0))
+    rows, every = notes.agg(several, F.coalesce(F.sum("texts"), F.lit(0))).collect()[0]
+    if rows > config.data.max_unread_share * every:
+        raise UserError(
+            f"data.folder: {table.file}: {rows:,} of {every:,} rows share "
+            f"{table.columns['row_id']} and times with a row of another text: if they are the "
+            "lines of a note, the mapping needs lines: under notes; nothing was published"
+        )
 
 
 def _columns(table: Table) -> list[str]:

@@ -20,10 +20,19 @@ from pydantic import (
 from readmit_spark.errors import UserError
 from readmit_spark.storage.formats.times import check_pattern
 from readmit_spark.storage.output_tables import INGEST
+from readmit_spark.storage.stay_facts import DISCHARGES, STAYS
 
 SAME, OTHERS = "same", "*"
 ADMISSION_TYPES = ("EMERGENCY", "URGENT", "ELECTIVE", "NEWBORN", "UNKNOWN")
-_CODES = ("admission_type", "ethnicity", "insurance", "category", "gender")
+# The values that a code column may have; of those without a list, any.
+_VOCABULARIES: Mapping[str, tuple[str, ...]] = {
+    "admission_type": ADMISSION_TYPES,
+    "planned": ("yes", "no", "unknown"),
+    "newborn": ("yes", "no"),
+    "stay": STAYS,
+    "discharge_to": DISCHARGES,
+}
+_CODES = (*_VOCABULARIES, "ethnicity", "insurance", "category", "description", "gender")
 _NEEDED = {
     "admissions": ("subject_id", "hadm_id", "admittime", "dischtime"),
     "notes": ("row_id", "subject_id", "hadm_id", "category", "text"),
@@ -119,12 +128,14 @@ def _check_values(name: str, table: Table, column: str, meanings: Mapping[str, s
     if column not in _CODES or column not in table.columns:
         codes = ", ".join(code for code in _CODES if code in table.columns)
         raise ValueError(f"{name}.values: {column} is not one of the codes in columns: {codes}")
-    if column == "admission_type":
-        strange = sorted({m for m in meanings.values() if m.upper() not in ADMISSION_TYPES})
+    vocabulary = _VOCABULARIES.get(column)
+    if vocabulary is not None:
+        known = {word.lower() for word in vocabulary}
+        strange = sorted({m for m in meanings.values() if m.lower() not in known})
         if strange:
             raise ValueError(
-                f"{name}.values.admission_type: {', '.join(strange)} is not one of "
-                f"{', '.join(ADMISSION_TYPES)}"
+                f"{name}.values.{column}: {', '.join(strange)} is not one of "
+                f"{', '.join(vocabulary)}"
             )
 
 

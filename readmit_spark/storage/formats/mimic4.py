@@ -1,7 +1,6 @@
 """MIMIC-IV (`hosp/`) with MIMIC-IV-Note (`note/`).
 
-Planned and unplanned: mimic-code discussion 1215. An observation stay is no admission, neither for
-readmissions nor for those to predict.
+Planned and unplanned: mimic-code discussion 1215.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
+from readmit_spark.storage.column_values import folded_column
 from readmit_spark.storage.formats.shape import (
     SOURCE_ROWS,
     Coded,
@@ -23,15 +23,20 @@ from readmit_spark.storage.formats.shape import (
     meaning,
     nothing,
 )
+from readmit_spark.storage.stay_facts import disposition
 
 _OBSERVATION = ("EU OBSERVATION", "DIRECT OBSERVATION", "AMBULATORY OBSERVATION")
+_PLANNED = "ELECTIVE"
 TYPES = {
     "EW EMER.": "EMERGENCY",
     "DIRECT EMER.": "EMERGENCY",
     "URGENT": "URGENT",
     "OBSERVATION ADMIT": "URGENT",
-    "ELECTIVE": "ELECTIVE",
-    "SURGICAL SAME DAY ADMISSION": "ELECTIVE",
+    "EU OBSERVATION": "EMERGENCY",
+    "DIRECT OBSERVATION": "URGENT",
+    "AMBULATORY OBSERVATION": "URGENT",
+    "ELECTIVE": _PLANNED,
+    "SURGICAL SAME DAY ADMISSION": _PLANNED,
 }
 _CATEGORIES = {
     "DS": "Discharge summary",
@@ -49,7 +54,7 @@ _SOURCES = {
         "hosp/admissions",
         ("SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "DEATHTIME", "ADMISSION_TYPE",
          "HOSPITAL_EXPIRE_FLAG"),
-        ("RACE", "ETHNICITY", "INSURANCE"),
+        ("RACE", "ETHNICITY", "INSURANCE", "DISCHARGE_LOCATION"),
     ),
     "patients": SourceTable(
         "hosp/patients", ("SUBJECT_ID", "GENDER", "ANCHOR_AGE", "ANCHOR_YEAR"), ("DOD",)
@@ -63,7 +68,7 @@ def _coded(raw: Raw) -> Iterable[Coded]:
     yield Coded(
         raw["admissions"],
         raw["admissions"]["ADMISSION_TYPE"],
-        (*TYPES, *_OBSERVATION),
+        TYPES,
         "data.folder: ADMISSION_TYPE of hosp/admissions",
     )
     for name in ("discharge", "radiology"):
@@ -77,26 +82,36 @@ def _select(raw: Raw, config: Config) -> dict[str, DataFrame]:
     if "radiology" in raw:
         rows = rows.unionByName(raw["radiology"].withColumn(SOURCE_ROWS, F.lit(1).cast("long")))
     return {
-        "admissions": admissions(raw["admissions"]),
+        "admissions": admissions(raw["admissions"], raw["patients"]),
         "notes": notes(rows),
         "patients": patients(raw["patients"]),
     }
 
 
-def admissions(raw: DataFrame) -> DataFrame:
-    """Select ADMISSIONS. A death in hospital without a time is one at the end of the stay."""
-    died = raw["HOSPITAL_EXPIRE_FLAG"] == "1"
-    observation = meaning(raw["ADMISSION_TYPE"], dict.fromkeys(_OBSERVATION, "yes")).isNotNull()
-    return raw.select(
+def admissions(raw: DataFrame, people: DataFrame) -> DataFrame:
+    """Select ADMISSIONS. A death in hospital without a time is one at the end of the stay.
+
+    people: MIMIC-IV's patients.
+    """
+    died = F.col("HOSPITAL_EXPIRE_FLAG") == "1"
+    observation = meaning(F.col("ADMISSION_TYPE"), dict.fromkeys(_OBSERVATION, "observation"))
+    kind = meaning(F.col("ADMISSION_TYPE"), TYPES)
+    days = people.groupBy("SUBJECT_ID").agg(F.min("DOD").alias("DIED"))
+    return raw.join(days, "SUBJECT_ID", "left").select(
         "SUBJECT_ID",
         "HADM_ID",
         "ADMITTIME",
         "DISCHTIME",
         F.coalesce("DEATHTIME", F.when(died, F.col("DISCHTIME"))).alias("DEATHTIME"),
-        meaning(raw["ADMISSION_TYPE"], TYPES).alias("ADMISSION_TYPE"),
+        kind.alias("ADMISSION_TYPE"),
         F.coalesce("RACE", "ETHNICITY").alias("ETHNICITY"),
         "INSURANCE",
-        first_reason({"observation": observation}),
+        F.when(kind == _PLANNED, "yes").when(kind.isNotNull(), "no").alias("PLANNED"),
+        nothing("NEWBORN"),
+        F.coalesce(observation, F.lit("inpatient")).alias("STAY"),
+        disposition(folded_column(F.col("DISCHARGE_LOCATION"))).alias("DISCHARGE_TO"),
+        "DIED",
+        kept(),
     )
 
 
@@ -152,6 +167,7 @@ def notes(raw: DataFrame) -> DataFrame:
         F.when(~is_day, F.col("CHARTTIME")).alias("CHARTTIME"),
         "STORETIME",
         meaning(raw["NOTE_TYPE"], dict(_CATEGORIES)).alias("CATEGORY"),
+        nothing("DESCRIPTION"),
         nothing("ISERROR"),
         "TEXT",
         SOURCE_ROWS,

@@ -28,7 +28,13 @@ from readmit_spark.storage.formats.times import two_digits
 _THROUGH_EMERGENCY = "262"
 _SUMMARY, _RADIOLOGY = "44814637", "44814641"  # of NOTE_TYPE_CONCEPT_ID
 _GENDERS = {"8507": "M", "8532": "F"}
-_DIED = "4216643"
+_OBSERVATION = ("581385",)  # of VISIT_CONCEPT_ID
+# Concepts of dispositions. Every other one is `other`; 0 says nothing.
+_DISCHARGES = {
+    "4216643": "died", "581476": "home", "8536": "home", "8863": "facility", "38004285": "facility",
+    "8971": "facility", "38004279": "acute", "8717": "acute", "8546": "hospice",
+    "40482021": "against_advice",
+}  # fmt: skip
 _MIDNIGHT = " 00:00:00"
 _DAY = len("2101-01-01")
 
@@ -96,8 +102,10 @@ def admissions(
     stays = visits.withColumns({"ADMITTIME": start, "DISCHTIME": end})
     days = [F.substring(name, 1, _DAY) for name in ("ADMITTIME", "DISCHTIME", "DIED")]
     left = F.coalesce("DISCHARGED_TO_CONCEPT_ID", "DISCHARGE_TO_CONCEPT_ID")
-    died = (left == _DIED) | days[2].between(days[0], days[1])
+    known = meaning(left, _DISCHARGES)
+    died = (known == "died") | days[2].between(days[0], days[1])
     at = F.when(F.length("DIED") > _DAY, F.least("DIED", "DISCHTIME"))
+    inpatient = _is_one_of("VISIT_CONCEPT_ID", concepts)
     kind = F.when(F.col("VISIT_CONCEPT_ID") == _THROUGH_EMERGENCY, "EMERGENCY")
     return stays.join(F.broadcast(people), "PERSON_ID", "left").select(
         F.col("PERSON_ID").alias("SUBJECT_ID"),
@@ -108,7 +116,12 @@ def admissions(
         F.when(days[0] == F.col("DOB"), "NEWBORN").otherwise(kind).alias("ADMISSION_TYPE"),
         F.col("RACE_SOURCE_VALUE").alias("ETHNICITY"),
         nothing("INSURANCE"),
-        first_reason({"other_visit": ~_is_one_of("VISIT_CONCEPT_ID", concepts)}),
+        F.when(kind.isNotNull(), "no").otherwise("unknown").alias("PLANNED"),
+        F.when(days[0] == F.col("DOB"), "yes").alias("NEWBORN"),
+        F.when(inpatient, "inpatient").otherwise("observation").alias("STAY"),
+        F.coalesce(known, F.when(left != "0", "other")).alias("DISCHARGE_TO"),
+        days[2].alias("DIED"),
+        first_reason({"other_visit": ~inpatient & ~_is_one_of("VISIT_CONCEPT_ID", _OBSERVATION)}),
     )
 
 
@@ -127,6 +140,7 @@ def notes(raw: DataFrame) -> DataFrame:
         F.when(F.length(time) > _DAY, time).alias("CHARTTIME"),
         nothing("STORETIME"),
         F.coalesce(known, own).alias("CATEGORY"),
+        nothing("DESCRIPTION"),
         nothing("ISERROR"),
         F.col("NOTE_TEXT").alias("TEXT"),
         kept(),

@@ -64,7 +64,8 @@ class Format:
     sources: what is read, by the name that the functions use. main: the sources whose rows become
     the rows of each table. coded: returns the columns whose every value must have a meaning.
     select: returns each table of `main` in MIMIC-III's columns, with LEFT_OUT and, where it joins
-    rows, SOURCE_ROWS; notes may have FORM. needs_zone: whether its times are instants.
+    rows, SOURCE_ROWS; notes may have FORM. needs_zone: whether its times are instants. check:
+    raises a UserError if the selected tables cannot be meant.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Format:
     coded: Callable[[Raw], Iterable[Coded]]
     select: Callable[[Raw, Config], Mapping[str, DataFrame]]
     needs_zone: bool = False
+    check: Callable[[Mapping[str, DataFrame], Config], None] = lambda tables, config: None
 
 
 def check_codes(coded: Coded) -> None:

@@ -55,7 +55,9 @@ def translate(run: Run) -> dict[str, Any]:
             check_codes(coded)
     facts = {}
     with run.stage(f"write {', '.join(form.main)}"):
-        for name, frame in form.select(raw, run.config).items():
+        tables = form.select(raw, run.config)
+        form.check(tables, run.config)
+        for name, frame in tables.items():
             mains = [main for main in form.main[name] if main in raw]
             read = sum(raw[main].count() for main in mains)
             sources = [path for main in mains for path in paths[main]]
