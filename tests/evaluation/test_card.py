@@ -38,6 +38,7 @@ def prepared(tmp_path: Path) -> Prepared:
     write(
         tmp_path, "subgroups", hadm_id=[1, 2], sex=["female", "male"], age_band=["18 to 44"] * 2,
         ethnicity=["white", None], insurance=["private"] * 2, admission_type=["urgent"] * 2,
+        discharge_to=["home", None],
     )  # fmt: skip
     return Prepared.model_validate({
         "job": "prepare", "run": "prepare/1", "path": str(tmp_path), "tables": {}, "notes": {},
