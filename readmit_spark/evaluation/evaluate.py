@@ -73,9 +73,8 @@ def evaluate_windows(
     measured: window, subject_id, hadm_id, score, risk, label; risk is null where the model has no
     risk curve; with admittime, each window is measured by month too. chunk_facts: window, accuracy,
     loss. risks: hadm_id -> true risk; None if they are unknown. points: window -> the model's
-    thresholds from validation. died: window, subject_id, hadm_id, score of the admissions without a
-    label whose patient died within the horizon; with them `readmitted_or_dead`, a second outcome,
-    is measured.
+    thresholds from validation. died: the same columns of the admissions without a label whose
+    patient died within the horizon; with them `readmitted_or_dead`, a second outcome, is measured.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []

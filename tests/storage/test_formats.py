@@ -117,7 +117,7 @@ class Ward:
         names = ("admissions", "notes")
         paths = csv_paths(self.folder, hospital, names)
         stay = hospital.admissions[hospital.admissions.HADM_ID.isin(hospital.notes.HADM_ID)].iloc[3]
-        for hours in (5, 30):
+        for hours in (12, 30):  # the first note is stored ten hours after the admission
             as_of = (stay.ADMITTIME + pd.Timedelta(hours=hours)).to_pydatetime()
             expected = self.night(paths, as_of)
             assert expected["notes"] and self.night(self.raw(names), as_of) == expected
