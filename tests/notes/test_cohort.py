@@ -159,6 +159,7 @@ def test_by_time_the_test_follows_the_training_and_open_outcomes_are_left_out(
         F.lit("URGENT").alias("admission_type"),
         F.struct(F.lit(False).alias("deathtime")).alias("unread"),
     )
+    table = with_stay_facts(table)
     config = load_config(
         overrides=["split.by=time", "split.validation_from='2020-07-01'",
                    "split.test_from='2020-10-01'"]
