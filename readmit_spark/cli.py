@@ -15,7 +15,7 @@ from pathlib import Path
 
 from readmit_spark.config import Config
 from readmit_spark.config_file import base_yaml, load_config
-from readmit_spark.early_checks import check_early
+from readmit_spark.early_checks import check_early, has_results
 from readmit_spark.errors import UserError
 from readmit_spark.storage.aws_errors import find_aws_failure
 from readmit_spark.storage.disk_errors import find_disk_failure
@@ -65,7 +65,8 @@ def run(
         check_early(job, config, local="HADOOP_CONF_DIR" not in os.environ)
         with _private_files(config.output.group_readable):
             result = main(config, arguments) if add_arguments else main(config)
-            _write_index(config)
+            if has_results(job):
+                _write_index(config)
     except UserError as error:
         _print_error(f"{job}: {error}")
         return USER_ERROR

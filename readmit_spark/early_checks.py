@@ -38,6 +38,11 @@ def check_early(job: str, config: Config, local: bool) -> None:
         raise UserError("; ".join(problems))
 
 
+def has_results(job: str) -> bool:
+    """Return whether the job reads or publishes results in `output.root`."""
+    return job in _NEEDS
+
+
 def _unset(needs: Sequence[str], values: Mapping[str, Any]) -> Iterator[str]:
     unset = [key for key in needs if not values[key]]
     if unset:

@@ -42,7 +42,7 @@ def quiet_nights(n: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     leaves = admissions.DISCHTIME.fillna(pd.Timestamp("2200-01-01"))
     times = night_times(n)
     house = admissions[(leaves > admissions.night) & admissions.night.between(times[0], times[-1])]
-    stays = pd.merge(house, demo.truth, on="HADM_ID", how="left")
+    stays = pd.merge(house, demo.truth[["HADM_ID", "RISK"]], on="HADM_ID", how="left")
     notes = pd.merge(demo.notes, stays[["HADM_ID", "night"]], on="HADM_ID")
     written = notes.STORETIME.fillna(notes.CHARTDATE + timedelta(days=1))
     notes = notes[(written <= notes.night) & (notes.ISERROR.fillna(0).astype(int) != 1)]

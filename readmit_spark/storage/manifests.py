@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 from readmit_spark.config import split_name, window_available
 from readmit_spark.errors import UserError
+from readmit_spark.storage.output_tables import OUTPUT_TABLES
 from readmit_spark.storage.publish import read_manifest
 from readmit_spark.text_rules import TextRules
 
@@ -164,11 +165,13 @@ class Prepared(Manifest):
 
     @field_validator("tables")
     @classmethod
-    def _with_midnights(cls, tables: Mapping[str, TableFacts]) -> Mapping[str, TableFacts]:
-        cohort = tables.get("cohort")
-        columns = StructType.fromJson(cohort.columns).names if cohort and cohort.columns else None
-        if columns and "midnights" not in columns:
-            raise ValueError("an earlier version counted no midnights")
+    def _of_this_version(cls, tables: Mapping[str, TableFacts]) -> Mapping[str, TableFacts]:
+        for name, table in tables.items():
+            published = OUTPUT_TABLES[cls.JOB].get(name)
+            if published and table.columns:
+                present = StructType.fromJson(table.columns).names
+                if not set(published.schema.names) <= set(present):
+                    raise ValueError(f"{name} lacks columns of this version")
         return tables
 
     @property

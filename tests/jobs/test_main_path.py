@@ -151,7 +151,7 @@ def test_the_documented_tables_and_files_are_published(ran: Ran) -> None:
         "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
         "days_next_admit label duration_days split fold midnights",
         "exclusions": "hadm_id reason",
-        "subgroups": "hadm_id sex age_band ethnicity insurance admission_type",
+        "subgroups": "hadm_id sex age_band ethnicity insurance admission_type discharge_to",
         "chunks": "subject_id hadm_id chunk_index text n_words input_ids n_tokens n_tokens_cut "
         "label split window",
         "chunk_scores": "window hadm_id chunk_index probability model",
@@ -182,7 +182,8 @@ def test_the_ledger_has_every_admission_once_in_each_window(
         assert sum(ran.scored.counts[window].values()) == len(stays) == len(statuses)
 
 
-READ = ("notes", "discharge_summaries")
+# All of these notes are used.
+READ = ("notes", "discharge_summaries", "available_from_chartdate")
 
 
 def test_notes_that_were_left_out_are_counted(ran: Ran) -> None:

@@ -76,7 +76,9 @@ def outcome(
             run.write_table(frame, "exclusions")
             run.publish({})
 
-    code = cli.run("prepare", "", main, ["--config", os.devnull, "--set", f"output.root={root}"])
+    values = {"output.root": root, "data.admissions": "none:/", "data.notes": "none:/"}
+    given = [f"--set={key}={value}" for key, value in values.items()]
+    code = cli.run("prepare", "", main, ["--config", os.devnull, *given])
     return code, capsys.readouterr().err.splitlines()
 
 

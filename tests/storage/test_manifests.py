@@ -50,7 +50,8 @@ NIGHT: dict[str, Any] = {
 
 def publish(spark: SparkSession, root: Path, name: str, facts: dict[str, Any]) -> None:
     publication = Publication(LocalFiles(str(root)), name, True, datetime.now)
-    publication.write_table(spark.range(3), "cohort")
+    rows = spark.range(3).selectExpr("id hadm_id", "'newborn' reason")
+    publication.write_table(rows, "exclusions")
     publication.publish(facts)
     publication.close()
 
@@ -60,9 +61,9 @@ def test_the_facts_of_prepare_are_typed_values(spark: SparkSession, tmp_path: Pa
     prepared = Prepared.read(spark, str(tmp_path))
     assert prepared.windows == ("2days", "discharge")
     assert (prepared.max_tokens, prepared.split_name) == (512, "patient 7")
-    assert prepared.tables["cohort"].rows == 3
+    assert prepared.tables["exclusions"].rows == 3
     assert prepared.path == f"{tmp_path}/{prepared.run}"
-    assert sorted(row.id for row in prepared.table("cohort").collect()) == [0, 1, 2]
+    assert sorted(row.hadm_id for row in prepared.table("exclusions").collect()) == [0, 1, 2]
 
 
 def test_a_window_that_was_not_prepared_is_one_line(spark: SparkSession, tmp_path: Path) -> None:
@@ -105,9 +106,9 @@ def test_read_if_complete_is_none_without_a_result_and_with_a_damaged_one(
     publish(spark, tmp_path, "prepare", PREPARED)
     prepared = Prepared.read_if_complete(spark, root)
     assert prepared is not None and prepared == Prepared.read(spark, root)
-    next(Path(prepared.path).glob("cohort/*.parquet")).unlink()
+    next(Path(prepared.path).glob("exclusions/*.parquet")).unlink()
     assert Prepared.read_if_complete(spark, root) is None
-    with pytest.raises(UserError, match=r"cohort is not what jobs/prepare\.py wrote"):
+    with pytest.raises(UserError, match=r"exclusions is not what jobs/prepare\.py wrote"):
         Prepared.read(spark, root)
     assert Prepared.read(spark, root, tables=[]).tokenizer == "abc"  # checks no table
     (tmp_path / "_manifests" / "prepare.json").write_text("")
@@ -121,7 +122,7 @@ def test_scores_have_the_c_of_their_vote(spark: SparkSession, tmp_path: Path) ->
 
 def test_each_night_is_a_result_of_its_own(spark: SparkSession, tmp_path: Path) -> None:
     publish(spark, tmp_path, "nightly/20261122T020000", NIGHT)
-    night = Night.read(spark, str(tmp_path), "nightly/20261122T020000", tables=["cohort"])
+    night = Night.read(spark, str(tmp_path), "nightly/20261122T020000", tables=["exclusions"])
     assert night.as_of == datetime(2026, 11, 22, 2)
     assert (night.backend, night.counts, night.config.nightly.alert_value) == (
         None, {"alerts": 2}, 10.0,
