@@ -13,7 +13,6 @@ Writes bench/results/ingest.json (fewer notes: ingest_small.json).
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import sys
@@ -29,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.common.machine import describe, quiet_libraries, use_cores
 from bench.common.processes import run_job
 from bench.common.results import write_result
-from bench.common.texts import Cohort, add_text_option, load_sentences, write_cohort
+from bench.common.texts import Cohort, load_sentences, parse_options, write_cohort
 from bench.common.timing import median_ratio, say
 
 CORES = 2
@@ -49,7 +48,7 @@ notes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _options(arguments)
+    options = parse_options(arguments, __doc__, NOTES)
     quiet_libraries()
     use_cores(CORES)
     machine = describe()
@@ -63,15 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(result, indent=1))
     print(path)
     return 0
-
-
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--notes", type=int, default=NOTES)
-    add_text_option(parser)
-    return parser.parse_args(arguments)
 
 
 def _measure(cohort: Cohort, folder: Path) -> dict[str, Any]:

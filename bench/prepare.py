@@ -17,7 +17,6 @@ Writes bench/results/prepare.json (fewer notes: prepare_small.json).
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -38,7 +37,7 @@ from bench.common import peers
 from bench.common.machine import describe, quiet_libraries, use_cores
 from bench.common.processes import ProcessWatch, run_job
 from bench.common.results import write_result
-from bench.common.texts import Cohort, add_text_option, load_sentences, write_cohort
+from bench.common.texts import Cohort, load_sentences, parse_options, write_cohort
 from bench.common.timing import median_ratio, say, timed
 from readmit_spark.config_file import load_config
 from readmit_spark.notes.chunks_table import chunk_rows
@@ -69,7 +68,7 @@ class CleanAndChunk(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = _options(arguments)
+    options = parse_options(arguments, __doc__, NOTES)
     quiet_libraries()
     use_cores(CORES)
     machine = describe()
@@ -82,15 +81,6 @@ def main(arguments: list[str] | None = None) -> int:
     print(json.dumps(result, indent=1))
     print(path)
     return 0
-
-
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--notes", type=int, default=NOTES)
-    add_text_option(parser)
-    return parser.parse_args(arguments)
 
 
 def _measure(cohort: Cohort, out: Path) -> dict[str, Any]:

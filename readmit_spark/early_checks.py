@@ -23,6 +23,9 @@ _NEEDS = {
 }
 _ELSEWHERE = re.compile(r"\w[\w+.-]*:/|.*[*?\[{]")  # a URL, or a pattern that Spark resolves
 
+# Fewer readmitted admissions of a split are too few to learn or to measure from.
+FEWEST_READMITTED = {"train": 50, "validation": 20, "test": 20}
+
 
 def check_early(job: str, config: Config, local: bool) -> None:
     """Raise one UserError that names every key that the job needs and that is not set.
@@ -36,6 +39,19 @@ def check_early(job: str, config: Config, local: bool) -> None:
         problems += _missing(values)
     if problems:
         raise UserError("; ".join(problems))
+
+
+def local_table(key: str, path: str) -> Path | None:
+    """Return the full path of a table on this machine; None for a URL or a pattern.
+
+    Raise a UserError if it does not exist. key: of the path, for the message.
+    """
+    if _ELSEWHERE.match(path):
+        return None
+    full = Path(path).expanduser().absolute()
+    if not full.exists():
+        raise UserError(f"{key}: {full} does not exist")
+    return full
 
 
 def has_results(job: str) -> bool:
@@ -55,8 +71,8 @@ def _unset(needs: Sequence[str], values: Mapping[str, Any]) -> Iterator[str]:
 
 def _missing(values: Mapping[str, Any]) -> Iterator[str]:
     for key in _TABLES:
-        path = values[key]
-        if path and not _ELSEWHERE.match(path):
-            full = Path(path).expanduser().absolute()
-            if not full.exists():
-                yield f"{key}: {full} does not exist"
+        try:
+            if values[key]:
+                local_table(key, values[key])
+        except UserError as error:
+            yield str(error)

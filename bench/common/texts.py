@@ -47,6 +47,18 @@ ADMISSION_COLUMNS = [
 ]  # fmt: skip
 
 
+def parse_options(
+    arguments: list[str] | None, description: str | None, notes: int
+) -> argparse.Namespace:
+    """Parse --text and --notes (default: `notes`)."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--notes", type=int, default=notes)
+    add_text_option(parser)
+    return parser.parse_args(arguments)
+
+
 def add_text_option(parser: argparse.ArgumentParser) -> None:
     """Add --text, the file that `load_sentences` reads."""
     parser.add_argument(

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pyspark.sql import functions as F
 
+from readmit_spark.early_checks import FEWEST_READMITTED
 from readmit_spark.pages.text_table import aligned
 from readmit_spark.storage.manifests import Prepared
 
 _SPLITS = ("train", "validation", "test")
-_FEWEST = {"train": 50, "validation": 20, "test": 20}  # readmitted, to learn or to measure from
 _CUT = 0.01  # share of the tokens above which a warning is printed
 _ADMISSIONS = {"rows": "rows read"}
 _NOTES = {
@@ -87,7 +87,7 @@ def warnings(
     splits: Mapping[str, Stays], chunks: Mapping[str, Chunks], max_tokens: int
 ) -> Iterable[str]:
     """Return a line for each number that makes later figures doubtful."""
-    for split, fewest in _FEWEST.items():
+    for split, fewest in FEWEST_READMITTED.items():
         found = splits.get(split, Stays(0, 0, 0)).readmitted
         if found < fewest:
             purpose = "learn" if split == "train" else "measure"

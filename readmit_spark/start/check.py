@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from readmit_spark.config import Config, required
+from readmit_spark.early_checks import FEWEST_READMITTED
 from readmit_spark.errors import UserError
 from readmit_spark.start.tables import Stays, Table, find_table, look_at_stays
 from readmit_spark.storage.input_tables import ADMISSIONS, NOTES, PATIENTS
@@ -19,7 +20,6 @@ from readmit_spark.storage.table_source import check_columns
 _GB = 1e9
 _MEMORY, _DISK = 6 * _GB, 5 * _GB  # Java, two workers and a model; results of a small hospital
 _SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
-_FEWEST = {"train": 50, "validation": 20, "test": 20}  # readmitted
 _DISK_PER_NOTES = 3  # results and scratch files of prepare, per byte of notes
 _NEEDED = {"data.admissions": ADMISSIONS, "data.notes": NOTES, "data.patients": PATIENTS}
 
@@ -119,10 +119,11 @@ def _stays(stays: Stays, config: Config) -> Iterator[Finding]:
         named = ", ".join(f"{name.upper()} ({n:,})" for name, n in stays.types.items())
         yield Finding("warning", f"codes.* list no meaning for ADMISSION_TYPE {named}")
     for split, part in _SPLITS.items():
-        expected = round(part * stays.readmitted)
-        if expected < _FEWEST[split]:
+        expected, fewest = round(part * stays.readmitted), FEWEST_READMITTED[split]
+        if expected < fewest:
+            purpose = "learn" if split == "train" else "measure"
             yield Finding(
                 "warning",
-                f"{split} will have about {expected} readmitted stays, fewer than "
-                f"{_FEWEST[split]}: too few to {'learn' if split == 'train' else 'measure'} from",
+                f"{split} will have about {expected} readmitted stays, fewer than {fewest}: too "
+                f"few to {purpose} from",
             )

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 
 from readmit_spark.config import Config
 from readmit_spark.config_types import folded_code
+from readmit_spark.early_checks import local_table
 from readmit_spark.errors import UserError
 
 _CSV = re.compile(r"\.csv(\.gz)?$", re.IGNORECASE)
@@ -63,11 +64,9 @@ def find_table(key: str, path: str) -> Table | None:
 
     Raise a UserError if there is none, or if no file of it can be read.
     """
-    if re.match(r"\w[\w+.-]*:/|.*[*?\[{]", path):
+    place = local_table(key, path)
+    if place is None:
         return None
-    place = Path(path).expanduser().absolute()
-    if not place.exists():
-        raise UserError(f"{key}: {place} does not exist")
     ingested = place / "_manifests" / "ingest.json"
     if ingested.exists():
         place = place / json.loads(ingested.read_text())["run"] / key.rpartition(".")[2]
