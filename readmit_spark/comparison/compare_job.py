@@ -65,7 +65,8 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
         incumbents = incumbent_scores(run, prepared.table("cohort"), _admissions(frames, config))
         frames += _named(incumbents)
         scores = run.write_table(union(frames), SCORES)
-        risks = read_true_risks(run.spark, config, prepared.table("cohort"))
+        measured = [window for of_model in trainings.values() for window in of_model]
+        risks = read_true_risks(run.spark, config, prepared.table("cohort"), measured)
         result = comparison_result(
             scores.toPandas(), risks, config, [*NAMES, *incumbents], first=config.model.name
         )

@@ -45,20 +45,19 @@ def windows_by_training(config: Config, prepared: Sequence[str]) -> dict[str, li
 
 def comparison_result(
     scores: pd.DataFrame,
-    risks: Mapping[int, float] | None,
+    risks: Mapping[str, Mapping[int, float]] | None,
     config: Config,
     baselines: Sequence[str] = (),
     first: str | None = None,
 ) -> Result:
     """Compute the content of compare.json.
 
-    scores: the table `model_scores`. risks: true risks by admission, if known. first: the
-    transformer that the others are compared with. Returns for each
-    window the measures of each model at natural and balanced prevalence; `gains` in AUROC of the
-    first model over each other; `decision_curves` after recalibration; and `attainable_auroc` if
-    risks are known. Measures have intervals, or mean and SD over several folds; then `pooled` has
-    those of all folds together, with intervals. Transformers come first, then `baselines` in their
-    order.
+    scores: the table `model_scores`. risks: true risks by window and admission, if known. first:
+    the transformer that the others are compared with. Returns for each window the measures of each
+    model at natural and balanced prevalence; `gains` in AUROC of the first model over each other;
+    `decision_curves` after recalibration; and `attainable_auroc` if risks are known. Measures
+    have intervals, or mean and SD over several folds; then `pooled` has those of all folds
+    together, with intervals. Transformers come first, then `baselines` in their order.
     """
     order = {name: i for i, name in enumerate(baselines, start=1)}
     names = sorted(
@@ -91,7 +90,7 @@ def comparison_result(
         }
         if risks is not None:
             one = in_window[in_window.model == names[0]]
-            windows[window]["attainable_auroc"] = attainable_auroc(one, risks, config)
+            windows[window]["attainable_auroc"] = attainable_auroc(one, risks[window], config)
     folds_of = scores.groupby("model").fold.nunique()
     return {"folds": int(folds_of.max()), "windows": windows}
 

@@ -30,6 +30,7 @@ from readmit_spark.evaluation.report_page import (
     render,
 )
 from readmit_spark.evaluation.thresholds import Threshold
+from readmit_spark.evaluation.vote_parts import vote_parts
 from readmit_spark.notes.windows import parse_window
 from readmit_spark.storage.manifests import Prepared
 
@@ -58,7 +59,7 @@ class Evaluation:
 def evaluate_windows(
     measured: pd.DataFrame,
     chunk_facts: pd.DataFrame,
-    risks: Mapping[int, float] | None,
+    risks: Mapping[str, Mapping[int, float]] | None,
     windows: Sequence[str],
     config: Config,
     points: Mapping[str, Sequence[Threshold]],
@@ -67,14 +68,16 @@ def evaluate_windows(
     """Compute the metrics of each window.
 
     These are the metrics at natural and balanced prevalence, how the risks agree with the outcomes,
-    what alerts do at frozen thresholds, the chunks' accuracy and loss, and the attainable AUROC if
-    the true risks are known.
+    what alerts do at frozen thresholds, the chunks' accuracy and loss, what the vote is worth, and
+    the attainable AUROC if the true risks are known.
 
     measured: window, subject_id, hadm_id, score, risk, label; risk is null where the model has no
-    risk curve; with admittime, each window is measured by month too. chunk_facts: window, accuracy,
-    loss. risks: hadm_id -> true risk; None if they are unknown. points: window -> the model's
-    thresholds from validation. died: the same columns of the admissions without a label whose
-    patient died within the horizon; with them `readmitted_or_dead`, a second outcome, is measured.
+    risk curve; with n_chunks, max_probability and mean_probability the vote is compared with its
+    parts; with admittime, each window is measured by month too. chunk_facts: window, accuracy,
+    loss. risks: window -> hadm_id -> true risk; None if they are unknown. points: window -> the
+    model's thresholds from validation. died: the same columns of the admissions without a label
+    whose patient died within the horizon; with them `readmitted_or_dead`, a second outcome, is
+    measured.
     """
     by_window = chunk_facts.set_index("window").to_dict("index")
     evaluations = []
@@ -90,9 +93,10 @@ def evaluate_windows(
                 points.get(window, ()), replicates=config.score.bootstrap, seed=config.split.seed,
             ),
             "chunks": by_window.get(window),
+            "vote": vote_parts(rows),
         }  # fmt: skip
         if risks is not None:
-            metrics["attainable_auroc"] = attainable_auroc(rows, risks, config)
+            metrics["attainable_auroc"] = attainable_auroc(rows, risks[window], config)
         if "admittime" in rows:
             metrics["by_month"] = by_month(rows)
         dead = died[died.window == window] if died is not None else rows[:0]
@@ -342,6 +346,7 @@ def _window(
         by_month=metrics.get("by_month", []),
         alerts=metrics["alerts"],
         chunk=metrics["chunks"],
+        vote=metrics["vote"],
         attainable_auroc=metrics.get("attainable_auroc", {}).get("value"),
         readmitted_or_dead=metrics.get("readmitted_or_dead"),
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from readmit_spark.evaluation.decision_page import DecisionRow
 from readmit_spark.evaluation.intervals import is_too_few
+from readmit_spark.evaluation.vote_parts import PARTS
 from readmit_spark.pages.html import page_environment, window_title
 
 MEASURES = {
@@ -84,6 +85,7 @@ class WindowResult:
     risk: Mapping[str, Any] | None = None
     alerts: Mapping[str, Any] | None = None
     chunk: Mapping[str, float] | None = None
+    vote: Mapping[str, Any] | None = None  # from `vote_parts`
     attainable_auroc: float | None = None  # only synthetic cohorts have one
     # As `natural`, where deaths after discharge are known: death within the horizon counts too.
     readmitted_or_dead: Mapping[str, Any] | None = None
@@ -123,7 +125,7 @@ def render(report: Report) -> str:
     pages = page_environment()
     pages.tests["too_few"] = is_too_few
     template = pages.get_template("evaluation/report.html.j2")
-    return template.render(report=report, calibration=CALIBRATION)
+    return template.render(report=report, calibration=CALIBRATION, parts=PARTS)
 
 
 def _check_adds_up(flow: Iterable[FlowStep], window: str) -> None:

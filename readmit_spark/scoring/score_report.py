@@ -86,7 +86,7 @@ def _report_files(
     evaluations = evaluate_windows(
         measured.toPandas(),
         chunk_facts(scored.table("chunk_scores"), measured).toPandas(),
-        read_true_risks(run.spark, config, prepared.table("cohort")),
+        read_true_risks(run.spark, config, prepared.table("cohort"), windows),
         windows,
         config,
         model.alert_points(config),

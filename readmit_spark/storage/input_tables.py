@@ -5,6 +5,7 @@ Values that are not understood become null and are marked in the column `unread`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 from pyspark.sql import DataFrame, SparkSession
@@ -163,21 +164,30 @@ def read_id_texts(spark: SparkSession, config: Config) -> DataFrame:
 
 
 def read_true_risks(
-    spark: SparkSession, config: Config, cohort: DataFrame
-) -> dict[int, float] | None:
-    """HADM_ID -> true risk of a synthetic cohort; None where data.truth is not set.
+    spark: SparkSession, config: Config, cohort: DataFrame, windows: Sequence[str]
+) -> dict[str, dict[int, float]] | None:
+    """Window -> HADM_ID -> true risk of a synthetic cohort; None where data.truth is not set.
 
-    cohort: hadm_id, admittime. Raise a UserError if the admissions are those of another cohort: ids
-    of two hospitals are often the same, and risks of other patients would be shown as true.
+    The risk in a window such as 2days is in the column RISK_2DAYS: the mean risk of all admissions
+    whose notes in the window say the same. Without that column it is RISK, the risk of the
+    admission itself. cohort: hadm_id, admittime. Raise a UserError if the admissions are those of
+    another cohort: ids of two hospitals are often the same, and risks of other patients would be
+    shown as true.
     """
     path, reading = config.data.truth, Reading.of(config)
     if path is None:
         return None
     columns = ("HADM_ID", "ADMITTIME", "RISK")
-    raw = read_columns(spark, path, "data.truth", columns, reading=reading)
-    risk = raw["RISK"].cast("double").alias("risk")
+    in_window = {window: f"RISK_{window.upper()}" for window in windows}
+    raw = read_columns(
+        spark, path, "data.truth", columns, tuple(in_window.values()), reading=reading
+    )
+    risks = [
+        F.coalesce(raw[column].cast("double"), raw["RISK"].cast("double")).alias(window)
+        for window, column in in_window.items()
+    ]
     kinds: dict[str, Kind] = {"HADM_ID": _id_kind(reading), "ADMITTIME": "time"}
-    truth = parse_columns(raw, kinds, risk, time_zone=_zone(reading))
+    truth = parse_columns(raw, kinds, *risks, time_zone=_zone(reading))
     admitted = cohort.select("hadm_id", F.col("admittime").alias("in_cohort"))
     rows = truth.join(admitted, "hadm_id").collect()
     others = sum(row.admittime != row.in_cohort for row in rows)
@@ -186,7 +196,7 @@ def read_true_risks(
             f"data.truth: {others:,} of {len(rows):,} admissions of {path} have another ADMITTIME "
             "than in the prepared cohort, so these are other patients; set data.truth=null"
         )
-    return {row.hadm_id: row.risk for row in rows}
+    return {window: {row.hadm_id: row[window] for row in rows} for window in windows}
 
 
 def read_scores(spark: SparkSession, config: Config, path: str) -> DataFrame:

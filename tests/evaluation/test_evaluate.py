@@ -21,6 +21,7 @@ from readmit_spark.evaluation.evaluate import (
     ward_precision,
 )
 from readmit_spark.evaluation.report_page import FlowStep, TokenLoss
+from readmit_spark.evaluation.vote_parts import vote_parts
 from readmit_spark.storage.manifests import Prepared
 
 CONFIG = load_config(
@@ -88,7 +89,9 @@ def test_the_attainable_auroc_is_that_of_the_true_risks() -> None:
     assert attainable_auroc(ADMISSIONS, RISKS, CONFIG)["value"] == pytest.approx(2.5 / 3)
 
 
-def evaluations(split: str = "test", risks: dict[int, float] | None = None) -> list[Evaluation]:
+def evaluations(
+    split: str = "test", risks: dict[str, dict[int, float]] | None = None
+) -> list[Evaluation]:
     rows = ADMISSIONS.assign(window="2days")
     later = rows[rows.hadm_id < 3].assign(window="discharge")
     config = load_config(overrides=["score.bootstrap=1", "split.seed=0", f"score.split={split}"])
@@ -110,7 +113,7 @@ def test_risks_are_measured_where_every_admission_has_one() -> None:
 
 
 def test_each_window_is_measured_on_its_own_admissions() -> None:
-    early, late = evaluations(risks=RISKS)
+    early, late = evaluations(risks=dict.fromkeys(["2days", "discharge"], RISKS))
     assert (early.window, list(early.measured.hadm_id)) == ("2days", [1, 2, 3, 4])
     assert (late.window, list(late.measured.hadm_id)) == ("discharge", [1, 2])
     assert early.metrics["chunks"] == {"accuracy": 0.75, "loss": 0.5}
@@ -118,6 +121,24 @@ def test_each_window_is_measured_on_its_own_admissions() -> None:
     assert early.metrics["natural"]["auroc"]["value"] == pytest.approx(2 / 3)
     assert late.metrics["natural"]["auroc"]["value"] == 0.0
     assert late.metrics["attainable_auroc"]["value"] == 1.0
+
+
+def test_the_vote_is_compared_with_its_parts() -> None:
+    rows = ADMISSIONS.assign(
+        window="2days",
+        n_chunks=[1, 2, 3, 1],
+        max_probability=[0.1, 0.3, 0.9, 0.8],  # the readmitted one is the highest
+        mean_probability=[0.1, 0.3, 0.05, 0.8],  # and here the lowest
+    )
+    (found,) = evaluate_windows(rows, CHUNKS, None, ["2days"], CONFIG, {})
+    vote = found.metrics["vote"]
+    assert vote["several"] == 0.5
+    assert (vote["max_probability"]["auroc"], vote["mean_probability"]["auroc"]) == (1.0, 0.0)
+    assert vote["max_probability"]["gain"] == pytest.approx(2 / 3 - 1)
+    assert vote["mean_probability"]["gain"] == pytest.approx(2 / 3)
+    assert vote["mean_probability"]["low"] is None  # one readmitted patient is too few
+    assert vote_parts(rows.assign(label=0)) is None
+    assert evaluations()[0].metrics["vote"] is None  # without the chunks' maximum and mean
 
 
 @pytest.mark.parametrize(("split", "measured"), [("all", "test"), ("validation", "validation")])

@@ -75,6 +75,17 @@ def test_the_attainable_auroc_is_shown_only_where_it_is_known(page: Page, report
     assert "ttainable" not in Page(render(replace(report, windows=real))).text
 
 
+def test_the_vote_and_its_parts_are_a_row_where_they_are_known(page: Page, report: Report) -> None:
+    assert "What is the vote worth?" not in page.text
+    first, *others = report.windows
+    part = {"auroc": 0.712, "gain": 0.02, "low": -0.01, "high": 0.05}
+    few = {"auroc": 0.698, "gain": -0.034, "low": None, "high": None}
+    vote = {"several": 0.97, "max_probability": part, "mean_probability": few}
+    text = Page(render(replace(report, windows=[replace(first, vote=vote), *others]))).text
+    for shown in ("0.712", "+0.020 -0.010 to +0.050", "0.698", "-0.034 too few to say"):
+        assert shown in text
+
+
 def test_readmitted_or_dead_is_a_line_where_deaths_are_known(page: Page, report: Report) -> None:
     assert "readmitted or dead" not in page.text
     first, *others = report.windows
