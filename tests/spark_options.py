@@ -15,8 +15,8 @@ JAVA_OPTIONS = (
     f"-Dlog4j2.configurationFile={(ROOT / 'conf' / 'log4j2.properties').as_uri()}"
     " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
 )
-# A task costs more than its few rows, and compiling a stage costs more than running it. Equal code is
-# compiled once: many tests run the same job, and Spark keeps only 100 classes.
+# A task costs more than its few rows, and compiling a stage costs more than running it. Equal code
+# is compiled once: many tests run the same job, and Spark keeps only 100 classes.
 _SETTINGS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.cache.maxEntries": "5000",
