@@ -58,7 +58,7 @@ test-killed: $(VENV)/.tests  ## the nightly and the score job, each killed at tw
 	$(call PYTEST,$(VENV)) $(KILLED)
 
 test-spark4: $(VENV4)/.tests  ## the Spark tests on the newer Spark line
-	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m spark4
+	$(call PYTEST,$(VENV4)) $(PARALLEL) $(OTHERS) -m "spark4 and not slow"
 
 test-s3: $(VENV)/.tests build/s3/.fetched  ## the jobs on s3a://, against an S3 server on this machine
 	$(call PYTEST,$(VENV)) tests/s3 -rs

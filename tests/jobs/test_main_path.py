@@ -378,6 +378,7 @@ def test_no_note_text_is_in_the_event_log(ran: Ran, event_log: Path) -> None:
     assert files_with(CANARY, event_log) == []
 
 
+@pytest.mark.slow  # two more programs with a Java of their own
 def test_a_job_as_a_program_shows_no_note_text(
     ran: Ran, inputs: tuple[str, str], tiny_model: str, tmp_path: Path
 ) -> None:

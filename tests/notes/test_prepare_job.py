@@ -23,8 +23,6 @@ from readmit_spark.storage.publish import read_manifest
 from tests.runs import run_prepare, run_score
 from tests.tables_in import Row, note, stay, words, write_csv
 
-pytestmark = pytest.mark.spark4
-
 STAYS = [stay(1, 11, "2020-01-01", "2020-01-05"), stay(2, 21, "2020-01-01", "2020-01-05")]
 NOTES = [note(1, 1, 11, words(20)), note(2, 2, 21, words(30))]
 
@@ -126,6 +124,7 @@ def unclosed() -> bytes:
     return gzip.compress((",".join(NOTES[0]) + "\n" + rows).encode())
 
 
+@pytest.mark.spark4
 @pytest.mark.parametrize(
     ("notes", "message"),
     [(truncated(), "cannot be read to its end"), (unclosed(), "not closed or not doubled")],
@@ -158,6 +157,7 @@ def test_an_admission_without_an_id_is_excluded_and_counted(run: Prepare, tmp_pa
     assert pq.read_table(at(tmp_path, "cohort")).num_rows == 2
 
 
+@pytest.mark.spark4
 def test_chunks_of_whole_segments_cut_no_token(run: Prepare, tmp_path: Path) -> None:
     sentence = words(25) + ". "
     run(STAYS, [note(1, 1, 11, sentence * 12)])

@@ -30,8 +30,6 @@ from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.ingest_job import ingest
 from tests.runs import start_run
 
-pytestmark = pytest.mark.spark4
-
 ROUNDS = 4
 ZONE = ZoneInfo("America/New_York")
 Value = Any
@@ -256,7 +254,13 @@ def expected(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> d
     return found
 
 
-@pytest.mark.parametrize("turn", range(ROUNDS))
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param(0, marks=pytest.mark.spark4),
+        *(pytest.param(turn, marks=pytest.mark.slow) for turn in range(1, ROUNDS)),
+    ],
+)
 def test_every_form_gives_the_same_tables(
     spark: SparkSession, tmp_path: Path, expected: dict[str, list[str]], turn: int
 ) -> None:

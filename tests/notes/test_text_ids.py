@@ -20,8 +20,6 @@ from readmit_spark.storage.text_ids import number_of
 from tests.runs import run_prepare
 from tests.tables_in import Row, note, stay, words, write_csv
 
-pytestmark = pytest.mark.spark4
-
 STAYS = [
     stay(1, 11, "2020-01-01", "2020-01-05"),
     stay(1, 12, "2020-01-20", "2020-01-25"),
@@ -129,6 +127,7 @@ def test_a_line_names_the_key_and_no_id(hospital: Hospital) -> None:
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.spark4
 def test_two_ids_of_one_hash_stop_the_job(spark: SparkSession, hospital: Hospital) -> None:
     text = f"{SECRET}-1"
     config = load_config(overrides=["data.ids=text"])

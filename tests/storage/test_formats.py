@@ -43,8 +43,6 @@ from tests import shapes
 from tests.runs import run_prepare, start_run
 from tests.spark_options import ROOT
 
-pytestmark = pytest.mark.spark4
-
 Tables = dict[str, list[dict[str, Any]]]
 TABLES = ("cohort", "exclusions", "unlabelled", "subgroups", "documents", "chunks")
 
@@ -168,6 +166,7 @@ def test_codes_without_a_meaning_are_named(spark: SparkSession) -> None:
     check_codes(replace(coded, rows=rows.limit(3)))
 
 
+@pytest.mark.spark4
 def test_mimic4_admissions(spark: SparkSession) -> None:
     columns = (
         "SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE HOSPITAL_EXPIRE_FLAG "
@@ -199,6 +198,7 @@ def test_mimic4_admissions(spark: SparkSession) -> None:
     ]
 
 
+@pytest.mark.spark4
 def test_mimic4_addenda_belong_to_the_summary_before_them(spark: SparkSession) -> None:
     columns = "NOTE_ID SUBJECT_ID HADM_ID NOTE_TYPE NOTE_SEQ CHARTTIME STORETIME TEXT"
     day = "2101-01-0"
@@ -231,6 +231,7 @@ def test_mimic4_gives_the_tables_of_mimic3(ward: Ward) -> None:
     assert f"read it with --set data.notes={ward.folder}/raw" in lines
 
 
+@pytest.mark.spark4
 def test_fhir_gives_the_tables_of_mimic3(ward: Ward) -> None:
     shapes.write_fhir(HOSPITAL, ward.folder / "in")
     facts, _ = ward.ingest("fhir", "data.time_zone=Asia/Kolkata")
@@ -246,7 +247,9 @@ def test_fhir_gives_the_tables_of_mimic3(ward: Ward) -> None:
     ward.check_same_nights(HOSPITAL)
 
 
-@pytest.mark.parametrize("name", ["clarity", "millennium", "meds"])
+@pytest.mark.parametrize(
+    "name", ["clarity", *(pytest.param(n, marks=pytest.mark.slow) for n in ("millennium", "meds"))]
+)
 def test_a_mapping_gives_the_tables_of_mimic3(ward: Ward, name: str) -> None:
     path = f"{ROOT}/conf/sources/{name}.yaml"
     mapped = read_mapping(path)
@@ -283,6 +286,7 @@ def test_notes_in_rtf_and_html_become_plain_text(ward: Ward) -> None:
     ward.check_same_tables(facts, hospital)
 
 
+@pytest.mark.spark4
 def test_an_attachment_says_what_it_is(spark: SparkSession) -> None:
     def attachment(kind: str, text: str) -> tuple[str, str]:
         return kind, base64.b64encode(text.encode()).decode()
