@@ -205,7 +205,7 @@ def _ours(backend: str, precision: str) -> Program:
 
         def score(frame: DataFrame) -> DataFrame:
             distinct = distinct_chunks(frame)
-            return chunk_scores_table(distinct, score_chunks(distinct, TASKS, settings), "bench")
+            return chunk_scores_table(frame, score_chunks(distinct, TASKS, settings), "bench")
 
         return score
 

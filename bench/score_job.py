@@ -40,6 +40,7 @@ from bench.common.results import write_result
 from bench.common.timing import say
 from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
+from readmit_spark.notes.chunks_table import with_digest
 from readmit_spark.scoring.model import Model, resolve_scorer
 from readmit_spark.scoring.score_chunks import ScorerSettings, distinct_chunks, score_chunks
 from readmit_spark.scoring.scorer import Scorer, compare_precisions
@@ -127,7 +128,8 @@ def _tasks(model: str, chunks: pd.DataFrame, folder: Path) -> dict[str, Any]:
         }.items()
     ) + " pyspark-shell"  # fmt: skip
     spark = build_session("bench-score-job")
-    distinct = distinct_chunks(spark.read.parquet(str(folder / "chunks.parquet"))).cache()
+    chunks = with_digest(spark.read.parquet(str(folder / "chunks.parquet")))
+    distinct = distinct_chunks(chunks).cache()
     settings = ScorerSettings(ship(spark, model), "auto", "fp32", None)
     tasks = workload(distinct).tasks
     score_chunks(distinct.limit(64), CORES, settings).collect()  # each worker loads the model

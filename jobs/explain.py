@@ -6,6 +6,7 @@ import argparse
 import sys
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from readmit_spark import cli
 from readmit_spark.config import Config
@@ -13,7 +14,7 @@ from readmit_spark.insight.explain_job import STAGES, ExplainRequest, explain_sc
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.session import build_session
+from readmit_spark.storage.session import build_session_while
 from readmit_spark.storage.text_ids import number_of
 
 
@@ -35,9 +36,8 @@ def main(config: Config, given: argparse.Namespace) -> None:
     request = ExplainRequest(given.text, None, as_of)
     request.check(config.explain.source)
     progress = Progress("explain", STAGES)
-    model = resolve_scorer(config)
+    spark, model = build_session_while("explain", partial(resolve_scorer, config))
     progress.say(f"model {model.name}")
-    spark = build_session("explain")
     if given.admission is not None:
         admission = number_of(spark, config, given.admission, "--admission")
         request = replace(request, admission=admission)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import datetime
+from functools import partial
 
 from readmit_spark import cli
 from readmit_spark.config import Config
@@ -13,7 +14,7 @@ from readmit_spark.nightly.published_nights import night_name
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.session import build_session
+from readmit_spark.storage.session import build_session_while
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,9 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     progress, as_of = Progress("nightly", STAGES), _time(given.as_of)
-    model = resolve_scorer(config)
+    spark, model = build_session_while("nightly", partial(resolve_scorer, config))
     progress.say(f"model {model.name}")
-    spark = build_session("nightly")
     with Run(spark, config, night_name(as_of), progress, datetime.now) as run:
         print(nightly(run, model, as_of, estimate=given.plan))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from datetime import datetime
+from functools import partial
 
 from readmit_spark import cli
 from readmit_spark.config import Config
@@ -12,7 +13,7 @@ from readmit_spark.insight.over_time_job import STAGES, over_time
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.session import build_session
+from readmit_spark.storage.session import build_session_while
 from readmit_spark.storage.text_ids import number_of
 
 
@@ -22,9 +23,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(config: Config, given: argparse.Namespace) -> None:
     progress = Progress("over_time", STAGES)
-    model = resolve_scorer(config)
+    spark, model = build_session_while("over_time", partial(resolve_scorer, config))
     progress.say(f"model {model.name}")
-    spark = build_session("over_time")
     admission = given.admission and number_of(spark, config, given.admission, "--admission")
     with Run(spark, config, "over_time", progress, datetime.now) as run:
         print(over_time(run, model, admission))

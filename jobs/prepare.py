@@ -13,13 +13,14 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_model
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.session import build_session
+from readmit_spark.storage.session import build_session_while
 
 
 def main(config: Config) -> None:
     progress = Progress("prepare", STAGES)
-    tokenizer = resolve_model(config).tokenizer(config.model.max_tokens)
-    spark = build_session("prepare")
+    spark, tokenizer = build_session_while(
+        "prepare", lambda: resolve_model(config).tokenizer(config.model.max_tokens)
+    )
     overwrite = config.output.overwrite
     with Run(spark, config, "prepare", progress, datetime.now, overwrite) as run:
         prepare(run, tokenizer)

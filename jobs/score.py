@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 
 from readmit_spark import cli
 from readmit_spark.config import Config
@@ -14,12 +15,11 @@ from readmit_spark.scoring.model import resolve_scorer
 from readmit_spark.scoring.score_job import STAGES, is_scored, score
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.run import Run
-from readmit_spark.storage.session import build_session
+from readmit_spark.storage.session import build_session_while
 
 
 def main(config: Config) -> None:
-    model = resolve_scorer(config)
-    spark = build_session("score")
+    spark, model = build_session_while("score", partial(resolve_scorer, config))
     prepared = Prepared.read(spark, config.output_root)
     scored = is_scored(spark, config, model, prepared)
     progress = Progress("score", score_report.STAGES if scored else STAGES)

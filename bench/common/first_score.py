@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from bench.common.machine import GIB
 from bench.common.processes import peak_gib, python_workers
+from readmit_spark.notes.chunks_table import with_digest
 from readmit_spark.scoring.score_chunks import ScorerSettings, distinct_chunks, score_chunks
 from readmit_spark.scoring.ship_model import ship
 from readmit_spark.storage.session import build_session
@@ -23,13 +24,8 @@ from readmit_spark.storage.session import build_session
 def main(model: str, chunks: str, n: int, started: float) -> None:
     spark = build_session("bench-start")
     settings = ScorerSettings(ship(spark, model), "auto", "fp32", None)
-    frame = spark.read.parquet(chunks).select(
-        "input_ids",
-        F.size("input_ids").alias("n_tokens"),
-        F.lit("3days").alias("window"),
-        F.monotonically_increasing_id().alias("hadm_id"),
-        F.lit(0).alias("chunk_index"),
-    )
+    ids = spark.read.parquet(chunks).select("input_ids", F.size("input_ids").alias("n_tokens"))
+    frame = with_digest(ids)
     score_chunks(distinct_chunks(frame.limit(1)), 1, settings).collect()
     first = time.time() - started
     score_chunks(distinct_chunks(frame), n, settings).collect()

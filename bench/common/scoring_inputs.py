@@ -18,9 +18,9 @@ from transformers.utils import logging as transformers_logging
 from bench.common.peers import MAX_TOKENS, TASKS
 from bench.common.texts import load_sentences, write_cohort
 from readmit_spark.notes.chunk import word_chunks
+from readmit_spark.notes.chunks_table import with_digest
 from readmit_spark.notes.clean import clean
 from readmit_spark.scoring.load_tokenizer import load_tokenizer, package_folder, read_tokenizer
-from readmit_spark.scoring.score_chunks import with_digest
 from readmit_spark.text_rules import PUBLISHED
 
 POOL_NOTES = 400

@@ -200,7 +200,8 @@ def build_report(
 ) -> Report:
     """Return the contents of the report.
 
-    ledger: the whole table. tokens: by window. seconds: of this job, by stage.
+    ledger: window, status, reason, n: the number of its admissions. tokens: by window. seconds: of
+    this job, by stage.
     """
     excluded = ledger[ledger.status == "excluded"]
     excluded = excluded[excluded.window == evaluations[0].window]  # the same in each window
@@ -314,7 +315,7 @@ def _window(
     rows, metrics = evaluation.measured, evaluation.metrics
     columns = (rows.score.to_numpy(float), rows.label.to_numpy(int), rows.subject_id.to_numpy())
     cohort = ledger[ledger.status != "excluded"]
-    scored = int((cohort.status == "scored").sum())
+    scored = int(cohort.n[cohort.status == "scored"].sum())
     days = parse_window(evaluation.window).days
     reason = "other_split_or_no_outcome" if days is None else "other_split_too_short_or_no_outcome"
     return WindowResult(
@@ -323,7 +324,9 @@ def _window(
         risk=metrics["risk"],
         balanced=metrics["balanced"],
         flow=[
-            FlowStep("in the cohort", len(cohort), _reasons(cohort[cohort.status == "unscored"])),
+            FlowStep(
+                "in the cohort", int(cohort.n.sum()), _reasons(cohort[cohort.status == "unscored"])
+            ),
             FlowStep("scored", scored, [(reason, scored - len(rows))]),
             FlowStep(f"measured ({metrics['split']} split)", len(rows)),
         ],
@@ -353,4 +356,5 @@ def _window(
 
 
 def _reasons(rows: pd.DataFrame) -> list[tuple[str, int]]:
-    return [(str(reason), int(n)) for reason, n in rows.reason.value_counts().items()]
+    counts = rows.groupby("reason").n.sum().sort_values(ascending=False, kind="stable")
+    return [(str(reason), int(n)) for reason, n in counts.items()]

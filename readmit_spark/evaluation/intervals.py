@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
 
 def t_quantile(df: int, error: float = 0.05) -> float:
     """Return the quantile of Student's t beyond which `error` lies on both sides together."""
-    return float(student.ppf(1 - error / 2, df))
+    return float(stdtrit(df, 1 - error / 2))
 
 
 def rarer_patients(labels: Floats, patients: NDArray[np.intp]) -> int:

@@ -216,7 +216,7 @@ def _select_from_night(
         )
     risk = night.table("patient_risk").select("subject_id", "hadm_id", "score")
     chosen = _choose(risk, config, request)
-    distinct, _ = all_admissions(run.spark, config, run.say)
+    distinct, _ = all_admissions(run)
     house = in_house.in_house(in_house.admissions_at(distinct, night.as_of), night.as_of, config)
     admissions = house.join(chosen.select("hadm_id"), "hadm_id", "left_semi")
     source = read_checked_notes(run.spark, config)

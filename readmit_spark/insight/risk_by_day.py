@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table
 from readmit_spark.notes.preparation import Preparation
-from readmit_spark.scoring.score_chunks import in_house_after, vote, with_digest
+from readmit_spark.scoring.score_chunks import in_house_after, vote
 
 OWNER = ("window", "hadm_id", "chunk_index")
 
@@ -21,7 +21,7 @@ def day_chunks(documents: DataFrame, preparation: Preparation) -> DataFrame:
     """Cut the rows of `documents_table` into window, hadm_id, chunk_index, input_ids, n_tokens,
     digest."""
     chunks = chunks_table(chunk_rows(documents, preparation))
-    return with_digest(chunks.select(*OWNER, "input_ids", "n_tokens"))
+    return chunks.select(*OWNER, "input_ids", "n_tokens", "digest")
 
 
 def earlier_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
@@ -29,9 +29,8 @@ def earlier_scores(prepared: DataFrame, chunk_scores: DataFrame) -> DataFrame:
 
     prepared: the `chunks` table that it scored. chunk_scores: its result.
     """
-    chunks = with_digest(prepared.select(*OWNER, "input_ids"))
     return (
-        chunk_scores.join(chunks.select(*OWNER, "digest"), list(OWNER), "inner")
+        chunk_scores.join(prepared.select(*OWNER, "digest"), list(OWNER), "inner")
         .groupBy("digest")
         .agg(F.min("probability").alias("probability"))
     )

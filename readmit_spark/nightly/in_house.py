@@ -7,6 +7,7 @@ they are written, so a clock change has no effect.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, Observation, Window
@@ -43,7 +44,7 @@ def in_house(admissions: DataFrame, as_of: datetime, config: Config) -> DataFram
     """Build subject_id, hadm_id, admittime, day_of_stay (1 on the day of admission): one row for
     each admission that has not ended, newborns and observation stays left out.
 
-    admissions: from `admissions_at`. Admissions that may have ended are left out; `count_house`
+    admissions: from `admissions_at`. Admissions that may have ended are left out; `house_facts`
     counts them.
     """
     present = _not_ended(config) & ~_uncertain()
@@ -51,29 +52,35 @@ def in_house(admissions: DataFrame, as_of: datetime, config: Config) -> DataFram
     return admissions.where(present).select(*_IDS, "admittime", day.alias("day_of_stay"))
 
 
-def count_house(admissions: DataFrame, as_of: datetime, config: Config) -> tuple[int, int]:
-    """Count the admissions in the house, and those that may be in it and are left out, because a
-    time of theirs is not understood, or the end lies before ADMITTIME.
+@dataclass(frozen=True)
+class HouseFacts:
+    """n: admissions in the house. uncertain: those that may be in it and are left out, because a
+    time of theirs is not understood, or the end lies before ADMITTIME. times: of all admissions."""
+
+    n: int
+    uncertain: int
+    times: DataTimes
+
+
+def house_facts(admissions: DataFrame, as_of: datetime, config: Config) -> HouseFacts:
+    """Count the house and find the first and the last ADMITTIME, in one pass.
 
     admissions: all of them, also those without an ADMITTIME.
     """
     begun = F.col("unread.admittime") | (F.col("admittime") <= timestamp(as_of))
-    recorded = _without_later_ends(admissions.where(begun), as_of)
-    counts = (
-        recorded.where(_not_ended(config))
-        .agg(F.count(F.when(~_uncertain(), 1)), F.count(F.when(_uncertain(), 1)))
+    there = begun & _not_ended(config)
+    row = (
+        _without_later_ends(admissions, as_of)
+        .agg(
+            F.count(F.when(there & ~_uncertain(), 1)),
+            F.count(F.when(there & _uncertain(), 1)),
+            # As text: pyspark would convert times to the local time zone.
+            *(end("admittime").cast("string") for end in (F.min, F.max)),
+        )
         .first()
     )
-    assert counts is not None  # an aggregate without groups always has one row
-    return counts[0], counts[1]
-
-
-def admission_times(admissions: DataFrame) -> DataTimes:
-    """Return the first and the last ADMITTIME. admissions: all of them."""
-    # As text: pyspark would convert times to the local time zone.
-    row = admissions.agg(*(end("admittime").cast("string") for end in (F.min, F.max))).first()
     assert row is not None  # an aggregate without groups always has one row
-    return DataTimes(*map(_time, row))
+    return HouseFacts(row[0], row[1], DataTimes(_time(row[2]), _time(row[3])))
 
 
 def _time(text: str | None) -> datetime | None:
@@ -141,16 +148,19 @@ def night_notes(
     time are those of a note with another text. `split_counts` reads `counts`.
     """
     admitted = F.broadcast(house.select(*_IDS, "admittime"))
-    reason = F.coalesce(rule.reason(), F.lit("usable"))
+    of_house = F.col("admittime").isNotNull()
+    reason = F.when(of_house, F.coalesce(rule.reason(), F.lit("usable")))
     usable = (
         notes.drop("malformed", "unread")
-        .join(admitted, list(_IDS), "inner")
+        # Not an inner join, which may leave `notes` unread where nobody is in the house: those who
+        # count the notes that were read need all of them.
+        .join(admitted, list(_IDS), "left")
         .withColumn("reason", reason)
         .observe(
             counts,
             *count_reasons(F.col("reason"), _REASONS),
             *time_counts(F.col("reason") == "usable"),
-            F.max(available_from()).cast("string").alias(_LAST),
+            F.max(F.when(of_house, available_from())).cast("string").alias(_LAST),
         )
         .where("reason = 'usable'")
         .withColumn("available", available_from())

@@ -95,7 +95,7 @@ def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
     night."""
     last = nights[-1]
     horizon = run.config.label.horizon_days
-    distinct, _ = all_admissions(run.spark, run.config, run.say)
+    distinct, _ = all_admissions(run)
     labelled = label_admissions(admissions_at(distinct, last.as_of), run.config)
     settled = outcomes(last_scores(run.spark, nights), labelled, last.as_of, last.basis, horizon)
     # Times are collected as text: pyspark would convert them to the local time zone.

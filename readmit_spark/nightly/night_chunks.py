@@ -16,10 +16,10 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 from pyspark.sql.pandas.types import to_arrow_schema
 
+from readmit_spark.notes.chunks_table import with_digest
 from readmit_spark.notes.passage_rows import passage_rows
 from readmit_spark.notes.preparation import Preparation
 from readmit_spark.notes.provenance import document, passages
-from readmit_spark.scoring.score_chunks import with_digest
 from readmit_spark.storage.output_tables import NIGHTLY
 
 CHUNKS = NIGHTLY["chunks"].schema

@@ -20,12 +20,12 @@ from readmit_spark.errors import UserError
 from readmit_spark.nightly import in_house, night_chunks, night_risk
 from readmit_spark.nightly.alerts import AlertRule, alert_rule
 from readmit_spark.nightly.check_time import (
-    DataTimes,
     check_anybody,
     check_not_after_data,
     check_source,
     old_sources,
 )
+from readmit_spark.nightly.in_house import HouseFacts
 from readmit_spark.nightly.model_in_use import ModelInUse, model_in_use
 from readmit_spark.nightly.night_estimate import estimate_lines
 from readmit_spark.nightly.published_nights import (
@@ -41,9 +41,9 @@ from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
 from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.cohort import label_admissions
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.score_chunks import score_chunks
+from readmit_spark.scoring.score_chunks import distinct_chunks, score_chunks
 from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
-from readmit_spark.scoring.workload import Workload, distinct_digests, workload
+from readmit_spark.scoring.workload import NO_WORK, Workload, workload
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.driver_table import empty_table, keep_in_driver
 from readmit_spark.storage.run import Run
@@ -89,16 +89,13 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
 class _Admissions:
     """Tables of admissions.
 
-    admissions_at: all admissions as recorded at as-of. in_house: the n of patients in the house.
-    uncertain: number of admissions that may be in the house and are left out. times: of the
-    admissions. counts: of the rows that were read.
+    admissions_at: all admissions as recorded at as-of. in_house: those of the patients in the
+    house. facts: their number, and times of all admissions. counts: of the rows that were read.
     """
 
     admissions_at: DataFrame
     in_house: DataFrame
-    n: int
-    uncertain: int
-    times: DataTimes
+    facts: HouseFacts
     counts: dict[str, int]
 
 
@@ -169,21 +166,19 @@ class _NightRun:
     def admissions(self) -> _Admissions:
         run = self.run
         with run.stage("patients in the house"):
-            distinct, counts = all_admissions(run.spark, run.config, run.say)
-            table = run.write_temp(distinct, "admissions")
+            table, counts = all_admissions(run)
             admissions_at = in_house.admissions_at(table, self.as_of)
             house = in_house.in_house(admissions_at, self.as_of, run.config)
-            n, uncertain = in_house.count_house(table, self.as_of, run.config)
-            if uncertain and not n:
+            facts = in_house.house_facts(table, self.as_of, run.config)
+            if facts.uncertain and not facts.n:
                 raise UserError(
-                    f"data.admissions: {uncertain:,} admissions may be in the house, but a time of "
-                    "each is not understood or lies before ADMITTIME, so the list would be empty; "
-                    "correct ADMITTIME, DISCHTIME and DEATHTIME"
+                    f"data.admissions: {facts.uncertain:,} admissions may be in the house, but a "
+                    "time of each is not understood or lies before ADMITTIME, so the list would be "
+                    "empty; correct ADMITTIME, DISCHTIME and DEATHTIME"
                 )
-            times = in_house.admission_times(table)
             if not run.config.nightly.any_time:
-                check_anybody(self.as_of, n, times)
-            return _Admissions(admissions_at, house, n, uncertain, times, counts)
+                check_anybody(self.as_of, facts.n, facts.times)
+            return _Admissions(admissions_at, house, facts, counts)
 
     def notes(self, admissions: _Admissions) -> _Notes:
         run = self.run
@@ -206,7 +201,7 @@ class _NightRun:
             )
             used, last = in_house.split_counts(counts)
             if not run.config.nightly.any_time:
-                check_not_after_data(self.as_of, admissions.times, last)
+                check_not_after_data(self.as_of, admissions.facts.times, last)
             documents, n = keep_in_driver(in_house.document_digests(notes))
             return _Notes(notes, documents, n, used, last, read, ids_of_inputs(run))
 
@@ -229,10 +224,8 @@ class _NightRun:
                 prepared = run.write_temp(prepared, "prepared")
             else:
                 prepared = empty_table(run.spark, prepared.schema)
-            to_score = distinct_digests(
-                prepared.where("digest is not null and probability is null")
-            )
-            work = workload(to_score)
+            to_score = distinct_chunks(prepared.where("digest is not null and probability is null"))
+            work = workload(to_score) if n_new else NO_WORK
             counts = {
                 "documents": notes.n,
                 "documents_prepared": n_new,
@@ -254,18 +247,19 @@ class _NightRun:
                 ).backend
                 new = score_chunks(text.to_score, text.work.tasks, in_use.settings)
                 scores = run.write_temp(new, "scores")
-            chunks = run.write_table(
-                night_chunks.night_chunks(
-                    text.earlier, text.prepared, scores, in_use.preparation.key, in_use.score_key
-                ),
-                "chunks",
-            )
             without_score = F.col("digest").isNotNull() & F.col("probability").isNull()
-            counts = chunks.agg(F.count("digest"), F.count(F.when(without_score, 1))).first()
-            assert counts is not None  # an aggregate without groups always has one row
-            if counts[1]:
-                raise RuntimeError(f"{counts[1]:,} chunks have no score")
-            return _Chunks(chunks, counts[0], backend)
+            counted = Observation("chunks")
+            rows = night_chunks.night_chunks(
+                text.earlier, text.prepared, scores, in_use.preparation.key, in_use.score_key
+            ).observe(
+                counted,
+                F.count("digest").alias("chunks"),
+                F.count(F.when(without_score, 1)).alias("without_score"),
+            )
+            chunks = run.write_table(rows, "chunks")
+            if counted.get["without_score"]:
+                raise RuntimeError(f"{counted.get['without_score']:,} chunks have no score")
+            return _Chunks(chunks, counted.get["chunks"], backend)
 
     def publish(
         self, admissions: _Admissions, notes: _Notes, text: _NewText, chunks: _Chunks
@@ -373,10 +367,10 @@ class _NightRun:
             "admissions": admissions.counts,
             "notes": notes.counts,
             "notes_read": notes.read,
-            "old_sources": old_sources(self.as_of, admissions.times, notes.last),
+            "old_sources": old_sources(self.as_of, admissions.facts.times, notes.last),
             "counts": {
-                "in_house": admissions.n,
-                "uncertain": admissions.uncertain,
+                "in_house": admissions.facts.n,
+                "uncertain": admissions.facts.uncertain,
                 "scored": self.run.rows("patient_risk"),
                 "alerts": tables["patient_risk"].where("alert").count(),
                 "chunks": chunks.n,

@@ -45,7 +45,7 @@ def settled_nights(run: Run, model: str, fits: DayFits) -> SettledNights:
             f"{model}; give the model of the nights"
         )
     nights = [night for night in published if night.basis == last.basis]
-    distinct, _ = all_admissions(run.spark, run.config, run.say)
+    distinct, _ = all_admissions(run)
     labelled = label_admissions(admissions_at(distinct, last.as_of), run.config)
     outcomes = settled(labelled, last.as_of, run.config.label.horizon_days)
     risk = tables_of_nights(run.spark, nights, "patient_risk").join(outcomes, "hadm_id", "inner")

@@ -49,7 +49,12 @@ def chunk_rows(documents: DataFrame, preparation: Preparation) -> DataFrame:
 
 def chunks_table(rows: DataFrame) -> DataFrame:
     """Build the `chunks` table (docs/tables.md) from `chunk_rows`."""
-    return rows.where(F.col("chunk_index").isNotNull()).drop("n_notes")
+    return with_digest(rows.where(F.col("chunk_index").isNotNull()).drop("n_notes"))
+
+
+def with_digest(chunks: DataFrame) -> DataFrame:
+    """Add `digest`: 64 hex digits, the SHA-256 of the token ids."""
+    return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
 
 
 def document_facts(rows: DataFrame) -> DataFrame:

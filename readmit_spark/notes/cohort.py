@@ -18,21 +18,25 @@ FOLDS = 5
 TEST, VALIDATION = 0.1, 0.2  # hash below 0.1: test; below 0.2: validation
 
 
-def distinct_admissions(admissions: DataFrame) -> DataFrame:
-    """Drop repeated rows. UserError where one HADM_ID has different rows."""
+def distinct_rows(admissions: DataFrame) -> DataFrame:
+    """Drop repeated rows."""
     # A row may be there twice with two values of DISCHARGE_LOCATION, which decides nothing here.
     same = [name for name in admissions.columns if name != "discharge_to"]
-    distinct = admissions.groupBy(*same).agg(F.max("discharge_to").alias("discharge_to"))
+    return admissions.groupBy(*same).agg(F.max("discharge_to").alias("discharge_to"))
+
+
+def check_one_row_each(distinct: DataFrame) -> None:
+    """Raise a UserError where one HADM_ID has different rows. distinct: from `distinct_rows`."""
     several = (
         distinct.where(F.col("hadm_id").isNotNull()).groupBy("hadm_id").count().where("count > 1")
     )
-    clashes = [row.hadm_id for row in several.orderBy("hadm_id").limit(5).collect()]
-    if clashes:
+    found = several.agg(F.slice(F.array_sort(F.collect_list("hadm_id")), 1, 5)).first()
+    assert found is not None  # an aggregate without groups always has one row
+    if found[0]:
         raise UserError(
-            f"data.admissions: HADM_ID {', '.join(map(str, clashes))} (and maybe more) has "
+            f"data.admissions: HADM_ID {', '.join(map(str, found[0]))} (and maybe more) has "
             "several different rows; keep one row an admission"
         )
-    return distinct
 
 
 def label_admissions(

@@ -101,9 +101,8 @@ def _with_admission(notes: DataFrame, cohort: DataFrame, admissions: DataFrame) 
     facts = ("admittime", "label", "split")
     in_cohort = cohort.select(*_IDS, *facts)
     stays = admissions.select(*_IDS).join(in_cohort, on=list(_IDS), how="left")
-    joined = notes.join(
-        F.broadcast(stays.withColumnRenamed("subject_id", "owner")), on="hadm_id", how="left"
-    )
+    # Spark broadcasts the stays of one hospital. Those of a hundred would not fit into memory.
+    joined = notes.join(stays.withColumnRenamed("subject_id", "owner"), on="hadm_id", how="left")
     own = F.col("owner") == F.col("subject_id")
     return joined.withColumns({name: F.when(own, F.col(name)) for name in facts})
 

@@ -89,7 +89,7 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
 def _admissions(run: Run) -> tuple[DataFrame, dict[str, int], dict[str, int]]:
     """Return all admissions with labels, as a temporary table, and counts of the input rows and of
     the outcomes."""
-    distinct, read = all_admissions(run.spark, run.config, run.say)
+    distinct, read = all_admissions(run)
     patients = _patients(run)
     _check_patients(run, patients)
     known_until = end_of_follow_up(distinct, run.config)

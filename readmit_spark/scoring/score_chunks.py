@@ -105,24 +105,8 @@ def check_gpus(spark: SparkSession) -> None:
 
 
 def distinct_chunks(chunks: DataFrame) -> DataFrame:
-    """Return each distinct sequence of token ids once: digest, input_ids, n_tokens, owners.
-
-    owners: the chunks (window, hadm_id, chunk_index) with these token ids.
-    """
-    return (
-        with_digest(chunks)
-        .groupBy("digest")
-        .agg(
-            F.first("input_ids").alias("input_ids"),
-            F.first("n_tokens").alias("n_tokens"),
-            F.collect_list(F.struct("window", "hadm_id", "chunk_index")).alias("owners"),
-        )
-    )
-
-
-def with_digest(chunks: DataFrame) -> DataFrame:
-    """Add `digest`: 64 hex digits, the SHA-256 of the token ids."""
-    return chunks.withColumn("digest", F.sha2(F.col("input_ids").cast("string"), 256))
+    """Return each distinct sequence of token ids once: digest, input_ids, n_tokens."""
+    return chunks.select("digest", "input_ids", "n_tokens").dropDuplicates(["digest"])
 
 
 def score_chunks(
@@ -157,15 +141,14 @@ def task_of(tasks: int) -> Column:
     return F.pmod(F.hash("digest"), F.lit(tasks))
 
 
-def chunk_scores_table(distinct: DataFrame, scores: DataFrame, model_name: str) -> DataFrame:
+def chunk_scores_table(chunks: DataFrame, scores: DataFrame, model_name: str) -> DataFrame:
     """Build the `chunk_scores` table: window, hadm_id, chunk_index, probability, model.
 
-    distinct: from `distinct_chunks`. scores: from `score_chunks`.
+    chunks: window, hadm_id, chunk_index, digest. scores: from `score_chunks`.
     """
-    return (
-        distinct.select("digest", F.explode("owners").alias("owner"))
-        .join(scores, "digest")
-        .select("owner.*", "probability", F.lit(model_name).alias("model"))
+    owners = chunks.select("window", "hadm_id", "chunk_index", "digest")
+    return owners.join(scores, "digest").select(
+        "window", "hadm_id", "chunk_index", "probability", F.lit(model_name).alias("model")
     )
 
 

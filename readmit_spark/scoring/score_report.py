@@ -93,7 +93,7 @@ def _report_files(
         _died(scored.table("patient_scores"), config, prepared),
     )
     report = build_report(
-        config, model.name, prepared, evaluations, scored.table("ledger").toPandas(),
+        config, model.name, prepared, evaluations, ledger_counts(scored.table("ledger")),
         _token_loss(chunks_to_score(config, prepared, windows)), scored.seconds,
     )  # fmt: skip
     card = model_card(
@@ -138,6 +138,12 @@ def _died(patients: DataFrame, config: Config, prepared: Prepared) -> pd.DataFra
         return None
     dead = prepared.table("unlabelled").where("reason = 'died_within_horizon'").select("hadm_id")
     return patients.where(_in_measured_split(config)).join(dead, "hadm_id", "left_semi").toPandas()
+
+
+def ledger_counts(ledger: DataFrame) -> pd.DataFrame:
+    """Count the admissions by window, status and reason: n."""
+    counts = ledger.groupBy("window", "status", "reason").agg(F.count(F.lit(1)).alias("n"))
+    return counts.orderBy("window", "status", "reason").toPandas()
 
 
 def _token_loss(chunks: DataFrame) -> Mapping[str, TokenLoss]:

@@ -74,5 +74,5 @@ def scores_of_test_split(
     settings = scorer_settings(run, model, prepared.max_tokens, prepared.text_rules)
     check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
     scores = score_chunks(distinct, workload(distinct).tasks, settings)
-    scores = chunk_scores_table(distinct, scores, model.name)
+    scores = chunk_scores_table(chunks, scores, model.name)
     return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))

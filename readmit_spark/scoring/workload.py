@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from readmit_spark.scoring.score_chunks import distinct_chunks
+
 # A task should be long enough to pay for its overhead, and short enough to lose with a spot node.
 _TASK_TOKENS = 2_000_000
 _TASKS_PER_SLOT = 4  # so that the others do not wait long for a slow slot
@@ -28,24 +30,20 @@ class Workload:
     tasks: int
 
 
+NO_WORK = Workload(0, 0, 1)
+
+
 def unscored_chunks(chunks: DataFrame, scores: DataFrame) -> DataFrame:
     """Select each distinct chunk without a score once: digest, input_ids, n_tokens.
 
     chunks: digest (null is no chunk), input_ids, n_tokens. scores: digest.
     """
     unscored = chunks.where(F.col("digest").isNotNull()).join(scores, "digest", "left_anti")
-    return distinct_digests(unscored)
-
-
-def distinct_digests(chunks: DataFrame) -> DataFrame:
-    """Select each distinct chunk once: digest, input_ids, n_tokens."""
-    return chunks.groupBy("digest").agg(
-        F.first("input_ids").alias("input_ids"), F.first("n_tokens").alias("n_tokens")
-    )
+    return distinct_chunks(unscored)
 
 
 def workload(distinct: DataFrame) -> Workload:
-    """Count the work in `distinct` (from `distinct_chunks` or `distinct_digests`) and choose the
+    """Count the work in `distinct` (from `distinct_chunks`) and choose the
     number of tasks."""
     sums = distinct.agg(F.count(F.lit(1)), F.sum("n_tokens")).first()
     assert sums is not None  # an aggregate without groups always has one row

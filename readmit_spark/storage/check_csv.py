@@ -7,6 +7,9 @@ before the file is parsed.
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,11 +22,12 @@ from pyspark.sql import functions as F
 
 from readmit_spark.errors import UserError
 from readmit_spark.storage.csv_headers import read_csv_headers
-from readmit_spark.storage.input_files import AS_IT_STANDS
+from readmit_spark.storage.input_files import AS_IT_STANDS, InputFile, open_file
 from readmit_spark.storage.quote_counts import QuoteCounts, add_lines
 from readmit_spark.storage.table_source import find_table
 
 _LARGE = 256 << 20  # bytes of text; a compressed file has about a quarter of it
+_SMALL = 32 << 20  # bytes of text that the driver counts sooner than Spark's Python workers start
 
 
 def large_csv_bytes(spark: SparkSession, path: str, key: str) -> int | None:
@@ -62,8 +66,11 @@ def expected_records(spark: SparkSession, path: str, key: str) -> int | None:
         return None
     read_csv_headers(spark, table, key)  # another encoding or delimiter looks like misplaced quotes
     try:
-        count = count_records(spark, [file.path for file in table.files])
-    except (PySparkException, Py4JJavaError):  # its message may contain note text
+        count = _count_small(spark, table.files)
+        if count is None:
+            count = count_records(spark, [file.path for file in table.files])
+    except (PySparkException, Py4JJavaError, EOFError, OSError, zlib.error):
+        # Spark's message may contain note text.
         raise UserError(
             f"{key}: {path} cannot be read to its end: it must be a complete .csv, .csv.gz or "
             "Parquet table"
@@ -93,6 +100,36 @@ def check_records(path: str, key: str, expected: int | None, parsed: int, malfor
         f"{key}: {path} has {problem}: a quote is not closed or not doubled, or a line is cut "
         "off; nothing was written; jobs/ingest.py names the line"
     )
+
+
+def _count_small(spark: SparkSession, files: Sequence[InputFile]) -> RecordCount | None:
+    """Count as `count_records` does, in this process; None if the files are large."""
+    left, counts = _SMALL, []
+    for file in files:
+        text = _text(spark, file, left) if file.size <= left else None
+        if text is None:
+            return None
+        left -= len(text)
+        if text:
+            lines = pa.array(text.splitlines(), pa.binary())
+            counts.append(add_lines(QuoteCounts(), lines))
+    return RecordCount(
+        sum(count.records_outside - 1 for count in counts),  # - the header
+        sum(count.misplaced_outside for count in counts),
+    )
+
+
+def _text(spark: SparkSession, file: InputFile, limit: int) -> bytes | None:
+    """Return the uncompressed bytes of a file; None if they are more than `limit`."""
+    stream = open_file(spark, file)
+    try:
+        stored = bytes(stream.readAllBytes())
+    finally:
+        stream.close()
+    if not file.path.lower().endswith(".gz"):
+        return stored
+    text = gzip.GzipFile(fileobj=io.BytesIO(stored)).read(limit + 1)
+    return text if len(text) <= limit else None
 
 
 def count_records(spark: SparkSession, paths: Sequence[str]) -> RecordCount:

@@ -123,6 +123,14 @@ def absolute_path(spark: SparkSession, path: str) -> str:
     return os.path.abspath(os.path.expanduser(path))
 
 
+def stored_bytes(spark: SparkSession, path: str) -> int:
+    """Return the bytes of all files at `path` or of what it matches; 0 if there is nothing."""
+    roots = _roots(spark, absolute_path(spark, path))
+    conf = spark._jsc.hadoopConfiguration()
+    paths = [root.getPath() for root in roots]
+    return sum(int(p.getFileSystem(conf).getContentSummary(p).getLength()) for p in paths)
+
+
 def content(start: bytes) -> str | None:
     """Return what the first bytes of a file say that it is, for a message; None if unknown."""
     return next((name for magic, name in _CONTENTS.items() if start.startswith(magic)), None)

@@ -83,7 +83,7 @@ PREPARE = {
         struct_type(
             window=_STRING, subject_id=_LONG, hadm_id=_LONG, chunk_index=_INT, text=_STRING,
             n_words=_INT, input_ids=_IDS, n_tokens=_INT, n_tokens_cut=_INT, label=_INT,
-            split=_STRING,
+            split=_STRING, digest=_STRING,
         ),
         key=("window", "hadm_id", "chunk_index"),
         partition_by=("window",),

@@ -17,6 +17,7 @@ from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.storage.executors import ExecutorWatch
 from readmit_spark.storage.files import open_files
+from readmit_spark.storage.input_size import fit_to_input
 from readmit_spark.storage.output_tables import check_schema, output_table
 from readmit_spark.storage.publish import Publication
 from readmit_spark.storage.session import tasks_done
@@ -52,6 +53,7 @@ class Run:
         self._publication = Publication(files, name, overwrite, now)
         self.path = self._publication.path
         self._watch = ExecutorWatch(spark, progress.say)
+        fit_to_input(spark, config)
 
     def __enter__(self) -> Run:
         self._watch.start()

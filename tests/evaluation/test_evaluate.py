@@ -163,12 +163,11 @@ def test_a_death_is_an_outcome_beside_readmission_where_deaths_are_known() -> No
 
 def test_the_report_accounts_for_every_admission_of_the_input() -> None:
     # 9 rows: 1 duplicate, 2 excluded; of the 6 in the cohort 1 has no notes, and 4 are measured.
-    ledger = pd.DataFrame(
-        [("2days", hadm, "scored", None) for hadm in (1, 2, 3, 4, 5)]
-        + [("2days", 6, "unscored", "no_notes")]
-        + [("2days", 7, "excluded", "newborn"), ("2days", 8, "excluded", "newborn")],
-        columns=["window", "hadm_id", "status", "reason"],
-    )
+    counts = pd.DataFrame(
+        [("2days", "scored", None, 5), ("2days", "unscored", "no_notes", 1),
+         ("2days", "excluded", "newborn", 2)],
+        columns=["window", "status", "reason", "n"],
+    )  # fmt: skip
     prepared = Prepared.model_validate({
         "job": "prepare", "run": "prepare/1", "path": "", "tables": {}, "tokenizer": "",
         "finished": "2026-01-01T00:00:00",
@@ -184,7 +183,7 @@ def test_the_report_accounts_for_every_admission_of_the_input() -> None:
     assert is_all_cause(unknown) and not is_all_cause(prepared)
     early = evaluations()[:1]
     report = build_report(
-        CONFIG, "readmit/1", prepared, early, ledger, {"2days": TokenLoss(7, 1, 900, 30)},
+        CONFIG, "readmit/1", prepared, early, counts, {"2days": TokenLoss(7, 1, 900, 30)},
         {"start": 0.5},
     )  # fmt: skip
     assert report.flow == [

@@ -51,11 +51,11 @@ def test_a_score_for_each_day_of_the_stay(spark: SparkSession) -> None:
 
 def test_scores_of_the_score_job_by_digest(spark: SparkSession) -> None:
     prepared = spark.createDataFrame(
-        [("2days", 11, 0, [2, 3]), ("3days", 11, 0, [2, 3]), ("2days", 21, 0, [2, 4, 3])],
-        f"{OWNER}, input_ids array<int>",
+        [("2days", 11, 0, "x"), ("3days", 11, 0, "x"), ("2days", 21, 0, "y")],
+        f"{OWNER}, digest string",
     )
     chunk_scores = spark.createDataFrame(
         [("2days", 11, 0, 0.4), ("3days", 11, 0, 0.4)], f"{OWNER}, probability double"
     )
     (row,) = earlier_scores(prepared, chunk_scores).collect()
-    assert (len(row.digest), row.probability) == (64, 0.4)
+    assert (row.digest, row.probability) == ("x", 0.4)

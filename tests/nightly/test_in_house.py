@@ -15,17 +15,16 @@ from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.nightly.check_time import DataTimes
 from readmit_spark.nightly.in_house import (
-    admission_times,
     admissions_at,
-    count_house,
     document_digests,
     document_notes,
+    house_facts,
     in_house,
     night_notes,
     night_rule,
     split_counts,
 )
-from readmit_spark.notes.cohort import cohort_table, distinct_admissions, label_admissions
+from readmit_spark.notes.cohort import cohort_table, distinct_rows, label_admissions
 from readmit_spark.notes.documents_table import documents_table, window_notes
 from readmit_spark.notes.note_rule import timestamp
 from readmit_spark.storage.input_tables import read_admissions, read_notes
@@ -38,7 +37,7 @@ NIGHT = datetime(2020, 1, 3, 2)
 
 def admissions(spark: SparkSession, folder: Path, stays: Sequence[Row]) -> DataFrame:
     read = read_admissions(spark, write_csv(folder / "ADMISSIONS.csv", stays))
-    return distinct_admissions(read.drop("malformed"))
+    return distinct_rows(read.drop("malformed"))
 
 
 def days_in_house(
@@ -86,7 +85,8 @@ def test_patients_who_may_be_in_the_house_are_counted(spark: SparkSession, tmp_p
     ]
     assert days_in_house(spark, tmp_path, stays) == {11: 3, 71: 3, 81: 3}
     everyone = admissions(spark, tmp_path, stays)
-    assert count_house(everyone, NIGHT, load_config()) == (3, 5)
+    facts = house_facts(everyone, NIGHT, load_config())
+    assert (facts.n, facts.uncertain) == (3, 5)
 
 
 def test_a_patient_discharged_and_back_is_in_the_house_once(
@@ -206,9 +206,10 @@ def test_the_last_note_is_that_of_patients_in_the_house_whatever_becomes_of_it(
 def test_the_times_of_admissions_are_those_of_all(spark: SparkSession, tmp_path: Path) -> None:
     rows = [stay(1, 1, "2020-01-05", None), stay(2, 2, "2019-01-01 10:00:00", "2019-01-02"),
             stay(3, 3, None, None)]  # fmt: skip
-    times = admission_times(admissions(spark, tmp_path, rows))
-    assert times == DataTimes(datetime(2019, 1, 1, 10), datetime(2020, 1, 5, 12))
-    assert admission_times(admissions(spark, tmp_path, rows[2:])) == DataTimes(None, None)
+    facts = house_facts(admissions(spark, tmp_path, rows), NIGHT, load_config())
+    assert facts.times == DataTimes(datetime(2019, 1, 1, 10), datetime(2020, 1, 5, 12))
+    facts = house_facts(admissions(spark, tmp_path, rows[2:]), NIGHT, load_config())
+    assert facts.times == DataTimes(None, None)
 
 
 def test_the_window_ends_while_the_patient_stays(spark: SparkSession, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.notes.chunks_table import chunk_rows, chunks_table
 from readmit_spark.notes.cohort import (
     cohort_table,
-    distinct_admissions,
+    distinct_rows,
     exclusions_table,
     label_admissions,
 )
@@ -113,7 +113,7 @@ def one_mark(chunk: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def labelled_of(spark: SparkSession, source: tuple[str, str], config: Config) -> DataFrame:
-    return label_admissions(distinct_admissions(read_admissions(spark, source[0])), config)
+    return label_admissions(distinct_rows(read_admissions(spark, source[0])), config)
 
 
 def by_hadm(cohort: DataFrame) -> Mapping[int, dict[str, Any]]:

@@ -226,8 +226,10 @@ def config_of(admissions: str, notes: str, root: Path) -> Config:
 
 def tables(spark: SparkSession, config: Config) -> dict[str, list[str]]:
     """Return the rows of cohort, exclusions and documents, whose texts decide the chunks."""
-    distinct, _ = all_admissions(spark, config, print)
-    labelled = label_admissions(distinct, config).cache()
+    with start_run(spark, config, "prepare") as run:
+        distinct, _ = all_admissions(run)
+        labelled = label_admissions(distinct, config).cache()
+        labelled.count()
     cohort = cohort_table(labelled, config)
     notes = read_checked_notes(spark, config)
     documents = documents_table(

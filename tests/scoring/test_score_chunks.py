@@ -18,6 +18,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.evaluation.vote import vote_score
+from readmit_spark.notes.chunks_table import with_digest
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     chunk_facts,
@@ -84,7 +85,7 @@ def chunk_ids() -> dict[tuple[str, int, int], list[int]]:
 def chunk_frame(spark: SparkSession, ids: dict[tuple[str, int, int], list[int]]) -> DataFrame:
     rows = [(*key, tokens, len(tokens)) for key, tokens in ids.items()]
     schema = "window string, hadm_id long, chunk_index int, input_ids array<int>, n_tokens int"
-    return spark.createDataFrame(rows, schema)
+    return with_digest(spark.createDataFrame(rows, schema))
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 7])
@@ -95,7 +96,7 @@ def test_each_chunk_has_its_own_probability_wherever_it_is_scored(
     chunks = chunk_frame(spark, ids).repartition(partitions)
     distinct = distinct_chunks(chunks)
     scored = score_chunks(distinct, partitions, SETTINGS, fake_build(tmp_path))
-    scores = chunk_scores_table(distinct, scored, "m/1")
+    scores = chunk_scores_table(chunks, scored, "m/1")
     assert scores.columns == ["window", "hadm_id", "chunk_index", "probability", "model"]
     rows = scores.collect()
     by_chunk = {(row.window, row.hadm_id, row.chunk_index): row.probability for row in rows}
@@ -118,8 +119,8 @@ def test_equal_chunks_are_scored_once(spark: SparkSession, tmp_path: Path) -> No
 
 def test_chunks_that_differ_in_one_token_are_distinct(spark: SparkSession, tmp_path: Path) -> None:
     ids = {("2days", 1, 0): [2, 7, 12, 3], ("2days", 1, 1): [2, 7, 1, 23], ("2days", 1, 2): [27, 3]}
-    chunks = distinct_chunks(chunk_frame(spark, ids))
-    scores = score_chunks(chunks, 1, SETTINGS, fake_build(tmp_path))
+    chunks = chunk_frame(spark, ids)
+    scores = score_chunks(distinct_chunks(chunks), 1, SETTINGS, fake_build(tmp_path))
     rows = chunk_scores_table(chunks, scores, "m").collect()
     assert {row.chunk_index: row.probability for row in rows} == {
         index: probability(tokens) for (_, _, index), tokens in ids.items()

@@ -30,8 +30,8 @@ def test_tasks(chunks: int, tokens: int, slots: int, on_gpus: bool, tasks: int) 
 
 
 def test_a_few_chunks_are_shared_by_all_cores(spark: SparkSession) -> None:
-    rows = [("2days", hadm, 0, [2, 5 + hadm % 20, 3], 3) for hadm in range(40)]
-    schema = "window string, hadm_id long, chunk_index int, input_ids array<int>, n_tokens int"
+    rows = [(str(hadm % 20), [2, 5 + hadm % 20, 3], 3) for hadm in range(40)]
+    schema = "digest string, input_ids array<int>, n_tokens int"
     work = workload(distinct_chunks(spark.createDataFrame(rows, schema)))
     assert (work.distinct, work.tokens) == (20, 60)
     assert work.tasks == 3

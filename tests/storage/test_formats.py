@@ -86,14 +86,15 @@ class Ward:
     def night(self, paths: Mapping[str, Any], as_of: datetime) -> Tables:
         """Return the notes that a night reads of the patients in the house."""
         config = self.config(paths)
-        distinct, _ = all_admissions(self.spark, config, print)
-        house = in_house(admissions_at(distinct, as_of), as_of, config)
-        rule, counts = night_rule(config, as_of), Observation("notes")
-        notes = read_checked_notes(self.spark, config).rows
-        read = night_notes(notes, house, rule, counts, Observation("repeated"))
-        rows = [row.asDict() for row in read.collect()]
-        return {"house": sorted(map(str, house.collect())), "notes": sorted(rows, key=str),
-                "counts": [split_counts(counts)[0]]}  # fmt: skip
+        with start_run(self.spark, config, "nightly") as run:
+            distinct, _ = all_admissions(run)
+            house = in_house(admissions_at(distinct, as_of), as_of, config)
+            rule, counts = night_rule(config, as_of), Observation("notes")
+            notes = read_checked_notes(self.spark, config).rows
+            read = night_notes(notes, house, rule, counts, Observation("repeated"))
+            rows = [row.asDict() for row in read.collect()]
+            return {"house": sorted(map(str, house.collect())), "notes": sorted(rows, key=str),
+                    "counts": [split_counts(counts)[0]]}  # fmt: skip
 
     def raw(self, names: Iterable[str]) -> Mapping[str, str]:
         """Return the paths of what ingest wrote."""

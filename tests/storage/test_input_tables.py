@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from readmit_spark.errors import UserError
-from readmit_spark.notes.cohort import distinct_admissions
+from readmit_spark.notes.cohort import check_one_row_each, distinct_rows
 from readmit_spark.storage.check_csv import (
     RecordCount,
     _count_splits,
@@ -279,6 +279,8 @@ def test_records_are_counted_as_the_csv_module_does_wherever_a_file_is_split(
         spark.conf.unset("spark.sql.files.maxPartitionBytes")
         spark.conf.unset("spark.sql.files.openCostInBytes")
     assert count == RecordCount(sum(map(records, files)), misplaced=0)
+    # A few megabytes are counted in the driver.
+    assert expected_records(spark, str(tmp_path / "many.csv"), "data.notes") == count.records
 
 
 def in_batches(raw: bytes, size: int) -> RecordCount:
@@ -389,7 +391,9 @@ def test_identical_admissions_count_once_and_different_ones_are_an_error(
 ) -> None:
     same = stay(1, 11, "2020-01-01", "2020-01-05")
     path = write_csv(tmp_path / "a.csv", [same, same, stay(1, 12, "2020-01-09", "2020-01-10")])
-    assert distinct_admissions(read_admissions(spark, path)).count() == 2
+    distinct = distinct_rows(read_admissions(spark, path))
+    assert distinct.count() == 2
+    check_one_row_each(distinct)
     path = write_csv(tmp_path / "b.csv", [same, stay(1, 11, "2020-01-01", "2020-01-06")])
     with pytest.raises(UserError, match=r"HADM_ID 11 .*several different rows"):
-        distinct_admissions(read_admissions(spark, path))
+        check_one_row_each(distinct_rows(read_admissions(spark, path)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from readmit_spark.config import Config
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.notes.admissions import all_admissions
@@ -16,6 +18,7 @@ from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.codes import unknown_values
 from readmit_spark.storage.input_tables import read_patients
 from readmit_spark.storage.unread import check_unread, unread_counts, unread_line
+from tests.runs import start_run
 from tests.tables_in import Row, note, stay, write_csv
 
 pytestmark = pytest.mark.spark4
@@ -72,33 +75,39 @@ def test_unread_values_of_admissions(spark: SparkSession, tmp_path: Path) -> Non
         {**stay(9, 9, "2020-01-01", "2020-01-02", SECRET, "NULL"), "SUBJECT_ID": "<NA>"},
     ]
     path = write_csv(tmp_path / "a.csv", [*good, *odd, good[0]])
-    overrides = [f"data.admissions={path}"]
-    lines: list[str] = []
+    overrides = [f"data.admissions={path}", f"output.root={tmp_path}/out"]
+    out = io.StringIO()
+
+    def counts_of(config: Config) -> dict[str, int]:
+        with start_run(spark, config, "prepare", out) as run:
+            table, counts = all_admissions(run)
+            return counts | {"distinct": table.count()}
+
     config = load_config(overrides=[*overrides, "data.max_unread_share=0.4"])
     with pytest.raises(UserError) as error:  # its one DEATHTIME
-        all_admissions(spark, config, lines.append)
+        counts_of(config)
     assert "1 of 1 values of DEATHTIME are not understood" in str(error.value)
     path = write_csv(tmp_path / "a.csv", [*good, *odd, good[0], stay(6, 10, "2021-01-01", None,
                                           died="2021-01-02"), stay(6, 11, "2022-01-01", None,
                                           died="2022-01-02")])  # fmt: skip
-    table, counts = all_admissions(spark, config, lines.append)
-    assert table.count() == 11
+    counts = counts_of(config)
     assert {name: n for name, n in counts.items() if n} == {
-        "rows": 12, "admittime_unread": 1, "dischtime_unread": 1, "deathtime_unread": 1,
+        "rows": 12, "distinct": 11,
+        "admittime_unread": 1, "dischtime_unread": 1, "deathtime_unread": 1,
         "admission_type_unread": 3, "dischtime_placeholder": 1, "deathtime_placeholder": 1,
     }  # fmt: skip
-    assert lines == [
-        "data.admissions: values that are not understood: ADMITTIME 1; DISCHTIME 1; DEATHTIME 1; "
-        "ADMISSION_TYPE (ELECTIVE SURGERY 2, 1 not shown) 3"
-    ]
+    assert out.getvalue() == (
+        "prepare: data.admissions: values that are not understood: ADMITTIME 1; DISCHTIME 1; "
+        "DEATHTIME 1; ADMISSION_TYPE (ELECTIVE SURGERY 2, 1 not shown) 3\n"
+    )
     with pytest.raises(UserError, match=r"3 of 12 values of ADMISSION_TYPE \(ELECTIVE SURGERY 2"):
-        all_admissions(spark, load_config(overrides=overrides), lines.append)
+        counts_of(load_config(overrides=overrides))
     listed = load_config(
         overrides=[*overrides, "data.max_unread_share=0.4",
                    f"codes.planned=[elective, 'Elective   Surgery', {SECRET}]"]
     )  # fmt: skip
-    assert all_admissions(spark, listed, lines.append)[1]["admission_type_unread"] == 0
-    assert SECRET not in f"{lines} {error.value}"
+    assert counts_of(listed)["admission_type_unread"] == 0
+    assert SECRET not in f"{out.getvalue()} {error.value}"
 
 
 def test_unread_values_of_notes(spark: SparkSession, tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def admissions(raw: DataFrame, people: DataFrame, classes: Sequence[str], zone: 
     in_stay = in_stay.otherwise((F.col("DEATH") >= days[0]) & (F.col("DEATH") < days[1]))
     born = (F.length("DOB") == _DAY) & F.col("ADMITTIME").startswith(F.col("DOB"))
     status, read = F.lower("status"), (*classes, *_OBSERVATION)
-    return stays.join(F.broadcast(known), "SUBJECT_ID", "left").select(
+    return stays.join(known, "SUBJECT_ID", "left").select(
         "SUBJECT_ID",
         "HADM_ID",
         "ADMITTIME",

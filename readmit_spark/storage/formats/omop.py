@@ -85,7 +85,7 @@ def with_deaths(persons: DataFrame, deaths: DataFrame | None) -> DataFrame:
         return persons.withColumn("DIED", nothing("DIED"))
     died = _time("DEATH_DATETIME", "DEATH_DATE")
     first = deaths.groupBy("PERSON_ID").agg(F.min(died).alias("DIED"))
-    return persons.join(F.broadcast(first), "PERSON_ID", "left")
+    return persons.join(first, "PERSON_ID", "left")
 
 
 def admissions(
@@ -107,7 +107,7 @@ def admissions(
     at = F.when(F.length("DIED") > _DAY, F.least("DIED", "DISCHTIME"))
     inpatient = _is_one_of("VISIT_CONCEPT_ID", concepts)
     kind = F.when(F.col("VISIT_CONCEPT_ID") == _THROUGH_EMERGENCY, "EMERGENCY")
-    return stays.join(F.broadcast(people), "PERSON_ID", "left").select(
+    return stays.join(people, "PERSON_ID", "left").select(
         F.col("PERSON_ID").alias("SUBJECT_ID"),
         F.col("VISIT_OCCURRENCE_ID").alias("HADM_ID"),
         "ADMITTIME",
