@@ -11,7 +11,9 @@ import pandas as pd
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.evaluation.doubts import Evidence
 from readmit_spark.evaluation.gate import Gate, Verdict, change, error_of_try, is_judged, judge
+from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.evaluation.paired import Comparison, compare
 from readmit_spark.evaluation.subgroups import FACTORS
 from readmit_spark.scoring.check_model import check_before_test
@@ -32,7 +34,7 @@ class Decision:
     champion, challenger: name/version. groups: comparisons of the subgroups that are large enough,
     by name such as "sex female". too_small: the other subgroups. number: the challengers that were
     tried on these test patients, with this one. promoted: whether the challenger replaced the
-    champion.
+    champion. doubts: about the challenger, see `evaluation.doubts`.
     """
 
     champion: str
@@ -44,6 +46,7 @@ class Decision:
     verdict: Verdict
     signed_off_by: str | None
     promoted: bool
+    doubts: list[str]
 
 
 def promote(run: Run, prepared: Prepared) -> Decision:
@@ -65,19 +68,19 @@ def promote(run: Run, prepared: Prepared) -> Decision:
                 f"no admission of the test split can be measured in {config.train.window}"
             )
     with run.stage("comparison"):
-        decision = _decide(config, champion.name, challenger.name, both, prepared.split_name)
+        decision = _decide(config, champion.name, challenger, both, prepared.split_name)
     return decision
 
 
 def _decide(
-    config: Config, champion: str, challenger: str, both: pd.DataFrame, split: str
+    config: Config, champion: str, challenger: Model, both: pd.DataFrame, split: str
 ) -> Decision:
     """Compare, judge, and record the try. both: the scores of both models on the same rows."""
     promote = config.promote
     gate = Gate(promote.min_gain, promote.margin, promote.group_margin, promote.min_group)
     test_set = hashlib.sha256(f"{split}:{both.hadm_id.tolist()}".encode()).hexdigest()[:12]
     with job_run(config, "promote") as mlflow:
-        number = len(_tried(mlflow, test_set) - {challenger}) + 1
+        number = len(_tried(mlflow, test_set) - {challenger.name}) + 1
         error = error_of_try(number)
         overall = _compare(both, config, error)
         compared = {
@@ -90,12 +93,18 @@ def _decide(
         groups = {name: group for name, group in compared.items() if is_judged(group, gate)}
         verdict = judge(overall, groups, gate)
         decision = Decision(
-            champion, challenger, overall, groups, sorted(compared.keys() - groups.keys()),
+            champion, challenger.name, overall, groups, sorted(compared.keys() - groups.keys()),
             number, verdict, promote.signed_off_by,
-            verdict.passes(signed_off=promote.signed_off_by is not None),
+            verdict.passes(signed_off=promote.signed_off_by is not None), _doubts(challenger, both),
         )  # fmt: skip
         _record(mlflow, config, decision, test_set)
     return decision
+
+
+def _doubts(challenger: Model, both: pd.DataFrame) -> list[str]:
+    """Return the doubts about the challenger, with what these test patients show."""
+    measures = evaluate(both.score_challenger, both.label, both.subject_id, replicates=0)
+    return challenger.doubts(Evidence.of(measures))
 
 
 def _tried(mlflow: Any, test_set: str) -> set[str]:
@@ -144,6 +153,7 @@ def reasons(decision: Decision) -> str:
     """Say what was decided, and why, one line each."""
     lines = [f"- worse: {line}" for line in decision.verdict.worse]
     lines += [f"- cannot tell: {line}" for line in decision.verdict.cannot_tell]
+    warnings = [f"warning, {decision.challenger}: {doubt}" for doubt in decision.doubts]
     if not decision.promoted:
         head = f"{decision.champion} stays the champion:"
         if not decision.verdict.worse:
@@ -152,7 +162,7 @@ def reasons(decision: Decision) -> str:
         head = f"{decision.challenger} is the champion now, and {decision.champion} is @previous"
         if lines:
             head += f"; {decision.signed_off_by} accepts:"
-    return "\n".join([head, *lines])
+    return "\n".join([head, *lines, *warnings])
 
 
 def _measured_scores(run: Run, prepared: Prepared, model: Model) -> pd.DataFrame:

@@ -38,6 +38,7 @@ def model_card(
     unseen: bool,
     remarks: Sequence[str] = (),
     alerts: Mapping[str, Any] | None = None,
+    doubts: Sequence[str] = (),
 ) -> Card:
     """Return the contents of the card of `model`.
 
@@ -45,7 +46,8 @@ def model_card(
     and risk, which the figures are of where all have one.
     facts: more lines of the card. unseen: True if the model was not trained on validation and test
     patients, False if that is unknown. remarks: see `Card`. alerts: window -> result of
-    `frozen_alerts`; None where the thresholds were chosen on the measured admissions.
+    `frozen_alerts`; None where the thresholds were chosen on the measured admissions. doubts: about
+    the model, see `evaluation.doubts`.
     """
     risks = all(map(has_risks, scored.values()))
     if risks:
@@ -73,6 +75,7 @@ def model_card(
             **facts,
         },
         remarks=remarks,
+        doubts=doubts,
         all_cause=is_all_cause(prepared),
     )
 

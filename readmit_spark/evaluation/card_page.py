@@ -51,7 +51,7 @@ class Card:
     split: the split that was measured: train, validation or test. chosen_on: whether settings such
     as the epoch were chosen on that split. unseen: whether the model is known not to have been
     trained on it; False for a model from elsewhere. remarks: sentences on how the version was
-    selected.
+    selected. doubts: see `evaluation.doubts`.
     """
 
     model: str
@@ -64,6 +64,7 @@ class Card:
     windows: Sequence[CardWindow]
     facts: Mapping[str, str]
     remarks: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     all_cause: bool = False  # of many admissions nobody knows whether they were planned
 
 
@@ -86,6 +87,7 @@ def card_summary(card: Card) -> str:
         f"Predicts {kind} readmission within {card.horizon_days:g} days from clinical notes. It "
         "ranks patients for a clinician's attention. It decides nothing.",
         "",
+        *(f"**{doubt}**\n" for doubt in card.doubts),
         f"Measured on the {card.split} patients:",
         "",
         "| notes read | admissions | AUROC | AUPRC | RP80 |",

@@ -113,6 +113,7 @@ class Report:
     seconds: Mapping[str, float]  # stage -> wall-clock seconds
     horizon_days: float = 30
     all_cause: bool = False  # of many admissions nobody knows whether they were planned
+    doubts: Sequence[str] = ()  # about the model, see `evaluation.doubts`
     measures: Mapping[str, str] = field(default_factory=lambda: MEASURES, init=False)
 
     def __post_init__(self) -> None:

@@ -378,6 +378,7 @@ class _NightRun:
             },
             "tokens_scored": text.work.tokens,
             "outcomes": outcomes,
+            "doubts": self.in_use.model.doubts(),
         }
 
 
@@ -392,6 +393,7 @@ def _summary_lines(facts: dict[str, Any]) -> list[str]:
         f"the last {name} is of {time}, more than a day before this night: has its table come?"
         for name, time in facts["old_sources"].items()
     ]
+    lines += [f"warning: {doubt}" for doubt in facts["doubts"]]
     notes = facts["notes"]
     if notes["available_from_charttime"] or notes["available_from_chartdate"]:
         lines.append(

@@ -148,6 +148,7 @@ def _register(
                 "window": fitted.window, "max_tokens": fitted.max_tokens, "from": model.name,
                 "split": model.seen_split, "recalibrated_on": nights,
             },
+            doubts=model.doubts(),
         )  # fmt: skip
         registered, _, version = name.partition("/")
         mlflow.MlflowClient().update_model_version(

@@ -83,6 +83,7 @@ def worklist(
         old_sources=facts["old_sources"],
         horizon_days=config.label.horizon_days,
         has_risks=in_use.fits.has_risks,
+        doubts=facts["doubts"],
     )
 
 

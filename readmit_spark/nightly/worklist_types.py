@@ -140,7 +140,8 @@ class Worklist:
     admissions on earlier lists whose outcome is known: n, readmitted, from and to (ISO dates of
     discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
     None, "reason" may explain it. has_risks: whether the list shows risks; otherwise it shows
-    scores, because the model has no risk curve for its window. Raises ValueError if the number of
+    scores, because the model has no risk curve for its window. doubts: about the model, see
+    `evaluation.doubts`. Raises ValueError if the number of
     alerted patients is not alert.tonight.
     """
 
@@ -159,6 +160,7 @@ class Worklist:
     old_sources: Mapping[str, str] = field(default_factory=dict)
     horizon_days: float = 30  # readmissions earlier than this count
     has_risks: bool = False
+    doubts: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         alerted = sum(patient.alert for patient in self.patients)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from readmit_spark.errors import UserError
+from readmit_spark.evaluation.doubts import Evidence
 from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.evaluation.risk_curve import Method, RiskCurve
 from readmit_spark.evaluation.thresholds import Threshold, pick
@@ -31,7 +32,8 @@ class FittedSettings:
     window: the window that the model was trained on. max_tokens: most tokens of a chunk. rules: of
     the chunks that it was trained on; None in models of earlier versions. vote_c: c of the vote.
     alerts: window -> `evaluation.thresholds.operating_points` on validation. risks: window -> curve
-    from scores to risks; a window with too few readmissions has none.
+    from scores to risks; a window with too few readmissions has none. evidence: how the model
+    ranked the validation admissions in `window`; None in models of earlier versions.
     """
 
     window: str
@@ -40,6 +42,7 @@ class FittedSettings:
     alerts: Mapping[str, Sequence[Threshold]]
     rules: TextRules | None = None
     risks: Mapping[str, RiskCurve] = field(default_factory=dict)
+    evidence: Evidence | None = None
 
     def threshold(self, window: str, precision: float) -> Threshold | None:
         """Return the window's alert threshold for this precision; None if none surely reached
@@ -73,7 +76,10 @@ class FittedSettings:
         if stored.rules:
             cleaning = Cleaning(**stored.rules.cleaning.model_dump())
             rules = TextRules(**{**stored.rules.model_dump(), "cleaning": cleaning})
-        return cls(stored.window, stored.max_tokens, stored.vote_c, alerts, rules, risks)
+        evidence = Evidence(**stored.evidence.model_dump()) if stored.evidence else None
+        return cls(
+            stored.window, stored.max_tokens, stored.vote_c, alerts, rules, risks, evidence
+        )  # fmt: skip
 
 
 class _Values(BaseModel):
@@ -141,6 +147,17 @@ class _Rules(_Values):
     min_tail_words: int = Field(ge=0)
 
 
+class _Evidence(_Values):
+    """An `Evidence`, as it is stored."""
+
+    n: int = Field(ge=0)
+    readmitted: int = Field(ge=0)
+    auroc: float | None = Field(ge=0, le=1)
+    low: float | None = Field(ge=0, le=1)
+    high: float | None = Field(ge=0, le=1)
+    trained_on: int | None = Field(ge=0)
+
+
 class _Stored(_Values):
     """`FittedSettings`, as they are stored."""
 
@@ -150,3 +167,4 @@ class _Stored(_Values):
     alerts: dict[str, list[_Point]]
     rules: _Rules | None = None
     risks: dict[str, _Curve] = Field(default_factory=dict)
+    evidence: _Evidence | None = None

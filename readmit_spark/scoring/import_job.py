@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from readmit_spark.config import Config
+from readmit_spark.evaluation.doubts import doubts
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.classifier import read_settings
 from readmit_spark.scoring.convert_checkpoint import WEIGHTS, convert
@@ -55,6 +56,7 @@ def import_checkpoint(config: Config, source: str, progress: Progress) -> tuple[
                 config.model.name if converted.has_head else f"{config.model.name}-encoder",
                 {"from": f"{origin}/{WEIGHTS}"},
                 task="text-classification" if converted.has_head else "feature-extraction",
+                doubts=doubts(None, None) if converted.has_head else (),
             )
             registered, _, version = name.partition("/")
             mlflow.MlflowClient().update_model_version(registered, version, _CARD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 from readmit_spark.config import Config
 from readmit_spark.errors import UserError
+from readmit_spark.evaluation.doubts import Evidence, doubts
 from readmit_spark.evaluation.risk_curve import RiskCurve
 from readmit_spark.evaluation.thresholds import Threshold, pick
 from readmit_spark.evaluation.vote import PUBLISHED_C
@@ -23,7 +25,7 @@ from readmit_spark.scoring.load_tokenizer import (
     package_folder,
     tokenizer_definition,
 )
-from readmit_spark.scoring.registry import CHAMPION, fetch, version_tags
+from readmit_spark.scoring.registry import CHAMPION, TEST_EVIDENCE, fetch, version_tags
 from readmit_spark.scoring.weight_files import find_head, find_weights
 from readmit_spark.storage.s3 import fetch_folder, is_s3
 
@@ -75,6 +77,16 @@ class Model:
             return FittedSettings.from_dict(values)
         except UserError as error:
             raise UserError(f"model.path: {self.folder}/config.json: {error}") from None
+
+    def doubts(self, test: Evidence | None = None) -> list[str]:
+        """Return the reasons to doubt that this model ranks better than chance; see `doubts`.
+
+        test: how it ranked test patients; None: as the last `score` tagged it in the registry.
+        """
+        tagged = (self.tags or {}).get(TEST_EVIDENCE)
+        if test is None and tagged:
+            test = Evidence(**json.loads(tagged))
+        return doubts(self.fitted.evidence if self.fitted else None, test)
 
     @property
     def seen_split(self) -> str | None:

@@ -6,7 +6,7 @@ import atexit
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,8 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 # Tags of a version: that it was selected by its figures on some patients, and how it did in its
 # first comparison with the baselines.
 SELECTED_ON, FIRST_GATE = "selected_on", "first_gate"
+# Reasons to doubt its ranking, and how it ranked the test patients (JSON of an `Evidence`).
+DOUBTS, TEST_EVIDENCE = "doubts", "test_evidence"
 
 
 @contextmanager
@@ -55,12 +57,13 @@ def register(
     name: str,
     metadata: Mapping[str, Any],
     task: str = "text-classification",
+    doubts: Sequence[str] = (),
 ) -> tuple[str, str]:
     """Log the model with its signature and register it. Return `name/version` and its alias.
 
     The first model of a name becomes the champion, each later one the challenger; `promote` makes
     the challenger the champion when it is better. task: `feature-extraction` for an encoder without
-    a classification head.
+    a classification head. doubts: from `evaluation.doubts`, stored as a tag of the version.
     """
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -82,6 +85,8 @@ def register(
     )
     registered = info.registered_model_version
     client = mlflow.MlflowClient()
+    if doubts:
+        client.set_model_version_tag(name, registered, DOUBTS, " ".join(doubts))
     alias = CHALLENGER if CHAMPION in client.get_registered_model(name).aliases else CHAMPION
     client.set_registered_model_alias(name, alias, registered)
     return f"{name}/{registered}", alias

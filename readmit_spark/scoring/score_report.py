@@ -5,8 +5,9 @@ They are a result of their own, `score/report`, and can be made again at any tim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -17,12 +18,18 @@ from readmit_spark.config import Config, Vote, to_dict
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.card import model_card
 from readmit_spark.evaluation.card_page import card_page
-from readmit_spark.evaluation.evaluate import build_report, evaluate_windows, report_files
+from readmit_spark.evaluation.doubts import Evidence
+from readmit_spark.evaluation.evaluate import (
+    Evaluation,
+    build_report,
+    evaluate_windows,
+    report_files,
+)
 from readmit_spark.evaluation.report_page import TokenLoss
 from readmit_spark.evaluation.summary_table import auroc_line
 from readmit_spark.scoring.check_model import check_unseen
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.registry import FIRST_GATE, SELECTED_ON
+from readmit_spark.scoring.registry import FIRST_GATE, SELECTED_ON, TEST_EVIDENCE, tag_version
 from readmit_spark.scoring.score_chunks import chunk_facts
 from readmit_spark.scoring.score_job import chunks_to_score, is_scored, windows_to_score
 from readmit_spark.storage.input_tables import read_true_risks
@@ -96,14 +103,35 @@ def _report_files(
         config, model.name, prepared, evaluations, ledger_counts(scored.table("ledger")),
         _token_loss(chunks_to_score(config, prepared, windows)), scored.seconds,
     )  # fmt: skip
+    report = replace(report, doubts=_doubts(run, model, evaluations))
     card = model_card(
         config, prepared, model.name, {e.window: e.measured for e in evaluations},
         evaluations[0].metrics["split"], report.facts, check_unseen(model, prepared.split_name),
         remarks(model, config),
-        {e.window: e.metrics["alerts"] for e in evaluations},
+        {e.window: e.metrics["alerts"] for e in evaluations}, report.doubts,
     )  # fmt: skip
     files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
     return files, {e.window: e.metrics for e in evaluations}
+
+
+def _doubts(run: Run, model: Model, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return the doubts about the model, in the window that it was trained on or else the last.
+
+    What the test patients show is tagged in the registry, so that the lists of the nights know it.
+    """
+    if evaluations[0].metrics["split"] != "test":
+        return model.doubts()
+    trained = model.fitted.window if model.fitted else None
+    measured = {e.window: e.metrics["natural"] for e in evaluations}
+    test = Evidence.of(measured.get(trained or "", evaluations[-1].metrics["natural"]))
+    if model.tags is not None:
+        tag_version(
+            run.config.tracking_uri, model.name, TEST_EVIDENCE, json.dumps(asdict(test))
+        )  # fmt: skip
+    found = model.doubts(test)
+    for doubt in found:
+        run.say(f"warning: {doubt}")
+    return found
 
 
 def remarks(model: Model, config: Config) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from readmit_spark.config import Config
+from readmit_spark.evaluation.doubts import Evidence
 from readmit_spark.evaluation.risk_curve import fit_risk_curve
 from readmit_spark.evaluation.thresholds import operating_points
 from readmit_spark.evaluation.vote import PUBLISHED_C
@@ -22,7 +23,7 @@ from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.launch import Launch
 from readmit_spark.training.loop import Log
 from readmit_spark.training.plan import Trained, TrainingPlan
-from readmit_spark.training.shards import Part, admissions_of
+from readmit_spark.training.shards import Part, admissions_of, read_part
 from readmit_spark.training.validation_scores import PatientScores
 
 # Keys of `train` that are not part of the training key: the learning rate, which is added for each
@@ -62,8 +63,16 @@ class Candidate:
                 risks[window] = curve
         return FittedSettings(
             self.plan.settings.window, prepared.max_tokens, self.c, alerts, prepared.text_rules,
-            risks,
+            risks, self.evidence(),
         )  # fmt: skip
+
+    def evidence(self) -> Evidence:
+        """Return how well the model ranks the validation admissions in the training window."""
+        train = read_part(
+            self.plan.prepared_folder, "train", self.plan.fold, self.plan.train_windows
+        )
+        patients = self.patients("validation", self.plan.settings.window)
+        return Evidence.of(patients.measures(), int(train.admissions()[1].sum()))
 
 
 Watch = Callable[[TrainingPlan], AbstractContextManager[tuple[Log, Log]]]

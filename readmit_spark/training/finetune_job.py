@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +13,16 @@ from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.card import model_card
 from readmit_spark.evaluation.card_page import card_page, card_summary
+from readmit_spark.evaluation.doubts import doubts
 from readmit_spark.evaluation.metrics import evaluate
 from readmit_spark.pages.html import window_title
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.check_model import check_tokens, check_unseen
-from readmit_spark.scoring.fitted_settings import KEY
+from readmit_spark.scoring.fitted_settings import KEY, FittedSettings
 from readmit_spark.scoring.load_tokenizer import read_tokenizer
 from readmit_spark.scoring.mlflow_run import TRAINING, job_run
 from readmit_spark.scoring.model import SEEN_SPLIT, Model
-from readmit_spark.scoring.registry import is_registered, nested_run, register
+from readmit_spark.scoring.registry import CHAMPION, is_registered, nested_run, register
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training.checkpoints import load_best_model
 from readmit_spark.training.choose_model import (
@@ -79,15 +80,28 @@ def finetune_and_register(
             if spread:
                 progress.say(f"validation AUROC {spread}")
         with progress.stage("register"):
-            _log_choice(mlflow, best, config, prepared, progress)
-            name, alias = _register(mlflow, best, config, model, prepared)
-            _log_card(mlflow, name, best, config, prepared, model.name, spread)
+            fitted = best.fitted(prepared)
+            reasons = doubts(fitted.evidence, None)
+            _log_choice(mlflow, best, config, fitted, progress)
+            name, alias = _register(mlflow, best, config, model, prepared, fitted)
+            _log_card(mlflow, name, best, config, prepared, model.name, spread, reasons)
             delete_checkpoints([*candidates, *repeated])
+    _say_doubts(progress, name, alias, reasons)
     return name, alias
 
 
+def _say_doubts(progress: Progress, name: str, alias: str, reasons: Sequence[str]) -> None:
+    for reason in reasons:
+        progress.say(f"warning: {reason}")
+    if reasons and alias == CHAMPION:
+        progress.say(
+            f"warning: {name} is the champion only because it is the first version; its lists, "
+            "reports and cards repeat these warnings"
+        )
+
+
 def _log_choice(
-    mlflow: Any, best: Candidate, config: Config, prepared: Prepared, progress: Progress
+    mlflow: Any, best: Candidate, config: Config, fitted: FittedSettings, progress: Progress
 ) -> None:
     """Print and log which training was chosen; log its fitted settings and pictures."""
     rate = best.plan.settings.learning_rate
@@ -97,18 +111,23 @@ def _log_choice(
     )
     chosen = {"learning_rate": rate, "vote_c": best.c, "step": best.trained.best_step}
     mlflow.log_params({f"chosen.{k}": v for k, v in chosen.items()})
-    mlflow.log_dict(best.fitted(prepared).to_dict(), "learnt.json")
+    mlflow.log_dict(fitted.to_dict(), "learnt.json")
     _log_pictures(mlflow, best, config)
 
 
 def _register(
-    mlflow: Any, best: Candidate, config: Config, base: Model, prepared: Prepared
+    mlflow: Any,
+    best: Candidate,
+    config: Config,
+    base: Model,
+    prepared: Prepared,
+    fitted: FittedSettings,
 ) -> tuple[str, str]:
     """Register the best model. Its config.json holds the split it has seen and the fitted settings.
     Return name/version and the alias."""
     weights = load_best_model(best.plan)
     setattr(weights.config, SEEN_SPLIT, prepared.split_name)
-    setattr(weights.config, KEY, best.fitted(prepared).to_dict())
+    setattr(weights.config, KEY, fitted.to_dict())
     return register(
         mlflow,
         weights,
@@ -121,6 +140,7 @@ def _register(
             "split": prepared.split_name,
             _TRAINING: _key(config, base, prepared),
         },
+        doubts=doubts(fitted.evidence, None),
     )
 
 
@@ -143,6 +163,7 @@ def _log_card(
     prepared: Prepared,
     base: str,
     spread: str | None,
+    reasons: Sequence[str],
 ) -> None:
     """Log the model card as an artifact, and its summary as the version's description."""
     scored = {
@@ -156,7 +177,9 @@ def _log_card(
         "best step": str(best.trained.best_step),
         **({"AUROC over seeds": spread} if spread else {}),
     }
-    card = model_card(config, prepared, name, scored, "validation", facts, unseen=True)
+    card = model_card(
+        config, prepared, name, scored, "validation", facts, unseen=True, doubts=reasons
+    )
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,10 +43,13 @@ class PatientScores:
             }
         )
 
+    def measures(self) -> dict[str, Any]:
+        """Return the result of `metrics.evaluate`; only intervals that need no replicates."""
+        return evaluate(self.scores, self.labels, self.subject_ids, replicates=0)
+
     def auroc(self) -> float | None:
         """Return the AUROC; None if a class is missing."""
-        measures = evaluate(self.scores, self.labels, self.subject_ids, replicates=0)
-        value: float | None = measures["auroc"]["value"]
+        value: float | None = self.measures()["auroc"]["value"]
         return value
 
 

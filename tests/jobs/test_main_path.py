@@ -27,7 +27,7 @@ from readmit_spark.notes.prepare_summary import prepare_summary
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import Model, resolve_scorer
-from readmit_spark.scoring.registry import fetch
+from readmit_spark.scoring.registry import DOUBTS, TEST_EVIDENCE, fetch, version_tags
 from readmit_spark.scoring.score_report import ScoreResult
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.training import finetune_job as finetune
@@ -417,3 +417,16 @@ def test_a_job_as_a_program_shows_no_note_text(
 
 def in_order(root: Path) -> list[dict[str, Any]]:
     return sorted(table(root, "chunks"), key=lambda row: (row["window"], row["hadm_id"]))
+
+
+def test_a_model_that_is_not_shown_to_rank_is_a_champion_with_a_warning(ran: Ran) -> None:
+    tags = version_tags(ran.config.tracking_uri, "readmission/1")
+    trained = "fewer than 50 are too few to learn from"
+    assert trained in tags[DOUBTS]
+    assert json.loads(tags[TEST_EVIDENCE])["readmitted"] == 0
+    unseen = "On the test patients nobody can say how well this model ranks"
+    for page in ("report.html", "model_card.html"):
+        box = (ran.root / page).read_text().partition("Do not rely on this ranking.")[2]
+        assert trained in box and unseen in box
+    assert "warning: readmission/1 is the champion only because it is the first" in ran.printed
+    assert f"warning: {unseen}" in ran.printed

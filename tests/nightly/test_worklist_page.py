@@ -104,6 +104,14 @@ def test_with_risks_the_list_shows_risks_and_the_score_beside() -> None:
     assert (row["score"], row["risk"]) == ("0.7125", "0.31")
 
 
+def test_doubts_about_the_model_stand_before_the_list() -> None:
+    source = render_worklist(replace(THREE, doubts=["It ranks <like> a coin."]))
+    box = "Do not rely on this ranking. It ranks <like> a coin."
+    text = Page(source).text
+    assert text.index(box) < text.index("Who is alerted") and "<like>" not in source
+    assert "Do not rely" not in page().text
+
+
 def test_without_risks_the_list_says_so() -> None:
     assert "a score is not a risk in percent: this model has no risks" in page().text
 
