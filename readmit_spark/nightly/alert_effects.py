@@ -57,7 +57,7 @@ def _expected(
     """Return the alerts to expect a night: the capacity, else the mean of earlier nights, else what
     validation says for tonight's patients; None if nothing is known."""
     if rule.rule == "capacity":
-        return rule.value
+        return min(rule.value, len(patients))
     earlier = [night.counts["alerts"] for night in nights.used if night is not nights.own]
     if earlier:
         return sum(earlier) / len(earlier)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.nightly.worklist_types import Alert, Effect
-from readmit_spark.pages.html import number, percent
+from readmit_spark.pages.html import is_few, number, percent
 
 
 def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: bool) -> list[str]:
@@ -13,10 +14,12 @@ def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: b
     as unknown. has_risks: whether the list shows risks instead of scores.
     """
     sentences = [
-        *_rule(alert, "risk" if has_risks else "score"),
+        *_rule(alert, n_patients, "risk" if has_risks else "score"),
         f"Tonight that is {alert.tonight:,} of {n_patients:,} patients.",
     ]
-    if alert.expected_a_night is None:
+    if _alerts_everybody(alert, n_patients):
+        pass  # how many are expected depends on the house alone
+    elif alert.expected_a_night is None:
         sentences.append("The expected number of alerts a night is not known.")
     else:
         sentences.append(f"Expect {_about(alert.expected_a_night)} a night.")
@@ -31,8 +34,15 @@ def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: b
     return sentences
 
 
-def _rule(alert: Alert, listed: str) -> list[str]:
+def _alerts_everybody(alert: Alert, n_patients: int) -> bool:
+    """Return whether the capacity is that of the whole list, or more."""
+    return alert.rule == "capacity" and alert.tonight == n_patients <= alert.value
+
+
+def _rule(alert: Alert, n_patients: int, listed: str) -> list[str]:
     """Return sentences on who is alerted. listed: risk or score."""
+    if _alerts_everybody(alert, n_patients):
+        return [f"Alerted: everybody on the list, because it has no more than {alert.value:g}."]
     if alert.rule == "capacity":
         k = round(alert.value)
         rule = (
@@ -76,8 +86,12 @@ def _precision(effect: Effect, horizon_days: float) -> str:
     measured = effect.measured
     assert measured is not None
     after = f" after {effect.nights} in the house" if effect.nights else ""
+    if is_few(measured.n):
+        return (
+            f"Measured on {measured.n:,} validation admissions{after}: too few to say how many "
+            "alerted patients are readmitted."
+        )
     back = percent(measured.prevalence)
-    some, of = in_round_numbers(measured.precision)
     low, high = percent(measured.low, 0), percent(measured.high, 0)
     unsure = (
         ""
@@ -86,11 +100,22 @@ def _precision(effect: Effect, horizon_days: float) -> str:
     )
     return (
         f"Measured on {measured.n:,} validation admissions{after}, {back} of them readmitted: "
-        f"about {some} of {of} alerted patients were readmitted within "
+        f"{_of_alerted(measured)} readmitted within "
         f"{horizon_days:g} days after discharge ({percent(measured.precision, 0)}; "
-        f"95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}); "
-        f"the other {of - some} were not.{unsure}"
+        f"95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}){_others(measured)}.{unsure}"
     )
+
+
+def _of_alerted(measured: Threshold) -> str:
+    some, of = in_round_numbers(measured.precision)
+    if some in (0, of):
+        return f"{'all' if some else 'none'} of the alerted patients {'were' if some else 'was'}"
+    return f"about {some} of {of} alerted patients were"
+
+
+def _others(measured: Threshold) -> str:
+    some, of = in_round_numbers(measured.precision)
+    return "" if some in (0, of) else f"; the other {of - some} were not"
 
 
 def in_round_numbers(share: float) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, 
 from readmit_spark.pages.html import page_environment
 
 _MAX_CATEGORIES = 10  # bars in the picture of categories
+_FEW_NIGHTS = 7  # a chart of fewer nights shows no course
 _SEPARATOR = " + "  # between the categories of an admission, as monitor_stays.CATEGORY_SEPARATOR
 
 
@@ -100,6 +101,7 @@ def render_monitor(page: Monitor) -> str:
         span=SPANS[-1],
         horizon=HORIZON,
         charts=len(page.charts),
+        few_nights=_FEW_NIGHTS,
     )
 
 

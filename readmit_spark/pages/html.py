@@ -6,6 +6,8 @@ from base64 import b64encode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+FEWEST_STAYS = 50  # a page shows no figure of fewer: "too few to say"
+
 
 def page_environment() -> Environment:
     """Return Jinja's environment for the pages: all values are escaped, a missing one is an error.
@@ -19,8 +21,14 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["few"] = is_few
     environment.filters |= {"number": number, "percent": percent, "picture": picture}
     return environment
+
+
+def is_few(stays: int) -> bool:
+    """Return whether a figure of so many stays is not shown."""
+    return stays < FEWEST_STAYS
 
 
 def number(value: float, digits: int = 3) -> str:

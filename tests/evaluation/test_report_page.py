@@ -136,7 +136,20 @@ def test_months_are_shown_where_they_were_measured(page: Page, report: Report) -
     assert "Does it hold over time?" not in page.text
     window = replace(report.windows[0], by_month=by_month(admissions()))
     shown = Page(render(replace(report, windows=[window]))).text
-    assert "First 2 days 2026-01 60 30 1.000 " in shown and "2026-02 to 2026-04 48 24 " in shown
+    assert (
+        "First 2 days 2026-01 60 30 1.000 " in shown
+        and "2026-02 to 2026-04 48 24 too few to say" in shown
+    )
+
+
+def test_a_window_of_fewer_than_50_stays_has_no_figures(report: Report) -> None:
+    first = report.windows[0]
+    few = replace(first, natural=first.natural | {"n": 49}, balanced=first.balanced | {"n": 49})
+    shown = Page(render(replace(report, windows=[few])))
+    assert f"{first.natural['auroc']['value']:.3f}" not in shown.text
+    assert "First 2 days : too few to say: 49 admissions were measured" in shown.text
+    assert "Not drawn: too few to say." in shown.text and not shown.all("img")
+    assert shown.open == []
 
 
 def test_calibration_is_shown_with_intervals(page: Page, report: Report) -> None:

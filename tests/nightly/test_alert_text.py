@@ -103,6 +103,21 @@ def test_unknown_figures_are_named_with_the_reason() -> None:
     assert "readmitted within" not in unknown
 
 
+def test_what_makes_no_sense_in_a_small_house_is_not_said() -> None:
+    alerted = alert(
+        rule="capacity", value=20.0, tonight=5, expected_a_night=5,
+        effects=[Effect("", 0.6, replace(MEASURED, n=8, precision=1.0))],
+    )  # fmt: skip
+    sentences = " ".join(alert_words(alerted, 5, 30.0, True))
+    assert sentences == (
+        "Alerted: everybody on the list, because it has no more than 20. Tonight that is 5 of 5 "
+        "patients. Measured on 8 validation admissions: too few to say how many alerted patients "
+        "are readmitted."
+    )
+    sure = text(effects=[Effect("", 0.6, replace(MEASURED, precision=1.0, low=0.9, high=1.0))])
+    assert "all of the alerted patients were readmitted within" in sure and "other" not in sure
+
+
 def test_a_precision_of_few_alerts_is_no_promise() -> None:
     few = replace(MEASURED, share_alerted=41 / 4312, recall=0.22 * (41 / 4312) / 0.065)
     one = text(effects=[Effect("", 0.6, few)])

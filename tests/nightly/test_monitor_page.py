@@ -133,10 +133,29 @@ def test_nothing_is_tested_in_the_reference_nights(quiet: Monitor) -> None:
 
 
 def test_outcomes(quiet: Monitor) -> None:
-    words = text(quiet)
-    assert "4 admissions discharged from 2026-09-01 to 2026-09-04 were followed for" in words
-    assert "1 (25.0 %) were followed by a readmission." in words
-    assert "Of 2 alerted admissions, 1 were readmitted. The alert precision is 50.0 %" in words
+    words = text(replace(quiet, outcomes=pd.concat([OUTCOMES] * 25)))
+    assert "100 admissions discharged from 2026-09-01 to 2026-09-04 were followed for" in words
+    assert "25 (25.0 %) were followed by a readmission." in words
+    assert "Of 50 alerted admissions, 25 were readmitted. The alert precision is 50.0 %" in words
     none_alerted = replace(quiet, outcomes=OUTCOMES.assign(alerted=False))
     assert "None of them was alerted." in text(none_alerted)
     assert "Not known yet." in text(replace(quiet, outcomes=OUTCOMES[:0]))
+
+
+def test_few_outcomes_and_few_nights_have_no_figures(quiet: Monitor) -> None:
+    page = Page(render_monitor(quiet))
+    assert "4 admissions discharged" in page.text and "25.0 %" not in page.text
+    assert "2 of them were alerted: too few to say how precise alerts are." in page.text
+    assert "too few to say whether the scores agree" in page.text
+    assert "Charts are drawn from 7 nights on; there are 3." in page.text
+    drawn = len(page.all("img"))
+    week = [datetime(2026, 11, day, 2) for day in range(1, 8)]
+    charts = [
+        replace(
+            c, nights=week, n=np.repeat(c.n, 3)[:7],
+            **{k: np.repeat(getattr(c, k), 3)[:7] for k in ("values", "low", "high", "shown")},
+        )
+        for c in quiet.charts
+    ]  # fmt: skip
+    weekly = replace(quiet, nights=week, charts=charts)
+    assert len(Page(render_monitor(weekly)).all("img")) == drawn + len(QUANTITIES)

@@ -187,6 +187,18 @@ def test_outcomes_with_their_intervals() -> None:
     )
 
 
+def test_few_outcomes_are_counted_and_no_more() -> None:
+    few = {
+        "n": 49, "readmitted": 12, "from": "2026-08-01", "to": "2026-10-22",
+        "auroc": {"value": 0.742, "low": 0.5, "high": 0.9},
+        "alert_precision": {"value": 0.5, "low": 0.1, "high": 0.9, "n": 8},
+    }  # fmt: skip
+    text = page(outcomes=few).text
+    assert "12 of them were followed by a readmission. These are too few to say how well" in text
+    assert "8 of them were alerted: too few to say which share" in text
+    assert "74 %" not in text
+
+
 @pytest.mark.parametrize("outcomes", [None, {}, {"n": 0}])
 def test_outcomes_that_are_not_known_yet(outcomes: Any) -> None:
     assert (
