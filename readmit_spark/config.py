@@ -281,6 +281,9 @@ class Nightly:
     window: Window
     alert: Literal["capacity", "threshold", "precision"]
     alert_value: Number
+    alert_days: PositiveInt | None
+    columns: Texts | None
+    columns_table: Text | None
     lookback: PositiveInt
     any_time: Bool
     include_text: Bool

@@ -10,7 +10,9 @@ from typing import Any
 from readmit_spark.config import Config, flatten, to_dict
 from readmit_spark.errors import UserError
 
-_TABLES = ("data.admissions", "data.notes", "data.patients", "data.truth")
+_TABLES = (
+    "data.admissions", "data.notes", "data.patients", "data.truth", "nightly.columns_table",
+)  # fmt: skip
 _RESULTS = ("output.root",)
 _INPUTS = (*_RESULTS, "data.admissions", "data.notes")
 # The keys that must be set.

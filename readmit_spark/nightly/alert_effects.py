@@ -32,6 +32,7 @@ def alert_of_night(
         expected_a_night=_expected(rule, fits, effects, patients, nights, as_of),
         effects=effects,
         note=_note(fits, effects),
+        days=rule.days,
     )
 
 
@@ -57,7 +58,7 @@ def _expected(
     """Return the alerts to expect a night: the capacity, else the mean of earlier nights, else what
     validation says for tonight's patients; None if nothing is known."""
     if rule.rule == "capacity":
-        return min(rule.value, len(patients))
+        return min(rule.value, sum(rule.may_alert(patient.day_of_stay) for patient in patients))
     earlier = [night.counts["alerts"] for night in nights.used if night is not nights.own]
     if earlier:
         return sum(earlier) / len(earlier)
@@ -66,7 +67,7 @@ def _expected(
     if all(effect.measured is None for effect in effects):
         return None
     shares = [effect.measured.share_alerted if effect.measured else 0.0 for effect in effects]
-    days = [fits.at(patient.day_of_stay, as_of) for patient in patients]
+    days = [fits.at(p.day_of_stay, as_of) for p in patients if rule.may_alert(p.day_of_stay)]
     return sum(shares[day if fits.distinct else 0] for day in days)
 
 

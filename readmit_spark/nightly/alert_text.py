@@ -15,6 +15,7 @@ def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: b
     """
     sentences = [
         *_rule(alert, n_patients, "risk" if has_risks else "score"),
+        *_until(alert),
         f"Tonight that is {alert.tonight:,} of {n_patients:,} patients.",
     ]
     if _alerts_everybody(alert, n_patients):
@@ -32,6 +33,15 @@ def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: b
     if alert.note:
         sentences.append(_sentence(alert.note))
     return sentences
+
+
+def _until(alert: Alert) -> list[str]:
+    if alert.days is None:
+        return []
+    return [
+        f"Only in the first {alert.days:,} days of a stay: later notes are not read, so older "
+        "stays would be alerted every night."
+    ]
 
 
 def _alerts_everybody(alert: Alert, n_patients: int) -> bool:

@@ -224,10 +224,12 @@ def settled(labelled: DataFrame, as_of: datetime, days: float) -> DataFrame:
 
 
 def _alerted(alert: AlertRule, day: Column) -> Column:
+    may = F.lit(True) if alert.days is None else F.col("day_of_stay") <= alert.days
     if alert.rule == "capacity":
-        return F.col("rank") <= int(alert.value)
+        place = F.row_number().over(Window.partitionBy(may).orderBy("rank"))
+        return may & (place <= int(alert.value))
     alerted = F.lit(False)
     for index, threshold in enumerate(alert.thresholds):
         if threshold is not None:
             alerted = F.when(day == index, F.col("listed") >= threshold).otherwise(alerted)
-    return alerted
+    return may & alerted

@@ -18,7 +18,7 @@ from readmit_spark.code_version import code_version
 from readmit_spark.config import required
 from readmit_spark.errors import UserError
 from readmit_spark.nightly import in_house, night_chunks, night_risk
-from readmit_spark.nightly.alerts import AlertRule, alert_rule
+from readmit_spark.nightly.alerts import AlertRule, alert_rule, last_alert_day
 from readmit_spark.nightly.check_time import (
     check_anybody,
     check_not_after_data,
@@ -36,6 +36,7 @@ from readmit_spark.nightly.published_nights import (
     tables_of_nights,
 )
 from readmit_spark.nightly.replay import differences
+from readmit_spark.nightly.shown_columns import shown_columns
 from readmit_spark.nightly.worklist_contents import outcome_figures, worklist
 from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
 from readmit_spark.notes.admissions import all_admissions
@@ -70,8 +71,9 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     settings = scorer_settings(run, model, config.model.max_tokens, config.text_rules)
     in_use = model_in_use(config, model, settings)
     alert = alert_rule(
-        config.nightly.alert, config.nightly.alert_value, config.nightly.window, in_use.fits
-    )
+        config.nightly.alert, config.nightly.alert_value, config.nightly.window, in_use.fits,
+        last_alert_day(config),
+    )  # fmt: skip
     nights = find_nights(run, as_of, config.nightly.lookback)
     night = _NightRun(run, as_of, in_use, alert, nights)
     admissions = night.admissions()
@@ -91,12 +93,14 @@ class _Admissions:
 
     admissions_at: all admissions as recorded at as-of. in_house: those of the patients in the
     house. facts: their number, and times of all admissions. counts: of the rows that were read.
+    shown: hadm_id -> `nightly.columns`.
     """
 
     admissions_at: DataFrame
     in_house: DataFrame
     facts: HouseFacts
     counts: dict[str, int]
+    shown: dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ class _NightRun:
                 )
             if not run.config.nightly.any_time:
                 check_anybody(self.as_of, facts.n, facts.times)
-            return _Admissions(admissions_at, house, facts, counts)
+            shown = shown_columns(run.spark, run.config, house)
+            return _Admissions(admissions_at, house, facts, counts, shown)
 
     def notes(self, admissions: _Admissions) -> _Notes:
         run = self.run
@@ -278,7 +283,7 @@ class _NightRun:
         facts = self._facts(admissions, notes, text, chunks, tables, outcomes)
         page = worklist(
             run, tables, notes.notes, admissions.admissions_at, self.nights, self.in_use,
-            self.alert, facts, texts_of(tables.get(TABLE)),
+            self.alert, facts, texts_of(tables.get(TABLE)), admissions.shown,
         )  # fmt: skip
         pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
         lines = _summary_lines(facts)

@@ -59,12 +59,14 @@
     const id = form.elements.id.value.trim();
     const change = form.elements.change.value;
     const alerted = form.elements.alert.checked;
+    const places = [...form.querySelectorAll("[data-column]")].filter((field) => field.value);
     const minScore = form.elements.minScore.valueAsNumber; // NaN if empty
     patients.forEach((p, i) => {
       const matches =
         (!alerted || p.alert) &&
         (!change || p.change === change) &&
         (!id || p.subject.includes(id) || p.admission.includes(id)) &&
+        places.every((field) => p.columns[field.dataset.column] === field.value) &&
         !(p.value < minScore);
       rows[i].hidden = !matches;
       if (open.has(i)) open.get(i).hidden = !matches;

@@ -44,12 +44,14 @@ def worklist(
     rule: AlertRule,
     facts: Mapping[str, Any],
     ids: Mapping[int, str],
+    columns: Mapping[int, Mapping[str, str]],
 ) -> Worklist:
     """Return the contents of the night's page.
 
     tables: the night's tables. notes: its notes with their texts; the page shows texts only if
     nightly.include_text is true. admissions_at: all admissions as recorded at as-of. facts: as in
-    the manifest. ids: the texts that the page shows for numbers of ids.
+    the manifest. ids: the texts that the page shows for numbers of ids. columns: hadm_id -> values
+    of `nightly.columns`.
     """
     config = run.config
     rows = sorted(_rows(tables["patient_risk"]), key=lambda row: row["rank"])
@@ -62,7 +64,12 @@ def worklist(
     as_of = datetime.fromisoformat(facts["as_of"])
     patients = [
         _patient(
-            row, added.get(row["hadm_id"], []), texts, _patient_history(row, in_use, as_of), ids
+            row,
+            added.get(row["hadm_id"], []),
+            texts,
+            _patient_history(row, in_use, as_of),
+            ids,
+            columns.get(row["hadm_id"], {}),
         )
         for row in rows
     ]
@@ -84,6 +91,7 @@ def worklist(
         horizon_days=config.label.horizon_days,
         has_risks=in_use.fits.has_risks,
         doubts=facts["doubts"],
+        columns=config.nightly.columns or (),
     )
 
 
@@ -141,6 +149,7 @@ def _patient(
     texts: Mapping[tuple[int, int, int], str],
     history: list[tuple[datetime, float]],
     ids: Mapping[int, str],
+    columns: Mapping[str, str],
 ) -> Patient:
     """Make a patient of the list; history: from `_patient_history`, tonight last."""
     change: Change = "new"
@@ -165,6 +174,7 @@ def _patient(
         new_notes=added,
         risk=tonight if has_risk else None,
         previous_risk=before if has_risk else None,
+        columns=columns,
     )
 
 

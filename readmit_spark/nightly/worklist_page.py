@@ -55,6 +55,7 @@ def render_worklist(night: Worklist) -> str:
         alert_words=alert_words(
             night.alert, len(night.patients), night.horizon_days, night.has_risks
         ),
+        choices=_choices(night),
         details=[_details(patient) for patient in night.patients],
         style=Markup(style),
         script=Markup(script),
@@ -64,14 +65,16 @@ def render_worklist(night: Worklist) -> str:
 
 
 def worklist_csv(night: Worklist) -> str:
-    """Render one row for each patient, by rank, with the columns `CSV_COLUMNS` (RFC 4180).
+    """Render one row for each patient, by rank, with the columns `CSV_COLUMNS` and those of
+    `nightly.columns` in lower case (RFC 4180).
 
     Numbers are exact. driver_row_ids: the notes of the chunk with the largest share, separated by
-    spaces. There is no free text that a spreadsheet could interpret as a formula.
+    spaces. A value of `nightly.columns` that a spreadsheet could take for a formula begins with an
+    apostrophe; there is no other free text.
     """
     out = StringIO()
     writer = csv.writer(out)
-    writer.writerow(CSV_COLUMNS)
+    writer.writerow((*CSV_COLUMNS, *(name.strip().lower() for name in night.columns)))
     for p in night.patients:
         driver = p.drivers[0] if p.drivers else None
         rows = dict.fromkeys(passage.row_id for passage in driver.passages) if driver else ()
@@ -82,9 +85,22 @@ def worklist_csv(night: Worklist) -> str:
                 *(p.n_notes, p.n_chunks, " ".join(map(str, rows))),
                 driver.share if driver else None,
                 p.risk,
+                *(_no_formula(p.columns.get(name, "")) for name in night.columns),
             )
         )
     return out.getvalue()
+
+
+def _no_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _choices(night: Worklist) -> dict[str, list[str]]:
+    """Return the values of each of `nightly.columns` on the list, for its filter."""
+    return {
+        name: sorted({p.columns[name] for p in night.patients if name in p.columns})
+        for name in night.columns
+    }
 
 
 def _details(patient: Patient) -> dict[str, Any]:
@@ -102,6 +118,7 @@ def _details(patient: Patient) -> dict[str, Any]:
         "moved": None if previous is None else patient.value - previous,
         "change": patient.change,
         "alert": patient.alert,
+        "columns": dict(patient.columns),
         "notes": patient.n_notes,
         "chunks": patient.n_chunks,
         "nights": [(_short(night), value) for night, value in patient.history],

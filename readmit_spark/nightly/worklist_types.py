@@ -56,7 +56,8 @@ class Patient:
 
     history: (night, value), oldest first, tonight last. drivers: largest share first.
     previous_score: last night's score, None if there was none. new_notes: empty for an admission
-    that is new on the list, because all its notes are new.
+    that is new on the list, because all its notes are new. columns: those of `nightly.columns` that
+    have a value, by name.
     """
 
     rank: int  # 1 is the highest value
@@ -74,6 +75,7 @@ class Patient:
     new_notes: Sequence[NewNote]
     risk: float | None = None  # None where the list has no risks
     previous_risk: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def value(self) -> float:
@@ -118,7 +120,7 @@ class Alert:
     risks (or scores) at or above it are alerted (with `capacity`, the lowest one alerted tonight);
     None if nobody is alerted or each day has its own. tonight: the number of alerts. effects: one
     for each number of nights in the house that has figures of its own. note: why figures are
-    missing or differ.
+    missing or differ. days: the last day of a stay on which it can be alerted; None: any.
     """
 
     rule: Rule
@@ -128,6 +130,7 @@ class Alert:
     expected_a_night: float | None
     effects: Sequence[Effect]
     note: str
+    days: int | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Worklist:
     discharge), auroc {value, low, high} and alert_precision {value, low, high, n}. If a value is
     None, "reason" may explain it. has_risks: whether the list shows risks; otherwise it shows
     scores, because the model has no risk curve for its window. doubts: about the model, see
-    `evaluation.doubts`. Raises ValueError if the number of
+    `evaluation.doubts`. columns: names of `nightly.columns`. Raises ValueError if the number of
     alerted patients is not alert.tonight.
     """
 
@@ -161,6 +164,7 @@ class Worklist:
     horizon_days: float = 30  # readmissions earlier than this count
     has_risks: bool = False
     doubts: Sequence[str] = ()
+    columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         alerted = sum(patient.alert for patient in self.patients)

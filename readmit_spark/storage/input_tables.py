@@ -134,6 +134,23 @@ def read_sites(spark: SparkSession, config: Config) -> DataFrame:
     return rows.dropDuplicates(["hadm_id"])
 
 
+def read_texts(
+    spark: SparkSession, config: Config, key: str, path: str | None, columns: Sequence[str]
+) -> DataFrame:
+    """Read hadm_id and these columns as text without outer blanks, under the names given.
+
+    UserError if the table at `path` lacks one. Rows without a HADM_ID are left out.
+    """
+    upper = {name: name.strip().upper() for name in columns}
+    reading = Reading.of(config)
+    raw = read_columns(
+        spark, required(path, key), key, ("HADM_ID", *upper.values()), reading=reading
+    )
+    texts = (F.trim(raw[name].cast("string")).alias(shown) for shown, name in upper.items())
+    rows = parse_columns(raw, {"HADM_ID": _id_kind(reading)}, *texts).drop("unread")
+    return rows.where("hadm_id is not null")
+
+
 def read_patients(spark: SparkSession, path: str, reading: Reading | None = None) -> DataFrame:
     """Read PATIENTS, one row per source row.
 

@@ -55,6 +55,16 @@ def test_a_capacity_alerts_from_the_lowest_risk_of_tonight() -> None:
     assert all(effect.measured and effect.measured.threshold <= 0.2 for effect in alert.effects)
 
 
+def test_stays_that_are_too_old_are_not_expected_to_be_alerted() -> None:
+    rule = AlertRule("capacity", 20, days=3)
+    assert alert_of_night(BY_NIGHT, rule, patients(2, 3, 9), NO_NIGHT, AS_OF).expected_a_night == 2
+    rule = alert_rule("precision", 0.3, "2days", BY_NIGHT, days=3)
+    alert = alert_of_night(BY_NIGHT, rule, patients(2, 9), NO_NIGHT, AS_OF)
+    first = alert.effects[0].measured
+    assert first is not None and alert.days == 3
+    assert alert.expected_a_night == pytest.approx(first.share_alerted)
+
+
 def test_one_fit_for_all_nights_is_said_once() -> None:
     fits = day_fits("2days", {"2days": LATER}, {"2days": POINTS})
     rule = alert_rule("threshold", 0.0, "2days", fits)

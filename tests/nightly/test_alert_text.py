@@ -118,6 +118,11 @@ def test_what_makes_no_sense_in_a_small_house_is_not_said() -> None:
     assert "all of the alerted patients were readmitted within" in sure and "other" not in sure
 
 
+def test_the_last_day_of_alerts_is_said() -> None:
+    assert "Only in the first 7 days of a stay: later notes are not read" in text(days=7)
+    assert "first" not in text()
+
+
 def test_a_precision_of_few_alerts_is_no_promise() -> None:
     few = replace(MEASURED, share_alerted=41 / 4312, recall=0.22 * (41 / 4312) / 0.065)
     one = text(effects=[Effect("", 0.6, few)])

@@ -7,10 +7,11 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.evaluation.risk_curve import RiskCurve, fit_risk_curve
 from readmit_spark.evaluation.thresholds import operating_points, pick
-from readmit_spark.nightly.alerts import AlertRule, alert_rule
+from readmit_spark.nightly.alerts import AlertRule, alert_rule, last_alert_day
 from readmit_spark.nightly.day_fits import DayFits, day_fits
 
 RNG = np.random.default_rng(3)
@@ -28,6 +29,16 @@ def fits(*windows: str) -> DayFits:
 
 def test_a_capacity_needs_no_threshold() -> None:
     assert alert_rule("capacity", 20, "3days", fits()) == AlertRule("capacity", 20)
+
+
+def test_a_stay_is_alerted_until_four_days_after_the_window() -> None:
+    assert last_alert_day(load_config()) == 7
+    assert last_alert_day(load_config(overrides=["nightly.window=2days"])) == 6
+    assert last_alert_day(load_config(overrides=["nightly.alert_days=5"])) == 5
+    assert last_alert_day(load_config(overrides=["profile=paper"])) is None
+    rule = alert_rule("threshold", 0.5, "3days", fits("3days"), days=7)
+    assert (rule.may_alert(7), rule.may_alert(8)) == (True, False)
+    assert AlertRule("capacity", 3).may_alert(400)
 
 
 @pytest.mark.parametrize("value", [2.5, -1])

@@ -108,6 +108,17 @@ def test_a_night_carries_the_history_over_and_compares_scores_of_its_basis_only(
     assert {row.risk for row in nobody.collect()} == {None}
 
 
+def test_a_stay_that_is_too_old_leaves_its_alert_to_others(spark: SparkSession) -> None:
+    before = table_of_night(spark, None, "patient_risk")
+    # 11, on its third day, has the highest score; 21 is on its second day.
+    for rule in (
+        AlertRule("capacity", 1, days=2),
+        AlertRule("threshold", 0.1, (0.1,) * 3, days=2),
+    ):
+        rows = {row.hadm_id: row for row in risk(spark, before, rule).collect()}
+        assert (rows[11]["rank"], rows[11].alert, rows[21].alert) == (1, False, True)
+
+
 def test_risks_rank_and_alert_by_the_nights_in_the_house(spark: SparkSession) -> None:
     before = table_of_night(spark, None, "patient_risk")
     # 11 has spent two nights, 21 one. With the curves turned, 21's lower score is a higher risk.

@@ -112,6 +112,18 @@ def test_doubts_about_the_model_stand_before_the_list() -> None:
     assert "Do not rely" not in page().text
 
 
+def test_columns_of_the_hospital_are_on_the_list_in_filters_and_in_the_csv() -> None:
+    placed = [replace(RISEN, columns={"WARD": "3 <B>", "Bed": "=1+1"}), FALLEN]
+    one = night(0, patients=placed, alert=alert(tonight=1), columns=("WARD", "Bed"))
+    source = render_worklist(one)
+    assert "501 adm. 9007199254740993 ward 3 <B> bed =1+1" in table_rows(source)[0]
+    assert "3 <B>" not in source.replace("3 &lt;B&gt;", "")
+    assert '<option value="3 &lt;B&gt;">' in source
+    assert [one["columns"] for one in island(source)] == [{"WARD": "3 <B>", "Bed": "=1+1"}, {}]
+    first, second = csv.DictReader(StringIO(worklist_csv(one)))
+    assert (first["ward"], first["bed"], second["ward"]) == ("3 <B>", "'=1+1", "")
+
+
 def test_without_risks_the_list_says_so() -> None:
     assert "a score is not a risk in percent: this model has no risks" in page().text
 
