@@ -40,6 +40,7 @@ def compare(run: Run, prepared: Prepared, launch: Launch) -> dict[str, Any]:
     """
     config = run.config
     prepared.check_codes()
+    prepared.check_notes(config.train.window)
     missing = [window for window in config.windows if window not in prepared.windows]
     if missing:
         raise UserError(

@@ -56,6 +56,7 @@ def crossval(
     finished folds are stored, so a job that was killed continues in the fold where it stopped.
     """
     prepared.check_codes()
+    prepared.check_notes(config.train.window)
     check_tokens(model, prepared)
     check_unseen(model, None)
     rates = config.tune.learning_rates or (config.train.learning_rate,)

@@ -82,6 +82,9 @@ def prepare(run: Run, tokenizer: ChunkTokenizer) -> dict[str, Any]:
                 "admissions": admission_counts,
                 "outcomes": outcomes,
                 "notes": note_counts,
+                "notes_format": ingested_format(
+                    run.spark, required(config.data.notes, "data.notes")
+                ),
             }
         )
 
@@ -173,13 +176,17 @@ def _warn_if_large(run: Run) -> None:
         )
 
 
+def _notes_format(run: Run) -> str | None:
+    return ingested_format(run.spark, required(run.config.data.notes, "data.notes"))
+
+
 def _warn_of_radiology_alone(run: Run) -> None:
-    path = required(run.config.data.notes, "data.notes")
     early = [name for name in run.config.windows if parse_window(name).days is not None]
-    if early and ingested_format(run.spark, path) == "mimic4":
+    if early and _notes_format(run) == "mimic4":
         run.say(
             f"windows: {', '.join(early)} hold radiology alone: MIMIC-IV has no other notes but "
-            "discharge summaries; set windows=[discharge] and train.window=discharge"
+            "discharge summaries, so training on them is refused; set windows=[discharge] and "
+            "train.window=discharge"
         )
 
 

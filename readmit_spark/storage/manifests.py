@@ -148,8 +148,8 @@ class Prepared(Manifest):
 
     made_of: hash of everything that the tables depend on; empty in results of earlier versions.
     tokenizer: fingerprint of the tokenizer. admissions, notes: name -> number of rows that were
-    read or left out. outcomes: see `outcome.outcome_counts`; empty for older tables. seconds: by
-    stage.
+    read or left out. notes_format: `data.format` of the notes, where jobs/ingest.py wrote them.
+    outcomes: see `outcome.outcome_counts`; empty for older tables. seconds: by stage.
     """
 
     JOB = "prepare"
@@ -160,6 +160,7 @@ class Prepared(Manifest):
     tokenizer: str
     admissions: Mapping[str, int]
     notes: Mapping[str, int]
+    notes_format: str | None = None
     outcomes: Mapping[str, int] = {}
     seconds: Mapping[str, float]
 
@@ -213,6 +214,16 @@ class Prepared(Manifest):
                 f"codes: {found} are in no list, so planned admissions, newborns or discharge "
                 "summaries may be missed; jobs/prepare.py names them: list them under codes.*, and "
                 "run it again with output.overwrite=true before training"
+            )
+
+    def check_notes(self, window: str) -> None:
+        """Raise a UserError if documents of `window` hold radiology reports alone: a model would
+        learn from them as if they were all notes."""
+        if self.notes_format == "mimic4" and window != "discharge":
+            raise UserError(
+                f"train.window: documents of {window} hold radiology alone, because MIMIC-IV has "
+                "no other notes but discharge summaries; set windows=[discharge] and "
+                "train.window=discharge, and run jobs/prepare.py again with output.overwrite=true"
             )
 
     def check_window(self, window: str, key: str) -> None:

@@ -53,6 +53,7 @@ def finetune_and_register(
     """Fine-tune `model` on the prepared chunks and register the result. Return name/version and the
     alias: champion or challenger."""
     prepared.check_codes()
+    prepared.check_notes(config.train.window)
     check_tokens(model, prepared)
     check_unseen(model, prepared.split_name)
     with progress.stage("chunks"):

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import Observation, SparkSession
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from readmit_spark.config import Config
@@ -32,7 +32,7 @@ from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.tokenizer import ChunkTokenizer
 from readmit_spark.storage.checked_notes import read_checked_notes
 from readmit_spark.storage.formats import mimic4
-from readmit_spark.storage.formats.fhir_text import text_of
+from readmit_spark.storage.formats.fhir_text import check_readable, text_of
 from readmit_spark.storage.formats.mapping_file import read_mapping
 from readmit_spark.storage.formats.plain_notes import as_plain, with_form
 from readmit_spark.storage.formats.shape import FORM, Coded, check_codes
@@ -308,6 +308,20 @@ def test_an_attachment_says_what_it_is(spark: SparkSession) -> None:
         ("K 4.5", "rtf", None),
         (None, None, "attachment_of_another_type"),
     ]
+
+
+def test_an_export_of_mostly_unreadable_attachments_is_refused(spark: SparkSession) -> None:
+    def notes(*reasons: str | None) -> dict[str, DataFrame]:
+        return {"notes": spark.createDataFrame([(r,) for r in reasons], "LEFT_OUT string")}
+
+    config = load_config()
+    pdf, elsewhere, laboratory = (
+        "attachment_of_another_type", "attachment_elsewhere", "no_attachment"
+    )  # fmt: skip
+    check_readable(notes(None, None, pdf, elsewhere, laboratory, laboratory, "not_final"), config)
+    message = r"3 of 5 notes have no attachment that is read \(2 attachment_of_another_type, 1 att"
+    with pytest.raises(UserError, match=message):
+        check_readable(notes(None, None, pdf, pdf, elsewhere), config)
 
 
 def test_notes_in_lines_need_the_mapping_to_say_so(ward: Ward) -> None:

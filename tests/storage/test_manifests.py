@@ -56,6 +56,16 @@ def publish(spark: SparkSession, root: Path, name: str, facts: dict[str, Any]) -
     publication.close()
 
 
+def test_windows_of_radiology_alone_are_not_trained_on(spark: SparkSession, tmp_path: Path) -> None:
+    publish(spark, tmp_path, "prepare", PREPARED | {"notes_format": "mimic4"})
+    prepared = Prepared.read(spark, str(tmp_path))
+    prepared.check_notes("discharge")
+    with pytest.raises(UserError, match="documents of 2days hold radiology alone"):
+        prepared.check_notes("2days")
+    publish(spark, tmp_path, "prepare", PREPARED)
+    Prepared.read(spark, str(tmp_path)).check_notes("2days")
+
+
 def test_the_facts_of_prepare_are_typed_values(spark: SparkSession, tmp_path: Path) -> None:
     publish(spark, tmp_path, "prepare", PREPARED | {"code": "a fact that no job reads"})
     prepared = Prepared.read(spark, str(tmp_path))

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from readmit_spark.config import Config, required
 from readmit_spark.errors import UserError
 from readmit_spark.storage.formats.fhir_discharge import discharge_of
-from readmit_spark.storage.formats.fhir_text import TEXT_REASONS, text_of
+from readmit_spark.storage.formats.fhir_text import TEXT_REASONS, check_readable, text_of
 from readmit_spark.storage.formats.shape import (
     FORM,
     KEY,
@@ -289,4 +289,5 @@ FHIR = Format(
     _coded,
     _select,
     needs_zone=True,
+    check=check_readable,
 )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pyspark.sql import Column
+from collections.abc import Mapping
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from readmit_spark.config import Config
+from readmit_spark.errors import UserError
 from readmit_spark.storage.formats.markup import HTML, RTF
+from readmit_spark.storage.formats.shape import KEY, LEFT_OUT
 
 # Why an attachment has no text here. Attachments of a note are alternatives, not parts.
 _NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET = (
@@ -15,6 +20,7 @@ _NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET = (
     "attachment_damaged",
     "attachment_in_another_charset",
 )
+_UNREADABLE = (_OTHER, _ELSEWHERE, _DAMAGED, _CHARSET)  # there is a note, and no text of it
 TEXT_REASONS = (_NONE, _OTHER, _ELSEWHERE, _DAMAGED, _CHARSET)
 
 # The types that are read, the best first, with the form that makes plain text of them.
@@ -27,6 +33,22 @@ _TYPES = {
 }
 _UTF8 = ("", "utf-8", "utf8", "us-ascii", "ascii")
 _LATIN = ("iso-8859-1", "latin1", "iso_8859-1")
+
+
+def check_readable(tables: Mapping[str, DataFrame], config: Config) -> None:
+    """Raise a UserError if more than half of the notes with an attachment have none that is read:
+    what is left would look like all notes."""
+    counted = tables["notes"].groupBy(LEFT_OUT).count().collect()
+    counts = {row[LEFT_OUT]: row["count"] for row in counted}
+    unreadable = {reason: counts[reason] for reason in _UNREADABLE if reason in counts}
+    lost, kept_notes = sum(unreadable.values()), counts.get(None, 0)
+    if lost > kept_notes:
+        reasons = ", ".join(f"{n:,} {reason}" for reason, n in unreadable.items())
+        raise UserError(
+            f"{KEY}: {lost:,} of {lost + kept_notes:,} notes have no attachment that is read "
+            f"({reasons}): export them as plain text, HTML or RTF within the resource; nothing was "
+            "published"
+        )
 
 
 def text_of(attachments: Column) -> Column:
