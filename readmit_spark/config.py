@@ -286,6 +286,7 @@ class Nightly:
     columns_table: Text | None
     lookback: PositiveInt
     any_time: Bool
+    fhir: Bool
     include_text: Bool
 
 

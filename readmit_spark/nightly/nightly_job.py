@@ -36,6 +36,7 @@ from readmit_spark.nightly.published_nights import (
     tables_of_nights,
 )
 from readmit_spark.nightly.replay import differences
+from readmit_spark.nightly.risk_assessments import FILE, risk_assessments
 from readmit_spark.nightly.shown_columns import shown_columns
 from readmit_spark.nightly.worklist_contents import outcome_figures, worklist
 from readmit_spark.nightly.worklist_page import render_worklist, worklist_csv
@@ -67,7 +68,10 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     of the night estimate.
     """
     config = run.config
-    check_source(ingested_format(run.spark, required(config.data.notes, "data.notes")))
+    source = ingested_format(run.spark, required(config.data.notes, "data.notes"))
+    check_source(source)
+    if config.nightly.fhir:
+        required(config.data.time_zone, "data.time_zone")
     settings = scorer_settings(run, model, config.model.max_tokens, config.text_rules)
     in_use = model_in_use(config, model, settings)
     alert = alert_rule(
@@ -75,7 +79,7 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
         last_alert_day(config),
     )  # fmt: skip
     nights = find_nights(run, as_of, config.nightly.lookback)
-    night = _NightRun(run, as_of, in_use, alert, nights)
+    night = _NightRun(run, as_of, in_use, alert, nights, source)
     admissions = night.admissions()
     notes = night.notes(admissions)
     new_text = night.new_text(notes)
@@ -159,6 +163,7 @@ class _NightRun:
     in_use: ModelInUse
     alert: AlertRule
     nights: Nights
+    source: str | None  # format of the tables, where jobs/ingest.py wrote them
 
     def threshold(self) -> float:
         """Return a score at which alerts begin, as far as it is known before scoring."""
@@ -286,6 +291,9 @@ class _NightRun:
             self.alert, facts, texts_of(tables.get(TABLE)), admissions.shown,
         )  # fmt: skip
         pages = dict(zip(PAGES, (render_worklist(page), worklist_csv(page)), strict=True))
+        if run.config.nightly.fhir:
+            zone = required(run.config.data.time_zone, "data.time_zone")
+            pages[FILE] = risk_assessments(page, zone, self.source == "fhir")
         lines = _summary_lines(facts)
         facts["verdict"] = lines[0]
         run.publish(facts, pages, root_copies=self.nights.later is None)
