@@ -255,6 +255,7 @@ class Score:
     alert_threshold: ShareOrZero | None
     batch_tokens: PositiveInt | None
     bootstrap: PositiveInt
+    meds: Bool
     capacity_share: Share
 
 

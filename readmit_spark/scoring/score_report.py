@@ -25,6 +25,7 @@ from readmit_spark.evaluation.evaluate import (
     evaluate_windows,
     report_files,
 )
+from readmit_spark.evaluation.meds_predictions import meds_predictions
 from readmit_spark.evaluation.report_page import TokenLoss
 from readmit_spark.evaluation.summary_table import auroc_line
 from readmit_spark.scoring.check_model import check_unseen
@@ -111,7 +112,28 @@ def _report_files(
         {e.window: e.metrics["alerts"] for e in evaluations}, report.doubts,
     )  # fmt: skip
     files = {**report_files(evaluations, report), "model_card.html": card_page(card)}
+    if config.score.meds:
+        files |= _meds_files(config, model, prepared, evaluations)
     return files, {e.window: e.metrics for e in evaluations}
+
+
+def _meds_files(
+    config: Config, model: Model, prepared: Prepared, evaluations: Sequence[Evaluation]
+) -> dict[str, bytes]:
+    """Return name -> content of `predictions_WINDOW.parquet`."""
+    # As text: pyspark would convert times to the local time zone.
+    names = ("admittime", "dischtime")
+    columns = (F.col(name).cast("string").alias(name) for name in names)
+    times = prepared.table("cohort").select("hadm_id", *columns).toPandas()
+    points = model.alert_points(config)
+    return {
+        f"predictions_{e.window}.parquet": meds_predictions(
+            e.window,
+            e.measured.drop(columns="admittime", errors="ignore").merge(times, on="hadm_id"),
+            points.get(e.window, ()),
+        )
+        for e in evaluations
+    }
 
 
 def _doubts(run: Run, model: Model, evaluations: Sequence[Evaluation]) -> list[str]:

@@ -94,6 +94,7 @@ def settings(root: Path, stays: str, notes: str, model: str) -> list[str]:
         "train.batch_size=8",
         "train.log_every=2",
         "score.bootstrap=20",
+        "score.meds=true",
     ]
 
 
@@ -430,3 +431,17 @@ def test_a_model_that_is_not_shown_to_rank_is_a_champion_with_a_warning(ran: Ran
         assert trained in box and unseen in box
     assert "warning: readmission/1 is the champion only because it is the first" in ran.printed
     assert f"warning: {unseen}" in ran.printed
+
+
+def test_predictions_of_meds_are_those_of_the_measured_admissions(ran: Ran) -> None:
+    patients = pq.read_table(at(ran.root, "patient_scores")).to_pylist()
+    for window in WINDOWS:
+        rows = pq.read_table(ran.root / f"predictions_{window}.parquet").to_pylist()
+        measured = [
+            p for p in patients
+            if p["window"] == window and p["split"] == "test" and p["actionable"]
+            and p["label"] is not None
+        ]  # fmt: skip
+        assert sorted(row["predicted_boolean_probability"] for row in rows) == sorted(
+            p["score"] if p["risk"] is None else p["risk"] for p in measured
+        )
