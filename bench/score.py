@@ -56,8 +56,8 @@ from bench.common.timing import say, timed
 from readmit_spark.scoring import onednn
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
-    _cached_scorer,
     build_scorer,
+    cached_scorer,
     chunk_scores_table,
     distinct_chunks,
     score_chunks,
@@ -154,7 +154,7 @@ def _engine(spark: SparkSession, settings: ScorerSettings) -> str:
     def ask(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
             yield pa.RecordBatch.from_pydict(
-                {"engine": [_cached_scorer(settings, build_scorer).backend]}
+                {"engine": [cached_scorer(settings, build_scorer).backend]}
             )
 
     return spark.range(0, 1, 1, 1).mapInArrow(ask, "engine string").first().engine

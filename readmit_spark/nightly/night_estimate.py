@@ -21,6 +21,7 @@ _SAMPLE = 8  # chunks to score if no earlier night gives a rate
 
 def estimate_lines(
     run: Run,
+    prepared: DataFrame,
     to_score: DataFrame,
     work: Workload,
     counts: Mapping[str, int],
@@ -31,7 +32,7 @@ def estimate_lines(
     """Return lines with the work of the night and the expected minutes by backend.
 
     Rates come from earlier nights; if these scored nothing, a few chunks of `to_score` are scored
-    now. threshold: scores at or above it raise an alert.
+    now. prepared: the chunks of new documents. threshold: scores at or above it raise an alert.
     """
     lines = [
         f"documents   {counts['documents']:,}, of which {counts['documents_prepared']:,} are new "
@@ -44,7 +45,7 @@ def estimate_lines(
     rates = earlier_rates(nights)
     source = "earlier nights"
     if not rates:
-        rates = _measured_rate(run, to_score, in_use, threshold)
+        rates = _measured_rate(run, prepared, to_score, in_use, threshold)
         source = f"measured now on {min(_SAMPLE, work.distinct)} chunks"
     for backend, rate in sorted(rates.items()):
         minutes = work.tokens / rate / 60
@@ -65,10 +66,13 @@ def earlier_rates(nights: Nights) -> dict[str, float]:
 
 
 def _measured_rate(
-    run: Run, to_score: DataFrame, in_use: ModelInUse, threshold: float
+    run: Run, prepared: DataFrame, to_score: DataFrame, in_use: ModelInUse, threshold: float
 ) -> dict[str, float]:
     # Loads the model, so that the timing does not include it.
-    backend = check_scorer(run, in_use.settings, to_score, threshold).backend
+    documents = prepared.where("digest is not null")
+    backend = check_scorer(
+        run, in_use.settings, documents, ["document"], threshold, in_use.c
+    ).backend
     sample = to_score.orderBy("digest").limit(_SAMPLE).localCheckpoint()
     tokens = sum(row["n_tokens"] for row in sample.select("n_tokens").collect())
     slots = min(run.spark.sparkContext.defaultParallelism, sample.count())

@@ -85,8 +85,8 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
     new_text = night.new_text(notes)
     if estimate:
         return estimate_lines(
-            run, new_text.to_score, new_text.work, new_text.counts, nights, in_use,
-            night.threshold(),
+            run, new_text.prepared, new_text.to_score, new_text.work, new_text.counts, nights,
+            in_use, night.threshold(),
         )  # fmt: skip
     return night.publish(admissions, notes, new_text, night.chunks(new_text))
 
@@ -253,8 +253,9 @@ class _NightRun:
             scores, backend = empty_table(run.spark, _SCORES), None
             if text.work.distinct:
                 backend = check_scorer(
-                    run, in_use.settings, text.to_score, self.threshold()
-                ).backend
+                    run, in_use.settings, text.prepared.where("digest is not null"), ["document"],
+                    self.threshold(), in_use.c,
+                ).backend  # fmt: skip
                 new = score_chunks(text.to_score, text.work.tasks, in_use.settings)
                 scores = run.write_temp(new, "scores")
             without_score = F.col("digest").isNotNull() & F.col("probability").isNull()

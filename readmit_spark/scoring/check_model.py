@@ -6,11 +6,12 @@ from readmit_spark.config import Config
 from readmit_spark.errors import UserError
 from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import Model
-from readmit_spark.scoring.score_chunks import PrecisionProbe
+from readmit_spark.scoring.precision_probe import PrecisionProbe
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.text_rules import PUBLISHED, TextRules
 
-SAMPLE = 64  # chunks on which a 16-bit precision is compared with fp32
+SAMPLE = 256  # chunks at least, of whole patients, on which 16 bits are compared with fp32
+_MAX_FLIPS = 0.02  # share of these patients whose alert may change
 
 
 def check_tokens(model: Model, prepared: Prepared) -> None:
@@ -91,18 +92,25 @@ def check_precision(
 ) -> None:
     """Print the backend and how much a 16-bit precision moves probabilities away from fp32.
 
-    Raise a UserError if it moves one by more than score.max_probability_shift.
+    threshold: of patient scores. Raise a UserError if it moves a probability by more than
+    score.max_probability_shift, or changes the alerts of more than 2 % of the patients.
     """
     progress.say(f"scoring with {probe.backend}; ready in {probe.load_seconds:.1f} s")
     if not probe.n:
         return
     progress.say(
         f"{config.score.precision} compared with fp32 on {probe.n} chunks: probabilities move by "
-        f"at most {probe.max_shift:.4f}, {probe.flips} decisions at {threshold:.3f} flip"
+        f"at most {probe.max_shift:.4f}; {probe.flips} of {probe.patients} patients cross the "
+        f"alert threshold of {threshold:.3f}"
     )
     if not probe.max_shift <= config.score.max_probability_shift:  # true of nan as well
         raise UserError(
             f"score.precision={config.score.precision} moves a probability by "
             f"{probe.max_shift:.4f}, and score.max_probability_shift allows "
             f"{config.score.max_probability_shift}; use fp32, or allow more"
+        )
+    if probe.flips > _MAX_FLIPS * probe.patients:
+        raise UserError(
+            f"score.precision={config.score.precision} changes the alerts of {probe.flips} of "
+            f"{probe.patients} patients at the threshold of {threshold:.3f}; use fp32"
         )

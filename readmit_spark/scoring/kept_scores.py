@@ -13,9 +13,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from readmit_spark.code_version import code_version
+from readmit_spark.scoring.precision_probe import PrecisionProbe
 from readmit_spark.scoring.score_chunks import (
     SCORES,
-    PrecisionProbe,
     ScorerSettings,
     score_chunks,
     task_of,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -126,7 +125,7 @@ def score_chunks(
     by_task = distinct.repartition(tasks, "digest")
 
     def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        return score_batches(batches, _cached_scorer(settings, build))
+        return score_batches(batches, cached_scorer(settings, build))
 
     # The digest breaks ties, so every run forms the same batches and gets the same bits.
     return (
@@ -177,78 +176,11 @@ def token_arrays(input_ids: pa.ListArray) -> list[NDArray[np.int32]]:
 
 
 @lru_cache(maxsize=1)
-def _cached_scorer(
+def cached_scorer(
     settings: ScorerSettings, build: Callable[[ScorerSettings], ChunkScorer]
 ) -> ChunkScorer:
     """Build the model once in a worker process, which runs many tasks."""
     return build(settings)
-
-
-@dataclass(frozen=True)
-class PrecisionProbe:
-    """Measurements of one executor before scoring starts.
-
-    load_seconds: to build the model and score the sample once. max_shift: the largest difference
-    between a probability in the configured precision and in fp32. flips: chunks that change sides
-    of the threshold. n: compared chunks; 0 for fp32. machine: the processor and the version of
-    torch, on which the last bits depend.
-    """
-
-    backend: str
-    load_seconds: float
-    max_shift: float
-    flips: int
-    n: int
-    machine: str = ""
-
-
-def probe(
-    distinct: DataFrame, settings: ScorerSettings, sample: int, threshold: float
-) -> PrecisionProbe:
-    """Build the scorer on an executor, and compare a 16-bit precision with fp32 on a sample.
-
-    The sample is the `sample` chunks with the lowest digests, so it is the same in every run.
-    """
-
-    def apply(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        ids = [chunk for batch in batches for chunk in token_arrays(batch["input_ids"])]
-        yield pa.RecordBatch.from_pylist([asdict(_measure(settings, ids, threshold))])
-
-    exact = settings.precision == "fp32"
-    first = distinct.orderBy("digest").limit(1 if exact else sample).coalesce(1)
-    schema = (
-        "backend string, load_seconds double, max_shift double, flips long, n long, machine string"
-    )
-    # collect() reads to the end: otherwise Spark would stop the worker, and lose its model.
-    (row,) = first.select("input_ids").mapInArrow(apply, schema).collect()
-    return PrecisionProbe(**row.asDict())
-
-
-def _measure(
-    settings: ScorerSettings, ids: list[NDArray[np.int32]], threshold: float
-) -> PrecisionProbe:
-    start = time.monotonic()
-    scorer = _cached_scorer(settings, build_scorer)
-    # Part of the load time: with the first chunks a GPU compiles and captures graphs.
-    (probabilities,) = scorer.stream([ids])
-    seconds = time.monotonic() - start
-    if settings.precision == "fp32":
-        return PrecisionProbe(scorer.backend, seconds, 0.0, 0, 0, _machine())
-    from readmit_spark.scoring.scorer import compare_precisions
-
-    (exact,) = build_scorer(replace(settings, precision="fp32")).stream([ids])
-    check = compare_precisions(exact, probabilities, threshold)
-    return PrecisionProbe(
-        scorer.backend, seconds, check.max_shift, check.flips, check.n, _machine()
-    )
-
-
-def _machine() -> str:
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-    return f"torch {torch.__version__}, {torch.cuda.get_device_name() if on_gpu else cpu}"
 
 
 def patient_scores(

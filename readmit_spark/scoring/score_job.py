@@ -24,7 +24,7 @@ from readmit_spark.scoring.score_chunks import (
     distinct_chunks,
     patient_scores,
 )
-from readmit_spark.scoring.scorer_settings import check_scorer, scorer_settings
+from readmit_spark.scoring.scorer_settings import check_scores_of_windows, scorer_settings
 from readmit_spark.scoring.workload import workload
 from readmit_spark.storage.manifests import Prepared, Scored
 from readmit_spark.storage.run import Run
@@ -133,7 +133,7 @@ def _score_chunks(
     with run.stage("start"):
         # Token ids are read once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")
-        measured = check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
+        measured = check_scores_of_windows(run, settings, distinct, model, windows)
         work, n = workload(distinct), chunks.count()
         run.say(
             f"{n:,} chunks, {work.distinct:,} distinct ones to score "

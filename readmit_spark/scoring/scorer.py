@@ -162,9 +162,9 @@ def submit_all(
 
 @dataclass(frozen=True)
 class PrecisionCheck:
-    """Comparison of a precision with fp32 on n chunks.
+    """Comparison of a precision with fp32 on n chunks, or on the scores of n patients.
 
-    max_shift: the largest |P - P_fp32|. flips: chunks that cross the alert threshold.
+    max_shift: the largest |P - P_fp32|. flips: those that cross the alert threshold.
     """
 
     max_shift: float
@@ -175,9 +175,10 @@ class PrecisionCheck:
 def compare_precisions(
     exact: Probabilities, other: Probabilities, threshold: float
 ) -> PrecisionCheck:
-    """Compare the probabilities [n] of the same chunks in fp32 and in another precision.
+    """Compare the probabilities [n] of the same chunks, or the scores of the same patients, in fp32
+    and in another precision.
 
-    threshold: a chunk is an alert at P >= threshold. With n = 0, max_shift is 0.
+    threshold: an alert is raised at P >= threshold. With n = 0, max_shift is 0.
     """
     return PrecisionCheck(
         max_shift=float(np.abs(exact - other).max(initial=0.0)),

@@ -9,14 +9,13 @@ from pyspark.sql import functions as F
 
 from readmit_spark.scoring.check_model import SAMPLE, check_fitted_chunks, check_precision
 from readmit_spark.scoring.model import Model
+from readmit_spark.scoring.precision_probe import PrecisionProbe, probe
 from readmit_spark.scoring.score_chunks import (
-    PrecisionProbe,
     ScorerSettings,
     check_gpus,
     chunk_scores_table,
     distinct_chunks,
     patient_scores,
-    probe,
     score_chunks,
 )
 from readmit_spark.scoring.ship_model import ship
@@ -45,16 +44,41 @@ def scorer_settings(run: Run, model: Model, max_tokens: int, rules: TextRules) -
 
 
 def check_scorer(
-    run: Run, settings: ScorerSettings, distinct: DataFrame, threshold: float
+    run: Run,
+    settings: ScorerSettings,
+    chunks: DataFrame,
+    by: Sequence[str],
+    threshold: float,
+    c: float,
 ) -> PrecisionProbe:
     """Build the scorer on an executor and return what was measured.
 
-    distinct: the result of `distinct_chunks`. threshold: scores from this value on raise an alert.
-    UserError where a 16-bit precision moves a probability too far from fp32.
+    chunks, by: see `probe`. threshold: patient scores from this value on raise an alert. c: of the
+    vote. UserError where a 16-bit precision moves a probability too far from fp32, or changes the
+    alerts of too many patients.
     """
-    measured = probe(distinct, settings, SAMPLE, threshold)
+    measured = probe(chunks, by, settings, SAMPLE, threshold, c)
     check_precision(run.config, measured, threshold, run.progress)
     return measured
+
+
+def check_scores_of_windows(
+    run: Run,
+    settings: ScorerSettings,
+    distinct: DataFrame,
+    model: Model,
+    windows: Sequence[str],
+) -> PrecisionProbe:
+    """Call `check_scorer` for the result of `distinct_chunks`."""
+    owned = distinct.select("digest", "input_ids", F.explode("owners").alias("owner"))
+    return check_scorer(
+        run,
+        settings,
+        owned.select("digest", "input_ids", "owner.window", "owner.hadm_id"),
+        ("window", "hadm_id"),
+        model.alert_threshold(run.config, windows),
+        model.vote_c(run.config),
+    )
 
 
 def scores_of_test_split(
@@ -72,7 +96,7 @@ def scores_of_test_split(
     name = "-".join(["distinct", *windows, *model.name.split("/")])
     distinct = run.write_temp(distinct_chunks(chunks), name)
     settings = scorer_settings(run, model, prepared.max_tokens, prepared.text_rules)
-    check_scorer(run, settings, distinct, model.alert_threshold(run.config, windows))
+    check_scores_of_windows(run, settings, distinct, model, windows)
     scores = score_chunks(distinct, workload(distinct).tasks, settings)
     scores = chunk_scores_table(chunks, scores, model.name)
     return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))

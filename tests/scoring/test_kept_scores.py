@@ -19,8 +19,8 @@ from pyspark.sql import functions as F
 from readmit_spark.config_file import load_config
 from readmit_spark.scoring import kept_scores
 from readmit_spark.scoring.kept_scores import KeptScores, scores_key
+from readmit_spark.scoring.precision_probe import PrecisionProbe
 from readmit_spark.scoring.score_chunks import (
-    PrecisionProbe,
     ScorerSettings,
     score_chunks,
     task_of,

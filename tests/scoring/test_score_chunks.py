@@ -19,15 +19,17 @@ from pyspark.sql import DataFrame, SparkSession
 
 from readmit_spark.evaluation.vote import vote_score
 from readmit_spark.notes.chunks_table import with_digest
+from readmit_spark.scoring.precision_probe import probe, whole_documents
 from readmit_spark.scoring.score_chunks import (
     ScorerSettings,
     chunk_facts,
     chunk_scores_table,
     distinct_chunks,
     patient_scores,
-    probe,
     score_chunks,
+    with_digest,
 )
+from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.scoring.ship_model import ShippedModel
 from readmit_spark.scoring.workload import workload
 from tests import oracles
@@ -80,6 +82,9 @@ def chunk_ids() -> dict[tuple[str, int, int], list[int]]:
             for window in WINDOWS[index > 1 :]:
                 ids[window, hadm, index] = openings[hadm % 3] if index == 0 else own
     return ids
+
+
+BY = ("window", "hadm_id")
 
 
 def chunk_frame(spark: SparkSession, ids: dict[tuple[str, int, int], list[int]]) -> DataFrame:
@@ -171,7 +176,7 @@ def test_without_chunks_no_scorer_is_built(spark: SparkSession, tmp_path: Path) 
 
 def test_the_probe_returns_the_backend(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
-    result = probe(distinct_chunks(chunk_frame(spark, chunk_ids())), settings, 8, 0.5)
+    result = probe(with_digest(chunk_frame(spark, chunk_ids())), BY, settings, 8, 0.5, 2.0)
     assert "torch fp32" in result.backend
     assert (result.max_shift, result.n) == (0.0, 0)
 
@@ -181,13 +186,35 @@ def test_the_probe_compares_16_bits_with_fp32_on_the_same_chunks(
 ) -> None:
     ids = chunk_ids()
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "bf16", None)
-    distinct = distinct_chunks(chunk_frame(spark, ids))
-    result = probe(distinct, settings, 8, 0.5)
+    chunks = with_digest(chunk_frame(spark, ids))
+    result = probe(chunks, BY, settings, 8, 0.5, 2.0)
     assert "torch bf16" in result.backend
-    assert result.n == 8
+    whole = whole_documents(chunks, BY, 8)
+    assert result.n == whole.count() >= 8
+    assert result.patients == whole.select("owner").distinct().count() > 1
+    of_patient = {row["owner"]: row["count"] for row in whole.groupBy("owner").count().collect()}
+    every = chunks.groupBy("window", "hadm_id").count().collect()
+    sizes = {f"{row.window} {row.hadm_id}": row["count"] for row in every}
+    assert of_patient == {owner: sizes[owner] for owner in of_patient}  # no part of a document
     assert 0 < result.max_shift < 0.05
-    again = probe(distinct.repartition(3), settings, 8, 0.5)
+    again = probe(chunks.repartition(3), BY, settings, 8, 0.5, 2.0)
     assert (again.max_shift, again.flips) == (result.max_shift, result.flips)
+    exact, half = (scores_of_patients(whole, tiny_model, p) for p in ("fp32", "bf16"))
+    moved = max(exact, key=lambda owner: abs(exact[owner] - half[owner]))
+    threshold = (exact[moved] + half[moved]) / 2
+    flips = sum((exact[owner] >= threshold) != (half[owner] >= threshold) for owner in exact)
+    assert probe(chunks, BY, settings, 8, threshold, 2.0).flips == flips > 0
+
+
+def scores_of_patients(whole: DataFrame, model: str, precision: str) -> dict[str, float]:
+    """Return owner -> the vote of the owner's chunks, scored in this process."""
+    rows = whole.select("owner", "input_ids").collect()
+    ids = [np.array(row.input_ids, dtype=np.int32) for row in rows]
+    probabilities = Scorer(model, device="cpu", precision=precision).score(ids)
+    of_owner: dict[str, list[float]] = {}
+    for row, probability in zip(rows, probabilities.tolist(), strict=True):
+        of_owner.setdefault(row.owner, []).append(probability)
+    return {owner: vote_score(chunks, 2.0) for owner, chunks in of_owner.items()}
 
 
 def test_the_workers_of_the_probe_are_used_for_scoring(
@@ -195,18 +222,19 @@ def test_the_workers_of_the_probe_are_used_for_scoring(
 ) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
+    chunks = with_digest(chunk_frame(spark, chunk_ids()))
     score_chunks(distinct, 4, settings).collect()  # starts the workers
     before = python_workers(psutil.Process())
     assert before
     for _ in before:
-        probe(distinct, settings, 8, 0.5)
+        probe(chunks, BY, settings, 8, 0.5, 2.0)
     assert set(before) <= set(python_workers(psutil.Process()))
 
 
 def test_a_probe_without_chunks_is_no_error(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
-    assert probe(distinct_chunks(nothing), settings, 8, 0.5).n == 0
+    assert probe(with_digest(nothing), BY, settings, 8, 0.5, 2.0).n == 0
 
 
 # --- the vote -------------------------------------------------------------------------------------
