@@ -10,6 +10,7 @@ from readmit_spark.progress import Progress
 from readmit_spark.scoring.model import resolve_model
 from readmit_spark.storage.manifests import Prepared
 from readmit_spark.storage.session import build_session
+from readmit_spark.storage.ward_actions import acted_on, acted_on_line
 from readmit_spark.training.finetune_job import STAGES, finetune_and_register
 from readmit_spark.training.launch import choose_launch
 
@@ -19,6 +20,10 @@ def main(config: Config, keep_session: bool = False) -> None:
     model = resolve_model(config)
     spark = build_session("finetune")
     prepared = Prepared.read(spark, config.output_root)
+    if config.nightly.actions:
+        train = prepared.table("cohort").where("split = 'train'").select("hadm_id")
+        acted = train.join(acted_on(spark, config), "hadm_id", "left_semi").count()
+        progress.say(acted_on_line(acted, train.count(), "training"))
     if config.train.processes == 1 and not keep_session:
         spark.stop()  # training needs the memory and no Spark
     launch = choose_launch(spark, config.train.processes)

@@ -285,6 +285,7 @@ class Nightly:
     alert_days: PositiveInt | None
     columns: Texts | None
     columns_table: Text | None
+    actions: Text | None
     lookback: PositiveInt
     any_time: Bool
     fhir: Bool

@@ -12,6 +12,7 @@ from readmit_spark.errors import UserError
 
 _TABLES = (
     "data.admissions", "data.notes", "data.patients", "data.truth", "nightly.columns_table",
+    "nightly.actions",
 )  # fmt: skip
 _RESULTS = ("output.root",)
 _INPUTS = (*_RESULTS, "data.admissions", "data.notes")

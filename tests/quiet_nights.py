@@ -89,6 +89,7 @@ def _outcomes(stays: pd.DataFrame, frame: pd.DataFrame, as_of: datetime) -> pd.D
     outcomes = pd.DataFrame(
         {
             "score": frame.score,
+            "risk": float("nan"),
             "alerted": frame.score > 0.6,
             "label": stays.HADM_ID.isin(back.HADM_ID).astype(int),
             "dischtime": stays.DISCHTIME,

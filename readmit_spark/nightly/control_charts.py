@@ -59,6 +59,11 @@ OUTCOMES = {
     "calibration": "Readmissions, observed over expected",
     "alert_precision": "Alert precision",
 }
+# Alert precision by what the ward did. Shown and not tested: no reference says what is right.
+SPLIT = {
+    "alert_precision_acted": "Alert precision, acted on",
+    "alert_precision_left": "Alert precision, not acted on",
+}
 N_CHARTS = len(QUANTITIES) * len(SPANS) + len(OUTCOMES)
 
 

@@ -23,6 +23,7 @@ from readmit_spark.notes.admissions import all_admissions
 from readmit_spark.notes.cohort import label_admissions
 from readmit_spark.storage.manifests import Night
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.ward_actions import acted_on
 
 STAGES = 3
 PAGE = "monitor.html"
@@ -91,8 +92,8 @@ def _comparable_nights(run: Run, as_of: datetime | None) -> list[Night]:
 
 
 def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
-    """Return score, alerted, label, dischtime of the stays whose outcome is settled by the last
-    night."""
+    """Return subject_id, score, risk, alerted, label, dischtime of the stays whose outcome
+    is settled by the last night; with `nightly.actions` also acted: whether anybody acted on it."""
     last = nights[-1]
     horizon = run.config.label.horizon_days
     distinct, _ = all_admissions(run)
@@ -100,11 +101,15 @@ def _settled_outcomes(run: Run, nights: Sequence[Night]) -> pd.DataFrame:
     settled = outcomes(last_scores(run.spark, nights), labelled, last.as_of, last.basis, horizon)
     # Times are collected as text: pyspark would convert them to the local time zone.
     columns = settled.orderBy("hadm_id").select(
-        "score", "alerted", "label", F.col("dischtime").cast("string").alias("dischtime")
-    )
+        "subject_id", "hadm_id", "score", "risk", "alerted", "label",
+        F.col("dischtime").cast("string").alias("dischtime"),
+    )  # fmt: skip
     rows = pd.DataFrame(columns.toPandas())
     rows["dischtime"] = pd.to_datetime(rows.dischtime, format="ISO8601")
-    return rows
+    if run.config.nightly.actions:
+        done = acted_on(run.spark, run.config).collect()
+        rows["acted"] = rows.hadm_id.isin([row["hadm_id"] for row in done])
+    return rows.drop(columns="hadm_id")
 
 
 def _record(charts: Sequence[Chart], nights: Sequence[datetime]) -> dict[str, Any]:

@@ -14,12 +14,22 @@ import numpy as np
 import pandas as pd
 
 from readmit_spark.evaluation import pictures
+from readmit_spark.evaluation.calibration import calibration_measures
 from readmit_spark.evaluation.intervals import wilson
 from readmit_spark.nightly import monitor_pictures
-from readmit_spark.nightly.control_charts import HORIZON, OUTCOMES, QUANTITIES, SPANS, Chart, Rules
+from readmit_spark.nightly.control_charts import (
+    HORIZON,
+    OUTCOMES,
+    QUANTITIES,
+    SPANS,
+    SPLIT,
+    Chart,
+    Rules,
+)
 from readmit_spark.pages.html import page_environment
 
 _MAX_CATEGORIES = 10  # bars in the picture of categories
+_TITLES = OUTCOMES | SPLIT
 _FEW_NIGHTS = 7  # a chart of fewer nights shows no course
 _SEPARATOR = " + "  # between the categories of an admission, as monitor_stays.CATEGORY_SEPARATOR
 
@@ -29,8 +39,8 @@ class Monitor:
     """Everything on the page.
 
     nights: all compared nights, oldest first. new_admissions: rows of `monitor_stays.new_stays`,
-    with `night` as a time. outcomes: columns score, alerted, label, dischtime of the settled
-    admissions.
+    with `night` as a time. outcomes: columns subject_id, score, risk, alerted, label, dischtime
+    of the settled admissions, and acted where it is known what the ward did.
     """
 
     nights: Sequence[datetime]
@@ -62,8 +72,8 @@ def alarm_rows(charts: Sequence[Chart]) -> list[dict[str, str]]:
 
 def chart_name(chart: Chart) -> str:
     """Return the title of a chart, with its span."""
-    if chart.name in OUTCOMES:
-        return OUTCOMES[chart.name]
+    if chart.name in _TITLES:
+        return _TITLES[chart.name]
     span = "1 night" if chart.span == 1 else f"{chart.span} nights"
     return f"{QUANTITIES[chart.name]}, {span}"
 
@@ -72,7 +82,7 @@ def render_monitor(page: Monitor) -> str:
     """Render the page for the last of its nights. All text is escaped."""
     last = len(page.nights) - 1
     drift = {name: [c for c in page.charts if c.name == name] for name in QUANTITIES}
-    outcome = {c.name: c for c in page.charts if c.name in OUTCOMES}
+    outcome = {c.name: c for c in page.charts if c.name in _TITLES}
     alarms = alarm_rows(page.charts)
     tonight = page.nights[last].isoformat()
     pages = page_environment()
@@ -91,8 +101,8 @@ def render_monitor(page: Monitor) -> str:
             for name, charts in drift.items()
         },
         outcome={
-            OUTCOMES[name]: monitor_pictures.outcome_chart(
-                chart, page.rules.reference_nights, title=OUTCOMES[name]
+            _TITLES[name]: monitor_pictures.outcome_chart(
+                chart, page.rules.reference_nights, title=_TITLES[name]
             )
             for name, chart in outcome.items()
         },
@@ -100,7 +110,7 @@ def render_monitor(page: Monitor) -> str:
         n_new=int((page.new_admissions.night == page.nights[last]).sum()),
         span=SPANS[-1],
         horizon=HORIZON,
-        charts=len(page.charts),
+        charts=sum(chart.name not in SPLIT for chart in page.charts),
         few_nights=_FEW_NIGHTS,
     )
 
@@ -168,10 +178,49 @@ def _results(page: Monitor) -> dict[str, Any] | None:
         "alerted": n,
         "hits": hits,
         "interval": wilson(hits, n) if n else None,
+        "agreement": _agreement(admissions),
+        "split": _split(alerted),
         "calibration": pictures.calibration(
-            admissions.score.to_numpy(float), admissions.label.to_numpy(int), title="Calibration"
+            _listed(admissions).to_numpy(float),
+            admissions.label.to_numpy(int),
+            title="Calibration",
         ),
     }
+
+
+def _listed(admissions: pd.DataFrame) -> pd.Series[Any]:
+    """Return the risks, or the scores where an admission has no risk."""
+    return admissions.risk if admissions.risk.notna().all() else admissions.score
+
+
+def _agreement(admissions: pd.DataFrame) -> dict[str, Any] | None:
+    """Return the readmissions that the risks announced, and observed over expected; None without
+    risks, or if all admissions have the same outcome."""
+    if not admissions.risk.notna().all() or admissions.label.nunique() < 2:
+        return None
+    measures = calibration_measures(
+        admissions.risk.to_numpy(float),
+        admissions.label.to_numpy(float),
+        pd.factorize(admissions.subject_id)[0],
+    )
+    return {"expected": float(admissions.risk.sum()), **measures["observed_over_expected"]}
+
+
+def _split(alerted: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return n and readmitted of the alerted that were acted on, and of the others; none where it
+    is not known."""
+    if "acted" not in alerted:
+        return []
+    parts = (("acted on", alerted[alerted.acted]), ("not acted on", alerted[~alerted.acted]))
+    return [
+        {
+            "name": name,
+            "n": len(rows),
+            "hits": int(rows.label.sum()),
+            "interval": wilson(int(rows.label.sum()), len(rows)) if len(rows) else None,
+        }
+        for name, rows in parts
+    ]
 
 
 def _groups(page: Monitor) -> dict[str, bytes]:

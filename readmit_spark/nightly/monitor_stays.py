@@ -61,12 +61,14 @@ def new_stays(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
 
 
 def last_scores(spark: SparkSession, nights: Sequence[Night]) -> DataFrame:
-    """Build subject_id, hadm_id, score, alerted, basis: the last score of each stay and basis, and
-    whether any night alerted it.
+    """Build subject_id, hadm_id, basis, score, risk, alerted: the last score and risk of each stay
+    and basis, and whether any night alerted it.
 
     The table `followed` of a night holds the same, until a patient is no longer followed.
     """
     risk = tables_of_nights(spark, nights, "patient_risk")
     return risk.groupBy("subject_id", "hadm_id", "basis").agg(
-        F.max_by("score", "night").alias("score"), F.max("alert").alias("alerted")
+        F.max_by("score", "night").alias("score"),
+        F.max_by("risk", "night").alias("risk"),
+        F.max("alert").alias("alerted"),
     )

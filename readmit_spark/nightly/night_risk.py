@@ -199,8 +199,8 @@ def followed(
 def outcomes(
     followed: DataFrame, labelled: DataFrame, as_of: datetime, basis: str, days: float
 ) -> DataFrame:
-    """Build subject_id, hadm_id, score, alerted, label, dischtime: the followed patients with a
-    score of this basis and a settled outcome.
+    """Build subject_id, hadm_id, score, alerted, label, dischtime, and other columns of `followed`:
+    the followed patients with a score of this basis and a settled outcome.
 
     An outcome is settled `days` days after discharge, also if the patient is readmitted sooner. The
     outcomes known before that day are readmissions only, and would make any rate too high. A
@@ -212,7 +212,7 @@ def outcomes(
     return (
         followed.where(F.col("basis") == basis)
         .join(settled(labelled, as_of, days), "hadm_id", "inner")
-        .select("subject_id", "hadm_id", "score", "alerted", "label", "dischtime")
+        .select(*followed.drop("basis", "as_of").columns, "label", "dischtime")
     )
 
 

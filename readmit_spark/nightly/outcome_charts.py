@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import betabinom
 
 from readmit_spark.evaluation.delong import components
-from readmit_spark.nightly.control_charts import Chart, Rules, Table
+from readmit_spark.nightly.control_charts import SPLIT, Chart, Rules, Table
 from readmit_spark.nightly.drift import NumberBins
 
 _MIN_PER_CLASS = 10  # fewer readmitted, or fewer other admissions, are not tested
@@ -56,11 +56,13 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> Auroc:
 def outcome_charts(
     outcomes: Table, nights: Sequence[datetime], rules: Rules, horizon_days: float
 ) -> list[Chart]:
-    """Make the charts of AUROC, calibration and alert precision.
+    """Make the charts of AUROC, calibration and alert precision; with a column `acted`, the alert
+    precision of those acted on and of the others too.
 
-    outcomes: columns score, alerted, label, dischtime; one row for each admission. The reference
-    are the admissions discharged by the last reference night. The value of a night is computed over
-    a block: the later admissions that were settled in the last `rules.reference_nights` nights.
+    outcomes: columns score, risk, alerted, label, dischtime; one row for each admission. The
+    reference are the admissions discharged by the last reference night. The value of a night is
+    computed over a block: the later admissions that were settled in the last
+    `rules.reference_nights` nights.
     Without change, a value is outside of its limits with probability `rules.level`; the limits
     allow for the reference being a sample. Admissions count as independent, although a patient may
     have several.
@@ -84,10 +86,34 @@ def outcome_charts(
         else outcomes[:0]
         for t in range(len(nights))
     ]
-    return [
+    charts = [
         _chart(name, test, reference, blocks, nights, n_reference, rules.level)
         for name, test in tests.items()
     ]
+    if "acted" in outcomes:
+        for name, acted in zip(SPLIT, (True, False), strict=True):
+            parts = [block[block.alerted & (block.acted == acted)] for block in blocks]
+            before = reference[reference.alerted & (reference.acted == acted)]
+            charts.append(_untested(name, before, parts, nights, n_reference))
+    return charts
+
+
+def _untested(
+    name: str,
+    reference: Table,
+    blocks: Sequence[Table],
+    nights: Sequence[datetime],
+    span: int,
+) -> Chart:
+    """Make a chart of the readmitted share, without limits."""
+
+    def share(rows: Table) -> float:
+        return float(rows.label.mean()) if len(rows) >= _MIN_PER_CLASS else float("nan")
+
+    values = np.array([share(block) for block in blocks])
+    none = np.full(len(nights), np.nan)
+    n = np.array([len(block) for block in blocks], dtype=np.int64)
+    return Chart(name, span, nights, values, none, none, values, share(reference), n)
 
 
 def _chart(
@@ -150,13 +176,18 @@ def _expit(x: float) -> float:
 def _calibration_limits(reference: Table, block: Table, level: float) -> Limits:
     """Compute observed over expected readmissions of the block, and its limits.
 
-    Expected: at the readmission rates of the reference, in groups of similar score.
+    Expected: the sum of the risks; where a stay has none, that of the reference's readmission
+    rates. The limits are those of as many readmissions as at the reference's rates, in groups of
+    similar risk (or score).
     """
-    bins = NumberBins.of(reference.score.to_numpy(), _GROUPS)
-    reference_n = bins.count(reference.score.to_numpy())
-    hits = bins.count(reference.score[reference.label == 1].to_numpy())
-    block_n = bins.count(block.score.to_numpy())
-    expected = float((block_n * (hits + _PRIOR) / (reference_n + 2 * _PRIOR)).sum())
+    has_risks = bool(reference.risk.notna().all() and block.risk.notna().all())
+    by = "risk" if has_risks else "score"
+    bins = NumberBins.of(reference[by].to_numpy(float), _GROUPS)
+    reference_n = bins.count(reference[by].to_numpy(float))
+    hits = bins.count(reference[by][reference.label == 1].to_numpy(float))
+    block_n = bins.count(block[by].to_numpy(float))
+    rates = (hits + _PRIOR) / (reference_n + 2 * _PRIOR)
+    expected = float(block.risk.sum() if has_risks else (block_n * rates).sum())
     low, high = _count_limits(hits, reference_n, block_n, level)
     return float(block.label.sum()) / expected, low / expected, high / expected
 

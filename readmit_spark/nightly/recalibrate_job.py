@@ -27,6 +27,7 @@ from readmit_spark.scoring.mlflow_run import job_run
 from readmit_spark.scoring.model import Model
 from readmit_spark.scoring.registry import champion_name, make_champion, register
 from readmit_spark.storage.run import Run
+from readmit_spark.storage.ward_actions import acted_on, acted_on_line
 
 STAGES = 3
 RECORD = "recalibrate.json"
@@ -52,6 +53,10 @@ def recalibrate(run: Run, model: Model) -> str:
             f"settled outcome, {settled.rows[settled.rows.alert].hadm_id.nunique():,} of them "
             "alerted"
         )
+        if config.nightly.actions:
+            done = {row["hadm_id"] for row in acted_on(run.spark, config).collect()}
+            followed = set(settled.rows.hadm_id)
+            run.say(acted_on_line(len(followed & done), len(followed), "settled"))
     with run.stage("risks before and after"):
         fitted = _earlier(model, config)
         new, figures = _fit(settled.rows, fitted, window, days, config)

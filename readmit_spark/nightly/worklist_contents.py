@@ -20,6 +20,7 @@ from readmit_spark.nightly.alerts import AlertRule
 from readmit_spark.nightly.model_in_use import ModelInUse
 from readmit_spark.nightly.night_risk import new_notes, passage_texts
 from readmit_spark.nightly.published_nights import Nights, table_of_night
+from readmit_spark.nightly.shown_columns import names_of_columns
 from readmit_spark.nightly.worklist_types import (
     Change,
     Driver,
@@ -91,7 +92,7 @@ def worklist(
         horizon_days=config.label.horizon_days,
         has_risks=in_use.fits.has_risks,
         doubts=facts["doubts"],
-        columns=config.nightly.columns or (),
+        columns=names_of_columns(config),
     )
 
 

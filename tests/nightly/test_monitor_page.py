@@ -44,12 +44,12 @@ NEW_ADMISSIONS = pd.DataFrame(
 )
 OUTCOMES = pd.DataFrame(
     [
-        (0.9, True, 1, datetime(2026, 9, 1)),
-        (0.8, True, 0, datetime(2026, 9, 2)),
-        (0.3, False, 0, datetime(2026, 9, 3)),
-        (0.1, False, 0, datetime(2026, 9, 4)),
+        (1, 0.9, 0.5, True, 1, datetime(2026, 9, 1)),
+        (2, 0.8, 0.2, True, 0, datetime(2026, 9, 2)),
+        (3, 0.3, 0.1, False, 0, datetime(2026, 9, 3)),
+        (4, 0.1, 0.0, False, 0, datetime(2026, 9, 4)),
     ],
-    columns=["score", "alerted", "label", "dischtime"],
+    columns=["subject_id", "score", "risk", "alerted", "label", "dischtime"],
 )
 
 
@@ -140,6 +140,22 @@ def test_outcomes(quiet: Monitor) -> None:
     none_alerted = replace(quiet, outcomes=OUTCOMES.assign(alerted=False))
     assert "None of them was alerted." in text(none_alerted)
     assert "Not known yet." in text(replace(quiet, outcomes=OUTCOMES[:0]))
+
+
+def test_outcomes_are_split_by_what_the_ward_did(quiet: Monitor) -> None:
+    many = pd.concat([OUTCOMES] * 60, ignore_index=True)
+    assert "acted on" not in text(replace(quiet, outcomes=many))
+    many["acted"] = (many.label == 1) & (many.index < 220)  # 55 of the 60 readmitted alerted
+    words = text(replace(quiet, outcomes=many))
+    assert "55 of the alerted were acted on: 100.0 % of them were readmitted" in words
+    assert "65 of the alerted were not acted on: 7.7 % of them were readmitted" in words
+
+
+def test_observed_over_expected_is_that_of_the_risks(quiet: Monitor) -> None:
+    many = pd.concat([OUTCOMES] * 25, ignore_index=True).assign(subject_id=range(100))
+    words = text(replace(quiet, outcomes=many))
+    assert "The risks announced 20.0 readmissions; 25 came. Observed over expected is 1.25" in words
+    assert "announced" not in text(replace(quiet, outcomes=many.assign(risk=np.nan)))
 
 
 def test_few_outcomes_and_few_nights_have_no_figures(quiet: Monitor) -> None:

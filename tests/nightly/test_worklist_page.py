@@ -116,7 +116,7 @@ def test_columns_of_the_hospital_are_on_the_list_in_filters_and_in_the_csv() -> 
     placed = [replace(RISEN, columns={"WARD": "3 <B>", "Bed": "=1+1"}), FALLEN]
     one = night(0, patients=placed, alert=alert(tonight=1), columns=("WARD", "Bed"))
     source = render_worklist(one)
-    assert "501 adm. 9007199254740993 ward 3 <B> bed =1+1" in table_rows(source)[0]
+    assert "501 adm. 9007199254740993 ward: 3 <B> bed: =1+1" in table_rows(source)[0]
     assert "3 <B>" not in source.replace("3 &lt;B&gt;", "")
     assert '<option value="3 &lt;B&gt;">' in source
     assert [one["columns"] for one in island(source)] == [{"WARD": "3 <B>", "Bed": "=1+1"}, {}]

@@ -27,7 +27,6 @@ from readmit_spark.scoring.score_chunks import (
     distinct_chunks,
     patient_scores,
     score_chunks,
-    with_digest,
 )
 from readmit_spark.scoring.scorer import Scorer
 from readmit_spark.scoring.ship_model import ShippedModel
