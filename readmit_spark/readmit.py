@@ -102,7 +102,7 @@ def _check(config: Config) -> int:
 
 
 def _init(arguments: Sequence[str]) -> int:
-    from readmit_spark.start.init import write_configuration
+    from readmit_spark.start.init import write_configuration, write_ingest_configuration
 
     parser = argparse.ArgumentParser(
         prog="readmit init", description="Look at your tables and write a configuration."
@@ -110,16 +110,24 @@ def _init(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "file", type=Path, metavar="FILE", help="the configuration to write (.yaml)"
     )
-    parser.add_argument("--admissions", required=True, help="ADMISSIONS: .csv, .csv.gz or Parquet")
-    parser.add_argument("--notes", required=True, help="NOTEEVENTS: .csv, .csv.gz or Parquet")
+    parser.add_argument("--admissions", help="ADMISSIONS: .csv, .csv.gz or Parquet")
+    parser.add_argument("--notes", help="NOTEEVENTS: .csv, .csv.gz or Parquet")
     parser.add_argument("--patients", help="PATIENTS (optional)")
+    parser.add_argument(
+        "--format", help="of other tables: mimic4, fhir, omop or a mapping FILE.yaml"
+    )
+    parser.add_argument("--folder", help="with --format: the folder with its tables")
     parser.add_argument("--out", required=True, help="folder for all results, of its own")
     given = parser.parse_args(arguments)
+    tables, other = (given.admissions, given.notes), (given.format, given.folder)
+    if not (all(tables) and not any(other)) and not (all(other) and not any(tables)):
+        parser.error("give --admissions and --notes, or --format and --folder")
     today = datetime.now().date()
     try:
-        write_configuration(
-            given.file, given.admissions, given.notes, given.patients, given.out, today
-        )
+        if all(other):
+            write_ingest_configuration(given.file, *other, given.out)
+        else:
+            write_configuration(given.file, *tables, given.patients, given.out, today)
     except UserError as error:
         print(f"init: {error}", file=sys.stderr)
         return cli.USER_ERROR

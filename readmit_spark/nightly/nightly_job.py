@@ -95,9 +95,9 @@ def nightly(run: Run, model: Model, as_of: datetime, estimate: bool = False) -> 
 class _Admissions:
     """Tables of admissions.
 
-                check_anybody(self.as_of, facts.n, facts.times)
-            shown = shown_columns(run.spark, run.config, house, self.as_of)
-            return _Admissions(admissions_at, house, facts, counts, shown)
+    admissions_at: all admissions as recorded at as-of. in_house: those of the patients in the
+    house. facts: their number, and times of all admissions. counts: of the rows that were read.
+    shown: hadm_id -> what the list shows of `nightly.columns` and `nightly.actions`.
     """
 
     admissions_at: DataFrame
@@ -186,15 +186,9 @@ class _NightRun:
                     "empty; correct ADMITTIME, DISCHTIME and DEATHTIME"
                 )
             if not run.config.nightly.any_time:
-<<<<<<< HEAD
                 check_anybody(self.as_of, facts.n, facts.times)
-            shown = shown_columns(run.spark, run.config, house)
-            return _Admissions(admissions_at, house, facts, counts, shown)
-=======
-                check_anybody(self.as_of, n, times)
             shown = shown_columns(run.spark, run.config, house, self.as_of)
-            return _Admissions(admissions_at, house, n, uncertain, times, counts, shown)
->>>>>>> a7b83be (The ward's actions join the list, and the monitor's figures are those of risks)
+            return _Admissions(admissions_at, house, facts, counts, shown)
 
     def notes(self, admissions: _Admissions) -> _Notes:
         run = self.run

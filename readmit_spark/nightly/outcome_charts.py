@@ -62,10 +62,9 @@ def outcome_charts(
     outcomes: columns score, risk, alerted, label, dischtime; one row for each admission. The
     reference are the admissions discharged by the last reference night. The value of a night is
     computed over a block: the later admissions that were settled in the last
-    `rules.reference_nights` nights.
-    Without change, a value is outside of its limits with probability `rules.level`; the limits
-    allow for the reference being a sample. Admissions count as independent, although a patient may
-    have several.
+    `rules.reference_nights` nights. Without change, a value is outside of its limits with
+    probability `rules.level`; the limits allow for the reference being a sample. Admissions count
+    as independent, although a patient may have several.
     """
     settled = outcomes.dischtime + timedelta(days=horizon_days)
     settled_at = np.searchsorted(np.array(nights, dtype="datetime64[us]"), settled.to_numpy())

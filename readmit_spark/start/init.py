@@ -11,6 +11,7 @@ import yaml
 from readmit_spark.config_file import load_config
 from readmit_spark.errors import UserError
 from readmit_spark.start.tables import Stays, find_table, look_at_stays
+from readmit_spark.storage.formats.translate import format_of
 from readmit_spark.storage.input_tables import ADMISSIONS
 from readmit_spark.storage.table_source import check_columns
 
@@ -35,6 +36,42 @@ def write_configuration(
     lines = _lines(absolute, _absolute(root), stays, today)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     load_config(file)  # what was written can be read
+
+
+def write_ingest_configuration(file: Path, form: str, folder: str, root: str) -> None:
+    """Write the configuration for tables of another format in `folder` to `file`.
+
+    Raise a UserError if the file exists or there is no such format.
+    """
+    if file.exists():
+        raise UserError(f"{file} exists; give another name, or delete it")
+    named = _absolute(form) if form.endswith((".yaml", ".yml")) else form
+    lines = _ingest_lines(named, _absolute(folder), _absolute(root))
+    text = "\n".join(lines) + "\n"
+    file.write_text(text, encoding="utf-8")
+    try:
+        format_of(load_config(file))
+    except UserError:
+        file.unlink()
+        raise
+
+
+def _ingest_lines(form: str, folder: str, root: str) -> Iterator[str]:
+    yield "# Overrides of conf/base.yaml, which lists every key."
+    yield "# First: readmit ingest. It writes tables of MIMIC-III's shape to output.root."
+    yield from ("", "data:")
+    yield f"  format: {_text(form)}"
+    yield f"  folder: {_text(folder)}"
+    for name in ("admissions", "notes", "patients"):
+        yield f"  {name}: {_text(root)}"
+    if form == "fhir":
+        yield "  ids: text                # of resources"
+        yield "  time_zone: null          # set it: the hospital's, such as Europe/Amsterdam"
+    yield from ("", "output:")
+    yield f"  root: {_text(root)}  # a folder of its own; it will hold patients' data"
+    if form == "mimic4":
+        yield from ("", "# MIMIC-IV has no early notes but radiology.", "windows: [discharge]")
+        yield from ("train:", "  window: discharge")
 
 
 def _lines(paths: dict[str, str], root: str, stays: Stays | None, today: date) -> Iterator[str]:

@@ -83,7 +83,7 @@ def find_table(key: str, path: str) -> Table | None:
 
 def look_at_stays(admissions: Table, config: Config) -> Stays:
     """Read ADMISSIONS whole. It is small: MIMIC-III's has 58,976 rows."""
-    columns = ("SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "ADMISSION_TYPE")
+    columns = ("SUBJECT_ID", "HADM_ID", "ADMITTIME", "DISCHTIME", "ADMISSION_TYPE", "PLANNED")
     rows = admissions.read(columns).drop_duplicates()
     ids = pd.concat([rows["SUBJECT_ID"], rows["HADM_ID"]]).dropna()
     written = rows["ADMITTIME"].dropna()
@@ -105,7 +105,11 @@ def look_at_stays(admissions: Table, config: Config) -> Stays:
 
 def _readmitted(rows: pd.DataFrame, types: pd.Series, config: Config) -> int:
     """Count the stays before an unplanned one that begins less than the horizon after them."""
-    stays = rows.assign(planned=types.reindex(rows.index).isin(config.codes.planned))
+    planned = types.reindex(rows.index).isin(config.codes.planned)
+    if "PLANNED" in rows:  # what a site computes has the last word
+        said = rows["PLANNED"].str.strip().str.lower()
+        planned = planned.mask(said == "yes", True).mask(said == "no", False)
+    stays = rows.assign(planned=planned)
     stays = stays.dropna(subset=["ADMITTIME"]).sort_values(["SUBJECT_ID", "ADMITTIME"])
     unplanned = stays["ADMITTIME"].where(~stays["planned"])
     patient = stays["SUBJECT_ID"]

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 from sklearn.metrics import roc_auc_score
 
-from readmit_spark.nightly.control_charts import Chart, Rules, drift_charts, quantities
+from readmit_spark.nightly.control_charts import SPLIT, Chart, Rules, drift_charts, quantities
 from readmit_spark.nightly.drift import NumberBins, chance_limit, dispersion, widening_factor
 from readmit_spark.nightly.outcome_charts import (
     _auroc_limits,
@@ -166,6 +166,42 @@ def test_more_readmissions_at_equal_scores_are_flagged(
     charts = {c.name: c for c in outcome_charts(outcomes, NIGHTS, RULES, 30)}
     high = charts["calibration"]
     assert (high.values > high.high).any()
+
+
+def test_with_risks_the_expected_readmissions_are_those_that_the_risks_announce(
+    quiet: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    outcomes = quiet[1].assign(risk=lambda rows: 0.1 + 0.2 * rows.score)
+    half = outcomes.assign(risk=outcomes.risk / 2)
+    charts = [
+        {c.name: c for c in outcome_charts(rows, NIGHTS, RULES, 30)}["calibration"]
+        for rows in (outcomes, half)
+    ]
+    settled_at = np.searchsorted(
+        np.array(NIGHTS, dtype="datetime64[us]"),
+        (outcomes.dischtime + timedelta(days=30)).to_numpy(),
+    )
+    last = len(NIGHTS) - 1
+    later = outcomes.dischtime > NIGHTS[REFERENCE - 1]
+    block = outcomes[later & (settled_at <= last) & (settled_at > last - REFERENCE)]
+    assert charts[0].values[last] == pytest.approx(block.label.sum() / block.risk.sum())
+    # Risks that are half as high say so, and are no alarm: they were so in the reference too.
+    assert charts[1].values[last] == pytest.approx(2 * charts[0].values[last])
+    assert (charts[0].alarms == charts[1].alarms).all()
+
+
+def test_alert_precision_is_split_by_what_the_ward_did(
+    quiet: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    acted = np.arange(len(quiet[1])) % 2 == 0
+    charts = {c.name: c for c in outcome_charts(quiet[1].assign(acted=acted), NIGHTS, RULES, 30)}
+    whole, *parts = (charts[name] for name in ("alert_precision", *SPLIT))
+    last = len(NIGHTS) - 1
+    hits = sum(part.values[last] * part.n[last] for part in parts)
+    alerted = sum(part.n[last] for part in parts)
+    assert whole.values[last] == pytest.approx(hits / alerted)
+    assert not any(part.alarms.any() for part in parts)
+    assert len(outcome_charts(quiet[1], NIGHTS, RULES, 30)) == 3
 
 
 @pytest.mark.slow

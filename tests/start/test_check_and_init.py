@@ -14,6 +14,7 @@ from readmit_spark.config_file import load_config
 from readmit_spark.demo import make_hospital, write_hospital
 from readmit_spark.start.check import check
 from readmit_spark.start.tables import find_table, look_at_stays
+from tests import shapes
 from tests.tables_in import stay, write_csv
 
 
@@ -90,6 +91,67 @@ def test_init_writes_a_configuration_that_check_accepts(
     monkeypatch.setattr(sys, "argv", ["readmit", "check", "--config", str(file)])
     assert readmit.main() == 0
     assert "all columns" in capsys.readouterr().out
+
+
+def test_what_is_missing_without_an_optional_column_is_said(data: Path, tmp_path: Path) -> None:
+    notes = pd.read_csv(data / "NOTEEVENTS.csv", dtype=str).drop(columns="STORETIME")
+    notes.to_csv(tmp_path / "NOTES.csv", index=False)
+    stays = pd.read_csv(data / "ADMISSIONS.csv", dtype=str).assign(PLANNED="yes")
+    stays.to_csv(tmp_path / "STAYS.csv", index=False)
+    (tmp_path / "places.csv").write_text("HADM_ID,BED\n")
+    found = findings(
+        tmp_path, f"data.admissions={tmp_path}/STAYS.csv", f"data.notes={tmp_path}/NOTES.csv",
+        "nightly.columns=[WARD]", f"nightly.columns_table={tmp_path}/places.csv",
+    )  # fmt: skip
+    said = "\n".join(found)
+    assert "warning  data.notes has no STORETIME: notes count from CHARTTIME" in said
+    assert "ok       data.admissions also has PLANNED" in said
+    assert "lacks the columns WARD; it has HADM_ID, BED" in said
+    assert "about 0 (0.0%) with an unplanned stay" in said  # PLANNED has the last word
+    given = (f"data.admissions={tmp_path}/STAYS.csv", "nightly.columns=[WARD]")
+    assert "missing  nightly.columns: data.admissions has no column WARD" in findings(
+        tmp_path, *given
+    )
+
+
+@pytest.mark.parametrize("form", ["fhir", "mimic4", "omop"])
+def test_tables_of_another_format_are_looked_at(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = {"fhir": shapes.write_fhir, "mimic4": shapes.write_mimic4, "omop": shapes.write_omop}
+    write[form](make_hospital(patients=20, seed=3), tmp_path / "in")
+    file = tmp_path / "ours.yaml"
+    given = ["init", str(file), f"--format={form}", f"--folder={tmp_path}/in", "--out=/x/y"]
+    monkeypatch.setattr(sys, "argv", ["readmit", *given])
+    assert readmit.main() == 0
+    config = load_config(file)
+    assert (config.data.format, config.data.notes) == (form, "/x/y")
+    found = [str(finding) for finding in check(config, {"PATH": "/usr/bin:/bin"})]
+    missing = [line for line in found if line.startswith("missing") and "disk" not in line]
+    if form == "fhir":
+        assert "data.time_zone is not set" in missing.pop()
+    assert missing == []
+    stays = {"fhir": "Encounter*", "mimic4": "hosp/admissions*", "omop": "*visit_occurrence*"}[form]
+    for file in (tmp_path / "in").glob(stays):
+        file.unlink()
+    found = [str(finding) for finding in check(config, {"PATH": "/usr/bin:/bin"})]
+    assert any(line.startswith("missing") and "is missing in" in line for line in found)
+
+
+def test_init_wants_one_kind_of_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in (["--format=fhir"], ["--notes=x"], ["--format=fhir", "--folder=x", "--notes=y"]):
+        monkeypatch.setattr(
+            sys, "argv", ["readmit", "init", str(tmp_path / "a.yaml"), "--out=/x", *given]
+        )
+        with pytest.raises(SystemExit):
+            readmit.main()
+    monkeypatch.setattr(sys, "argv", [
+        "readmit", "init", str(tmp_path / "a.yaml"), "--out=/x", "--format=xml", "--folder=y",
+    ])  # fmt: skip
+    assert readmit.main() == 2
+    assert "data.format" in capsys.readouterr().err and not (tmp_path / "a.yaml").exists()
 
 
 def test_init_names_unknown_types_and_text_ids(
