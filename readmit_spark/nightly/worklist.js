@@ -114,7 +114,8 @@
 
   function details(p, id) {
     const parts = element("div", {}, passages(p), element("div", {}, newNotes(p), nights(p)));
-    return element("tr", { id, class: "details" }, element("td", { colspan: rows[0].cells.length }, parts));
+    const kind = p.alert ? "details of-alert" : "details";
+    return element("tr", { id, class: kind }, element("td", { colspan: rows[0].cells.length }, parts));
   }
 
   function passages(p) {

@@ -217,8 +217,29 @@ def pdf(page: Page) -> list[str]:
     return [" ".join(normalize("NFKC", text).split()) for text in sheets]  # ligatures to letters
 
 
-def test_print_has_every_patient_and_the_night_on_each_page(show: Show) -> None:
-    pages = pdf(show(render_worklist(NIGHT)))
+def test_print_has_the_alerted_patients(show: Show) -> None:
+    text = " ".join(pdf(show(render_worklist(NIGHT))))
+    assert [p for p in NIGHT.patients if f"adm. {p.hadm_id}" in text] == ALERTED
+    assert "Only patients with an alert are printed." in text
+
+
+def test_places_filter_the_list(show: Show) -> None:
+    wards = ["3  B", "5A"]
+    placed = [
+        replace(p, columns={"WARD": wards[i % 2]} if i % 3 else {})
+        for i, p in enumerate(NIGHT.patients)
+    ]
+    page = show(render_worklist(replace(NIGHT, patients=placed, columns=("WARD",))))
+    page.get_by_label("Ward").select_option("3  B")
+    assert ids(page) == [p.subject_id for p in placed if p.columns.get("WARD") == "3  B"]
+    page.get_by_role("button", name="Show all").click()
+    assert len(ids(page)) == len(placed)
+
+
+def test_print_of_everybody_has_every_patient_and_the_night_on_each_page(show: Show) -> None:
+    page = show(render_worklist(NIGHT))
+    page.get_by_label("Print everybody").check()
+    pages = pdf(page)
     text = " ".join(pages)
     assert all(f"adm. {p.hadm_id}" in text for p in NIGHT.patients)
     assert 2 < len(pages) < 7

@@ -89,8 +89,8 @@ def test_training_patients_are_named_as_such(card: Card) -> None:
 
 def test_small_groups_are_hidden_with_one_more(card: Card) -> None:
     text = text_of(card_page(card))
-    assert "self pay hidden: too few" in text
-    assert text.count("hidden: too few") == 2  # 'self pay' alone could be computed
+    (hidden,) = re.findall(r"hidden, too few: (\w+(?: \w+)?), (\w+(?: \w+)?)", text)
+    assert "self pay" in hidden  # it alone could be computed
 
 
 def test_the_summary_fits_a_registry(card: Card) -> None:
