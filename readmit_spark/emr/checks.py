@@ -115,6 +115,8 @@ def _check_paths(config: Config, new_cluster: bool) -> None:
         "data.notes": required(config.data.notes, "data.notes"),
         "data.patients": config.data.patients,
         "data.truth": config.data.truth,
+        "nightly.columns_table": config.nightly.columns_table,
+        "nightly.actions": config.nightly.actions,
     }
     for key, path in paths.items():
         if not path:

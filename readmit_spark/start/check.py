@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from readmit_spark.config import Config, required
@@ -83,7 +83,7 @@ def _optional(key: str, table: Table, config: Config) -> Iterator[Finding]:
     if present:
         yield Finding("ok", f"{key} also has {', '.join(present)}")
     nightly, split = config.nightly, config.split
-    asked = {
+    asked: dict[str, dict[str, Sequence[str | None] | None]] = {
         "data.admissions": {
             "split.site_column": [split.site_column] if split.by == "site" else [],
             "nightly.columns": [] if nightly.columns_table else nightly.columns,

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from readmit_spark.config import Config
 from readmit_spark.evaluation import pictures
 from readmit_spark.evaluation.card import model_card
@@ -85,7 +87,7 @@ def finetune_and_register(
             reasons = doubts(fitted.evidence, None)
             _log_choice(mlflow, best, config, fitted, progress)
             name, alias = _register(mlflow, best, config, model, prepared, fitted)
-            _log_card(mlflow, name, best, config, prepared, model.name, spread, reasons)
+            _log_card(mlflow, name, best, config, prepared, model.name, spread, fitted)
             delete_checkpoints([*candidates, *repeated])
     _say_doubts(progress, name, alias, reasons)
     return name, alias
@@ -164,12 +166,10 @@ def _log_card(
     prepared: Prepared,
     base: str,
     spread: str | None,
-    reasons: Sequence[str],
+    fitted: FittedSettings,
 ) -> None:
     """Log the model card as an artifact, and its summary as the version's description."""
-    scored = {
-        window: best.patients("validation", window).table() for window in best.plan.scored_windows
-    }
+    scored = {window: _with_risk(best, window, fitted) for window in best.plan.scored_windows}
     facts = {
         "fine-tuned from": base,
         "notes trained on": ", ".join(map(window_title, best.plan.train_windows)),
@@ -179,11 +179,25 @@ def _log_card(
         **({"AUROC over seeds": spread} if spread else {}),
     }
     card = model_card(
-        config, prepared, name, scored, "validation", facts, unseen=True, doubts=reasons
+        config,
+        prepared,
+        name,
+        scored,
+        "validation",
+        facts,
+        unseen=True,
+        doubts=doubts(fitted.evidence, None),
     )
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
     mlflow.MlflowClient().update_model_version(registered, version, card_summary(card))
+
+
+def _with_risk(best: Candidate, window: str, fitted: FittedSettings) -> pd.DataFrame:
+    """Return the validation admissions with score and, where the window has a curve, risk."""
+    rows = best.patients("validation", window).table()
+    curve = fitted.risks.get(window)
+    return rows if curve is None else rows.assign(risk=curve.risks(rows.score.to_numpy()))
 
 
 def _index(plan: TrainingPlan, part: Part) -> ChunkIndex:

@@ -147,6 +147,33 @@ def table(root: Path, name: str) -> list[dict[str, Any]]:
     return pq.read_table(at(root, name)).to_pylist()
 
 
+def test_a_model_that_is_not_shown_to_rank_is_a_champion_with_a_warning(ran: Ran) -> None:
+    tags = version_tags(ran.config.tracking_uri, "readmission/1")
+    trained = "fewer than 50 are too few to learn from"
+    assert trained in tags[DOUBTS]
+    assert json.loads(tags[TEST_EVIDENCE])["readmitted"] == 0
+    unseen = "On the test patients nobody can say how well this model ranks"
+    for page in ("report.html", "model_card.html"):
+        box = (ran.root / page).read_text().partition("Do not rely on this ranking.")[2]
+        assert trained in box and unseen in box
+    assert "warning: readmission/1 is the champion only because it is the first" in ran.printed
+    assert f"warning: {unseen}" in ran.printed
+
+
+def test_predictions_of_meds_are_those_of_the_measured_admissions(ran: Ran) -> None:
+    patients = pq.read_table(at(ran.root, "patient_scores")).to_pylist()
+    for window in WINDOWS:
+        rows = pq.read_table(ran.root / f"predictions_{window}.parquet").to_pylist()
+        measured = [
+            p for p in patients
+            if p["window"] == window and p["split"] == "test" and p["actionable"]
+            and p["label"] is not None
+        ]  # fmt: skip
+        assert sorted(row["predicted_boolean_probability"] for row in rows) == sorted(
+            p["score"] if p["risk"] is None else p["risk"] for p in measured
+        )
+
+
 def test_the_documented_tables_and_files_are_published(ran: Ran) -> None:
     columns = {
         "cohort": "subject_id hadm_id admittime dischtime admission_type next_admittime "
@@ -418,30 +445,3 @@ def test_a_job_as_a_program_shows_no_note_text(
 
 def in_order(root: Path) -> list[dict[str, Any]]:
     return sorted(table(root, "chunks"), key=lambda row: (row["window"], row["hadm_id"]))
-
-
-def test_a_model_that_is_not_shown_to_rank_is_a_champion_with_a_warning(ran: Ran) -> None:
-    tags = version_tags(ran.config.tracking_uri, "readmission/1")
-    trained = "fewer than 50 are too few to learn from"
-    assert trained in tags[DOUBTS]
-    assert json.loads(tags[TEST_EVIDENCE])["readmitted"] == 0
-    unseen = "On the test patients nobody can say how well this model ranks"
-    for page in ("report.html", "model_card.html"):
-        box = (ran.root / page).read_text().partition("Do not rely on this ranking.")[2]
-        assert trained in box and unseen in box
-    assert "warning: readmission/1 is the champion only because it is the first" in ran.printed
-    assert f"warning: {unseen}" in ran.printed
-
-
-def test_predictions_of_meds_are_those_of_the_measured_admissions(ran: Ran) -> None:
-    patients = pq.read_table(at(ran.root, "patient_scores")).to_pylist()
-    for window in WINDOWS:
-        rows = pq.read_table(ran.root / f"predictions_{window}.parquet").to_pylist()
-        measured = [
-            p for p in patients
-            if p["window"] == window and p["split"] == "test" and p["actionable"]
-            and p["label"] is not None
-        ]  # fmt: skip
-        assert sorted(row["predicted_boolean_probability"] for row in rows) == sorted(
-            p["score"] if p["risk"] is None else p["risk"] for p in measured
-        )
