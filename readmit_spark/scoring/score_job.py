@@ -133,7 +133,7 @@ def _score_chunks(
     with run.stage("start"):
         # Token ids are read once; everything below uses this table.
         distinct = run.write_temp(distinct_chunks(chunks), "distinct_chunks")
-        measured = check_scores_of_windows(run, settings, distinct, model, windows)
+        measured = check_scores_of_windows(run, settings, chunks, model, windows)
         work, n = workload(distinct), chunks.count()
         run.say(
             f"{n:,} chunks, {work.distinct:,} distinct ones to score "

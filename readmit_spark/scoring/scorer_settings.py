@@ -65,16 +65,15 @@ def check_scorer(
 def check_scores_of_windows(
     run: Run,
     settings: ScorerSettings,
-    distinct: DataFrame,
+    chunks: DataFrame,
     model: Model,
     windows: Sequence[str],
 ) -> PrecisionProbe:
-    """Call `check_scorer` for the result of `distinct_chunks`."""
-    owned = distinct.select("digest", "input_ids", F.explode("owners").alias("owner"))
+    """Call `check_scorer` for prepared chunks of the windows."""
     return check_scorer(
         run,
         settings,
-        owned.select("digest", "input_ids", "owner.window", "owner.hadm_id"),
+        chunks,
         ("window", "hadm_id"),
         model.alert_threshold(run.config, windows),
         model.vote_c(run.config),
@@ -96,7 +95,7 @@ def scores_of_test_split(
     name = "-".join(["distinct", *windows, *model.name.split("/")])
     distinct = run.write_temp(distinct_chunks(chunks), name)
     settings = scorer_settings(run, model, prepared.max_tokens, prepared.text_rules)
-    check_scores_of_windows(run, settings, distinct, model, windows)
+    check_scores_of_windows(run, settings, chunks, model, windows)
     scores = score_chunks(distinct, workload(distinct).tasks, settings)
     scores = chunk_scores_table(chunks, scores, model.name)
     return patient_scores(scores, prepared.table("cohort"), windows, model.vote_c(run.config))
