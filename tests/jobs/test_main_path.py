@@ -181,7 +181,7 @@ def test_the_documented_tables_and_files_are_published(ran: Ran) -> None:
         "exclusions": "hadm_id reason",
         "subgroups": "hadm_id sex age_band ethnicity insurance admission_type discharge_to",
         "chunks": "subject_id hadm_id chunk_index text n_words input_ids n_tokens n_tokens_cut "
-        "label split window",
+        "label split digest window",
         "chunk_scores": "window hadm_id chunk_index probability model",
         "patient_scores": "window subject_id hadm_id n_chunks max_probability mean_probability "
         "score label split actionable risk",

@@ -175,7 +175,7 @@ def test_without_chunks_no_scorer_is_built(spark: SparkSession, tmp_path: Path) 
 
 def test_the_probe_returns_the_backend(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
-    result = probe(with_digest(chunk_frame(spark, chunk_ids())), BY, settings, 8, 0.5, 2.0)
+    result = probe(chunk_frame(spark, chunk_ids()), BY, settings, 8, 0.5, 2.0)
     assert "torch fp32" in result.backend
     assert (result.max_shift, result.n) == (0.0, 0)
 
@@ -185,7 +185,7 @@ def test_the_probe_compares_16_bits_with_fp32_on_the_same_chunks(
 ) -> None:
     ids = chunk_ids()
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "bf16", None)
-    chunks = with_digest(chunk_frame(spark, ids))
+    chunks = chunk_frame(spark, ids)
     result = probe(chunks, BY, settings, 8, 0.5, 2.0)
     assert "torch bf16" in result.backend
     whole = whole_documents(chunks, BY, 8)
@@ -221,7 +221,7 @@ def test_the_workers_of_the_probe_are_used_for_scoring(
 ) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     distinct = distinct_chunks(chunk_frame(spark, chunk_ids()))
-    chunks = with_digest(chunk_frame(spark, chunk_ids()))
+    chunks = chunk_frame(spark, chunk_ids())
     score_chunks(distinct, 4, settings).collect()  # starts the workers
     before = python_workers(psutil.Process())
     assert before
@@ -233,7 +233,7 @@ def test_the_workers_of_the_probe_are_used_for_scoring(
 def test_a_probe_without_chunks_is_no_error(spark: SparkSession, tiny_model: str) -> None:
     settings = ScorerSettings(ShippedModel(tiny_model, archived=False), "auto", "fp32", None)
     nothing = chunk_frame(spark, chunk_ids()).where("hadm_id < 0")
-    assert probe(with_digest(nothing), BY, settings, 8, 0.5, 2.0).n == 0
+    assert probe(nothing, BY, settings, 8, 0.5, 2.0).n == 0
 
 
 # --- the vote -------------------------------------------------------------------------------------
