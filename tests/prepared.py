@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,10 @@ def rows(n: int, seed: int, split: str = "train", first: int = 0) -> list[Row]:
     return chunks
 
 
+def _digest(ids: list[int]) -> str:
+    return hashlib.sha256(str([int(i) for i in ids]).encode()).hexdigest()
+
+
 def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str:
     """Write the tables as prepare does, each in two files; return the folder."""
     schema = {
@@ -73,7 +78,9 @@ def write_prepared(folder: Path, chunks: list[Row], window: str = WINDOW) -> str
         "n_tokens": pa.int32(),
         "label": pa.int32(),
         "split": pa.string(),
+        "digest": pa.string(),
     }
+    chunks = [{**row, "digest": _digest(row["input_ids"])} for row in chunks]
     admissions = list({row["hadm_id"]: row for row in chunks}.values())
     cohort = {
         "subject_id": pa.int64(),
