@@ -20,10 +20,11 @@ def test_files_and_folders_have_the_modes_that_hadoop_asks_for(
     set_modes_in_java(spark)  # again: nothing changes
     hadoop = cast(Any, spark._jvm).org.apache.hadoop.fs
     path = hadoop.Path(f"{tmp_path}/folder/file")
-    system = path.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]
+    configuration = cast(Any, spark)._jsc.hadoopConfiguration()
+    system = path.getFileSystem(configuration)
     assert system.getClass().getName() == "readmit_spark.LocalDisk"
     system.create(path).close()
-    mask = int(spark.conf.get("spark.hadoop.fs.permissions.umask-mode") or "", 8)
+    mask = int(configuration.get("fs.permissions.umask-mode"), 8)
     assert (tmp_path / "folder" / "file").stat().st_mode & 0o7777 == 0o666 & ~mask
     for mode in (0o640, 0o1770, 0o400):
         system.setPermission(path, hadoop.permission.FsPermission(mode))
