@@ -66,9 +66,7 @@ def _places(spark: SparkSession, config: Config, house: DataFrame) -> dict[int, 
             f"{key}: {path} has {twice:,} further rows of patients in the house that differ in "
             f"{', '.join(columns)}: one row an admission is needed, such as the place of tonight"
         )
-    return {
-        row["hadm_id"]: {name: row[name] for name in columns if row[name]} for row in rows
-    }  # fmt: skip
+    return {row["hadm_id"]: {name: row[name] for name in columns if row[name]} for row in rows}
 
 
 def _check_names(columns: Sequence[str]) -> None:

@@ -147,9 +147,7 @@ def _doubts(run: Run, model: Model, evaluations: Sequence[Evaluation]) -> list[s
     measured = {e.window: e.metrics["natural"] for e in evaluations}
     test = Evidence.of(measured.get(trained or "", evaluations[-1].metrics["natural"]))
     if model.tags is not None:
-        tag_version(
-            run.config.tracking_uri, model.name, TEST_EVIDENCE, json.dumps(asdict(test))
-        )  # fmt: skip
+        tag_version(run.config.tracking_uri, model.name, TEST_EVIDENCE, json.dumps(asdict(test)))
     found = model.doubts(test)
     for doubt in found:
         run.say(f"warning: {doubt}")

@@ -16,9 +16,8 @@ from readmit_spark.config import Config
 from readmit_spark.storage.input_files import stored_bytes
 
 _COMPRESSED = 4  # bytes of text in a byte of a Parquet or a .gz file
-_SMALL = (
-    64 << 20
-)  # bytes of text; for fewer, compiling an expression takes longer than evaluating it
+# Bytes of text; for fewer, compiling an expression takes longer than evaluating it.
+_SMALL = 64 << 20
 _LEAST, _MOST = 4 << 20, 64 << 20  # bytes of a partition, before all cores have one, and after
 
 _PARTITIONS = "spark.sql.shuffle.partitions"

@@ -26,9 +26,8 @@ def read_actions(spark: SparkSession, config: Config) -> DataFrame:
     """
     path, reading = required(config.nightly.actions, KEY), Reading.of(config)
     raw = read_columns(spark, path, KEY, ("HADM_ID", "TIME", "ACTION"), reading=reading)
-    kinds: dict[str, Kind] = {
-        "HADM_ID": "text_id" if reading.text_ids else "id", "TIME": "time"
-    }  # fmt: skip
+    id_kind: Kind = "text_id" if reading.text_ids else "id"
+    kinds: dict[str, Kind] = {"HADM_ID": id_kind, "TIME": "time"}
     action = F.lower(code(raw, "ACTION")).alias("action")
     rows = parse_columns(raw, kinds, action, time_zone=reading.time_zone).drop("unread")
     known = F.coalesce(F.col("action").isin(*ACTIONS), F.lit(False))

@@ -86,8 +86,8 @@ def finetune_and_register(
             fitted = best.fitted(prepared)
             reasons = doubts(fitted.evidence, None)
             _log_choice(mlflow, best, config, fitted, progress)
-            name, alias = _register(mlflow, best, config, model, prepared, fitted)
-            _log_card(mlflow, name, best, config, prepared, model.name, spread, fitted)
+            name, alias = _register(mlflow, best, config, model, prepared, fitted, reasons)
+            _log_card(mlflow, name, best, config, prepared, model.name, spread, fitted, reasons)
             delete_checkpoints([*candidates, *repeated])
     _say_doubts(progress, name, alias, reasons)
     return name, alias
@@ -125,6 +125,7 @@ def _register(
     base: Model,
     prepared: Prepared,
     fitted: FittedSettings,
+    reasons: Sequence[str],
 ) -> tuple[str, str]:
     """Register the best model. Its config.json holds the split it has seen and the fitted settings.
     Return name/version and the alias."""
@@ -143,7 +144,7 @@ def _register(
             "split": prepared.split_name,
             _TRAINING: _key(config, base, prepared),
         },
-        doubts=doubts(fitted.evidence, None),
+        doubts=reasons,
     )
 
 
@@ -167,6 +168,7 @@ def _log_card(
     base: str,
     spread: str | None,
     fitted: FittedSettings,
+    reasons: Sequence[str],
 ) -> None:
     """Log the model card as an artifact, and its summary as the version's description."""
     scored = {window: _with_risk(best, window, fitted) for window in best.plan.scored_windows}
@@ -186,7 +188,7 @@ def _log_card(
         "validation",
         facts,
         unseen=True,
-        doubts=doubts(fitted.evidence, None),
+        doubts=reasons,
     )
     mlflow.log_text(card_page(card), "model_card.html")
     registered, _, version = name.partition("/")
