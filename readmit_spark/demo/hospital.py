@@ -1,21 +1,22 @@
 """Generate the demo hospital: tables like MIMIC-III's about fictional patients, with true risks.
 
-The hospital is small. Readmissions are more frequent (after about one admission in five) and
+The hospital is small. Readmissions are more frequent (after about one admission in three) and
 easier to predict (attainable AUROC about 0.94) than in reality, so that a small model trained for
-two minutes on two CPU cores can be compared with the truth. The demo shows that the program works;
-its figures say nothing about any real hospital.
+three minutes on two CPU cores can be compared with the truth. The demo shows that the program
+works; its figures say nothing about any real hospital.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from readmit_spark.demo.notes import Note, write_notes
+from readmit_spark.demo.findings import risk_of_reader
+from readmit_spark.demo.notes import SUMMARY, Note, write_notes
 from readmit_spark.demo.people import Admission, Person, make_admissions, make_person
 from readmit_spark.errors import UserError
 
@@ -49,7 +50,16 @@ NOTES = [
     "TEXT",
 ]
 PATIENTS = ["ROW_ID", "SUBJECT_ID", "GENDER", "DOB", "DOD", "DOD_HOSP", "DOD_SSN", "EXPIRE_FLAG"]
-TRUTH = ["HADM_ID", "ADMITTIME", "RISK"]
+TRUTH = [
+    "HADM_ID",
+    "ADMITTIME",
+    "RISK",
+    "RISK_1DAYS",
+    "RISK_2DAYS",
+    "RISK_3DAYS",
+    "RISK_WORDS",
+    "RISK_AGE",
+]
 TIMES = [
     "ADMITTIME",
     "DISCHTIME",
@@ -71,8 +81,10 @@ _FIRST_HADM = 100_001
 class Hospital:
     """Tables with MIMIC-III's columns; times are datetime64, missing values are null.
 
-    `truth` has HADM_ID, ADMITTIME and RISK, the probability of label 1, of every admission except
-    those of newborns, which have no label.
+    `truth` has a row for every admission except those of newborns, which have no label: HADM_ID,
+    ADMITTIME and probabilities of label 1. RISK knows all findings and the age, RISK_1DAYS only
+    what could be read by the first midnight (RISK_2DAYS by the second, RISK_3DAYS by the third),
+    RISK_WORDS only what counting words, pairs and triples can tell, RISK_AGE only the age.
     """
 
     admissions: pd.DataFrame
@@ -112,7 +124,7 @@ class _Tables:
         self._admissions: list[tuple[Any, ...]] = []
         self._notes: list[tuple[Any, ...]] = []
         self._patients: list[tuple[Any, ...]] = []
-        self._truth: list[tuple[int, datetime, float]] = []
+        self._truth: list[tuple[Any, ...]] = []
 
     def add_patient(self, rng: np.random.Generator, number: int, span_days: int) -> None:
         """Generate a patient's admissions and notes; number: counted from 0."""
@@ -125,9 +137,11 @@ class _Tables:
             hadm = _FIRST_HADM + len(self._admissions)
             row = len(self._admissions) + 1
             self._admissions.append(_admission_row(row, subject, hadm, person, admission))
+            notes = write_notes(rng, person, admission)
             if admission.risk is not None:
-                self._truth.append((hadm, admission.admitted, admission.risk))
-            for note in write_notes(rng, person, admission):
+                risks = _known_risks(person, admission, notes)
+                self._truth.append((hadm, admission.admitted, admission.risk, *risks))
+            for note in notes:
                 self._notes.append(_note_row(len(self._notes) + 1, subject, hadm, note))
 
     def hospital(self) -> Hospital:
@@ -138,6 +152,19 @@ class _Tables:
             patients=_frame(self._patients, PATIENTS),
             truth=pd.DataFrame(self._truth, columns=TRUTH),
         )
+
+
+def _known_risks(person: Person, admission: Admission, notes: list[Note]) -> list[float]:
+    """Return the risks in TRUTH after RISK, in its order."""
+    midnight = datetime.combine(admission.admitted.date(), time())
+    readers: list[set[str]] = []
+    for days in (1, 2, 3):
+        end = midnight + timedelta(days=days)
+        early = (n.tells for n in notes if n.available <= end and n.category != SUMMARY)
+        readers.append({name for told in early for name in told})
+    readers += [{"oxygen", "appetite"}, set()]
+    age = person.age(admission.admitted)
+    return [risk_of_reader(admission.findings, age, read) for read in readers]
 
 
 def _patient_row(row: int, subject: int, person: Person, death: datetime | None) -> tuple[Any, ...]:

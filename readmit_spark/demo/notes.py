@@ -1,10 +1,9 @@
-"""Generate the notes of an admission: its findings in the words of doctors and nurses.
+"""Generate the notes of an admission, each in the voice of its author.
 
-Most findings can be read only in context. A sentence names the finding and a decoy and swaps their
-roles: "Reports chest pain, denies dyspnea" against "Denies chest pain, reports dyspnea". Both have
-the same words, so that a model that counts words learns nothing from them. The number of notes and
-of words does not depend on the findings: both forms of a sentence are equally long, and the notes
-to write are drawn independently of the findings.
+Where the course of the illness stands is drawn at random: in one note of the first three days, and
+in half of the stays again in a later note, copied forward. All other text is drawn without looking
+at the findings, and both answers of a finding are equally long, so that the number and the length
+of notes do not depend on the outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +13,30 @@ from datetime import date, datetime, time, timedelta
 
 import numpy as np
 
+from readmit_spark.demo.findings import CONTRASTS, describe, describe_course
 from readmit_spark.demo.people import Admission, Person
+from readmit_spark.demo.phrases import (
+    COMPLAINTS,
+    ECGS,
+    EXAMS,
+    FILMS,
+    HISTORIES,
+    LABS,
+    NURSING,
+    PLANS,
+    THERAPY,
+    mistype,
+)
+
+SUMMARY = "Discharge summary"  # category of the notes that no early window has
+# Note that tells the course, with its share of the stays that have all of these notes.
+_PLACES = {
+    "admission": 0.4,
+    "nursing 0": 0.25,
+    "progress 1": 0.15,
+    "nursing 1": 0.1,
+    "progress 2": 0.1,
+}
 
 
 @dataclass(frozen=True)
@@ -30,73 +52,13 @@ class Note:
     cgid: int | None
     error: bool = False
     linked: bool = True
+    tells: tuple[str, ...] = ()  # names of the findings in the text
 
-
-# Finding: (sentences with the roles {risk} and {safe}, word for the finding, decoys). The finding
-# has the role {risk} if it is present and {safe} if it is absent; the decoy has the other role.
-_IN_CONTEXT: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
-    "chest_pain": (
-        ("Reports {risk}, denies {safe}.", "Denies {safe}, reports {risk}."),
-        "chest pain",
-        ("cough", "nausea", "dyspnea"),
-    ),
-    "heart_failure": (
-        (
-            "Current {risk}; history of {safe}, resolved.",
-            "History of {safe}, resolved; current {risk}.",
-        ),
-        "heart failure",
-        ("kidney stone", "lung infection"),
-    ),
-    "medications": (
-        ("Takes {safe}, misses {risk}.", "Misses {risk}, takes {safe}."),
-        "medications",
-        ("meals", "walks"),
-    ),
-    "potassium": (
-        ("{risk} rising, {safe} falling.", "{safe} falling, {risk} rising."),
-        "potassium",
-        ("sodium", "glucose"),
-    ),
-    "walking": (
-        ("independent {safe}, needs help {risk}.",),
-        "walking",
-        ("bathing", "dressing"),
-    ),
-}
-# Findings that single words reveal: (present, absent), equally long.
-_IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
-    "oxygen": (
-        ("sat 90% on face mask", "sat 97% on room air"),
-        ("needs 4 L oxygen", "needs no more oxygen"),
-    ),
-    "appetite": (
-        ("Poor appetite, losing weight", "Good appetite, steady weight"),
-        ("Albumin 2.1, eats little", "Albumin 4.1, eats well"),
-    ),
-}
-_COMPLAINTS = ("weakness", "fever", "fall", "confusion", "infection")
-_STABLE = ("Afebrile", "Alert", "Resting", "Skin intact", "Pt calm")
-_XRAY = ("No pneumothorax", "Lines in place", "Clear lungs")
-_ECG = ("Sinus rhythm, rate 84.", "Atrial fibrillation, rate 92.", "Sinus tachycardia, PVCs.")
-_PLANS = ("Fluids", "Monitor", "Antibiotics", "PT consult")
-
-
-def describe(name: str, present: bool, rng: np.random.Generator) -> str:
-    """Return a sentence that says whether a finding is present; both kinds are equally long.
-
-    >>> describe("potassium", True, np.random.default_rng(0))
-    'Glucose falling, potassium rising.'
-    """
-    if name in _IN_WORDS:
-        forms = _IN_WORDS[name]
-        return forms[int(rng.integers(len(forms)))][0 if present else 1]
-    templates, finding, decoys = _IN_CONTEXT[name]
-    template = templates[int(rng.integers(len(templates)))]
-    decoy = decoys[int(rng.integers(len(decoys)))]
-    risk, safe = (finding, decoy) if present else (decoy, finding)
-    sentence = template.format(risk=risk, safe=safe)
-    return sentence[0].upper() + sentence[1:]
+    @property
+    def available(self) -> datetime:
+        """The time from which the note can be read."""
+        end = datetime.combine(self.chartdate, time()) + timedelta(days=1)
+        return self.storetime or self.charttime or end
 
 
 def write_notes(rng: np.random.Generator, person: Person, admission: Admission) -> list[Note]:
@@ -105,86 +67,128 @@ def write_notes(rng: np.random.Generator, person: Person, admission: Admission) 
         return _newborn_notes(rng, person, admission)
     if rng.random() < 0.006:  # too few words for a chunk
         return [_note(rng, admission, 0, "Nursing", "Pt admitted, see paper chart.")]
-    out = admission.out or admission.admitted + timedelta(days=4)
-    nights = (out.date() - admission.admitted.date()).days
     notes: list[Note] = []
     if rng.random() < 0.25:
         notes.append(_outpatient(rng, admission))
     if rng.random() < 0.1:
-        notes.append(
-            _note(rng, admission, -1, "Nursing/other", "ED triage: arrived from [**Hospital 12**].")
-        )
-    text, assessment = _admission_text(rng, person, admission)
-    notes.append(_note(rng, admission, 0, "Physician ", text, "Physician Resident Admission Note"))
-    oxygen = describe("oxygen", admission.findings["oxygen"], rng)
-    notes.append(_note(rng, admission, 0, "Nursing", f"{_choose(rng, _STABLE)}, {oxygen}."))
-    if rng.random() < 0.3:
-        rhythm = _choose(rng, _ECG)
-        notes.append(Note(admission.admitted.date(), None, None, "ECG", "Report", rhythm, None))
-    if rng.random() < 0.3:
-        result = f"{_choose(rng, _XRAY)}. Dr. [**Last Name 7**]"
-        report = f"CHEST (PORTABLE AP) [**{admission.admitted:%Y-%-m-%-d}**]\n{result}"
-        notes.append(_note(rng, admission, 0, "Radiology", report, "CHEST (PORTABLE AP)"))
-    # Later days have few notes, because they are outside the early windows.
-    for day in range(1, min(nights, 6) + 1):
-        notes += _day_notes(rng, admission, day, assessment)
+        text = "ED triage: arrived from [**Hospital 12**]."
+        notes.append(_note(rng, admission, -1, "Nursing/other", text))
+    writer = _Writer(rng, person, admission)
+    notes += writer.first_day()
+    for day in range(1, min(writer.nights, 6) + 1):
+        notes += writer.later_day(day)
     if rng.random() < 0.05:
         notes.append(_misfiled(rng, person, admission))
     if admission.out is not None:
-        notes.append(_summary(rng, admission, admission.out, assessment))
+        notes.append(writer.summary(admission.out))
     return notes
 
 
-def _admission_text(
-    rng: np.random.Generator, person: Person, admission: Admission
-) -> tuple[str, str]:
-    """Return the admission note, and its one-line assessment, which later notes repeat."""
-    years = (admission.admitted - person.birth).days // 365
-    assessment = describe("heart_failure", admission.findings["heart_failure"], rng)
-    sentences = {
-        n: describe(n, admission.findings[n], rng)
-        for n in ("chest_pain", "medications", "potassium")
-    }
-    text = (
-        f"Admission Date: [**{admission.admitted:%Y-%-m-%-d}**]\n"
-        f"{years}{person.gender} w/ {_choose(rng, _COMPLAINTS)}. {sentences['chest_pain']}\n"
-        f"PMH: {assessment}\n"
-        f"Social: {sentences['medications']}\n"
-        f"Labs: WBC {rng.uniform(4.2, 15.2):.1f}, {sentences['potassium']}\n"
-        f"1. {_choose(rng, _PLANS)}  2. Labs"
-    )
-    return text, assessment
+class _Writer:
+    """The notes of one stay, and the lines that they share."""
 
+    def __init__(self, rng: np.random.Generator, person: Person, admission: Admission) -> None:
+        self.rng, self.person, self.admission = rng, person, admission
+        out = admission.out or admission.admitted + timedelta(days=4)
+        self.nights = (out.date() - admission.admitted.date()).days
+        self.history = _choose(rng, HISTORIES)
+        kind = _choose(rng, tuple(CONTRASTS))
+        bad, female = admission.findings["course"], person.gender == "F"
+        self.course = describe_course(kind, bad, female, rng)
+        self.places = self._draw_places()
 
-def _day_notes(
-    rng: np.random.Generator, admission: Admission, day: int, assessment: str
-) -> list[Note]:
-    findings = admission.findings
-    if day == 1:
-        plan = f"HD 2. {assessment}\n1. {describe('chest_pain', findings['chest_pain'], rng)}"
-        food = f"{describe('appetite', findings['appetite'], rng)}."
-        return [
-            _note(rng, admission, day, "Physician ", plan, "Physician Resident Progress Note"),
-            _note(rng, admission, day, "Nutrition", food, "Clinical Nutrition Note"),
-        ]
-    if day == 2:
-        walking = describe("walking", findings["walking"], rng)
-        return [_note(rng, admission, day, "Rehab Services", f"PT: {walking}")]
-    return [_note(rng, admission, day, "Nursing", f"{_choose(rng, _STABLE)}.")]
+    def _draw_places(self) -> tuple[str, ...]:
+        """Return the notes that tell the course: one, or that one and a later progress note."""
+        places = [p for p in _PLACES if not p[-1].isdigit() or int(p[-1]) <= self.nights]
+        shares = np.array([_PLACES[place] for place in places])
+        first = places[int(self.rng.choice(len(places), p=shares / shares.sum()))]
+        later = [p for p in places[places.index(first) + 1 :] if p.startswith("progress")]
+        copied = self.rng.random() < 0.8
+        return (first, later[0]) if later and copied else (first,)
 
+    def first_day(self) -> list[Note]:
+        """Return the notes of the day of admission."""
+        rng = self.rng
+        notes = [self._admission_note(), self._nursing_note(0)]
+        if rng.random() < 0.2:
+            rhythm, day = _choose(rng, ECGS), self.admission.admitted.date()
+            notes.append(Note(day, None, None, "ECG", "Report", rhythm, None))
+        if rng.random() < 0.2:
+            notes.append(self._film(0))
+        return notes
 
-def _summary(
-    rng: np.random.Generator, admission: Admission, out: datetime, assessment: str
-) -> Note:
-    end = "Pt expired in the MICU." if admission.died else "Discharged in stable condition."
-    medications = describe("medications", admission.findings["medications"], rng)
-    text = (
-        f"Admission Date: [**{admission.admitted:%Y-%-m-%-d}**]   "
-        f"Discharge Date: [**{out:%Y-%-m-%-d}**]\n\nService: MEDICINE\n\n"
-        f'Brief Hospital Course: {assessment} Pt states "I feel ok".\n{medications}\n{end}\n\n'
-        "Dictated By: [**First Name8 (NamePattern2) 1243**], M.D.\n----"
-    )
-    return Note(out.date(), None, None, "Discharge summary", "Report", text, None)
+    def later_day(self, day: int) -> list[Note]:
+        """Return the notes of a later day; from the fourth on they are few."""
+        if day > 2:
+            text = f"{mistype(_choose(self.rng, NURSING), self.rng)}."
+            return [_note(self.rng, self.admission, day, "Nursing", text)]
+        notes = [self._progress_note(day)]
+        if day == 1:
+            notes.append(self._nursing_note(day))
+            appetite = describe("appetite", self.admission.findings["appetite"], self.rng)
+            text = f"{appetite}, cont cardiac diet."
+            note = _note(
+                self.rng, self.admission, day, "Nutrition", text, "Clinical Nutrition Note"
+            )
+            return [*notes, replace(note, tells=("appetite",))]
+        text = f"PT: {_choose(self.rng, THERAPY)}."
+        return [*notes, _note(self.rng, self.admission, day, "Rehab Services", text)]
+
+    def summary(self, out: datetime) -> Note:
+        """Return the discharge summary."""
+        end = (
+            "Pt expired in the MICU." if self.admission.died else "Discharged in stable condition."
+        )
+        text = (
+            f"Admission Date: [**{self.admission.admitted:%Y-%-m-%-d}**]   "
+            f"Discharge Date: [**{out:%Y-%-m-%-d}**]\n\nService: MEDICINE\n\n"
+            f'Brief Hospital Course: {self.history} Pt states "I feel ok".\n'
+            f"{self.course}\n{end}\n\n"
+            "Dictated By: [**First Name8 (NamePattern2) 1243**], M.D.\n----"
+        )
+        return Note(out.date(), None, None, SUMMARY, "Report", text, None, tells=("course",))
+
+    def _admission_note(self) -> Note:
+        rng, admission = self.rng, self.admission
+        years = int(self.person.age(admission.admitted))
+        course, tells = self._course_at("admission")
+        text = (
+            f"Admission Date: [**{admission.admitted:%Y-%-m-%-d}**]\n"
+            f"HPI: {years}{self.person.gender} w/ {_choose(rng, COMPLAINTS)}.{course}\n"
+            f"PMH: {self.history}\n"
+            f"Labs: WBC {rng.uniform(4.2, 15.2):.1f}, {_choose(rng, LABS)}\n"
+            f"1. {_choose(rng, PLANS)}"
+        )
+        note = _note(rng, admission, 0, "Physician ", text, "Physician Resident Admission Note")
+        return replace(note, tells=tells)
+
+    def _progress_note(self, day: int) -> Note:
+        rng = self.rng
+        course, tells = self._course_at(f"progress {day}")
+        text = f"HD {day + 1}, Cr {rng.uniform(0.6, 2.4):.1f}.{course}\nExam: {_choose(rng, EXAMS)}"
+        description = "Physician Resident Progress Note"
+        note = _note(rng, self.admission, day, "Physician ", text, description)
+        return replace(note, tells=tells)
+
+    def _nursing_note(self, day: int) -> Note:
+        rng = self.rng
+        course, tells = self._course_at(f"nursing {day}")
+        text = f"{mistype(_choose(rng, NURSING), rng)}.{course}"
+        if day == 0:
+            oxygen = describe("oxygen", self.admission.findings["oxygen"], rng)
+            text, tells = f"{text} Pt {oxygen}.", (*tells, "oxygen")
+        return replace(_note(rng, self.admission, day, "Nursing", text), tells=tells)
+
+    def _course_at(self, place: str) -> tuple[str, tuple[str, ...]]:
+        """Return the sentence and the finding that a note tells at this place, or nothing."""
+        return (f" {self.course}", ("course",)) if place in self.places else ("", ())
+
+    def _film(self, day: int) -> Note:
+        report = (
+            f"CHEST (PORTABLE AP) [**{self.admission.admitted:%Y-%-m-%-d}**]\n"
+            f"{_choose(self.rng, FILMS)}. Dr. [**Last Name 7**]"
+        )
+        return _note(self.rng, self.admission, day, "Radiology", report, "CHEST (PORTABLE AP)")
 
 
 def _misfiled(rng: np.random.Generator, person: Person, admission: Admission) -> Note:
@@ -192,9 +196,8 @@ def _misfiled(rng: np.random.Generator, person: Person, admission: Admission) ->
     other = replace(
         admission, findings={name: not present for name, present in admission.findings.items()}
     )
-    text, _ = _admission_text(rng, person, other)
-    note = _note(rng, admission, 0, "Physician ", text, "Physician Resident Admission Note")
-    return replace(note, error=True)
+    note, *_ = _Writer(rng, person, other).first_day()
+    return replace(note, error=True, tells=())
 
 
 def _outpatient(rng: np.random.Generator, admission: Admission) -> Note:

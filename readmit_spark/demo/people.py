@@ -1,8 +1,9 @@
 """Generate the patients of the demo hospital and their admissions.
 
-The risk of an admission is a logistic model of its findings. Whether an unplanned admission
-follows within 30 days is one Bernoulli draw with that risk. The later admissions are scheduled so
-that the label computed from the admissions equals that draw, for every labelled admission.
+The risk of an admission is a logistic model of its findings and the age. Whether an unplanned
+admission follows within 30 days is one Bernoulli draw with that risk. The later admissions are
+scheduled so that the label computed from the admissions equals that draw, for every labelled
+admission.
 """
 
 from __future__ import annotations
@@ -13,44 +14,27 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from readmit_spark.demo.findings import FINDINGS, true_risk
+
 HORIZON = timedelta(days=30)
-INTERCEPT = -7.8
 # An admission after this many earlier ones ends in death. Deaths have no label, so that limiting
 # the number of admissions changes no label.
 MAX_EARLIER_ADMISSIONS = 7
 
 
 @dataclass(frozen=True)
-class Factor:
-    """A yes/no clinical finding: how common it is and how it changes the risk."""
-
-    name: str
-    baseline: float  # log odds of the finding in a patient of average frailty
-    slope: float  # added to those log odds per unit of frailty
-    weight: float  # added to the log odds of readmission
-
-
-FACTORS = (
-    Factor("chest_pain", -0.8, 0.9, 2.0),
-    Factor("heart_failure", -0.7, 0.9, 0.5),
-    Factor("medications", -0.7, 0.9, 1.6),
-    Factor("potassium", -0.8, 0.9, 0.4),
-    Factor("oxygen", -0.6, 0.8, 4.0),
-    Factor("appetite", -0.5, 0.8, 3.4),
-    Factor("walking", -0.4, 0.8, 0.4),
-)
-
-
-@dataclass(frozen=True)
 class Person:
-    """A patient: demographics in MIMIC-III's terms, and latent frailty (mean about 0)."""
+    """A patient: demographics in MIMIC-III's terms."""
 
     gender: str
     birth: datetime
     ethnicity: str
     insurance: str
     newborn: bool
-    frailty: float
+
+    def age(self, time: datetime) -> float:
+        """Return the age in years."""
+        return (time - self.birth).days / 365.25
 
 
 @dataclass(frozen=True)
@@ -98,8 +82,6 @@ def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datet
             "UNKNOWN/NOT SPECIFIED": 0.08,
         },
     )
-    # Subgroups differ a little, as in reality, so that the report by subgroup shows something.
-    shift = 0.3 * (age - 62) / 16 + 0.25 * (insurance == "Medicaid") - 0.1
     person = Person(
         gender=_pick(rng, {"M": 0.55, "F": 0.45}),
         birth=datetime(first.year, first.month, first.day)
@@ -107,7 +89,6 @@ def make_person(rng: np.random.Generator, span_days: int) -> tuple[Person, datet
         ethnicity=ethnicity,
         insurance=insurance,
         newborn=newborn,
-        frailty=float(rng.normal(shift, 0.75)),
     )
     return person, first
 
@@ -176,11 +157,8 @@ def _make_admission(
             "CLINIC REFERRAL/PREMATURE": 0.2,
         },
     )
-    level = person.frailty + rng.normal(0.0, 0.5)
-    chances = [_logistic(factor.baseline + factor.slope * level) for factor in FACTORS]
-    draws = rng.random(len(FACTORS))
-    findings = {f.name: bool(d < p) for f, d, p in zip(FACTORS, draws, chances, strict=True)}
-    risk = _logistic(INTERCEPT + sum(f.weight for f in FACTORS if findings[f.name]))
+    findings = {name: bool(rng.random() < f.share) for name, f in FINDINGS.items()}
+    risk = true_risk(findings, person.age(admitted))
     return Admission(
         admitted=admitted,
         out=None if in_house else out,
@@ -195,7 +173,3 @@ def _make_admission(
 
 def _pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
     return str(rng.choice(list(shares), p=list(shares.values())))
-
-
-def _logistic(x: float) -> float:
-    return 1.0 / (1.0 + math.exp(-x))

@@ -61,8 +61,9 @@ def implausible_results(compared: Mapping[str, Any], transformer: str) -> list[s
     """Return what cannot be right in a comparison on the demo cohort; empty if all is plausible.
 
     Part of the demo's signal is in the context of words, so the transformer must have a higher
-    AUROC than the bag of words in every window. No model may have a higher AUROC than the true
-    risks. compared: the content of compare.json for one split. transformer: the model's name there.
+    AUROC than the bag of words in every window. The interval of no model's AUROC may lie above the
+    AUROC of the true risks. compared: the content of compare.json for one split. transformer: the
+    model's name there.
     """
     problems = []
     for window, both in compared["windows"].items():
@@ -74,9 +75,9 @@ def implausible_results(compared: Mapping[str, Any], transformer: str) -> list[s
                 f"of words, {aurocs['bag of words']:.3f}"
             )
         problems += [
-            f"{window}: {name}, AUROC {auroc:.3f}, is above the attainable AUROC, {best:.3f}"
-            for name, auroc in aurocs.items()
-            if auroc > best
+            f"{window}: {name}, AUROC {aurocs[name]:.3f}, is above the attainable AUROC, {best:.3f}"
+            for name, m in both["models"].items()
+            if (m["natural"]["auroc"]["low"] or 0.0) > best
         ]
     return problems
 

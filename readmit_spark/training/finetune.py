@@ -101,8 +101,9 @@ class _FineTuning:
         return dict(zip(rows.tolist(), tokens, strict=True))
 
     def _read_part(self, windows: Sequence[str], index: ChunkIndex) -> dict[int, Ids]:
-        """Return the token ids of the rows that this rank scores, by row."""
-        rows = np.arange(self.ranks.rank, len(index), self.ranks.world)
+        """Return the token ids of the rows that this rank scores, by row: equal chunks once."""
+        _, first = np.unique(index.digests, return_index=True)
+        rows = np.sort(first)[self.ranks.rank :: self.ranks.world]
         return self._read_tokens(windows, index, rows)
 
     def run(self) -> None:
@@ -169,7 +170,10 @@ class _FineTuning:
 
     @torch.no_grad()
     def _score(self, index: ChunkIndex, tokens: dict[int, Ids]) -> ChunkScores:
-        """Return the probability of every chunk; each rank computes those in its `tokens`."""
+        """Return the probability of every chunk; each rank computes those in its `tokens`.
+
+        `tokens` has the first of equal chunks only.
+        """
         self.model.eval()
         our_rows = np.fromiter(tokens, dtype=np.int64)
         our_probabilities = np.empty(len(our_rows))
@@ -177,9 +181,11 @@ class _FineTuning:
             with exact_cpu_matmul():
                 logits = self._logits(self.model, [tokens[row] for row in our_rows[batch].tolist()])
             our_probabilities[batch] = torch.sigmoid(logits.double()).cpu().numpy()
-        probabilities = np.empty(len(index))
+        by_row = np.empty(len(index))
         for rows, values in self.ranks.gather((our_rows, our_probabilities)):
-            probabilities[rows] = values
+            by_row[rows] = values
+        _, first, chunk = np.unique(index.digests, return_index=True, return_inverse=True)
+        probabilities = by_row[first[chunk]]
         return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
 
 

@@ -27,7 +27,7 @@ class ChunkIndex:
     """Chunks with a label, without their tokens, sorted by hadm_id, days and chunk_index.
 
     All arrays are int64 [n]. days: of the window; 0 for `discharge`. lengths: tokens, special ones
-    included.
+    included. digests: the first 64 bits of the digest of the tokens; equal chunks have equal ones.
     """
 
     subject_ids: Index
@@ -36,6 +36,7 @@ class ChunkIndex:
     chunk_indexes: Index
     labels: Index
     lengths: Index
+    digests: Index
 
     def __len__(self) -> int:
         return len(self.hadm_ids)
@@ -52,11 +53,15 @@ class ChunkIndex:
     def balanced_sample(self, seed: int) -> ChunkIndex:
         """Return the training sample: classes balanced by admissions, then by chunks.
 
+        Equal chunks of one admission are in it once: a snapshot mostly begins like the one before.
         docs/method.md, section 9.
         """
-        ids, labels, counts = self.admissions()
+        keys = np.stack([self.hadm_ids, self.digests])
+        _, first = np.unique(keys, axis=1, return_index=True)
+        distinct = self.take(np.sort(first))
+        ids, labels, counts = distinct.admissions()
         sample = ids[training_sample(ids, labels, counts, seed)]
-        return self.take(np.isin(self.hadm_ids, sample))
+        return distinct.take(np.isin(distinct.hadm_ids, sample))
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of a hash of all arrays."""
@@ -115,12 +120,14 @@ def read_index(folder: str, window: str, hadm_ids: Index) -> ChunkIndex:
     """
     labelled = _of_admissions(hadm_ids) & pc.field("label").is_valid()
     columns = ["subject_id", "hadm_id", "chunk_index", "label", "n_tokens"]
-    table = _chunks(folder, window).to_table(columns, filter=labelled)
+    table = _chunks(folder, window).to_table([*columns, "digest"], filter=labelled)
     table = table.sort_by([("hadm_id", "ascending"), ("chunk_index", "ascending")])
     arrays = {name: table[name].cast(pa.int64()).to_numpy() for name in columns}
+    digests = [int(digest[:16], 16) for digest in table["digest"].to_pylist()]
     return ChunkIndex(
         arrays["subject_id"], arrays["hadm_id"], np.full(len(table), _days(window)),
         arrays["chunk_index"], arrays["label"], arrays["n_tokens"],
+        np.array(digests, dtype=np.uint64).view(np.int64),
     )  # fmt: skip
 
 

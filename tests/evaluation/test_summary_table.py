@@ -46,7 +46,10 @@ def test_the_recovered_share_counts_from_chance() -> None:
 def test_implausible_comparisons_are_reported() -> None:
     def window(transformer: float, words: float, attainable: float = 0.9) -> dict[str, Any]:
         aurocs = {"readmission": transformer, "bag of words": words}
-        models = {name: {"natural": {"auroc": measure(v)}} for name, v in aurocs.items()}
+        models = {
+            name: {"natural": {"auroc": {"value": v, "low": v - 0.1, "high": v + 0.1}}}
+            for name, v in aurocs.items()
+        }
         return {"models": models, "attainable_auroc": measure(attainable)}
 
     def problems(**windows: dict[str, Any]) -> list[str]:
@@ -56,7 +59,8 @@ def test_implausible_comparisons_are_reported() -> None:
     assert problems(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
         "early: readmission, AUROC 0.700, does not beat the bag of words, 0.700"
     ]
-    assert problems(early=window(0.8, 0.7, 0.75)) == [
-        "early: readmission, AUROC 0.800, is above the attainable AUROC, 0.750"
+    assert problems(early=window(0.8, 0.7, 0.65)) == [
+        "early: readmission, AUROC 0.800, is above the attainable AUROC, 0.650"
     ]
-    assert len(problems(early=window(0.8, 0.85, 0.7))) == 3
+    assert problems(early=window(0.8, 0.7, 0.75)) == []  # within the interval
+    assert len(problems(early=window(0.8, 0.85, 0.6))) == 3
