@@ -1,10 +1,10 @@
 """The findings of the demo hospital: what they weigh, and the sentences that tell them.
 
 The course of the illness decides most of the risk, and only context tells it. Its sentence has two
-lists under two heads, such as "reports ..., but denies ...". One list holds a warning sign, the
-other a harmless one, at least two words away from the head and from the end of the list. The course
-is bad if the warning sign stands under the head that makes it true. Both courses have the same
-words, pairs and triples of words, so a model that counts them learns nothing.
+lists, "reports ..., but denies ...". One list holds a warning sign, the other a harmless one, at
+least two words away from the head and from the end of the list. The course is bad if the patient
+reports the warning sign. Both courses have the same words, pairs and triples of words, so a model
+that counts them learns nothing.
 
 Two findings are told by single words. They weigh little.
 """
@@ -59,54 +59,16 @@ def risk_of_reader(findings: Mapping[str, bool], age: float, read: Collection[st
     return mean
 
 
-@dataclass(frozen=True)
-class _Contrast:
-    """A kind of sentence: two lists, of which one holds a warning sign.
-
-    sentence: with the places {bad} and {good}, the lists under the head that makes a warning sign
-    true and under the other; {he}, {his} and {He} are the patient's pronouns.
-    """
-
-    sentence: str
-    warning: tuple[str, ...]
-    harmless: tuple[str, ...]
-    others: tuple[str, ...]  # of two words each, so that no triple joins a head and a sign
-
-
-_SYMPTOMS = (
+# The two lists of the sentence that tells the course: the one that the patient reports, the other.
+_COURSE = "ROS: {he} reports {reported}, but denies {denied}."
+WARNING_SIGNS = ("chest pressure", "leg swelling", "dyspnea at rest")
+_HARMLESS_SIGNS = ("mild itching", "sneezing", "a stuffy nose")
+# Of two words each, so that no triple joins a head of a list and a sign.
+_OTHER_SIGNS = (
     "back pain", "dry skin", "sore throat", "blurred vision", "joint stiffness", "hair loss",
     "ear pain", "heat intolerance", "night cramps", "runny nose", "hoarse voice", "dry eyes",
     "neck stiffness", "cold hands",
 )  # fmt: skip
-_DRUGS = (
-    "fish oil", "zinc tablets", "calcium tablets", "iron tablets", "nasal spray", "skin cream",
-    "herbal tea", "cough syrup", "lip balm", "foot powder", "eye drops", "magnesium tablets",
-)  # fmt: skip
-_ILLNESSES = (
-    "knee arthritis", "nasal polyps", "flat feet", "mild psoriasis", "hearing loss",
-    "renal cysts", "gastric reflux", "tension headaches", "dry eye", "essential tremor",
-)  # fmt: skip
-
-CONTRASTS = {
-    "symptoms": _Contrast(
-        "ROS: {he} reports {bad}, but denies {good}.",
-        ("chest pressure", "leg swelling", "dyspnea at rest"),
-        ("mild itching", "sneezing", "a stuffy nose"),
-        _SYMPTOMS,
-    ),
-    "drugs": _Contrast(
-        "{He} still takes {good}, but has stopped {bad}.",
-        ("the furosemide", "the metoprolol", "the insulin"),
-        ("the vitamins", "the antacid", "the melatonin"),
-        _DRUGS,
-    ),
-    "family": _Contrast(
-        "{His} brother has {good}; the patient has {bad}.",
-        ("heart failure", "liver cirrhosis", "severe COPD"),
-        ("gout", "hay fever", "migraine"),
-        _ILLNESSES,
-    ),
-}
 # Findings of single words: (present, absent), equally long.
 _IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "oxygen": (
@@ -130,25 +92,19 @@ def describe(name: str, present: bool, rng: np.random.Generator) -> str:
     return forms[int(rng.integers(len(forms)))][0 if present else 1]
 
 
-def describe_course(kind: str, bad: bool, female: bool, rng: np.random.Generator) -> str:
-    """Return a sentence of this kind (a key of CONTRASTS) that tells the course of the illness.
+def describe_course(bad: bool, female: bool, rng: np.random.Generator) -> str:
+    """Return a sentence that tells the course of the illness.
 
-    >>> describe_course("family", True, False, np.random.default_rng(3)).split("; ")[1]
-    'the patient has nasal polyps, flat feet, severe COPD, essential tremor.'
+    >>> describe_course(True, False, np.random.default_rng(3)).split(", but ")[0]
+    'ROS: he reports dry skin, sore throat, chest pressure, runny nose'
     """
-    contrast = CONTRASTS[kind]
-    warning, harmless = (
-        signs[int(rng.integers(len(signs)))] for signs in (contrast.warning, contrast.harmless)
-    )
-    lists = [_list(contrast.others, rng) for _ in range(2)]
-    signs = (warning, harmless) if bad else (harmless, warning)
-    for items, sign in zip(lists, signs, strict=True):
+    lists = [_list(rng) for _ in range(2)]
+    signs = [part[int(rng.integers(len(part)))] for part in (WARNING_SIGNS, _HARMLESS_SIGNS)]
+    for items, sign in zip(lists, signs if bad else reversed(signs), strict=True):
         items.insert(int(rng.integers(1, len(items))), sign)
-    he, subject, possessive = ("she", "She", "Her") if female else ("he", "He", "His")
-    return contrast.sentence.format(
-        bad=", ".join(lists[0]), good=", ".join(lists[1]), he=he, He=subject, His=possessive
-    )
+    reported, denied = (", ".join(items) for items in lists)
+    return _COURSE.format(he="she" if female else "he", reported=reported, denied=denied)
 
 
-def _list(others: tuple[str, ...], rng: np.random.Generator) -> list[str]:
-    return [others[i] for i in rng.choice(len(others), 3, replace=False)]
+def _list(rng: np.random.Generator) -> list[str]:
+    return [_OTHER_SIGNS[i] for i in rng.choice(len(_OTHER_SIGNS), 3, replace=False)]

@@ -13,7 +13,7 @@ from datetime import date, datetime, time, timedelta
 
 import numpy as np
 
-from readmit_spark.demo.findings import CONTRASTS, describe, describe_course
+from readmit_spark.demo.findings import describe, describe_course
 from readmit_spark.demo.people import Admission, Person
 from readmit_spark.demo.phrases import (
     COMPLAINTS,
@@ -92,9 +92,7 @@ class _Writer:
         out = admission.out or admission.admitted + timedelta(days=4)
         self.nights = (out.date() - admission.admitted.date()).days
         self.history = _choose(rng, HISTORIES)
-        kind = _choose(rng, tuple(CONTRASTS))
-        bad, female = admission.findings["course"], person.gender == "F"
-        self.course = describe_course(kind, bad, female, rng)
+        self.course = describe_course(admission.findings["course"], person.gender == "F", rng)
         self.places = self._draw_places()
 
     def _draw_places(self) -> tuple[str, ...]:
