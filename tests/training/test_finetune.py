@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -167,8 +168,8 @@ def test_snapshots_are_trained_on_and_validated_with_the_same_weight(
         train_windows=("1days", WINDOW), scored_windows=("1days", WINDOW),
     )  # fmt: skip
     trained, logged = run(both)
-    assert trained.steps == 2 * (len(read_part(folder, "train", None, both.train_windows)
-                                     .balanced_sample(1)) // 8)  # fmt: skip
+    sample = read_part(folder, "train", None, both.train_windows).balanced_sample(1)
+    assert trained.steps == 2 * math.ceil(len(sample) / 8)
     means = [values["validation_auroc"] for _, values in logged if "validation_auroc" in values]
     aurocs = []
     for scores in trained.scores["validation"].values():

@@ -105,6 +105,15 @@ def test_snapshots_are_read_while_the_patient_is_in_the_house(tmp_path: Path) ->
     assert everybody.hadm_ids.tolist() == [11, 12, 13]
 
 
+def test_equal_chunks_of_one_admission_are_trained_on_once(tmp_path: Path) -> None:
+    chunks = [row(11, 0, [2, 5, 3], 1), row(11, 1, [2, 6, 3], 1), row(11, 2, [2, 5, 3], 1),
+              row(12, 0, [2, 5, 3], 0), row(12, 1, [2, 7, 3], 0)]  # fmt: skip
+    folder = write_prepared(tmp_path, chunks)
+    sample = read_index(folder, WINDOW, np.array([11, 12])).balanced_sample(seed=1)
+    kept = list(zip(sample.hadm_ids.tolist(), sample.chunk_indexes.tolist(), strict=True))
+    assert kept == [(11, 0), (11, 1), (12, 0), (12, 1)]
+
+
 def test_training_is_balanced_by_admissions_and_then_chunks(tmp_path: Path) -> None:
     chunks = [r for r in rows(40, seed=5) if r["label"] == 0 or r["hadm_id"] < 11]
     folder = write_prepared(tmp_path, chunks)
