@@ -143,16 +143,17 @@ def write_fhir(hospital: Hospital, folder: Path) -> None:
     """Write a bulk export of Asia/Kolkata, with resources that are left out."""
     stays = [_encounter(row) for row in hospital.admissions.itertuples()]
     notes = [_document(row) for row in hospital.notes.itertuples()]
+    linked = next(note for note in notes if note["context"]["encounter"])
     elsewhere = {"content": [{"attachment": {"contentType": "text/plain", "url": "Binary/1"}}]}
     report = {
         "resourceType": "DiagnosticReport",
         "id": "a-report",
         "status": "final",
-        "code": notes[0]["type"],
-        "subject": notes[0]["subject"],
-        "encounter": notes[0]["context"]["encounter"][0],
+        "code": linked["type"],
+        "subject": linked["subject"],
+        "encounter": linked["context"]["encounter"][0],
         "issued": "2101-01-01T00:00:00+05:30",
-        "presentedForm": [notes[0]["content"][1]["attachment"]],
+        "presentedForm": [linked["content"][1]["attachment"]],
     }
     people = [
         {
