@@ -70,7 +70,7 @@ _OTHER_SIGNS = (
     "neck stiffness", "cold hands",
 )  # fmt: skip
 # Findings of single words: (present, absent), equally long.
-_IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
+IN_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "oxygen": (
         ("sat 90% on face mask", "sat 97% on room air"),
         ("needs 4 L oxygen", "needs no more oxygen"),
@@ -88,7 +88,7 @@ def describe(name: str, present: bool, rng: np.random.Generator) -> str:
     >>> describe("appetite", True, np.random.default_rng(0))
     'Albumin 2.1, eats little'
     """
-    forms = _IN_WORDS[name]
+    forms = IN_WORDS[name]
     return forms[int(rng.integers(len(forms)))][0 if present else 1]
 
 

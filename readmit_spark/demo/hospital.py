@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from readmit_spark.demo.findings import risk_of_reader
+from readmit_spark.demo.findings import IN_WORDS, risk_of_reader
 from readmit_spark.demo.notes import SUMMARY, Note, write_notes
 from readmit_spark.demo.people import Admission, Person, make_admissions, make_person
 from readmit_spark.errors import UserError
@@ -162,7 +162,7 @@ def _known_risks(person: Person, admission: Admission, notes: list[Note]) -> lis
         end = midnight + timedelta(days=days)
         early = (n.tells for n in notes if n.available <= end and n.category != SUMMARY)
         readers.append({name for told in early for name in told})
-    readers += [{"oxygen", "appetite"}, set()]
+    readers += [set(IN_WORDS), set()]
     age = person.age(admission.admitted)
     return [risk_of_reader(admission.findings, age, read) for read in readers]
 

@@ -102,8 +102,7 @@ class _FineTuning:
 
     def _read_part(self, windows: Sequence[str], index: ChunkIndex) -> dict[int, Ids]:
         """Return the token ids of the rows that this rank scores, by row: equal chunks once."""
-        _, first = np.unique(index.digests, return_index=True)
-        rows = np.sort(first)[self.ranks.rank :: self.ranks.world]
+        rows = np.unique(index.first_equal())[self.ranks.rank :: self.ranks.world]
         return self._read_tokens(windows, index, rows)
 
     def run(self) -> None:
@@ -184,8 +183,7 @@ class _FineTuning:
         by_row = np.empty(len(index))
         for rows, values in self.ranks.gather((our_rows, our_probabilities)):
             by_row[rows] = values
-        _, first, chunk = np.unique(index.digests, return_index=True, return_inverse=True)
-        probabilities = by_row[first[chunk]]
+        probabilities = by_row[index.first_equal()]
         return ChunkScores(index.subject_ids, index.hadm_ids, index.labels, probabilities)
 
 

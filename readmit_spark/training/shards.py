@@ -50,6 +50,11 @@ class ChunkIndex:
         ids, first, counts = np.unique(self.hadm_ids, return_index=True, return_counts=True)
         return ids, self.labels[first], counts
 
+    def first_equal(self) -> Index:
+        """Return the row of the first chunk with the same tokens as each chunk, [n]."""
+        _, first, group = np.unique(self.digests, return_index=True, return_inverse=True)
+        return first[group]
+
     def balanced_sample(self, seed: int) -> ChunkIndex:
         """Return the training sample: classes balanced by admissions, then by chunks.
 
