@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from readmit_spark.evaluation.thresholds import Threshold
 from readmit_spark.nightly.worklist_types import Alert, Effect
 from readmit_spark.pages.html import is_few, number, percent
@@ -18,18 +20,9 @@ def alert_words(alert: Alert, n_patients: int, horizon_days: float, has_risks: b
         *_until(alert),
         f"Tonight that is {alert.tonight:,} of {n_patients:,} patients.",
     ]
-    if _alerts_everybody(alert, n_patients):
-        pass  # how many are expected depends on the house alone
-    elif alert.expected_a_night is None:
-        sentences.append("The expected number of alerts a night is not known.")
-    else:
-        sentences.append(f"Expect {_about(alert.expected_a_night)} a night.")
-    if all(effect.measured is None for effect in alert.effects):
-        sentences.append("The share of alerted patients who are readmitted is not known.")
-    else:
-        sentences += [
-            _precision(effect, horizon_days) for effect in alert.effects if effect.measured
-        ]
+    if not _alerts_everybody(alert, n_patients):  # else it depends on the house alone
+        sentences.append(_expected(alert.expected_a_night))
+    sentences += _measured(alert.effects, horizon_days)
     if alert.note:
         sentences.append(_sentence(alert.note))
     return sentences
@@ -85,47 +78,49 @@ def _alerted_on(effect: Effect, listed: str, target: str) -> str:
     return f"Alerted{after}: every patient with a {listed} of at least {at}."
 
 
-def _about(expected: float) -> str:
-    if expected < 0.5:
-        return "less than one alert"
-    n = round(expected)
-    return f"about {n:,} {'alert' if n == 1 else 'alerts'}"
+def _expected(alerts_a_night: float | None) -> str:
+    if alerts_a_night is None:
+        return "The expected number of alerts a night is not known."
+    if alerts_a_night < 0.5:
+        return "Expect less than one alert a night."
+    n = round(alerts_a_night)
+    return f"Expect about {n:,} {'alert' if n == 1 else 'alerts'} a night."
 
 
-def _precision(effect: Effect, horizon_days: float) -> str:
-    measured = effect.measured
-    assert measured is not None
-    after = f" after {effect.nights} in the house" if effect.nights else ""
+def _measured(effects: Sequence[Effect], horizon_days: float) -> list[str]:
+    """Return sentences on the share of alerted patients who are readmitted."""
+    known = [(effect.nights, effect.measured) for effect in effects if effect.measured]
+    if not known:
+        return ["The share of alerted patients who are readmitted is not known."]
+    unsure = [m.alerts for _, m in known if not m.promised and not is_few(m.n)]
+    return [
+        f"Readmitted within {horizon_days:g} days after discharge, in validation:",
+        *(_precision(nights, measured) for nights, measured in known),
+        *(
+            [f"As few as {min(unsure):,} alerts tell this: it may be wrong by more than 5 points."]
+            if unsure
+            else []
+        ),
+    ]
+
+
+def _precision(nights: str, measured: Threshold) -> str:
+    after = f"after {nights} in the house, " if nights else ""
     if is_few(measured.n):
-        return (
-            f"Measured on {measured.n:,} validation admissions{after}: too few to say how many "
-            "alerted patients are readmitted."
-        )
-    back = percent(measured.prevalence)
+        return _sentence(f"{after}too few to say ({measured.n:,} admissions)")
     low, high = percent(measured.low, 0), percent(measured.high, 0)
-    unsure = (
-        ""
-        if measured.promised
-        else f" These are too few alerts ({measured.alerts:,}) to promise it within 5 points."
-    )
-    return (
-        f"Measured on {measured.n:,} validation admissions{after}, {back} of them readmitted: "
-        f"{_of_alerted(measured)} readmitted within "
-        f"{horizon_days:g} days after discharge ({percent(measured.precision, 0)}; "
-        f"95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}){_others(measured)}.{unsure}"
+    return _sentence(
+        f"{after}{_of_alerted(measured)} ({percent(measured.precision, 0)}; "
+        f"95\N{NARROW NO-BREAK SPACE}% interval {low} to {high}), "
+        f"and {percent(measured.prevalence)} of all {measured.n:,} admissions"
     )
 
 
 def _of_alerted(measured: Threshold) -> str:
     some, of = in_round_numbers(measured.precision)
     if some in (0, of):
-        return f"{'all' if some else 'none'} of the alerted patients {'were' if some else 'was'}"
-    return f"about {some} of {of} alerted patients were"
-
-
-def _others(measured: Threshold) -> str:
-    some, of = in_round_numbers(measured.precision)
-    return "" if some in (0, of) else f"; the other {of - some} were not"
+        return f"{'all' if some else 'none'} of the alerted patients"
+    return f"about {some} of {of} alerted patients"
 
 
 def in_round_numbers(share: float) -> tuple[int, int]:

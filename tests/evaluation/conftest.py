@@ -95,6 +95,10 @@ def report() -> Report:
             ),
         ),
         bad_rows={"notes_of_unknown_admission": 14, "notes_marked_as_error": 1290},
-        facts={"profile": "default", "model": "models:/readmit@champion, version 3"},
+        facts={
+            "profile": "default",
+            "model": "models:/readmit@champion, version 3",
+            "prepared": "2026-01-02T03:04:05",
+        },
         seconds={"prepare": 61.3, "finetune": 140.0, "score": 44.25},
     )

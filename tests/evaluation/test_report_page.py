@@ -53,6 +53,14 @@ def test_measures_have_their_intervals(page: Page, report: Report) -> None:
             assert f"score ≥ {rp80['threshold']:.3f}" in page.text
 
 
+def test_the_head_says_of_what_and_the_first_line_is_the_figure(page: Page, report: Report) -> None:
+    head, results = page.text.split("Results First", 1)
+    assert f"Model {report.facts['model']}; notes prepared on 2026-01-02 at 03:04:05 UTC." in head
+    auroc = report.windows[0].natural["auroc"]
+    figure = "AUROC {value:.3f} (95 % interval {low:.3f} to {high:.3f})".format(**auroc)
+    assert figure in results[:90]
+
+
 def test_an_undefined_measure_shows_its_reason(page: Page) -> None:
     assert "none: no readmitted admission among those evaluated" in page.text
     assert "Discharge summary Not drawn: no readmitted admission among those" in page.text
@@ -160,13 +168,14 @@ def test_calibration_is_shown_with_intervals(page: Page, report: Report) -> None
 
 def test_texts_are_escaped(report: Report) -> None:
     evil = "<script>alert(1)</script>"
-    changed = replace(report, title=evil, facts={evil: evil}, bad_rows={evil: 1})
+    facts = {"model": evil, "prepared": "", evil: evil}
+    changed = replace(report, title=evil, facts=facts, bad_rows={evil: 1})
     assert evil not in render(changed)
-    assert render(changed).count("&lt;script&gt;") == 5  # title twice, fact, value, reason
+    assert render(changed).count("&lt;script&gt;") == 7  # title and model twice, fact, value, reason
 
 
 def test_an_empty_run_is_still_a_page(report: Report) -> None:
-    empty = replace(report, windows=(), bad_rows={}, facts={}, seconds={})
+    empty = replace(report, windows=(), bad_rows={}, seconds={})
     assert "Nothing was recorded" in render(empty)
 
 

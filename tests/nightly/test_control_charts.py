@@ -113,7 +113,7 @@ def chance(nights: Any, tonight: Any, draws: int = 250_000) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "share"), [("unknown_words", 0.2), ("score", 0.3), ("token_loss", 0.15)]
+    ("what", "share"), [("unknown_words", 0.2), ("score", 0.3), ("token_loss", 0.1)]
 )
 def test_a_smaller_shift_is_flagged_without_delay(
     quiet: tuple[pd.DataFrame, pd.DataFrame], what: str, share: float
