@@ -171,7 +171,9 @@ def test_texts_are_escaped(report: Report) -> None:
     facts = {"model": evil, "prepared": "", evil: evil}
     changed = replace(report, title=evil, facts=facts, bad_rows={evil: 1})
     assert evil not in render(changed)
-    assert render(changed).count("&lt;script&gt;") == 7  # title and model twice, fact, value, reason
+    assert (
+        render(changed).count("&lt;script&gt;") == 7
+    )  # title and model twice, fact, value, reason
 
 
 def test_an_empty_run_is_still_a_page(report: Report) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from readmit_spark.evaluation.summary_table import (
-    implausible_results,
     metrics_table,
     recovered_share,
+    unmet_demands,
 )
 
 SHOWN = ("auroc", "auprc", "rp80", "brier", "observed_over_expected", "calibration_slope")
@@ -43,24 +43,29 @@ def test_the_recovered_share_counts_from_chance() -> None:
     assert recovered_share(metrics) == 0.5
 
 
-def test_implausible_comparisons_are_reported() -> None:
-    def window(transformer: float, words: float, attainable: float = 0.9) -> dict[str, Any]:
-        aurocs = {"readmission": transformer, "bag of words": words}
-        models = {
-            name: {"natural": {"auroc": {"value": v, "low": v - 0.1, "high": v + 0.1}}}
-            for name, v in aurocs.items()
+def test_a_comparison_that_does_not_show_what_the_demo_promises_is_reported() -> None:
+    def window(auroc: float, gain: float, attainable: float = 0.9) -> dict[str, Any]:
+        around = {"value": auroc, "low": auroc - 0.1, "high": auroc + 0.1}
+        gained = measure(gain, low=gain - 0.05, high=gain + 0.05)
+        return {
+            "models": {"readmission": {"natural": {"auroc": around}}},
+            "gains": {"bag of words": gained, "TF-IDF": measure(0.3, low=0.2, high=0.4)},
+            "attainable_auroc": measure(attainable),
         }
-        return {"models": models, "attainable_auroc": measure(attainable)}
 
     def problems(**windows: dict[str, Any]) -> list[str]:
-        return implausible_results({"windows": windows}, "readmission")
+        return unmet_demands({"windows": windows}, "readmission")
 
-    assert problems(early=window(0.8, 0.7), late=window(0.9, 0.7)) == []
-    assert problems(early=window(0.7, 0.7), late=window(0.8, 0.7)) == [
-        "early: readmission, AUROC 0.700, does not beat the bag of words, 0.700"
+    assert problems(early=window(0.83, 0.06), late=window(0.9, 0.2)) == []
+    assert problems(early=window(0.9, 0.04), late=window(0.9, 0.2)) == [
+        "early: readmission is not shown to rank better than bag of words: AUROC gain 0.040 "
+        "(-0.010 to 0.090)"
     ]
-    assert problems(early=window(0.8, 0.7, 0.65)) == [
-        "early: readmission, AUROC 0.800, is above the attainable AUROC, 0.650"
+    assert problems(early=window(0.81, 0.2)) == [
+        "early: readmission recovers 78% of the attainable, less than 80%"
     ]
-    assert problems(early=window(0.8, 0.7, 0.75)) == []  # within the interval
-    assert len(problems(early=window(0.8, 0.85, 0.6))) == 3
+    assert problems(early=window(0.8, 0.2, 0.65)) == [
+        "early: readmission, AUROC 0.800 (0.700 to 0.900), is above the attainable 0.650"
+    ]
+    assert problems(early=window(0.8, 0.2, 0.75)) == []  # within the interval
+    assert len(problems(early=window(0.6, 0.0))) == 2
