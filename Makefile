@@ -20,7 +20,9 @@ demo: $(VENV)/.installed  ## a synthetic hospital from raw notes to patient risk
 	$(BIN)/python jobs/demo_summary.py --config conf/demo.yaml
 
 compare: $(VENV)/.installed  ## every model on the synthetic hospital, beside the published figures; and the leak audit
+	rm -rf output/compare  # the champion of an earlier run would be compared, not trained
 	$(BIN)/python jobs/demo_data.py --config conf/compare.yaml
+	$(SUBMIT) jobs/prepare.py --config conf/compare.yaml
 	$(SUBMIT) jobs/compare.py --config conf/compare.yaml
 	$(BIN)/python jobs/demo_compared.py --config conf/compare.yaml
 	$(SUBMIT) jobs/audit.py --config conf/compare.yaml

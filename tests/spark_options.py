@@ -7,13 +7,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-# Only Java's first compiler: the code runs too briefly for the second one to pay off. This option
-# replaces the session's own, so it names the file with the log levels again. With one compiler Java
-# reserves 48 MB for compiled code, which Spark's generated classes fill after some minutes: then
-# Java looks for code to drop, and stops compiling.
+# Java's second compiler only for what runs very often: it pays off in a process that tests for many
+# minutes, and would take half of a short program's time. This option replaces the session's own, so
+# it names the file with the log levels again. Java's 48 MB for compiled code would be full of
+# Spark's classes after some minutes: then Java looks for code to drop, and stops compiling.
 JAVA_OPTIONS = (
     f"-Dlog4j2.configurationFile={(ROOT / 'conf' / 'log4j2.properties').as_uri()}"
-    " -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
+    " -XX:Tier4InvocationThreshold=50000 -XX:Tier4MinInvocationThreshold=6000"
+    " -XX:Tier4CompileThreshold=150000 -XX:Tier4BackEdgeThreshold=400000"
+    " -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
 )
 # A task costs more than its few rows, and compiling a stage costs more than running it. Equal code
 # is compiled once: many tests run the same job, and Spark keeps only 100 classes.

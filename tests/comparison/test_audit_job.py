@@ -175,6 +175,7 @@ def score_facts(ward: Ward) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_correlation_of_score_with_length(spark: SparkSession, ward: Ward, tmp_path: Path) -> None:
     """Scores equal to the number of words, then the same scores in reverse."""
     words = read(spark, ward, "chunks").groupby(["window", "hadm_id", "split"], as_index=False)

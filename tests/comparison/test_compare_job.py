@@ -130,6 +130,7 @@ def test_the_job_reuses_everything_and_prints_the_table(
     assert comparison_table(compared.result) in done.stdout
 
 
+@pytest.mark.slow
 def test_each_fold_is_tested_by_a_model_trained_without_it(
     spark: SparkSession, ward: Ward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +216,7 @@ def test_an_unprepared_window_is_an_error_that_names_it(
         run(spark, replace(ward, prepared=prepared))
 
 
+@pytest.mark.slow
 def test_words_are_counted_as_scikit_learn_counts_them(
     spark: SparkSession, ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ def test_words_are_shown_only_if_configured_and_are_escaped(ran: Ran) -> None:
     assert not Page(source).open
 
 
+@pytest.mark.slow
 def test_a_text_is_explained_with_its_attention(ran: Ran, tokenizer: ChunkTokenizer) -> None:
     ran.explain()
     page_of_the_night = (ran.root / "explain.html").read_bytes()

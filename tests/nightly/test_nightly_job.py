@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -128,6 +129,16 @@ class House(NamedTuple):
 
     def risk(self, night: datetime) -> dict[int, dict[str, Any]]:
         return {row["hadm_id"]: row for row in self.table(night, "patient_risk")}
+
+    def copy(self, folder: Path, *nights: datetime) -> House:
+        """Return a house of its own with these published nights."""
+        copied = House(self.spark, folder, self.model)
+        shutil.copytree(self.root(), copied.root())
+        names = {f"{night.isoformat().replace(':', '')}.json" for night in nights}
+        for manifest in (copied.root() / "_manifests" / "nightly").iterdir():
+            if manifest.name not in names:
+                manifest.unlink()
+        return copied
 
 
 @pytest.fixture(scope="module")
@@ -281,6 +292,7 @@ def with_text_ids(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
+@pytest.mark.slow
 def test_the_list_shows_ids_that_are_texts(
     house: House, spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -359,11 +371,8 @@ def test_a_night_without_earlier_nights_has_the_same_scores_to_the_last_bit(
         assert {c: row[c] for c in columns} == {c: house.risk(THIRD)[hadm][c] for c in columns}
 
 
-def test_another_model_scores_all_chunks_again(
-    house: House, spark: SparkSession, tmp_path: Path
-) -> None:
-    other_house = House(spark, tmp_path, house.model)
-    other_house.run(FIRST)
+def test_another_model_scores_all_chunks_again(house: House, tmp_path: Path) -> None:
+    other_house = house.copy(tmp_path, FIRST)
     (tmp_path / "other").mkdir()
     other = save_tiny_model(tmp_path / "other", seed=8)
     other_house.run(SECOND, model=other)
@@ -378,12 +387,8 @@ def test_another_model_scores_all_chunks_again(
     assert len(models) == 1 and models != {r["model"] for r in other_house.table(FIRST, "chunks")}
 
 
-def test_a_damaged_night_is_left_out_with_a_message(
-    house: House, spark: SparkSession, tmp_path: Path
-) -> None:
-    other_house = House(spark, tmp_path, house.model)
-    other_house.run(FIRST)
-    other_house.run(SECOND)
+def test_a_damaged_night_is_left_out_with_a_message(house: House, tmp_path: Path) -> None:
+    other_house = house.copy(tmp_path, FIRST, SECOND)
     (part, *_) = (other_house.root() / other_house.manifest(SECOND)["run"] / "chunks").glob(
         "*.parquet"
     )
@@ -443,6 +448,7 @@ def test_a_time_that_the_data_does_not_reach_is_refused_unless_told_to(
     assert len(other_house.risk(FIRST)) == 3
 
 
+@pytest.mark.slow
 def test_the_job_names_the_night_s_own_list_and_whose_list_is_at_the_root(house: House) -> None:
     """A night before the last one does not touch the list that the ward sees."""
     night = datetime(2020, 1, 3, 1)
@@ -537,6 +543,7 @@ def broken() -> Any:
     return build
 
 
+@pytest.mark.slow
 def test_a_failing_worker_leaves_no_partial_night(
     house: House, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -564,6 +571,7 @@ def test_wrong_settings_are_user_errors(house: House) -> None:
     assert not list(house.root().glob("_work/*/*"))
 
 
+@pytest.mark.slow
 def test_a_night_of_the_paper_profile_reads_its_notes(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:

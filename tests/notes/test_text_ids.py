@@ -108,6 +108,7 @@ def test_text_ids_give_the_tables_of_whole_numbers(hospital: Hospital) -> None:
     assert SECRET not in hospital.log.getvalue()
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_the_same_with_either_key(hospital: Hospital) -> None:
     hospital.run(STAYS, NOTES)
     numbers = hospital.tables()

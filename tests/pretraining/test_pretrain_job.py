@@ -206,6 +206,7 @@ def test_a_job_killed_in_the_second_phase_resumes_there(
     assert taken == [*((256, i) for i in range(1, 7)), *((512, i) for i in range(1, 4))]
 
 
+@pytest.mark.slow
 def test_one_and_two_processes_train_alike(
     spark: SparkSession, tiny_model: str, tmp_path: Path
 ) -> None:

@@ -145,6 +145,7 @@ def write_invalid_token(broken: TrainingPlan) -> None:
         pq.write_table(table.set_column(at, "input_ids", column), path)
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_distinguished_from_one_that_lost_its_connection(
     spark: SparkSession,
     tiny_model: str,
@@ -204,6 +205,7 @@ def test_two_killed_processes_resume_and_end_with_the_same_weights(
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_more_processes_than_slots_are_refused_at_once(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

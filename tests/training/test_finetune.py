@@ -260,7 +260,8 @@ def undisturbed(
     return done, trained
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
 def test_a_training_killed_at_any_step_ends_with_the_same_weights(
     tiny_model: str,
     folder: str,
