@@ -134,10 +134,13 @@ class House(NamedTuple):
         """Return a house of its own with these published nights."""
         copied = House(self.spark, folder, self.model)
         shutil.copytree(self.root(), copied.root())
-        names = {f"{night.isoformat().replace(':', '')}.json" for night in nights}
+        names = {night.isoformat().replace(":", "") for night in nights}
         for manifest in (copied.root() / "_manifests" / "nightly").iterdir():
-            if manifest.name not in names:
+            if manifest.stem not in names:
                 manifest.unlink()
+        for night in (copied.root() / "nightly").iterdir():
+            if night.name not in names:
+                shutil.rmtree(night)
         return copied
 
 
